@@ -1,0 +1,37 @@
+# The five commands one needs: make demo, make test, make test-fast, make fmt, make setup.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+.PHONY: setup demo test test-fast fmt lint types clean
+
+setup: $(STAMP)
+
+$(STAMP): debian-packages.txt constraints.txt pyproject.toml scripts/setup.sh
+	@scripts/setup.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python scripts/demo.py
+
+# Lint, format, types, layering, unit, and the tests in virtual machines.
+test: lint types
+	$(BIN)/pytest -n 2 --dist loadscope tests
+
+# The part without machines.
+test-fast: lint types
+	$(BIN)/pytest -n 2 -m "not vm" tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+fmt: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""hostbuild: builds, boots and examines micro-Linux images that load their modules with modaliasd."""

@@ -1,0 +1,87 @@
+"""Who may import whom (docs/architecture.md), read from the source with `ast`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GUEST = ROOT / "daemon" / "modaliasd"
+HOST = ROOT / "hostbuild"
+
+GUEST_SHELLS = {"sysfs", "netlink", "modprobe", "ledger", "control", "tree", "indexfile", "kmsg", "config"}
+IMPURE = {
+    "os",
+    "posix",
+    "socket",
+    "_socket",
+    "subprocess",
+    "time",
+    "select",
+    "pathlib",
+    "io",
+    "mmap",
+    "shutil",
+}
+HOST_PURE = {"tree", "newc", "elf", "stdlib", "machine", "transcript", "errors"}
+
+
+def imported_names(source: Path) -> set[str]:
+    """Absolute dotted names that the file imports anywhere, inside functions and type-checking blocks too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{source}: relative import"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def sources(root: Path) -> list[Path]:
+    return sorted(p for p in root.rglob("*.py") if "__pycache__" not in p.parts)
+
+
+def label(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("source", sources(GUEST / "core"), ids=label)
+def test_core_is_pure(source: Path) -> None:
+    """No module of the core touches a file, a socket, a process or a clock, or a shell that does."""
+    for name in imported_names(source):
+        assert name.split(".")[0] not in IMPURE, f"core imports {name}"
+        if name.startswith("modaliasd."):
+            assert name.startswith("modaliasd.core"), f"core imports the shell {name}"
+
+
+@pytest.mark.parametrize("source", [p for p in sources(GUEST) if p.stem in GUEST_SHELLS], ids=label)
+def test_guest_shells_do_not_import_one_another(source: Path) -> None:
+    """A shell of the guest knows the core, and no other shell."""
+    others = {f"modaliasd.{shell}" for shell in GUEST_SHELLS - {source.stem}}
+    forbidden = others | {"modaliasd.service", "modaliasd.cli"}
+    assert not imported_names(source) & forbidden
+
+
+@pytest.mark.parametrize("source", sources(HOST), ids=label)
+def test_host_imports_only_the_guests_core(source: Path) -> None:
+    """hostbuild shares the guest's core and carries everything else of it as files."""
+    for name in imported_names(source):
+        if name.startswith("modaliasd."):
+            assert name.startswith("modaliasd.core"), f"hostbuild imports the guest's {name}"
+
+
+@pytest.mark.parametrize("source", [p for p in sources(HOST) if p.stem in HOST_PURE], ids=label)
+def test_pure_host_modules_start_nothing(source: Path) -> None:
+    """The host's pure modules import neither the subprocess gate nor anything that starts a process."""
+    names = imported_names(source)
+    assert not names & {"hostbuild.run", "subprocess", "socket"}
+
+
+@pytest.mark.parametrize("source", sources(HOST), ids=label)
+def test_one_gate_for_child_processes(source: Path) -> None:
+    """Only hostbuild/run.py starts child processes."""
+    if source == HOST / "run.py":
+        return
+    assert "subprocess" not in {name.split(".")[0] for name in imported_names(source)}

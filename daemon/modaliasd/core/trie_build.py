@@ -28,7 +28,7 @@ from modaliasd.core.glob import (
 )
 from modaliasd.core.glob import STAR as ASTERISK
 from modaliasd.core.names import normalize_alias
-from modaliasd.core.trie import (
+from modaliasd.core.trie_format import (
     END,
     FIELDS,
     HEADER_SIZE,
@@ -55,14 +55,16 @@ if TYPE_CHECKING:
     # (pattern, how much of it lies behind, row or -1 - number of a list of rows)
     Entry = tuple[bytes, int, int]
 
-MOST_TAILS = 3  # more patterns that go on with a star at one node than that become edges
+MOST_TAILS = 16  # more patterns that go on with a star at one node than that become edges
+MOST_EDGES = 64  # out of a node, to be listed where they serve to give up early
 MOST_ALTERNATIVES = 32  # of one pattern with sets
 MOST_DEPTH = 60  # nested nodes; what lies deeper is one compiled tail
 MOST_SALTS = 1000
 END_KEYS = (0xFFFFFFFF, 0)  # end a table of keys: no search runs past them
 # Costs in microseconds, to weigh ways to find literals against each other.
-FIND_COST = 0.2
-STEP_COST = 0.5
+FIND_COST = 0.1
+STEP_COST = 0.5  # behind an anchor
+LISTED_COST = 0.3  # where the edges are listed
 _NUMBER = frozenset(b"0123456789ABCDEF,")
 
 
@@ -80,6 +82,16 @@ class _Node:
         self.tails: list[tuple[bytes, int]] = []  # text ("" for an exact end), row
         self.skips: list[tuple[int, _Node]] = []
         self.groups: list[tuple[bytes, bool, _Node]] = []  # text, once, node
+
+    def is_mere_star(self) -> bool:
+        """Whether all that it has is a star."""
+        return bool(self.groups) and not (self.tails or self.skips or self.children)
+
+    def only_edges(self) -> bytes:
+        """All its edges, if it has nothing else and few of them; what a search can give up by."""
+        if self.groups or self.tails or self.skips or len(self.children) > MOST_EDGES:
+            return b""
+        return b"".join(child.edge for child in self.children)
 
 
 def expand_sets(pattern: bytes) -> list[bytes]:
@@ -149,7 +161,8 @@ class _Trie:
         node.skips = [(skip, self._rooted(skipping[skip], depth + 1)) for skip in sorted(skipping)]
         self._add_stars(node, starred, depth)
         if literal:
-            node.hop = hop
+            node.hop = hop if depth else 1  # the reader finds its way from the first byte by the shortest path
+            hop = node.hop
             children: dict[bytes, list[Entry]] = {}
             for pattern, at, row in literal:
                 children.setdefault(pattern[at : at + hop], []).append((pattern, at + hop, row))
@@ -181,7 +194,13 @@ class _Trie:
                 text += b"*" + common
                 behind = [(p, at + 1 + len(common), row) for p, at, row in behind]
             once = all(p[at : at + 1] == b"*" for p, at, _ in behind)
-            groups.append((text, once, self._rooted(behind, depth + 1)))
+            node = self._rooted(behind, depth + 1)
+            if node.is_mere_star():
+                self.nodes.remove(node)
+                self.roots.remove(node)
+                groups += [(text + b"*" + inner, inner_once, end) for inner, inner_once, end in node.groups]
+            else:
+                groups.append((text, once, node))
         return groups
 
     def hash(self) -> int:
@@ -240,21 +259,21 @@ def _cheapest(literals: list[bytes]) -> tuple[float, list[tuple[bytes, list[byte
         length += 1
     ways = [one_by_one]
     if length:
-        ways.append((FIND_COST + STEP_COST * _places(low[:length]), [(low[:length], literals)]))
-    if length < len(low):
-        groups: dict[int, list[bytes]] = {}
-        for literal in literals:
-            groups.setdefault(literal[length], []).append(literal)
-        parts = [_cheapest(group) for group in groups.values()]
-        ways.append((sum(cost for cost, _ in parts), [anchor for _, anchors in parts for anchor in anchors]))
+        step = LISTED_COST if len(literals) <= MOST_EDGES else STEP_COST
+        ways.append((FIND_COST + step * _places(low[:length]), [(low[:length], literals)]))
+    groups: dict[bytes, list[bytes]] = {}
+    for literal in literals:
+        groups.setdefault(literal[length : length + 1], []).append(literal)
+    parts = [_cheapest(group) for group in groups.values()]
+    ways.append((sum(cost for cost, _ in parts), [anchor for _, anchors in parts for anchor in anchors]))
     return min(ways, key=lambda way: way[0])
 
 
 def _places(anchor: bytes) -> float:
     """About how many places of a modalias have this text: where digits stand, there are many of them."""
     if _NUMBER.issuperset(anchor) and not anchor.isalpha():
-        return max(1.0, 100 / 6.0 ** (len(anchor) - 1))
-    return max(1.0, 6 / len(anchor) ** 2)
+        return 100 / 6.0 ** (len(anchor) - 1)
+    return (5 if anchor.isalpha() else 14) / len(anchor) ** 3
 
 
 class _Pool:
@@ -345,7 +364,8 @@ def _write_items(node: _Node, items: "array[int]", pool: _Pool) -> int:
         star = len(items)
         items.append(len(node.groups))
         for text, once, behind in node.groups:
-            items.extend((pool.place(text), behind.number | (ONCE if once else 0)))
+            only = b"" if once else behind.only_edges()
+            items.extend((pool.place(text), behind.number | (ONCE if once else 0), pool.place(only)))
     place = len(items)
     for text, row in node.tails:
         items.extend((TAIL << KIND_SHIFT | pool.place(text), row) if text else (END << KIND_SHIFT, row))

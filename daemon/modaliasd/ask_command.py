@@ -24,7 +24,11 @@ usage: modaliasd coldplug [--once]
 Has the daemon walk /sys again and waits until it has settled. With --once no daemon is needed: this process
 loads what the present devices ask for, settles and ends; exit status 1 if a load failed.
 """,
-    "load": "usage: modaliasd load MODULE...\n\nLoads modules by name, the ledger saying so, and waits until settled.\n",
+    "load": """\
+usage: modaliasd load MODULE...
+
+Loads modules by name, with the ledger's account of it, and waits until settled.
+""",
     "poweroff": """\
 usage: modaliasd poweroff [STATUS]
 
@@ -73,7 +77,9 @@ def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
     if verb == "poweroff":
         status = arguments[0] if arguments else "0"
         if len(arguments) > 1 or not status.isdigit() or int(status) > 255:
-            raise UsageError(f"`modaliasd poweroff` takes one exit status from 0 to 255; got `{' '.join(arguments)}`")
+            raise UsageError(
+                f"`modaliasd poweroff` takes one exit status from 0 to 255; got `{' '.join(arguments)}`"
+            )
         return ["exit", status], 30.0
     if arguments:
         raise UsageError(f"`modaliasd {verb}` takes no argument; got `{' '.join(arguments)}`")
@@ -98,4 +104,6 @@ def _power_off() -> None:
             posix.execv(path, ["poweroff", "-f"])
         except OSError:
             continue
-    raise WorldError("cannot run poweroff: none of /sbin/poweroff, /bin/poweroff, /usr/sbin/poweroff can be started")
+    raise WorldError(
+        "cannot run poweroff: none of /sbin/poweroff, /bin/poweroff, /usr/sbin/poweroff can be started"
+    )

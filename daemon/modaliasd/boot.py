@@ -6,6 +6,7 @@ import posix
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
+from modaliasd.children import start as start_child
 from modaliasd.control import Control
 from modaliasd.core.errors import UsageError
 from modaliasd.core.moddep import Dependencies
@@ -14,11 +15,16 @@ from modaliasd.indexfile import open_index
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
 from modaliasd.loader import Loader, read_live_modules
-from modaliasd.modprobe import Modprobe
 from modaliasd.netlink import UeventSocket
-from modaliasd.paths import CONTROL, LEDGER, MODULES, RUN_DIRECTORY, SETTLED_HOOK
+from modaliasd.paths import CONTROL, LEDGER, MODPROBE, MODULES, SETTLED_HOOK, SETTLED_MARK
 from modaliasd.service import Service, World
 from modaliasd.sysfs import Sysfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.children import Child
+    from modaliasd.core.record import Json
+
 
 def run(arguments: list[str]) -> int:
     """`modaliasd run`: serve until SIGTERM."""
@@ -62,9 +68,14 @@ def _serve(*, once: bool) -> int:
         return file.path if file else ""
 
     ledger = Ledger(LEDGER, "/dev/kmsg", settings.get("channel", ""))
-    modprobe = Modprobe()
     loader = Loader(
-        Scheduler(needs_of, _job_limit()), modprobe, sysfs, ledger, KernelLog(), boottime_us, read_live_modules()
+        Scheduler(needs_of, _job_limit()),
+        MODPROBE,
+        sysfs,
+        ledger,
+        KernelLog(),
+        boottime_us,
+        read_live_modules(),
     )
     start: dict[str, Json] = {
         "version": __version__,
@@ -75,6 +86,54 @@ def _serve(*, once: bool) -> int:
     }
     control = None if once else Control(CONTROL)
     world = World(
-        sysfs, uevents, index, loader, ledger, control, boottime_us, module_path, _settled_hook(modprobe, once=once), start
+        sysfs,
+        uevents,
+        index,
+        loader,
+        ledger,
+        control,
+        boottime_us,
+        module_path,
+        _no_hook if once else _settled_hook,
+        start,
     )
     return Service(world).run(once=once)
+
+
+def _setting(word: str) -> tuple[str, str]:
+    """`modaliasd.KEY=VALUE` of the kernel's command line; the value is empty where there is none."""
+    key, _, value = word.removeprefix("modaliasd.").partition("=")
+    return key, value
+
+
+def _job_limit() -> int:
+    """How many modprobes run at once: enough to fill the time in which probes sleep."""
+    return 2 + 2 * (posix.cpu_count() or 1)
+
+
+def _settled_hook() -> Child | None:
+    """Run /etc/settled.d's executables, once a boot: a respawned daemon finds the mark of its predecessor."""
+    try:
+        posix.close(posix.open(SETTLED_MARK, posix.O_CREAT | posix.O_EXCL | posix.O_WRONLY, 0o644))
+        return start_child(SETTLED_HOOK, [])
+    except OSError:
+        return None
+
+
+def _no_hook() -> Child | None:
+    return None
+
+
+def _read(path: str) -> bytes:
+    """The whole file; nothing where it cannot be read."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    chunks: list[bytes] = []
+    try:
+        while chunk := posix.read(descriptor, 1 << 20):
+            chunks.append(chunk)
+    finally:
+        posix.close(descriptor)
+    return b"".join(chunks)

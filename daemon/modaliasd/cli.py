@@ -1,7 +1,7 @@
 """The command line: opens the real world and hands it in.
 
-`modaliasd run` is the boot path and imports nothing that it does not need; every other verb lives in a module of
-its own that is imported when it is asked for.
+`modaliasd run` is the boot path and imports nothing that it does not need; every other verb lives in a
+module of its own that is imported when it is asked for.
 """
 
 from __future__ import annotations

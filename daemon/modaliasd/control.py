@@ -1,8 +1,9 @@
 """The socket that `modaliasd settle` and its like talk to: a line of words in, a line of JSON out.
 
-/run/modaliasd/control, a unix stream socket. Only root is heard (SO_PEERCRED, unix(7)). A request is one line of
-at most REQUEST_LIMIT bytes; its answer may come later (settle). Nothing here ever blocks the service: a client
-that sends slowly or never reads costs a descriptor until it is closed, and there are at most MOST_CLIENTS.
+/run/modaliasd/control, a unix stream socket. Only root is heard (SO_PEERCRED, unix(7)). A request is one
+line of at most REQUEST_LIMIT bytes; its answer may come later (settle). Nothing here ever blocks the
+service: a client that sends slowly or never reads costs a descriptor until it is closed, and there are at
+most MOST_CLIENTS.
 """
 
 from __future__ import annotations
@@ -43,11 +44,8 @@ class Control:
         self._listener = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         fresh = path + ".new"
         try:
-            for stale in (fresh,):
-                try:
-                    posix.unlink(stale)
-                except FileNotFoundError:
-                    pass
+            if _exists(fresh):
+                posix.unlink(fresh)  # a daemon was killed just here
             self._listener.bind(fresh)
             posix.chmod(fresh, 0o600)
             self._listener.listen(MOST_CLIENTS)
@@ -64,7 +62,7 @@ class Control:
         fresh: list[int] = []
         while True:
             try:
-                descriptor, _address = self._listener._accept()
+                descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
             except OSError:
                 return fresh
             socket = RawSocket(fileno=descriptor)
@@ -135,6 +133,14 @@ class Control:
         client = self._clients.pop(descriptor, None)
         if client is not None:
             client.socket.close()
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_root(socket: RawSocket) -> bool:

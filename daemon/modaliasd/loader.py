@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import posix
 
+from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
+from modaliasd.core.priority import Rank
 from modaliasd.core.record import cause_fields, line, load_fields
-from modaliasd.modprobe import is_safe_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from modaliasd.children import Child
+    from modaliasd.core.record import Json
     from modaliasd.core.scheduler import Cause, Job, Load, Scheduler
     from modaliasd.kmsg import KernelLog
     from modaliasd.ledger import Ledger
-    from modaliasd.modprobe import Child, Modprobe
     from modaliasd.sysfs import Sysfs
 
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
+# Storage and network modprobes run as they are; the others only take what these leave of a CPU.
+NICE = {
+    Rank.STORAGE.value: 0,
+    Rank.NETWORK.value: 0,
+    Rank.BUS.value: 5,
+    Rank.OTHER.value: 10,
+    Rank.LATE.value: 15,
+}
 
 
 class Running:
@@ -42,7 +52,7 @@ class Loader:
     def __init__(
         self,
         scheduler: Scheduler,
-        modprobe: Modprobe,
+        modprobe: str,
         sysfs: Sysfs,
         ledger: Ledger,
         kernel_log: KernelLog,
@@ -76,9 +86,9 @@ class Loader:
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock()):
             try:
-                child = self._modprobe.start(["-b", "-a", *job.targets])
+                child = start(self._modprobe, ["-b", "-a", *job.targets], NICE[job.rank])
             except OSError as e:
-                verdict = Verdict(Outcome.FAILED, f"cannot run {self._modprobe.path}: {e.strerror}")
+                verdict = Verdict(Outcome.FAILED, f"cannot run {self._modprobe}: {e.strerror}")
                 self.scheduler.finished(job, dict.fromkeys(job.modules, verdict), self._clock())
                 continue
             self._running[child.pidfd] = Running(job, child, self._clock())
@@ -93,7 +103,7 @@ class Loader:
     def finish(self, pidfd: int) -> None:
         """The process behind `pidfd` has ended: find out what became of each of its modules."""
         running = self._running.pop(pidfd)
-        ended = self._modprobe.reap(running.child)
+        ended = reap(running.child)
         verdicts: dict[str, Verdict] = {}
         for module in running.job.modules:
             verdicts[module] = self._verdict(module, ended.status, ended.words)
@@ -146,7 +156,10 @@ class Loader:
         return ended
 
     def report_slow(self, limit_us: int = SLOW_US) -> int:
-        """Name the jobs that run longer than the limit; gives the milliseconds until the next could (-1: none)."""
+        """Name the jobs that run longer than the limit.
+
+        Gives the milliseconds until the next could (-1: none).
+        """
         now = self._clock()
         next_us = -1
         for running in self._running.values():
@@ -166,7 +179,7 @@ class Loader:
             if load is None or self._sysfs.is_live(module):
                 continue
             ms = (now - running.start_us) // 1000
-            causes = [cause_fields(cause) for cause in load.causes]
+            causes: list[Json] = [cause_fields(cause) for cause in load.causes]
             self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
             self._ledger.say(f"{module} is slow: {ms} ms and still loading, {_because(load)}")
 

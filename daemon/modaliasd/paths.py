@@ -5,3 +5,5 @@ LEDGER = RUN_DIRECTORY + "/ledger.jsonl"
 CONTROL = RUN_DIRECTORY + "/control"
 MODULES = "/lib/modules"  # one directory a kernel below it
 SETTLED_HOOK = "/usr/lib/micro/settled"  # run once, after the first settle
+SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"
+MODPROBE = "/sbin/modprobe"

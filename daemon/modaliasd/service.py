@@ -1,13 +1,14 @@
 """The daemon's loop: subscribe, walk, then uevents, children and the control socket, until told to end.
 
-Settled means: no walk under way, nothing queued, nothing loading, and the uevent socket read up to the number that
-/sys/kernel/uevent_seqnum shows. It is never a quiet period.
+Settled means: no walk under way, nothing queued, nothing loading, and the uevent socket read up to the
+number that /sys/kernel/uevent_seqnum shows. It is never a quiet period.
 """
 
 from __future__ import annotations
 
 from select import POLLIN, POLLOUT, poll
 
+from modaliasd.children import reap
 from modaliasd.core.errors import FormatError
 from modaliasd.core.inventory import Inventory
 from modaliasd.core.lean import Record
@@ -23,12 +24,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from modaliasd.children import Child
     from modaliasd.control import Control
     from modaliasd.core.device import Device
     from modaliasd.core.inventory import Entry
     from modaliasd.core.record import Json
     from modaliasd.core.uevent import Uevent
-    from modaliasd.indexfile import Index
+    from modaliasd.indexfile import AliasIndex
     from modaliasd.ledger import Ledger
     from modaliasd.loader import Loader
     from modaliasd.netlink import UeventSocket
@@ -44,13 +46,13 @@ class World(Record):
 
     sysfs: Sysfs
     uevents: UeventSocket
-    index: Index
+    aliases: AliasIndex
     loader: Loader
     ledger: Ledger
     control: Control | None
     clock: Callable[[], int]  # microseconds of CLOCK_BOOTTIME
     module_path: Callable[[str], str]  # as in modules.dep; "" if unknown
-    on_settled: Callable[[], None]  # called once, after the first settle
+    on_settled: Callable[[], Child | None]  # called once, after the first settle; what it started
     start: dict[str, Json]  # fields of the `start` line
 
 
@@ -80,6 +82,7 @@ class Service:
         self._dropped = 0
         self._born_us = world.clock()
         self._stop = False
+        self._hook: Child | None = None
 
     def run(self, *, once: bool = False) -> int:
         """Serve until asked to stop, or until the first settle with `once`; 1 if a load failed then."""
@@ -89,8 +92,11 @@ class Service:
         if world.ledger.torn_bytes:
             message = f"{world.ledger.torn_bytes} bytes of a line that was never finished were cut off"
             self._write("warning", {"what": "ledger repaired", "message": message})
-        for warning in world.index.warnings:
-            self._write("warning", {"what": "modules.alias", "message": warning})
+        for warning in world.aliases.warnings:
+            self._write(
+                "warning",
+                {"what": "modules.alias", "line": warning.line, "message": f"skipped: {warning.reason}"},
+            )
         self._poll.register(world.uevents.fileno(), POLLIN)
         if world.control is not None:
             self._poll.register(world.control.fileno(), POLLIN)
@@ -136,6 +142,10 @@ class Service:
                 self._poll.register(client, POLLIN)
         elif world.control is not None and world.control.is_open(descriptor):
             self._serve_client(world.control, descriptor)
+        elif self._hook is not None and descriptor == self._hook.pidfd:
+            self._poll.unregister(descriptor)
+            reap(self._hook)
+            self._hook = None
         elif descriptor == world.ledger.channel_fileno():
             world.ledger.flush()
 
@@ -209,7 +219,7 @@ class Service:
         device = entry.device
         written: list[Json] = []
         modules: list[str] = []
-        for match in self._world.index.lookup(device.modalias):
+        for match in self._world.aliases.lookup(device.modalias):
             fields: dict[str, Json] = {"alias": match.alias, "line": match.line, "module": match.module}
             if match.builtin:
                 fields["builtin"] = True
@@ -336,7 +346,9 @@ class Service:
             "with_modalias": counts.with_modalias,
             "matched": counts.matched,
             "bound": counts.bound,
-            "loads": sum(load.verdict is not None and load.verdict.outcome is Outcome.INSERTED for load in loads),
+            "loads": sum(
+                load.verdict is not None and load.verdict.outcome is Outcome.INSERTED for load in loads
+            ),
             "failed": sum(_failed(load.verdict) for load in loads),
             "ms": (world.clock() - self._born_us) / 1000,
             "lost": self._sequence.lost,
@@ -352,7 +364,9 @@ class Service:
             self._answer(waiter.client, {"ok": True} | fields)
         self._waiters.clear()
         if self._settles == 1:
-            world.on_settled()
+            self._hook = world.on_settled()
+            if self._hook is not None:
+                self._poll.register(self._hook.pidfd, POLLIN)
 
     def _write_unbound(self) -> None:
         """Devices whose modules are in, and have a driver for their bus, and yet no driver has taken them."""
@@ -422,7 +436,9 @@ class Service:
         elif verb == "load" and arguments:
             for module in arguments:
                 rank = rank_of("", self._world.module_path(module))
-                self._world.loader.want(module, Cause(request="modaliasd load"), min(rank.value, Rank.BUS.value))
+                self._world.loader.want(
+                    module, Cause(request="modaliasd load"), min(rank.value, Rank.BUS.value)
+                )
             self._waiters.append(Waiter(client, 0))
             self._settled = False
         elif verb == "exit" and arguments:

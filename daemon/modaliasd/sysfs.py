@@ -43,7 +43,10 @@ class Sysfs:
             ) from e
 
     def walk(self) -> Iterator[list[Device]]:
-        """Every device that there is, once each, in strides: one for each of the first buses, then the rest."""
+        """Every device that there is, once each, in strides.
+
+        One for each of the first buses, then the rest.
+        """
         seen: set[str] = set()
         for bus in FIRST_BUSES:
             stride = list(self._bus_devices(bus))

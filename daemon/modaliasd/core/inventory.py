@@ -44,7 +44,10 @@ class Inventory:
         return self._entries.get(devpath)
 
     def see(self, device: Device) -> tuple[Entry, bool]:
-        """Take the device as it is now; the entry, and whether its modalias is news that has to be matched."""
+        """Take the device as it is now.
+
+        The entry, and whether its modalias is news that has to be matched.
+        """
         entry = self._entries.get(device.devpath)
         if entry is None:
             entry = self._entries[device.devpath] = Entry(device)

@@ -1,8 +1,9 @@
 """Keeps count of uevent sequence numbers, so that "nothing lost" is a measurement and not a hope.
 
-The kernel numbers its uevents from 1, one counter for the whole machine (lib/kobject_uevent.c). A number that does
-not come is a lost event, or an event of another network namespace; either way a new walk makes it good. Since
-Linux 6.10 two CPUs can send their events in the wrong order, so a gap counts only after the socket was empty.
+The kernel numbers its uevents from 1, one counter for the whole machine (lib/kobject_uevent.c). A number
+that does not come is a lost event, or an event of another network namespace; either way a new walk makes it
+good. Since Linux 6.10 two CPUs can send their events in the wrong order, so a gap counts only after the
+socket was empty.
 """
 
 from __future__ import annotations

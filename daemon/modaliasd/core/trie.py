@@ -59,7 +59,10 @@ class Index:
         self._builtin = [(normalize_alias(a.pattern), a) for a in parse_builtin_modinfo(texts[2])]
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in kmod's load order, each once; built-in ones if no other matches."""
+        """The modules that the modalias wants, in kmod's load order, each once.
+
+        Built-in ones if no other matches.
+        """
         from fnmatch import fnmatchcase
 
         try:

@@ -1,9 +1,10 @@
 """Minimal kernel modules, and trees of them, that depmod, modinfo, modprobe and pyelftools accept.
 
-A module is an ELF64 relocatable file with five sections: `.modinfo` (NUL-ended `key=value` strings), `.symtab`
-and `.strtab` (one `__crc_` symbol for each symbol exported, one undefined symbol for each one needed; depmod
-computes modules.dep from these and never reads `depends=`), and `.shstrtab`. There is no code in it: no kernel
-would load it. Source: kmod's libkmod-elf.c (kmod_elf_get_symbols, kmod_elf_get_dependency_symbols).
+A module is an ELF64 relocatable file with five sections: `.modinfo` (NUL-ended `key=value` strings),
+`.symtab` and `.strtab` (one `__crc_` symbol for each symbol exported, one undefined symbol for each one
+needed; depmod computes modules.dep from these and never reads `depends=`), and `.shstrtab`. There is no code
+in it: no kernel would load it. Source: kmod's libkmod-elf.c (kmod_elf_get_symbols,
+kmod_elf_get_dependency_symbols).
 """
 
 import struct
@@ -118,7 +119,7 @@ def _builtin_modinfo(module: FakeModule) -> bytes:
 
 
 def _elf(machine: int, sections: list[tuple[str, int, bytes, int, int]]) -> bytes:
-    """Header, contents, section table. Rows: name, type, contents, linked section's index, size of an entry."""
+    """Header, contents, section table. Rows: name, type, contents, linked section's index, entry size."""
     names = bytearray(b"\0")
     rows = [_SHDR.pack(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]
     body = bytearray()

@@ -68,9 +68,15 @@ class Bus(Enum):
 # The first pattern that matches a driver's whole name decides.
 _BACKEND_OF: tuple[tuple[str, Backend], ...] = (
     (r"virtio-blk.*|nvme|nvme-ns|scsi-(hd|cd)|ide-(hd|cd)|usb-storage|sd-card|floppy", Backend.DRIVE),
-    (r"virtio-net.*|e1000.*|rtl8139|vmxnet3|pcnet|ne2k_.*|tulip|i8255.*|i82562|i82801|usb-net", Backend.NETDEV),
+    (
+        r"virtio-net.*|e1000.*|rtl8139|vmxnet3|pcnet|ne2k_.*|tulip|i8255.*|i82562|i82801|usb-net",
+        Backend.NETDEV,
+    ),
     (r"hda-.*|AC97|ac97|ES1370|es1370|sb16|adlib|gus|cs4231a|usb-audio", Backend.AUDIODEV),
-    (r"virtconsole|virtserialport|pci-serial|isa-serial|isa-parallel|usb-serial|usb-braille", Backend.CHARDEV),
+    (
+        r"virtconsole|virtserialport|pci-serial|isa-serial|isa-parallel|usb-serial|usb-braille",
+        Backend.CHARDEV,
+    ),
     (r"ivshmem-plain|pc-dimm|nvdimm", Backend.MEMDEV),
 )
 _BUS_OF: tuple[tuple[str, Bus], ...] = (
@@ -81,7 +87,10 @@ _BUS_OF: tuple[tuple[str, Bus], ...] = (
     (r"hda-.*", Bus.HDA),
     (r"ide-(hd|cd)", Bus.IDE),
     (r"virtconsole|virtserialport", Bus.VIRTIO_SERIAL),
-    (r"isa-.*|i8042|floppy|sb16|adlib|gus|cs4231a|ne2k_isa|ib700|pvpanic|pc-dimm|nvdimm|nvme-ns|tpm-.*", Bus.OTHER),
+    (
+        r"isa-.*|i8042|floppy|sb16|adlib|gus|cs4231a|ne2k_isa|ib700|pvpanic|pc-dimm|nvdimm|nvme-ns|tpm-.*",
+        Bus.OTHER,
+    ),
     (r"virtio-.*-device|vmgenid|vmcoreinfo", Bus.OTHER),
     (r".*", Bus.PCI),
 )
@@ -170,7 +179,9 @@ def parse_device(text: str) -> Device:
     # A comma that stands alone separates; two are one comma of the value.
     driver, *rest = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", driver):
-        raise UsageError(f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)")
+        raise UsageError(
+            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)"
+        )
     props = []
     for part in rest:
         key, equals, value = part.partition("=")
@@ -391,7 +402,11 @@ def _with_controllers(machine: Machine) -> list[Device]:
     devices: list[Device] = []
     for device in machine.devices:
         pattern, default = _CONTROLLERS.get(device.bus, ("", ""))
-        if default and device.get("bus") is None and not any(re.fullmatch(pattern, d.driver) for d in devices):
+        if (
+            default
+            and device.get("bus") is None
+            and not any(re.fullmatch(pattern, d.driver) for d in devices)
+        ):
             devices.append(Device(default))
         devices.append(device)
     return devices

@@ -63,7 +63,9 @@ class Monitor:
         except (QMPError, OSError, EOFError) as e:
             raise GuestError(f"QEMU ended before it answered {command}: {e or type(e).__name__}") from e
 
-    def wait_event(self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0) -> Message | None:
+    def wait_event(
+        self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0
+    ) -> Message | None:
         """Return the first event from `events[since]` on that is wanted; None at the time limit or QEMU's end."""
         deadline = time.monotonic() + timeout
         with self._heard:

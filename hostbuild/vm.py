@@ -19,7 +19,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -146,7 +146,9 @@ class VM:
         """Whether QEMU still runs."""
         return not self._ended
 
-    def wait_for(self, wanted: str | Callable[[Record], bool], *, timeout: float = 60.0, since: int = 0) -> Record:
+    def wait_for(
+        self, wanted: str | Callable[[Record], bool], *, timeout: float = 60.0, since: int = 0
+    ) -> Record:
         """Return the first record from `ledger[since]` on that is of the type `wanted`, or for which it is true.
 
         Raises GuestTimeoutError after `timeout` seconds, GuestError as soon as the guest has ended without it.
@@ -169,7 +171,9 @@ class VM:
 
     def wait_console(self, text: str, *, timeout: float = 60.0) -> None:
         """Wait until the console shows `text`."""
-        self._wait(lambda: text in clean(bytes(self._console)), timeout, f"{text!r} did not show on the console")
+        self._wait(
+            lambda: text in clean(bytes(self._console)), timeout, f"{text!r} did not show on the console"
+        )
 
     # What is said to the guest
 
@@ -205,14 +209,18 @@ class VM:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""
         done = self.sh(command, timeout=timeout)
         if done.status != 0:
-            raise GuestError(f"the guest's {command!r} ended with status {done.status}: {done.output.strip()}")
+            raise GuestError(
+                f"the guest's {command!r} ended with status {done.status}: {done.output.strip()}"
+            )
         return done.output
 
     def poweroff(self, *, timeout: float = 30.0) -> None:
         """Have the guest switch itself off, and wait for it."""
         self._reach_agent()
         _send(self._agent_socket, b"poweroff -f\n")
-        self._wait(lambda: self._ended, timeout, "the guest did not switch itself off", ended_is_failure=False)
+        self._wait(
+            lambda: self._ended, timeout, "the guest did not switch itself off", ended_is_failure=False
+        )
 
     # Hotplug
 
@@ -383,7 +391,8 @@ class VM:
         if self._ended and ended_is_failure:
             status = self._verdict()
             raise GuestError(
-                f"{complaint}: the guest has ended (status {status})\n{tail(self.console)}", console=self.console
+                f"{complaint}: the guest has ended (status {status})\n{tail(self.console)}",
+                console=self.console,
             )
         raise GuestTimeoutError(
             f"{complaint} within {timeout:g} s; the console's last lines:\n{tail(self.console)}",
@@ -457,7 +466,9 @@ class VM:
         if backend is None:
             return
         command, arguments = backend_removal(backend)
-        with contextlib.suppress(CommandRefusedError):  # a node can still be in use for a moment: it does no harm
+        with contextlib.suppress(
+            CommandRefusedError
+        ):  # a node can still be in use for a moment: it does no harm
             self._monitor.execute(command, arguments)
 
 

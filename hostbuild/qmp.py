@@ -63,7 +63,9 @@ class Monitor:
         except (QMPError, OSError, EOFError) as e:
             raise GuestError(f"QEMU ended before it answered {command}: {e or type(e).__name__}") from e
 
-    def wait_event(self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0) -> Message | None:
+    def wait_event(
+        self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0
+    ) -> Message | None:
         """Return the first event from `events[since]` on that is wanted; None at the time limit or QEMU's end."""
         deadline = time.monotonic() + timeout
         with self._heard:
@@ -89,7 +91,7 @@ class Monitor:
         since = len(self.events)
 
         def over(event: Message) -> bool:
-            data = event.get("data", {})
+            data: object = event.get("data", {})
             names = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
             return event.get("event") in names and data.get("device") == device_id
 
@@ -124,6 +126,7 @@ class Monitor:
         self._thread.join(5.0)
         if not self._thread.is_alive():
             self._loop.close()
+        self._end()
 
     async def _listen(self) -> None:
         """Keep the events, and notice the connection's end."""
@@ -136,6 +139,9 @@ class Monitor:
             if getting in done:
                 self._keep([getting.result()])
         self._keep(self._listener.clear())
+        self._end()
+
+    def _end(self) -> None:
         with self._heard:
             self._gone = True
             self._heard.notify_all()

@@ -14,7 +14,7 @@ Advance = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """Who hears of the work's progress. `step` opens a piece of work and gives a function that advances it."""
+    """Who hears of the work's progress: `step` opens a piece of work and gives what advances it."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Open a step; `total` counts what the function is called with, None where it cannot be known."""

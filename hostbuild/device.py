@@ -1,7 +1,8 @@
 """Devices as values: QEMU's driver name and properties, the bus a device needs, and its backend on the host.
 
-The backend (an empty disk, a closed network, silence, a null character device) that a device needs and does not
-name is made for it: as options when QEMU starts (backend_argv), as QMP commands while it runs (backend_commands).
+The backend (an empty disk, a closed network, silence, a null character device) that a device needs and does
+not name is made for it: as options when QEMU starts (backend_argv), as QMP commands while it runs
+(backend_commands).
 """
 
 import re
@@ -144,7 +145,7 @@ def parse_size(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BackendSpec:
-    """A backend to be made: its kind and id; for disks the raw image (null where None), for memory the size."""
+    """A backend to be made. size: bytes of a disk or of memory. file: a raw image, None for an empty disk."""
 
     kind: Backend
     id: str
@@ -154,7 +155,7 @@ class BackendSpec:
 
 
 def with_backend(device: Device, backend_id: str) -> tuple[Device, BackendSpec | None]:
-    """Return the device ready for QEMU, and the backend that has to be made first, None where none is needed."""
+    """Return the device ready for QEMU, and the backend to be made first, None where none is needed."""
     missing = tuple(pair for pair in _DEFAULT_PROPS.get(device.driver, ()) if device.get(pair[0]) is None)
     device = replace(device, props=device.props + missing)
     kind = device.backend

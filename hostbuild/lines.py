@@ -1,7 +1,7 @@
 """The serial lines that lead out of a guest: read by one thread, waited on by everybody else.
 
-Each line is a socket pair whose other end QEMU inherits: there is no path to collide on, and QEMU's end is the
-end of the line.
+Each line is a socket pair whose other end QEMU inherits: there is no path to collide on, and QEMU's end is
+the end of the line.
 
     ttyS0  console: the kernel's messages and a shell, text for people
     ttyS1  channel: the ledger, JSON lines (docs/ledger.md)
@@ -24,7 +24,7 @@ Listener = Callable[[bytes], None]
 
 
 class Line(Enum):
-    """A serial line; the value is its number in the guest (ttyS0, ...) and its place on QEMU's command line."""
+    """A serial line; the value is its number in the guest, and its place on QEMU's command line."""
 
     CONSOLE = 0
     CHANNEL = 1
@@ -39,7 +39,7 @@ class SerialLines:
     """
 
     def __init__(self, listeners: dict[Line, Listener]) -> None:
-        """Make the socket pairs. `listeners` are handed a line's raw bytes as they come, in the reader's thread."""
+        """Make the socket pairs. `listeners` get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.ended = False
         self._reader = LedgerReader()
@@ -70,11 +70,15 @@ class SerialLines:
     def start(self, *, limit_s: float, on_limit: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Let QEMU have its ends, and read ours from now on.
 
-        on_limit: called once, after `limit_s` seconds. on_end: called when QEMU is gone, before waiters are told.
+        on_limit: called once, after `limit_s` seconds. on_end: called when QEMU is gone, before waiters are
+        told.
         """
         self.close_theirs()
         self._thread = threading.Thread(
-            target=self._read, args=(time.monotonic() + limit_s, on_limit, on_end), name="serial lines", daemon=True
+            target=self._read,
+            args=(time.monotonic() + limit_s, on_limit, on_end),
+            name="serial lines",
+            daemon=True,
         )
         self._thread.start()
 
@@ -84,9 +88,9 @@ class SerialLines:
             self._ours[line].sendall(data)
 
     def wait(self, done: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `done` (called with the lock held), the guest's end or the time limit; return what it says."""
+        """Wait for `done` (called with the lock held), the guest's end or the limit; return what `done` says."""
         with self._news:
-            self._news.wait_for(lambda: done() or self.ended, timeout)
+            self._news.wait_for(lambda: done() or self.ended, min(timeout, threading.TIMEOUT_MAX))
             return done()
 
     def take_answers(self) -> bytes:

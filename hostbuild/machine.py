@@ -11,9 +11,10 @@ A machine file has these keys, all optional:
     devices = ["e1000", "nvme,serial=a"]          # as QEMU's -device, in this order
     blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []   # as the QEMU options
 
-A device that needs a backend and names none gets one: an empty disk (`size=64M`, or `file=PATH` for a raw image,
-are ours and not QEMU's), a closed network (user, restrict=on), silence (audiodev none), a null character device.
-One that needs a controller which the machine lacks (a USB device, a SCSI disk, an SD card) gets that too.
+A device that needs a backend and names none gets one: an empty disk (`size=64M`, or `file=PATH` for a raw
+image, are ours and not QEMU's), a closed network (user, restrict=on), silence (audiodev none), a null
+character device. One that needs a controller which the machine lacks (a USB device, a SCSI disk, an SD
+card) gets it too.
 """
 
 import tomllib
@@ -77,13 +78,18 @@ class Machine:
     devices: tuple[Device, ...] = ()
     raw: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def serial_lines(self) -> int:
+        """How many serial lines it has. On a microvm Linux hangs early in its boot if there is a second one."""
+        return 1 if self.type is MachineType.MICROVM else 3
+
     def plus(self, devices: Iterable[Device]) -> "Machine":
         """Return the machine with these devices added."""
         return replace(self, devices=(*self.devices, *devices))
 
 
 def parse_memory(text: str) -> int | None:
-    """Parse a machine's memory in MiB: a size (a bare number counts MiB, as in QEMU), or auto, which is None."""
+    """Parse a machine's memory in MiB: a size (a bare number counts MiB), or auto, which is None."""
     if text.strip() == "auto":
         return None
     size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
@@ -98,7 +104,7 @@ def machine_names() -> list[str]:
 
 
 def read_machine(name: str) -> Machine:
-    """Read a machine that comes with hostbuild by its name, or a machine file by its path. Raises InputError."""
+    """Read a machine that comes with hostbuild by name, or a machine file by path. Raises InputError."""
     is_path = name.endswith(".toml") or "/" in name
     path = Path(name) if is_path else NAMED_MACHINES / f"{name}.toml"
     try:
@@ -148,11 +154,11 @@ def machine_argv(
     """Return QEMU's command line for the machine, all but the serial lines and the monitor.
 
     accel: kvm or tcg. memory: MiB, used where the machine does not fix its own.
-    icount: count time by instructions, one a nanosecond, so that the guest's clock does not depend on the host.
+    icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
     """
     argv = ["qemu-system-x86_64", "-machine", machine.type.value, "-accel", accel, "-cpu", machine.cpu]
     argv += ["-smp", str(machine.cpus), "-m", str(machine.memory or memory)]
-    # Nothing but what the machine names: no default NIC (whose option ROM tries to boot), no VGA, no files of the host.
+    # Nothing but what the machine names: no default NIC (its option ROM tries to boot), no VGA, no files of the host.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-no-reboot"]  # a panicking guest ends (with panic=-1) where it would boot for ever
     if icount:

@@ -11,8 +11,8 @@ def auto_memory(compressed: int, unpacked: int) -> int:
 
     The root file system is a tmpfs, which may take half of what is free when the kernel mounts it, and the
     compressed image lies in memory at that moment (init/initramfs.c, mm/shmem.c). The kernel itself, its page
-    descriptors and the loaded modules have 128 MiB, processes what remains of the tmpfs's other half. Rounded up to
-    64 MiB, and never below 256 MiB.
+    descriptors and the loaded modules have 128 MiB, processes what remains of the tmpfs's other half. Rounded
+    up to 64 MiB, and never below 256 MiB.
     """
     need = 2 * unpacked + compressed + _KERNEL
     return max(_LEAST, -(-need // _STEP) * _STEP) // MIB

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostbuild.errors import GuestError, GuestTimeoutError
-from hostbuild.transcript import Record, diagnose, panicked, restarted_on_purpose, tail
+from hostbuild.transcript import Record, diagnose, panicked, restarted_on_purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,17 @@ def verdict(ending: Ending) -> int:
     if ending.reason == "guest-reset" and restarted_on_purpose(console):
         return 0
     found = diagnose(console)
-    last = f"; the console's last lines:\n{tail(console)}"
+    why = f"{found.reason} ({found.line})" if found else ""
+    mend = found.mend if found else ""
     if found and (ending.reason == "guest-reset" or panicked(console)):
-        raise GuestError(f"{found.reason} ({found.line}){last}", console=console, hint=found.mend)
+        raise GuestError(why, console=console, hint=mend)
     if ending.over_limit_s is not None:
-        why = f": {found.reason} ({found.line})" if found else ""
+        message = f"the guest was still running after {ending.over_limit_s:g} s and was ended"
         raise GuestTimeoutError(
-            f"the guest was still running after {ending.over_limit_s:g} s and was ended{why}{last}",
+            f"{message}: {why}" if why else message,
             console=console,
-            hint=found.mend if found else "give it more time (--timeout)",
+            hint=mend or "give it more time (--timeout)",
         )
     if ending.reason == "guest-reset":
-        raise GuestError(f"the guest reset itself without saying why{last}", console=console)
-    raise GuestError(f"QEMU ended under the guest: {ending.last_words}{last}", console=console)
+        raise GuestError("the guest reset itself without saying why", console=console)
+    raise GuestError(f"QEMU ended under the guest: {ending.last_words}", console=console)

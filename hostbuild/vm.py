@@ -29,7 +29,9 @@ from hostbuild.run import spawn
 from hostbuild.transcript import Record, tail
 from hostbuild.verdict import Ending, verdict
 
-CHANNEL_APPEND = "console=ttyS0 panic=-1 modaliasd.channel=/dev/ttyS1"
+# The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
+CONSOLE_APPEND = "console=ttyS0 panic=-1"
+CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
 AGENT_APPEND = "micro.agent=/dev/ttyS2"
 
 _PING_S = 0.5
@@ -60,11 +62,12 @@ class Boot:
     agent: bool = True
     limit_s: float = 120.0
 
-    @property
-    def command_line(self) -> str:
-        """The kernel's command line: the contract with the guest, then the caller's words."""
-        words = (CHANNEL_APPEND, AGENT_APPEND if self.agent else "", self.append)
-        return " ".join(word for word in words if word)
+    def command_line(self, machine: Machine) -> str:
+        """Return the kernel's command line: the contract with the guest, then the caller's words."""
+        words = [CONSOLE_APPEND]
+        if machine.serial_lines > 1:
+            words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
+        return " ".join([*words, *self.append.split()])
 
     def argv(self, machine: Machine) -> list[str]:
         """Return QEMU's command line, all but the serial lines and the monitor."""
@@ -74,7 +77,7 @@ class Boot:
             memory=self.memory,
             kernel=str(self.kernel),
             initrd=str(self.initrd),
-            append=self.command_line,
+            append=self.command_line(machine),
             icount=self.icount,
         )
 
@@ -94,7 +97,9 @@ class VM:
     directory: Path
     monitor: Monitor
 
-    def __init__(self, machine: Machine, boot: Boot, *, listeners: dict[Line, Listener] | None = None) -> None:
+    def __init__(
+        self, machine: Machine, boot: Boot, *, listeners: dict[Line, Listener] | None = None
+    ) -> None:
         """`listeners` are handed a serial line's raw bytes as they come, in the thread that reads them."""
         self.machine = machine
         self.boot = boot
@@ -211,8 +216,8 @@ class VM:
     def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002
         """Plug a device in while the guest runs and return its id; its backend is made as --device would.
 
-        Without `bus`, a PCI device goes to the first free root port of a q35, anything else where QEMU puts it.
-        `size` and `file` describe a disk. Raises CommandRefusedError.
+        Without `bus`, a PCI device goes to the first free root port of a q35, anything else where QEMU puts
+        it. `size` and `file` describe a disk. Raises CommandRefusedError.
         """
         self._plugs += 1
         device_id = id or f"hot{self._plugs}"
@@ -276,7 +281,14 @@ class VM:
             fds = [*(end.fileno() for end in self._lines.theirs.values()), theirs.fileno()]
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
-            argv = ["setpriv", "--pdeathsig", "KILL", "--", *self.boot.argv(self.machine), *_lines_argv(fds)]
+            argv = [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "--",
+                *self.boot.argv(self.machine),
+                *_lines_argv(fds, self.machine.serial_lines),
+            ]
             self._process = spawn(argv, stdout=stderr, stderr=stderr, pass_fds=fds, new_session=True)
             stack.callback(self.kill)  # the lines' thread ends with QEMU, and is joined after this
         self._lines.close_theirs()
@@ -302,13 +314,10 @@ class VM:
         if self.running:
             raise self._timeout_error(complaint, timeout)
         status = self._verdict()
-        message = f"{complaint}: the guest ended with status {status}; the console's last lines:"
-        raise GuestError(f"{message}\n{tail(self.console)}", console=self.console)
+        raise GuestError(f"{complaint}: the guest ended with status {status}", console=self.console)
 
     def _timeout_error(self, complaint: str, timeout: float) -> GuestTimeoutError:
-        console = self.console
-        message = f"{complaint} within {timeout:g} s; the console's last lines:\n{tail(console)}"
-        return GuestTimeoutError(message, console=console)
+        return GuestTimeoutError(f"{complaint} within {timeout:g} s", console=self.console)
 
     def _verdict(self) -> int:
         return verdict(
@@ -335,8 +344,8 @@ class VM:
         """
         if self._agent_ready:
             return
-        if not self.boot.agent:
-            raise GuestError("this machine was booted without an agent")
+        if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
+            raise GuestError(f"the machine {self.machine.name} was booted without an agent")
         deadline = time.monotonic() + self.boot.limit_s
 
         def ready() -> bool:
@@ -358,7 +367,7 @@ class VM:
             if port not in taken:
                 return port
         raise GuestError(
-            f"no free port for {device.driver}: the {self.machine.root_ports} of {self.machine.name} are taken",
+            f"no free port for {device.driver}: {self.machine.name} has {self.machine.root_ports}, all taken",
             hint="unplug a device first, or give the machine file more root_ports",
         )
 
@@ -370,10 +379,10 @@ class VM:
             self.monitor.execute(command, arguments)
 
 
-def _lines_argv(fds: Sequence[int]) -> list[str]:
-    """Return the options for the three serial lines and the monitor, which are these inherited sockets."""
+def _lines_argv(fds: Sequence[int], count: int) -> list[str]:
+    """Return the options for `count` serial lines and the monitor; the descriptors are inherited sockets."""
     argv = []
-    for line, fd in zip(Line, fds, strict=False):
+    for line, fd in zip(list(Line)[:count], fds, strict=False):
         name = line.name.lower()
         argv += ["-chardev", f"socket,id={name},fd={fd}", "-serial", f"chardev:{name}"]
     return [*argv, "-chardev", f"socket,id=monitor,fd={fds[-1]}", "-mon", "chardev=monitor,mode=control"]

@@ -1,8 +1,8 @@
 """Compressors of images: those the kernel can unpack, with the settings that its decoders demand.
 
-zstd   any frame (lib/decompress_unzstd.c). xz: the integrity check must be CRC32 or none (lib/decompress_unxz.c).
-lz4    the legacy frame only (lib/decompress_unlz4.c): magic, then blocks of 8 MiB, each after its packed size.
-gzip   no name and no time in the header, so that two runs give the same bytes.
+zstd   any frame (lib/decompress_unzstd.c). xz: the integrity check must be CRC32 or none
+(lib/decompress_unxz.c). lz4    the legacy frame only (lib/decompress_unlz4.c): magic, then blocks of 8 MiB,
+each after its packed size. gzip   no name and no time in the header, so that two runs give the same bytes.
 
 Which of them a kernel knows stands in its configuration as CONFIG_RD_ZSTD and so on.
 """
@@ -114,7 +114,7 @@ class _Lz4Legacy:
 
 
 def sink(compressor: Compressor) -> Sink:
-    """Open a compressor. The same data in the same pieces give the same bytes, whatever the number of CPUs."""
+    """Open a compressor. The same data in the same pieces give the same bytes on any number of CPUs."""
     if compressor is Compressor.ZSTD:
         # zstd's output depends on whether it works in threads at all, not on how many
         packer = zstandard.ZstdCompressor(level=_LEVEL_ZSTD, threads=max(os.cpu_count() or 1, 2))
@@ -165,7 +165,7 @@ _DECODERS: dict[Compressor, Callable[[], _Decoder]] = {
 
 
 def _decompress_lz4(data: bytes) -> tuple[bytes, bytes]:
-    """Unpack a legacy frame, which has no end mark: it ends where the data does, or where no block can follow."""
+    """Unpack a legacy frame. It has no end mark: it ends with the data, or where no block can follow."""
     import lz4.block
 
     plain = []

@@ -1,9 +1,11 @@
-"""A small CPython for the image: Debian's python3.X-minimal, its libraries, and the modules that are imported.
+"""A small CPython for the image: Debian's python3.X-minimal, its libraries, and the modules that are
+imported.
 
-The interpreter is the distribution's, so that it is the same whatever Python runs hostbuild; the version X is the
-one that Debian's python3-minimal depends on. Modules are compiled by that very interpreter, started from its
-unpacked package under its own loader, and carried as .pyc files in place of the sources: `/usr/lib/python3.11/os.pyc`.
-They hold no time (PEP 552, unchecked hashes), so that two runs give the same bytes, and no docstrings.
+The interpreter is the distribution's, so that it is the same whatever Python runs hostbuild; the version X
+is the one that Debian's python3-minimal depends on. Modules are compiled by that very interpreter, started
+from its unpacked package under its own loader, and carried as .pyc files in place of the sources:
+`/usr/lib/python3.11/os.pyc`. They hold no time (PEP 552, unchecked hashes), so that two runs give the same
+bytes, and no docstrings.
 """
 
 import marshal
@@ -75,7 +77,7 @@ class Interpreter:
         return Found(Origin.FROZEN) if name in self.frozen else None
 
     def compile(self, sources: Sequence[tuple[bytes, str]]) -> list[bytes]:
-        """Compile (source, file name as tracebacks show it) to the content of .pyc files, in the same order."""
+        """Compile pairs of source and file name (for tracebacks) to the content of .pyc files, in order."""
         answer = _run_python(self.loader, self.program, self.home, _COMPILE, marshal.dumps(list(sources), 2))
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
@@ -112,7 +114,7 @@ def require_interpreter() -> Interpreter:
 
 
 def put_interpreter(tree: FileTree, interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
-    """Put the interpreter, its libraries, and the standard library's modules that `wanted` need into the image."""
+    """Put the interpreter and its libraries into the image, and the modules that `wanted` need."""
     closure = close([*START_UP, *wanted], interpreter.find)
     version = interpreter.version
     origin = str(interpreter.packages[0])
@@ -146,5 +148,6 @@ def _run_python(loader: Path, program: Path, home: Path, script: str, stdin: byt
     }
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
-    argv = [loader, "--library-path", ":".join(sorted(directories)), program, "-S", "-c", script]
+    path = ":".join(sorted(directories))
+    argv: list[str | Path] = [loader, "--library-path", path, program, "-S", "-c", script]
     return run(argv, stdin=stdin, env=environment, timeout=120).stdout

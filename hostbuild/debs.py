@@ -4,9 +4,9 @@
         apt-metadata.json                 what apt said, valid as long as its package lists do not change
         packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 12 digits of the .deb's SHA-256
 
-A package that is unpacked is never fetched again. apt verifies the lists' signatures; the .deb is compared with the
-SHA-256 that stands in them. A directory appears under its name only when it is complete, so that processes which
-work at the same time do not disturb one another.
+A package that is unpacked is never fetched again. apt verifies the lists' signatures; the .deb is compared
+with the SHA-256 that stands in them. A directory appears under its name only when it is complete, so that
+processes which work at the same time do not disturb one another.
 """
 
 import hashlib

@@ -26,7 +26,7 @@ def needed(stream: BinaryIO) -> tuple[str, ...]:
     try:
         for section in ELFFile(stream).iter_sections():
             if isinstance(section, DynamicSection):
-                return tuple(tag.needed for tag in section.iter_tags("DT_NEEDED"))
+                return tuple(str(tag.needed) for tag in section.iter_tags("DT_NEEDED"))  # type: ignore[attr-defined]
     except _FOREIGN as e:
         raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
     return ()

@@ -1,6 +1,7 @@
 """Firmware that modules may ask for: names stand in their .modinfo, files come from directories of the host.
 
-A name may hold wildcards. Files compressed with xz or zstd are put into the image plain, as any kernel can read them.
+A name may hold wildcards. Files compressed with xz or zstd are put into the image plain, as any kernel can
+read them.
 """
 
 import lzma
@@ -28,7 +29,7 @@ class Firmware:
 
 
 def put_firmware(tree: FileTree, modules: Iterable[Module], directories: Sequence[Path]) -> Firmware:
-    """Put the firmware that `modules` name into the image, as far as it is found; the first directory wins."""
+    """Put the firmware that `modules` name into the image where it is found; the first directory wins."""
     for directory in directories:
         if not directory.is_dir():
             raise InputError(f"the firmware directory {directory} is no directory")

@@ -1,4 +1,4 @@
-"""The daemon as the image carries it: compiled, below /usr/lib/modaliasd, with a small script that starts it."""
+"""The daemon as the image carries it: compiled, below /usr/lib/modaliasd, and a script that starts it."""
 
 import importlib.util
 from dataclasses import dataclass

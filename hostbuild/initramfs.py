@@ -1,12 +1,12 @@
-"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as a compressed newc archive.
+"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as a compressed newc
+archive.
 
-Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it is and where it came from. Both
-appear under their names when they are complete. The same inputs give the same bytes: paths are sorted, everything
-belongs to root, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
+Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it is and where it came from.
+Both appear under their names when they are complete. The same inputs give the same bytes: paths are sorted,
+everything belongs to root, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
 """
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,9 @@ from hostbuild.compress import KERNEL_OPTION, Compressor, sink
 from hostbuild.errors import InputError, UsageError, WorldError
 from hostbuild.firmware import put_firmware
 from hostbuild.kernel import Kernel, require_kernel, run_depmod
+from hostbuild.manifest import FORMAT, dump, manifest_path
 from hostbuild.tree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter, Silent
-
-MANIFEST_FORMAT = 1
 
 # What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
 _INDEXES = (
@@ -82,8 +81,8 @@ class Modprobe(Enum):
 class Options:
     """What to build; the defaults are those of `hostbuild make-image`.
 
-    kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection (modules.py).
-    python: further modules of Python's standard library.
+    kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
+    (modules.py). python: further modules of Python's standard library.
     """
 
     kernel: str | None = None
@@ -104,11 +103,6 @@ class Built:
     manifest_path: Path
     kernel: Kernel
     manifest: dict[str, Any]
-
-
-def manifest_path(image: Path) -> Path:
-    """Give the path of an image's manifest."""
-    return image.with_name(image.name + ".manifest.json")
 
 
 def build_image(image: Path, options: Options, report: Reporter | None = None) -> Built:
@@ -142,7 +136,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
     manifest: dict[str, Any] = {
-        "format": MANIFEST_FORMAT,
+        "format": FORMAT,
         "hostbuild": distribution_version("modaliasd"),
         "image": {},
         "kernel": {
@@ -261,7 +255,7 @@ def _write(
     final = image.absolute()
     temporaries: list[Path] = []
     try:
-        with _beside(final) as out, report.step("Packing", sum(e.size() for _, e in tree.items())) as advance:
+        with _beside(final) as out, report.step("Packing", sum(map(Entry.size, tree.values()))) as advance:
             temporaries.append(Path(out.name))
             digest = hashlib.sha256()
             size = 0
@@ -288,7 +282,7 @@ def _write(
         }
         with _beside(final) as out:
             temporaries.append(Path(out.name))
-            out.write(json.dumps(manifest, indent=1, ensure_ascii=True).encode() + b"\n")
+            out.write(dump(manifest))
         temporaries[1].replace(manifest_path(final))
         temporaries[0].replace(final)
     except OSError as e:
@@ -299,7 +293,10 @@ def _write(
 
 
 def _beside(final: Path) -> IO[bytes]:
-    out = tempfile.NamedTemporaryFile(dir=final.parent, prefix=f".{final.name}.", delete=False)
+    """Open a temporary file in the directory of `final`, for a rename that cannot fail half-way."""
+    out = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the caller closes it
+        dir=final.parent, prefix=f".{final.name}.", delete=False
+    )
     os.fchmod(out.fileno(), 0o644)
     return out
 
@@ -308,7 +305,7 @@ def _members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
     """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
     mtime = _source_date_epoch()
     names: dict[Entry, int] = {}
-    for _, entry in tree.items():
+    for entry in tree.values():
         names[entry] = names.get(entry, 0) + 1
     left = dict(names)
     inodes: dict[Entry, int] = {}
@@ -330,9 +327,9 @@ def _source_date_epoch() -> int:
 
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = {}
-    for _, entry in tree.items():
+    for entry in tree.values():
         row = groups.setdefault(entry.group, {"files": 0, "size": 0})
-        row["files"] += 1
+        row["files"] += entry.kind is not Kind.DIRECTORY
         row["size"] += entry.size()
     return dict(sorted(groups.items()))
 

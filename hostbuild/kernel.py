@@ -1,10 +1,10 @@
 """The kernel that an image is made for: its vmlinuz, its version, its modules and their indexes.
 
-The version stands in the x86 boot header (Documentation/arch/x86/boot.rst): "HdrS" at 0x202, at 0x20e a 16-bit
-offset, to which 0x200 is added, of a string that begins with the version.
+The version stands in the x86 boot header (Documentation/arch/x86/boot.rst): "HdrS" at 0x202, at 0x20e a
+16-bit offset, to which 0x200 is added, of a string that begins with the version.
 
-Debian's packages carry no modules.dep, since depmod runs when they are installed. The indexes are then made once, in
-hostbuild's cache, and the package's own files are left as they are.
+Debian's packages carry no modules.dep, since depmod runs when they are installed. The indexes are then made
+once, in hostbuild's cache, and the package's own files are left as they are.
 """
 
 import hashlib
@@ -53,8 +53,8 @@ class Kernel:
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
     """Find a kernel and make its module indexes available.
 
-    spec: "deb:PACKAGE", the path of a vmlinuz, "running"; None takes the running one where it can be read, else
-    Debian's package. modules_dir: where its modules are, if not beside it.
+    spec: "deb:PACKAGE", the path of a vmlinuz, "running"; None takes the running one where it can be read,
+    else Debian's package. modules_dir: where its modules are, if not beside it.
     """
     if spec is None:
         spec = "running" if _running_is_readable() else f"deb:linux-image-{_deb_architecture()}"
@@ -163,7 +163,7 @@ def _holds_modules(directory: Path) -> bool:
 
 
 def _module_files(directory: Path) -> Iterator[Path]:
-    """Yield module files, in a fixed order. The build/ and source/ links of an installed kernel are not entered."""
+    """Yield module files in a fixed order. Links, as build/ and source/ are, are not followed."""
     for parent, below, names in os.walk(directory):
         below.sort()
         for name in sorted(names):

@@ -1,7 +1,7 @@
 """Shared libraries for an image, taken from Debian packages and not from the host that happens to build it.
 
-A soname's package is found by Debian's naming rule (Policy 8.1): libexpat.so.1 is in libexpat1, libbz2.so.1.0 in
-libbz2-1.0; the few that do not follow it stand in a table.
+A soname's package is found by Debian's naming rule (Policy 8.1): libexpat.so.1 is in libexpat1,
+libbz2.so.1.0 in libbz2-1.0; the few that do not follow it stand in a table.
 """
 
 from pathlib import Path

@@ -9,8 +9,8 @@ A selection is a comma list, read from left to right; for each module the last w
     -nouveau        any of these, taken out again
 
 What the chosen modules depend on comes too (modules.dep), as does what their softdeps name before and after
-(modules.softdep; a softdep may name an alias, as ext4's crc32c), taken out or not: a module without its dependencies
-cannot be inserted.
+(modules.softdep; a softdep may name an alias, as ext4's crc32c), taken out or not: a module without its
+dependencies cannot be inserted.
 """
 
 import difflib
@@ -34,7 +34,8 @@ class SelectionError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a kernel's indexes say. Names are modules' names with `_`; paths are relative to the index's directory.
+    """What a kernel's indexes say. Names are modules' names with `_`; paths are relative to the index's
+    directory.
 
     paths: name -> path of its file. depends: name -> all modules that must be there before it.
     softdeps: name -> names or aliases that are wanted before or after it.
@@ -172,12 +173,20 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
                 f"modules.dep names {name} as a dependency, but has no line for it", hint="depmod"
             )
         data = read_module(modules / path)
-        try:
-            firmware = elf.modinfo(io.BytesIO(data)).get("firmware", ())
-        except HostbuildError as e:
-            raise InputError(f"the module {modules / path} is damaged: {e}") from e
-        loaded.append(Module(name, plain_path(path), data, tuple(sorted(set(firmware)))))
+        loaded.append(Module(name, plain_path(path), data, _firmware(data, modules / path)))
     return loaded
+
+
+def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
+    """Give the firmware names of a module's .modinfo, sorted."""
+    if not data.startswith(elf.MAGIC):
+        raise InputError(f"the module {path} is damaged: it is no ELF file")
+    if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds
+        return ()
+    try:
+        return tuple(sorted(set(elf.modinfo(io.BytesIO(data)).get("firmware", ()))))
+    except HostbuildError as e:
+        raise InputError(f"the module {path} is damaged: {e}") from e
 
 
 def _choose(patterns: Iterable[str], index: Index) -> set[str]:

@@ -1,18 +1,18 @@
-"""The cpio archive format `newc`, which the kernel unpacks as an initramfs: a writer and a reader, both streaming.
+"""The cpio archive format `newc`, which the kernel unpacks as an initramfs: writer and reader, streaming.
 
-Format (Documentation/driver-api/early-userspace/buffer-format.rst): for each object a header of 110 ASCII bytes, its
-name with a closing NUL, padding to a multiple of 4, its data, padding to a multiple of 4. The archive ends with an
-object named TRAILER!!!. Numbers are 8 hexadecimal digits:
+Format (Documentation/driver-api/early-userspace/buffer-format.rst): for each object a header of 110 ASCII
+bytes, its name with a closing NUL, padding to a multiple of 4, its data, padding to a multiple of 4. The
+archive ends with an object named TRAILER!!!. Numbers are 8 hexadecimal digits:
 
-    magic "070701"   ino   mode   uid   gid   nlink   mtime   filesize   devmajor   devminor   rdevmajor   rdevminor
-    namesize   check
+    magic "070701"  ino  mode  uid  gid  nlink  mtime  filesize  devmajor  devminor  rdevmajor  rdevminor
+    namesize  check
 
-Several archives may follow one another, with NULs between them. Magic 070702 is the same with a checksum of the data.
-Hard links are objects of one inode number; all but the last are written without data.
+Several archives may follow one another, with NULs between them. Magic 070702 is the same with a checksum of
+the data. Hard links are objects of one inode number; all but the last are written without data.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from hostbuild.errors import HostbuildError
@@ -63,8 +63,8 @@ class Writer:
             raise NewcError(f"the name {member.name[:60]}… is longer than the kernel's {_NAME_MAX - 1} bytes")
         if len(data) > 0xFFFFFFFF:
             raise NewcError(f"{member.name} has {len(data)} bytes; a newc archive holds files below 4 GiB")
-        numbers = (member.ino, member.mode, member.uid, member.gid, member.nlink, member.mtime)
-        numbers += (len(data), 0, 0, *member.device, len(name), 0)
+        numbers = [member.ino, member.mode, member.uid, member.gid, member.nlink, member.mtime]
+        numbers += [len(data), 0, 0, *member.device, len(name), 0]
         self._write(MAGIC + b"".join(b"%08X" % number for number in numbers) + name)
         self._pad()
         self._write(data)
@@ -104,22 +104,7 @@ def read(stream: BinaryIO, at: int = 0) -> Iterator[tuple[Member, bytes]]:
         position += _skip_padding(stream, position - at, position, at_end=text == TRAILER)
         if text == TRAILER:
             return
-        yield _named(member, text), data
-
-
-def _named(member: Member, name: str) -> Member:
-    return Member(
-        name,
-        member.mode,
-        member.size,
-        member.ino,
-        member.nlink,
-        member.uid,
-        member.gid,
-        member.mtime,
-        member.device,
-        member.offset,
-    )
+        yield replace(member, name=text), data
 
 
 def _parse_header(header: bytes, offset: int) -> tuple[Member, int]:
@@ -156,8 +141,3 @@ def _skip_padding(stream: BinaryIO, relative: int, position: int, *, at_end: boo
         return count
     _exactly(stream, count, position, "padding")
     return count
-
-
-def members(archive: Iterable[tuple[Member, bytes]]) -> list[Member]:
-    """Give the members of what `read` yields, without their data."""
-    return [member for member, _ in archive]

@@ -1,7 +1,7 @@
 """Directories that are laid over the image: hostbuild's own rootfs-overlay/, and those of --overlay.
 
-Modes and symlinks are kept, everything belongs to root, what comes later wins. Files that are one on the host (hard
-links) are one in the image. Sockets are left out.
+Modes and symlinks are kept, everything belongs to root, what comes later wins. Files that are one on the
+host (hard links) are one in the image. Sockets are left out.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The named selections of modules. Data only: names and globs, which kernels may have or not.
 
-Dependencies, softdeps and what is built in come from the kernel's own indexes, so only what a device or a mount asks
-for stands here. The sizes are of Debian's 6.1 kernel.
+Dependencies, softdeps and what is built in come from the kernel's own indexes, so only what a device or a
+mount asks for stands here. The sizes are of Debian's 6.1 kernel.
 """
 
 _VIRTIO = (

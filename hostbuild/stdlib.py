@@ -2,9 +2,9 @@
 
 Pure: sources are brought by a function of the caller.
 
-Of the program itself every import counts, wherever it stands, but for those that only a type checker follows. Of the
-standard library only those count that run when a module is imported: `os` imports subprocess inside popen(), and
-whoever does not call that shall not pay for it.
+Of the program itself every import counts, wherever it stands, but for those that only a type checker
+follows. Of the standard library only those count that run when a module is imported: `os` imports
+subprocess inside popen(), and whoever does not call that shall not pay for it.
 """
 
 import ast

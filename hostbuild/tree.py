@@ -1,9 +1,9 @@
 """The files of an image before they are an archive: a pure model, filled by one source after the other.
 
-A path is relative, with `/` between its parts and no `.` or `..`: `usr/bin/busybox`. What is put at a path replaces
-what was there (later wins); the directories above it come into being. A symlink to a directory of the same tree is
-followed in a path's parents, as the kernel would when it unpacks the archive: with `lib -> usr/lib`, a file put at
-`lib/x` is at `usr/lib/x`. Everything belongs to root.
+A path is relative, with `/` between its parts and no `.` or `..`: `usr/bin/busybox`. What is put at a path
+replaces what was there (later wins); the directories above it come into being. A symlink to a directory of
+the same tree is followed in a path's parents, as the kernel would when it unpacks the archive: with `lib ->
+usr/lib`, a file put at `lib/x` is at `usr/lib/x`. Everything belongs to root.
 """
 
 import stat
@@ -80,8 +80,12 @@ class FileTree:
         """Yield paths with their entries, sorted by path as bytes: a directory before what is in it."""
         yield from sorted(self._entries.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))
 
+    def values(self) -> Iterator[Entry]:
+        """Yield the entries, in the order of their paths."""
+        yield from (entry for _, entry in self.items())
+
     def put(self, path: str, entry: Entry) -> None:
-        """Put `entry` at `path`. A directory that is there already keeps its content and takes the new mode."""
+        """Put `entry` at `path`. A directory that is there keeps its content and takes the new mode."""
         path = self._canonical(path)
         there = self._entries.get(path)
         if there is not None and there.kind is Kind.DIRECTORY and entry.kind is not Kind.DIRECTORY:

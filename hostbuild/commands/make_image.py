@@ -96,8 +96,12 @@ def command(
 
 
 def _print_summary(built: Built) -> None:
-    manifest = built.manifest
-    rows = [(group, row["files"], row["size"]) for group, row in manifest["groups"].items()]
-    print(built.image, manifest["image"])
-    for row in rows:
-        print(*row)
+    image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
+    ui.line(
+        f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
+    )
+    ui.line(f"  kernel {kernel['version']} from {kernel['origin']}")
+    ui.line(f"  {len(built.manifest['modules'])} modules ({built.manifest['selection']})")
+    if firmware["missing"]:
+        ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
+    ui.sizes_table(built.manifest["groups"])

@@ -149,7 +149,7 @@ lookup_words = st.sampled_from(
 subjects = names | patterns
 blanks = st.sampled_from((" ", "\t", "   ", " \t "))
 words = st.text(alphabet='ab1=-_."*$', min_size=1, max_size=6)
-# kmod before 35 takes the first softdep line of a module only, so none for modules that modules.softdep has one for.
+# kmod before 35 takes the first softdep line of a module only: none for those that modules.softdep knows.
 softdep_subjects = ("kt_net", "kt-base", "kt_bus", "kt_alt", "kt_late", "kt_top")
 
 

@@ -80,6 +80,7 @@ class Step(Record):
     required: bool = True
     blacklisted: bool = False
     shadowed: bool = False
+    beside_command: bool = False
 
 
 class Broken(Record):

@@ -149,6 +149,7 @@ class Resolver:
             file.needs if file else (),
             blacklisted=module in self._blacklist,
             shadowed=any(matches(alias.pattern, module) for alias in self.configuration.aliases),
+            beside_command=file is not None and any(self.install_command(need) for need in file.needs),
         )
 
 

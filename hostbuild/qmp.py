@@ -66,11 +66,7 @@ class Monitor:
     def wait_event(
         self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0
     ) -> Message | None:
-<<<<<<< HEAD
-        """Return the first event from `events[since]` on that is wanted; None at the time limit or QEMU's end."""
-=======
         """Return the first event wanted from `events[since]` on; None at the time limit or QEMU's end."""
->>>>>>> vm
         deadline = time.monotonic() + timeout
         with self._heard:
             while True:

@@ -76,6 +76,13 @@ LIVE = [
     ("install-of-a-dependency", "install kt_base /bin/echo base\n", "", ["kt_net"]),
     ("install-ignored-with-softdep", "install kt_soft /bin/echo\n", "", ["kt_soft"]),
     ("install-kept-with-missing-softdep", "install kt_net c\nsoftdep kt_net pre: nothing\n", "", ["kt_net"]),
+    ("install-exact-word-found", "install kt-* first\ninstall kt-x second\n", "", ["kt-x"]),
+    (
+        "install-exact-word-in-softdep",
+        "install kt-* a\ninstall kt-x b\nsoftdep kt_net pre: kt-x\n",
+        "",
+        ["kt_net"],
+    ),
     ("install-of-nothing", "install kt_nothing /bin/echo\n", "", ["kt_nothing"]),
     ("install-pattern-is-no-lookup", "install kt_noth* /bin/echo\n", "", ["kt_nothing"]),
     ("install-with-options", "install kt_net c\noptions kt_net a=1\n", "", ["kt_net"]),
@@ -270,9 +277,10 @@ CMDLINES = [
 
 
 @pytest.mark.parametrize("cmdline", CMDLINES)
-def test_command_line(tree: LiveTree, tmp_path: Path, cmdline: str) -> None:
+def test_command_line(tree: LiveTree, cmdline: str) -> None:
     """kmod reads the same blacklist and options from the kernel's command line (bound over /proc/cmdline)."""
-    theirs = tree.modprobe_with_cmdline(cmdline, tmp_path)
+    tree.configure({"proc/cmdline": cmdline})
+    theirs = tree.kmod("-c")
     ours = parse_command_line(cmdline)
     expected = [f"blacklist {entry.module}" for entry in ours.blacklists]
     expected += [f"options {entry.module} {entry.text}" for entry in ours.options]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps, parse_symbols
-from modaliasd.core.modprobed import Configuration, parse_command_line, parse_modprobe_d
+from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Plan
 from modaliasd.core.resolve import Resolver
 from tests.support.komaker import FakeModule, make_tree
@@ -65,30 +65,29 @@ class LiveTree:
         run = subprocess.run(command, capture_output=True, check=False, timeout=20)
         return self._answer(run)
 
-    def modprobe_with_cmdline(self, cmdline: str, folder: Path) -> Answer:
-        """`modprobe -c` without configuration files, where /proc/cmdline says `cmdline`."""
-        (folder / "cmdline").write_text(cmdline)
-        inside = 'mount --bind "$1" /proc/cmdline && exec "$2" -d "$3" -S "$4" -C /nowhere -c'
-        arguments = [str(folder / "cmdline"), MODPROBE, str(self.root), self.kver]
-        command = ["unshare", "-r", "-m", "sh", "-c", inside, "sh", *arguments]
-        return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
-
-    def busybox(
-        self, etc: str, *args: str, others: dict[str, str] | None = None, cmdline: str = ""
-    ) -> Answer:
-        """busybox's modprobe inside the tree: `etc` is /etc/modprobe.d/t.conf, `others` are files by path."""
-        (self.root / "bin").mkdir(exist_ok=True)
-        shutil.copy(shutil.which("busybox") or "/bin/busybox", self.root / "bin" / "busybox")
-        files = {"etc/modprobe.d/t.conf": etc, "proc/cmdline": cmdline, "proc/modules": "", **(others or {})}
-        for name, text in files.items():
+    def configure(self, files: dict[str, str]) -> None:
+        """Make `files`, by their paths below the root, the whole configuration with "proc/cmdline"."""
+        for directory in ("etc/modprobe.d", "run/modprobe.d", "usr/lib/modprobe.d", "lib/modprobe.d"):
+            shutil.rmtree(self.root / directory, ignore_errors=True)
+        for name, text in {"proc/cmdline": "", "proc/modules": "", **files}.items():
             file = self.root / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
+
+    def kmod(self, *args: str) -> Answer:
+        """kmod's modprobe with what `configure` made; the command line is bound over /proc/cmdline."""
+        inside = 'mount --bind "$1" /proc/cmdline && shift && exec "$@"'
+        where = [word for directory in DIRECTORIES for word in ("-C", f"{self.root}{directory}")]
+        modprobe = [MODPROBE, "-d", str(self.root), "-S", self.kver, *where, *args]
+        command = ["unshare", "-r", "-m", "sh", "-c", inside, "sh", f"{self.root}/proc/cmdline", *modprobe]
+        return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
+
+    def busybox(self, *args: str) -> Answer:
+        """busybox's `modprobe -D` with what `configure` made, the tree being its root directory."""
+        (self.root / "bin").mkdir(exist_ok=True)
+        shutil.copy(shutil.which("busybox") or "/bin/busybox", self.root / "bin" / "busybox")
         command = ["unshare", "-r", "-R", str(self.root), "/bin/busybox", "modprobe", "-D", *args]
-        run = subprocess.run(command, capture_output=True, check=False, timeout=20)
-        for name in others or {}:
-            (self.root / name).unlink()
-        return self._answer(run)
+        return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
 
     def resolver(self, conf: str | Configuration) -> Resolver:
         """Our own resolver, on the tree's tables and the naive index."""

@@ -1,9 +1,13 @@
 """What the kernel's build and depmod wrote about aliases: modules.alias, modules.builtin.modinfo, modules.order.
 
-- modules.alias (depmod): lines `alias PATTERN MODULE`, comments with `#`. depmod writes no quotes, so that everything
-  between the first and the last blank is the pattern, blanks included: "alias platform:Fixed MDIO bus fixed_phy".
-- modules.builtin.modinfo (the kernel's build, scripts/Makefile.modinst): NUL-ended strings `MODULE.KEY=VALUE`.
-- modules.order (the kernel's build): a path a line, in link order; the order in which kmod loads what one modalias matches.
+- modules.alias (depmod): lines `alias PATTERN MODULE`, comments with `#`. depmod writes no quotes, so that
+everything
+  between the first and the last blank is the pattern, blanks included: "alias platform:Fixed MDIO bus
+  fixed_phy".
+- modules.builtin.modinfo (the kernel's build, scripts/Makefile.modinst): NUL-ended strings
+`MODULE.KEY=VALUE`.
+- modules.order (the kernel's build): a path a line, in link order; the order in which kmod loads what one
+modalias matches.
 """
 
 from modaliasd.core.lean import Record
@@ -11,7 +15,10 @@ from modaliasd.core.names import UnbalancedBracketsError, module_name, normalize
 
 
 class Alias(Record):
-    """A pattern and the module it stands for, as the file has them; `line` counts from 1, 0 for a built-in one."""
+    """A pattern and the module it stands for, as the file has them.
+
+    `line` counts from 1, 0 for a built-in one.
+    """
 
     pattern: bytes
     module: str
@@ -59,7 +66,10 @@ def parse_modules_alias(data: bytes) -> tuple[list[Alias], list[BadLine]]:
 
 
 def parse_builtin_modinfo(data: bytes) -> list[Alias]:
-    """The aliases of what is built into the kernel; those with unbalanced brackets are left out, as depmod does."""
+    """The aliases of what is built into the kernel.
+
+    Those with unbalanced brackets are left out, as depmod does.
+    """
     aliases: list[Alias] = []
     for entry in data.split(b"\0"):
         module, dot, rest = entry.partition(b".")
@@ -75,7 +85,10 @@ def parse_builtin_modinfo(data: bytes) -> list[Alias]:
 
 
 def parse_modules_order(data: bytes) -> dict[str, int]:
-    """Each module's place in the load order; where a module stands twice, its last place counts, as for depmod."""
+    """Each module's place in the load order.
+
+    Where a module stands twice, its last place counts, as for depmod.
+    """
     return {
         module_name(text_of(line.strip())): place
         for place, line in enumerate(data.split(b"\n"))

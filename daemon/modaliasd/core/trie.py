@@ -79,6 +79,7 @@ if TYPE_CHECKING:
 
 # What every modalias is translated by; a NUL in the result means that it needs a closer look.
 _PLAIN = bytes(range(256)).translate(bytes.maketrans(b"-[]", b"_\0\0"))
+INDEX_NAME = "modules.alias.trie"  # beside modules.alias
 NO_TAIL: "Tail" = (None, (), None, "")
 FEW = 2  # items; a node with more is kept decoded, as one with children is
 

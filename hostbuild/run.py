@@ -1,0 +1,148 @@
+"""The only place where hostbuild starts child processes.
+
+Commands are argument lists, never shell text. A failure becomes a CommandError that says the command, its
+status and the end of its stderr; a missing program becomes a ToolMissingError that names its package.
+"""
+
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hostbuild.errors import CommandError, ToolMissingError
+
+_STDERR_LINES = 12
+
+# Which Debian package brings a program; one that is not listed is in a package of its own name.
+_PACKAGE_OF = {
+    "apt-cache": "apt",
+    "apt-get": "apt",
+    "depmod": "kmod",
+    "dpkg-deb": "dpkg",
+    "modprobe": "kmod",
+    "qemu-img": "qemu-utils",
+    "qemu-system-aarch64": "qemu-system-arm",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "xz": "xz-utils",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran to its end."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run `argv` to its end and return what it wrote.
+
+    timeout: seconds of wall time, after which the command is killed and a CommandError is raised.
+    env: the whole environment; the caller's own where None.
+    check: raise CommandError for a status other than 0.
+    """
+    words = tuple(map(str, argv))
+    try:
+        done = subprocess.run(
+            words, input=stdin, capture_output=True, timeout=timeout, cwd=cwd, env=env, check=False
+        )
+    except FileNotFoundError as e:
+        raise _missing(words[0], e) from e
+    except OSError as e:
+        raise CommandError(
+            f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
+        ) from e
+    except subprocess.TimeoutExpired as e:
+        tail = _tail(e.stderr or b"")
+        raise CommandError(
+            f"{_shown(words)} did not end within {timeout:g} s and was killed{_quoted(tail)}",
+            argv=words,
+            status=None,
+            stderr=tail,
+        ) from e
+    if check and done.returncode != 0:
+        tail = _tail(done.stderr)
+        raise CommandError(
+            f"{_shown(words)} {_how_it_ended(done.returncode)}{_quoted(tail)}",
+            argv=words,
+            status=done.returncode,
+            stderr=tail,
+        )
+    return Completed(words, done.returncode, done.stdout, done.stderr)
+
+
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start `argv` and return; the caller waits for it and ends it. Streams as in subprocess.Popen."""
+    words = tuple(map(str, argv))
+    try:
+        return subprocess.Popen(
+            words,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            cwd=cwd,
+            env=env,
+            start_new_session=new_session,
+        )
+    except FileNotFoundError as e:
+        raise _missing(words[0], e) from e
+    except OSError as e:
+        raise CommandError(
+            f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
+        ) from e
+
+
+def _missing(program: str, error: FileNotFoundError) -> ToolMissingError:
+    if error.filename not in (program, None):
+        return ToolMissingError(f"cannot start {program} in {error.filename}: no such directory")
+    package = _PACKAGE_OF.get(program, program)
+    return ToolMissingError(
+        f"the program {program} is not installed",
+        hint=f"sudo apt-get install --no-install-recommends {package}",
+    )
+
+
+def _shown(words: Sequence[str]) -> str:
+    """Show the command as one would type it, its middle left out if it is very long."""
+    text = shlex.join(words)
+    return text if len(text) <= 300 else f"{text[:200]} … {text[-80:]}"
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was ended by {signal.Signals(-status).name}"
+
+
+def _tail(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return "\n".join(lines[-_STDERR_LINES:])
+
+
+def _quoted(tail: str) -> str:
+    return f":\n{tail}" if tail else " and said nothing"

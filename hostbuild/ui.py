@@ -1,0 +1,82 @@
+"""What hostbuild shows: results on stdout, progress on stderr.
+
+Progress appears on a terminal only; piped, or with --json, there is none. rich is imported only when there is
+something to draw.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+Advance = Callable[[int], None]
+
+
+class Reporter(Protocol):
+    """Who hears of the work's progress: `step` opens a piece of work and gives what advances it."""
+
+    def step(self, title: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Open a step; `total` counts what the function is called with, None where it cannot be known."""
+
+
+class Silent:
+    """Nobody listens."""
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002
+        """Do nothing."""
+        yield lambda _amount: None
+
+
+class Terminal:
+    """Progress bars on stderr, gone again when their step ends."""
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
+        """Draw one bar until the step ends."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(title, total=total)
+            yield lambda amount: bars.advance(task, amount)
+
+
+def reporter(*, as_json: bool = False) -> Reporter:
+    """The reporter that fits: bars if stderr is a terminal and the output is for people, else silence."""
+    return Terminal() if sys.stderr.isatty() and not as_json else Silent()
+
+
+def print_json(value: object) -> None:
+    """Print `value` on stdout as indented JSON, keys in their own order."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def size(count: int) -> str:
+    """Render a number of bytes for people, in the units of ls -h: 1023 B, 1.5 KiB, 12.3 MiB."""
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 1024 or unit == "GiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def line(text: str) -> None:
+    """Print one line of a result on stdout, as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def sizes_table(groups: Mapping[str, Mapping[str, int]]) -> None:
+    """Print a table of groups of files on stdout: how many, how large; the largest first, then the total."""
+    rows = sorted(groups.items(), key=lambda item: -item[1]["size"])
+    total = {"files": sum(row["files"] for _, row in rows), "size": sum(row["size"] for _, row in rows)}
+    width = max(len(name) for name in [*groups, "total"])
+    line(f"  {'':<{width}}  {'files':>6}  {'size':>10}")
+    for name, row in [*rows, ("total", total)]:
+        line(f"  {name:<{width}}  {row['files']:>6}  {size(row['size']):>10}")

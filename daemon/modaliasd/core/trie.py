@@ -1,32 +1,35 @@
 """The index of all aliases, read in place: which modules does a modalias want?
 
-The index is a trie. An edge is a run of literal bytes, a node's wildcard tails are compiled from fnmatch's syntax
-when they are first needed, and nothing is read but what a lookup passes. Part of Debian 12's table:
+The index is a trie. An edge is a run of literal bytes, a node's wildcard tails are compiled from fnmatch's
+syntax when they are first needed, and nothing is read but what a lookup passes. Part of Debian 12's table:
 
-    (root) -pci-> -:v-+-> * ... d*sv*sd  then bc -+-> 01sc06i01 -> * ahci
-                      |                           +-> 0Csc03i20 -> * ehci_pci
+    (root) -p-> -ci:v-+-> * d*sv*sd*bc0, then -+-> 1sc06i -> 01 -> *  ahci
+                      |                        +-> Csc03i -> 20 -> *  ehci_pci
                       +-00008086d-> -00001521sv-> *sd*bc*sc*i*  igb
-    (root) -of:-> N -> * T  then C -+-> fsl,-> imx6q_usb -> (end), *
-                                    +-> tcg,-> tpm_tis_spi -> (end), C -> *
+    (root) -o-> -f:N-> * T*C, then -+-> fsl, -> ... -> imx6q_usb -> (end), C*
+                                    +-> tcg, -> ... -> tpm_tis_spi -> (end), C*
 
-- **Literal edges are hashed.** All edges out of a node are of one length, the node's `hop`: the shortest run that
-  stands there; longer ones are cut into several edges. A step is one slice, one crc32 and a look into one bucket. A
-  node's key is crc32(edge, key of its parent + salt), which for a given edge is one-to-one in the parent's key; no
-  two nodes with children have the same key (the builder tries salts until that is so), and the edge's bytes are
-  compared: a step is exact, though a node does not name its parent.
-- **Tails.** Up to three patterns that go on with a `*` at a node are tails: literals that have to be found one after
-  the other. Taking each at its first place never loses a match (see glob.py).
-- **Stars.** More than that, and the literals after the star are edges again, in groups with a common beginning (the
-  anchor). `bytes.find` looks for the anchors; behind each place a trie of its own goes on. A node reached again
-  further right in the same lookup has only its exact ends left to try, so that a lookup takes at most one step for
-  each node and place, whatever the string.
-- Patterns without wildcards have a table of their own, hashed as a whole.
+- **Literal edges are hashed.** All edges out of a node have one length, its `hop`: the shortest run that
+  stands there; longer runs are cut into several edges. A step is one slice, one crc32 and a look into one
+  bucket of a sorted table. A node's key is crc32(edge, its parent's key + salt), which for a given edge is
+  one-to-one in the parent's key; no two nodes with children share a key (the builder tries salts until that
+  is so); and the edge's bytes are compared. So a step is exact although no node names its parent.
+- **Tails.** A few patterns that go on with a `*` at one node are tails: literals to be found one after the
+  other. Taking each at its first place never loses a match (glob.py). Most are refused by their longest
+  literal.
+- **Stars.** Where more patterns go on with a `*`, the literals behind it are edges again, in groups with a
+  common beginning, the anchor, which `str.find` looks for; behind each of its places a trie of its own goes
+  on. A node that was reached further left in the same lookup has only its exact ends left to try, so a
+  lookup takes at most one step for each node and place, whatever the string.
+- Patterns without wildcards have a table of their own and are hashed as a whole.
+- Nodes with children, stars and tails are kept decoded once they were passed: pieces of the index, not
+  answers.
 
-Tried and left: one dictionary of literal prefixes (some prefixes have 1,500 patterns behind them, and all of it must be
-loaded at the start); kmod's byte-wise trie (a step in CPython costs as much as a whole edge here); a list of edge
-lengths a bus (seven to nine probes for a miss, where cutting edges gives up after the first); fields split by bus
-(faster for pci by a tenth, but a special case for each bus, and wrong for the patterns that do not keep to them).
-Measured figures: docs/matching.md.
+Tried and left: a dictionary of literal prefixes (1,572 patterns share the prefix `of:N`, and a dictionary
+has to be loaded as a whole at the start); kmod's byte-wise trie (a step in CPython costs as much as a whole
+edge here); a list of prefix lengths for each bus (seven to nine probes for a miss, where cut edges give up
+after the first); strings kept as bytes (CPython finds things in text twice as fast). Figures:
+docs/matching.md.
 """
 
 from _bisect import bisect_left
@@ -73,8 +76,8 @@ if TYPE_CHECKING:
     Op = tuple[Tail, int, int]
     # (key, hop, children that have children or stars, items, number)
     Node = tuple[int, int, dict[bytes, "Node"], list[Op], int]
-    # (the rarest of the literals, those before the anchor, their text, the anchor, only its first place counts, node,
-    # the only edges out of the node if known)
+    # (the rarest of the literals, those before the anchor, their text, the anchor, whether only its first place
+    # counts, node, the only edges out of the node if they are known)
     Group = tuple[str, Literals, str, str, bool, Node, frozenset[bytes]]
 
 # What every modalias is translated by; a NUL in the result means that it needs a closer look.
@@ -116,7 +119,8 @@ class Index:
     def lookup(self, modalias: str) -> list[Match]:
         """The modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
 
-        None for a modalias with unbalanced brackets. Raises FormatError where the index turns out to be damaged.
+        [] for a modalias with unbalanced brackets. Not for two threads at once. Raises FormatError where the
+        index turns out to be damaged.
         """
         raw = modalias.encode("utf-8", "surrogateescape")
         text = raw.translate(_PLAIN)
@@ -153,11 +157,11 @@ def _compile_tail(text: str) -> "Tail":
     return rarest, found, lambda string, at: string.endswith(last) and len(string) - len(last) >= at, text
 
 
-def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Match]]":  # noqa: C901, PLR0915
+def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Match]]":  # noqa: C901
     """The search function. All that it reads is in its closure: attribute lookups cost a third of the time.
 
-    It takes the string twice: as bytes, of which slices are hashed, and as text with a character for each byte, in
-    which CPython finds things twice as fast as it does in bytes.
+    It takes the string twice: as bytes, of which slices are hashed, and as text with a character for each byte,
+    in which CPython finds things twice as fast as it does in bytes.
     """
     sections = tables(data, header)
     starts, keys, edges, refs = sections[:4]
@@ -203,13 +207,16 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
         stars[place] = groups
         return groups
 
-    # The lookup that is going on: the string twice, what was found, and the nodes that were reached further left, if any.
+    # The lookup that is going on: the string, twice; what was found; the nodes reached further left, if any.
     raw, text = b"", ""
     found: list[Found] = []
     seen: set[int] | None = None
 
-    def walk(node: "Node", at: int, head: str, start: int) -> None:  # noqa: C901, PLR0912
-        """Collect in `found` all that matches text[at:] from this node on; head + text[start:at] is the pattern so far."""
+    def walk(node: "Node", at: int, head: str, start: int) -> None:  # noqa: C901
+        """Collect in `found` all that matches text[at:] from this node on.
+
+        head + text[start:at] is the pattern so far.
+        """
         again = False
         while True:
             key, hop, children, ops, number = node
@@ -270,10 +277,11 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
         nonlocal seen
         for rarest, before, passed, anchor, once, node, only in groups:
             if only:
-                behind = text.find(anchor, at) + len(anchor)
-                while behind >= len(anchor) and raw[behind : behind + node[1]] not in only:
-                    behind = text.find(anchor, behind) + len(anchor)
-                if behind < len(anchor):
+                width, hop = len(anchor), node[1]
+                start = text.find(anchor, at)
+                while start >= 0 and raw[start + width : start + width + hop] not in only:
+                    start = text.find(anchor, start + 1)
+                if start < 0:
                     continue
             elif rarest not in text:
                 continue

@@ -1,8 +1,9 @@
 """Makes the index that trie.py reads: aliases in, bytes out. Same input, same bytes.
 
-Patterns are normalised as kmod does it, those with small sets (`d0[1-3]*`, 65 of Debian's 26,222) become one literal
-pattern for each member, equal patterns of several modules become one with several rows. A row is one alias; rows
-are numbered in load order, so that a sorted list of rows is a list of modules in load order.
+Patterns are normalised as kmod does it; those with small sets (`d0[1-3]*`, 65 of Debian's 26,222) become
+one literal pattern for each member; equal patterns of several modules become one with several rows. A row
+is one alias; rows are numbered in load order, so that a sorted list of rows is a list of modules in load
+order.
 """
 
 import sys
@@ -115,7 +116,10 @@ def expand_sets(pattern: bytes) -> list[bytes]:
 
 
 def tail_text(pattern: bytes, at: int) -> bytes:
-    """The pattern from `at` on as glob.py reads it; before its first wildcard kmod takes a backslash as it is."""
+    """The pattern from `at` on as glob.py reads it.
+
+    Before its first wildcard kmod takes a backslash as it is, and so it is doubled there.
+    """
     if BACKSLASH not in pattern:
         return pattern[at:]
     wildcard = max(at, literal_length(pattern))
@@ -123,7 +127,7 @@ def tail_text(pattern: bytes, at: int) -> bytes:
 
 
 class _Trie:
-    """The nodes of a trie in the making. `roots` are the nodes that no edge leads to, the first is the root."""
+    """The nodes of a trie in the making. `roots` are the nodes that no edge leads to."""
 
     def __init__(self, entries: "list[Entry]") -> None:
         self.nodes: list[_Node] = []
@@ -161,7 +165,9 @@ class _Trie:
         node.skips = [(skip, self._rooted(skipping[skip], depth + 1)) for skip in sorted(skipping)]
         self._add_stars(node, starred, depth)
         if literal:
-            node.hop = hop if depth else 1  # the reader finds its way from the first byte by the shortest path
+            node.hop = (
+                hop if depth else 1
+            )  # the reader finds its way from the first byte by the shortest path
             hop = node.hop
             children: dict[bytes, list[Entry]] = {}
             for pattern, at, row in literal:
@@ -231,7 +237,7 @@ def _literal_after_star(pattern: bytes, at: int) -> bool:
 
 
 def _common_start(entries: "list[Entry]") -> bytes:
-    """What all entries have behind a star that stands here, if looking for it is the best way to find them."""
+    """What all entries have behind a star that stands here, if it is best to look for just that."""
     literals = set()
     for pattern, at, _ in entries:
         if pattern[at : at + 1] != b"*":
@@ -247,8 +253,9 @@ def _anchors(literals: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
 
 
 def _cheapest(literals: list[bytes]) -> tuple[float, list[tuple[bytes, list[bytes]]]]:
-    """The cheapest way to find any of these literals, and its cost: one by one, by what they all begin with, or,
-    in groups, by what some begin with.
+    """The cheapest way to find any of these literals, and its cost.
+
+    One by one, by what they all begin with, or, in groups, by what some of them begin with.
     """
     one_by_one = FIND_COST * len(literals), [(literal, [literal]) for literal in literals]
     if len(literals) == 1:
@@ -277,8 +284,7 @@ def _places(anchor: bytes) -> float:
 
 
 class _Pool:
-    """Texts, each once, each ended by NUL. That of a node without an edge is empty, and matches no string: no string
-    that is looked up has a NUL."""
+    """Texts, each once, each ended by NUL. The edge to a node without one is empty: NUL, which no string has."""
 
     def __init__(self) -> None:
         self._text = bytearray()
@@ -304,7 +310,7 @@ class _Pool:
 
 
 def _buckets(keys: list[int]) -> "tuple[int, array[int]]":
-    """For sorted keys: the number of leading bits that make a bucket, and the first key of each bucket or beyond."""
+    """For sorted keys: how many leading bits make a bucket, and the first key of each bucket or beyond."""
     bits = max(1, len(keys).bit_length())
     starts = array("I", bytes(4 << bits))
     place = 0
@@ -415,7 +421,9 @@ def build_index(
     for number, node in enumerate(trie.nodes):
         node.number = number
     exact = sorted((crc32(pattern, salt), pattern, row) for pattern, _, row in rows.exact)
-    edges = array("I", [*(pool.place(node.edge) << 8 | node.hop for node in trie.nodes), pool.place(b"") << 8])
+    edges = array(
+        "I", [*(pool.place(node.edge) << 8 | node.hop for node in trie.nodes), pool.place(b"") << 8]
+    )
     refs = array("I", (_write_items(node, rows.items, pool) for node in trie.nodes))
     numbers = {module: number for number, module in enumerate(rows.modules)}
     bad.sort()

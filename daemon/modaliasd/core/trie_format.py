@@ -1,8 +1,8 @@
 """The index file's format: header, tables and the meaning of their words; trie.py draws the whole.
 
-Layout: the header, the pool of texts (each ended by NUL), the tables. The header is a magic string and words, the tables are
-words. A word has 32 bits in the byte order of the machine that reads the file; its order mark tells a reader of the
-other order.
+Layout: the header, the pool of texts (each ended by NUL), the tables. The header is a magic string and
+words, the tables are words. A word has 32 bits in the byte order of the machine that reads the file; its
+order mark tells a reader of the other order.
 """
 
 from zlib import crc32
@@ -54,8 +54,10 @@ FIELDS = (
 HEADER_SIZE = len(MAGIC) + 4 * len(FIELDS)
 HEADER_SUM_AT = len(MAGIC) + 4 * FIELDS.index("header_sum")
 
-# A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand; the second the row
-# (or where several rows stand), or where the star's groups stand, or a node.
+# A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand: where the
+# tail's text stands, or how many question marks. The second is the row of an alias (or where several rows
+# stand), or where the star's groups stand, or the node behind the question marks. A group is three words: where
+# its text stands, its node, and where the edges out of that node are listed.
 LAST = 1 << 31
 KIND_SHIFT = 29
 TAIL, STAR, END, SKIP = range(4)

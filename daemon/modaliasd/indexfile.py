@@ -50,8 +50,8 @@ class AliasIndex:
 
     origin, reason, message: how it was obtained, and why it could not be mapped.
     aliases: number of patterns; warnings: lines of modules.alias that were skipped.
-    generation: 1, and one more whenever the index was opened again: because modules.alias had changed, or because
-    what was mapped turned out to be damaged.
+    generation: 1, and one more whenever the index was opened again: because modules.alias had changed, or
+    because what was mapped turned out to be damaged.
     """
 
     def __init__(self, modules_dir: str) -> None:

@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     Op = tuple[Tail, int, int]
     # (key, hop, children that have children or stars, items, number)
     Node = tuple[int, int, dict[bytes, "Node"], list[Op], int]
-    # (the rarest of the literals, those before the anchor, their text, the anchor, whether only its first place
-    # counts, node, the only edges out of the node if they are known)
+    # (the rarest of the literals, those before the anchor, their text, the anchor, whether only its first
+    # place counts, node, the only edges out of the node if they are known)
     Group = tuple[str, Literals, str, str, bool, Node, frozenset[bytes]]
 
 # What every modalias is translated by; a NUL in the result means that it needs a closer look.
@@ -113,8 +113,11 @@ class Index:
         self._body_sum = header["body_sum"]
         self.aliases = header["patterns"]
         self.sizes = (header["alias_size"], header["order_size"], header["builtin_size"])
-        self.warnings = read_warnings(data, header) if header["warnings"] else ()
-        self._search = _searcher(data, header)
+        try:
+            self.warnings = read_warnings(data, header) if header["warnings"] else ()
+            self._search = _searcher(data, header)
+        except (IndexError, ValueError) as error:
+            raise FormatError(f"damaged: its tables lead out of it ({error})") from error
 
     def lookup(self, modalias: str) -> list[Match]:
         """The modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
@@ -160,8 +163,8 @@ def _compile_tail(text: str) -> "Tail":
 def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Match]]":  # noqa: C901
     """The search function. All that it reads is in its closure: attribute lookups cost a third of the time.
 
-    It takes the string twice: as bytes, of which slices are hashed, and as text with a character for each byte,
-    in which CPython finds things twice as fast as it does in bytes.
+    It takes the string twice: as bytes, of which slices are hashed, and as text with a character for each
+    byte, in which CPython finds things twice as fast as it does in bytes.
     """
     sections = tables(data, header)
     starts, keys, edges, refs = sections[:4]
@@ -247,6 +250,8 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
             if edge in children:
                 node = children[edge]
                 continue
+            if len(edge) < hop:
+                return
             key = crc32(edge, key + salt)
             number = starts[key >> shift]
             while keys[number] < key:

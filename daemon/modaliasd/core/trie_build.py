@@ -284,7 +284,7 @@ def _places(anchor: bytes) -> float:
 
 
 class _Pool:
-    """Texts, each once, each ended by NUL. The edge to a node without one is empty: NUL, which no string has."""
+    """Texts, each once, each ended by NUL. A node that no edge leads to has the empty one, which matches none."""
 
     def __init__(self) -> None:
         self._text = bytearray()
@@ -408,7 +408,7 @@ def build_index(
 ) -> bytes:
     """The index file's bytes, from the bytes of modules.alias, modules.order and modules.builtin.modinfo.
 
-    byteorder: that of the machine which will read it. Raises FormatError for tables beyond the format's limits.
+    byteorder: that of the machine which will read it. Raises FormatError for what the format cannot hold.
     """
     aliases, bad = parse_modules_alias(modules_alias)
     aliases = _load_order(_drop_unsupported(aliases, bad), parse_modules_order(modules_order))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
         def __len__(self) -> int: ...
         def __getitem__(self, place: slice, /) -> bytes: ...
-        def find(self, sub: bytes, start: int = ..., end: int = ..., /) -> int: ...
+        def find(self, sub: bytes, start: int = ..., end: int = ..., /) -> int:
+            """As bytes.find."""
 
 
 MAGIC = b"MODTRIE\n"
@@ -54,10 +55,10 @@ FIELDS = (
 HEADER_SIZE = len(MAGIC) + 4 * len(FIELDS)
 HEADER_SUM_AT = len(MAGIC) + 4 * FIELDS.index("header_sum")
 
-# A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand: where the
-# tail's text stands, or how many question marks. The second is the row of an alias (or where several rows
-# stand), or where the star's groups stand, or the node behind the question marks. A group is three words: where
-# its text stands, its node, and where the edges out of that node are listed.
+# A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand: where
+# the tail's text stands, or how many question marks. The second is the row of an alias (or where several rows
+# stand), or where the star's groups stand, or the node behind the question marks. A group is three words:
+# where its text stands, its node, and where the edges out of that node are listed.
 LAST = 1 << 31
 KIND_SHIFT = 29
 TAIL, STAR, END, SKIP = range(4)

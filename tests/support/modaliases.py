@@ -238,3 +238,32 @@ def machine_mix(patterns: list[bytes], count: int, seed: int) -> list[bytes]:
     everything = list(mix)
     chance.shuffle(everything)
     return everything
+
+
+def widened(modules_alias: bytes, times: int) -> bytes:
+    """A modules.alias `times` as long: each line again with other digits in its numbers and other letters in names."""
+    chance = random.Random(times)
+    digits, small = HEX.encode(), b"abcdefghijklmnopqrstuvwxyz"
+
+    def other(pattern: bytes) -> bytes:
+        head, colon, rest = pattern.partition(b":")
+        changed = bytearray(rest if colon else head)
+        inside = False
+        for at, byte in enumerate(changed):
+            inside = (inside or byte == ord("[")) and byte != ord("]")
+            if inside:
+                continue
+            if byte in digits:
+                changed[at] = chance.choice(digits)
+            elif byte in small and (head.startswith((b"of", b"i2c", b"spi", b"platform")) or not colon):
+                changed[at] = chance.choice(small)
+        return head + colon + bytes(changed) if colon else bytes(changed)
+
+    lines = modules_alias.splitlines()
+    made = []
+    for line in lines:
+        if not line.startswith(b"alias "):
+            continue
+        pattern, _, module = line[6:].rpartition(b" ")
+        made += [b"alias " + other(pattern) + b" " + module for _ in range(times - 1)]
+    return b"\n".join([*lines, *made]) + b"\n"

@@ -11,9 +11,8 @@ syntax when they are first needed, and nothing is read but what a lookup passes.
 
 - **Literal edges are hashed.** All edges out of a node have one length, its `hop`: the shortest run that
   stands there; longer runs are cut into several edges. A step is one slice, one crc32 and a look into one
-  bucket of a sorted table. A node's key is crc32(edge, its parent's key + salt), which for a given edge is
-  one-to-one in the parent's key; no two nodes with children share a key (the builder tries salts until that
-  is so); and the edge's bytes are compared. So a step is exact although no node names its parent.
+  bucket of a table: a node's key is crc32(edge, its parent's key), its first bits are the bucket. The node
+  names its parent and its edge, and both are compared.
 - **Tails.** A few patterns that go on with a `*` at one node are tails: literals to be found one after the
   other. Taking each at its first place never loses a match (glob.py). Most are refused by their longest
   literal.
@@ -49,7 +48,6 @@ from modaliasd.core.trie_format import (
     ONCE,
     OPERAND,
     RAW,
-    ROW,
     STAR,
     TAIL,
     check_body,
@@ -167,20 +165,19 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
     byte, in which CPython finds things twice as fast as it does in bytes.
     """
     sections = tables(data, header)
-    starts, keys, edges, refs = sections[:4]
+    starts, parents, edges, refs = sections[:4]
     exact_starts, exact_keys, exact_texts, exact_rows = sections[4:8]
     items, lines, row_modules, modules, raw_rows, raw_texts = sections[8:]
     shift, exact_shift = 32 - header["bucket_bits"], 32 - header["exact_bits"]
-    salt, first_builtin = header["salt"], header["first_builtin"]
+    first_builtin = header["first_builtin"]
     tails: dict[int, Tail] = {}
     stars: dict[int, list[Group]] = {}
     names: dict[int, str] = {}
     new_match = tuple.__new__
 
-    def load(number: int) -> "Node":
-        """A node, decoded; its star, if it has one, is when it is first needed."""
+    def load_ops(ref: int) -> "list[Op]":
+        """The items that begin here; a star among them is decoded when it is first needed."""
         ops: list[Op] = []
-        ref = refs[number]
         word = 0 if ref else LAST
         while word < LAST:
             word = items[ref]
@@ -191,7 +188,11 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
                     tail = tails[word] = _compile_tail(text_at(data, word & OPERAND).decode("latin-1"))
             ops.append((tail, word, items[ref + 1]))
             ref += 2
-        return keys[number], edges[number] & HOP, {}, ops, number
+        return ops
+
+    def load(number: int) -> "Node":
+        """A node that no edge leads to; its number is its key."""
+        return number, edges[number] & HOP, {}, load_ops(refs[number]), number
 
     def load_groups(place: int) -> "list[Group]":
         """The groups of the star at this place of the items."""
@@ -220,9 +221,9 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
 
         head + text[start:at] is the pattern so far.
         """
+        key, hop, children, ops, number = node
         again = False
         while True:
-            key, hop, children, ops, number = node
             if ops:
                 if seen is not None:
                     again = number in seen
@@ -248,24 +249,26 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
             edge = raw[at:stop]
             at = stop
             if edge in children:
-                node = children[edge]
+                key, hop, children, ops, number = children[edge]
                 continue
             if len(edge) < hop:
                 return
-            key = crc32(edge, key + salt)
-            number = starts[key >> shift]
-            while keys[number] < key:
-                number += 1
-            while keys[number] == key:
-                place = edges[number] >> 8
-                if data[place : place + hop] == edge:
-                    break
-                number += 1
+            key = crc32(edge, key)
+            bucket = key >> shift
+            child, last = starts[bucket], starts[bucket + 1]
+            while child < last:
+                if parents[child] == number:
+                    word = edges[child]
+                    place = word >> 8
+                    if data[place : place + hop] == edge:
+                        break
+                child += 1
             else:
                 return
-            node = load(number)
-            if node[1] or len(node[3]) > FEW:
-                children[edge] = node
+            number, hop, ops = child, word & HOP, load_ops(refs[child])
+            if hop or len(ops) > FEW:
+                children[edge] = node = key, hop, {}, ops, number
+                children = node[2]
 
     def other(word: int, value: int, at: int, head: str, start: int) -> None:
         """The same for an end and for question marks."""
@@ -297,23 +300,23 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
             except ValueError:
                 continue
             start = text.find(anchor, start)
-            if once:
-                if start >= 0:
-                    walk(node, start + len(anchor), head + passed, start)
+            if start < 0:
                 continue
-            if seen is None:
+            following = -1 if once else text.find(anchor, start + 1)
+            if following >= 0 and seen is None:
                 seen = set()
-            while start >= 0:
-                walk(node, start + len(anchor), head + passed, start)
-                start = text.find(anchor, start + 1)
+            walk(node, start + len(anchor), head + passed, start)
+            while following >= 0:
+                walk(node, following + len(anchor), head + passed, following)
+                following = text.find(anchor, following + 1)
 
-    def match(row: int, by: "Found") -> Match:
-        number = row & ROW
+    def match(by: "Found") -> Match:
+        number = by[0] >> 1
         module = row_modules[number]
         name = names.get(module)
         if name is None:
             name = names[module] = text_of(text_at(data, modules[module]))
-        if row & RAW:
+        if by[0] & RAW:
             alias = text_of(text_at(data, raw_texts[bisect_left(raw_rows, number)]))
         else:
             alias = by[1] + text[by[2] : by[3]] + by[4]
@@ -323,24 +326,25 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
 
     def rank() -> list[Match]:
         """In load order, each module once, built-in ones only if there are no others."""
-        rows: dict[int, tuple[int, Found]] = {}
+        singles: list[Found] = []
         for by in found:
-            row = by[0]
-            if row < MANY:
-                rows[row & ROW] = row, by
+            if by[0] < MANY:
+                singles.append(by)
                 continue
-            place = row & ~MANY
-            for one in items[place + 1 : place + 1 + items[place]]:
-                rows[one & ROW] = one, by
-        order = sorted(rows)
-        matches: dict[int, Match] = {}
-        for number in order:
-            if number >= first_builtin > order[0]:
+            place = by[0] & ~MANY
+            singles += [(row, *by[1:]) for row in items[place + 1 : place + 1 + items[place]]]
+        singles.sort()
+        matches: list[Match] = []
+        last = -1
+        for by in singles:
+            number = by[0] >> 1
+            if number >= first_builtin > singles[0][0] >> 1:
                 break
             module = row_modules[number]
-            if module not in matches:
-                matches[module] = match(*rows[number])
-        return list(matches.values())
+            if module != last:
+                matches.append(match(by))
+                last = module
+        return matches
 
     root = load(header["root"])
     _, first_hop, by_first_byte, root_ops, _ = root
@@ -349,7 +353,7 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
     def search(new_raw: bytes, new_text: str) -> list[Match]:
         nonlocal raw, text, found, seen
         raw, text, found, seen = new_raw, new_text, [], None
-        key = crc32(raw, salt)
+        key = crc32(raw)
         entry = exact_starts[key >> exact_shift]
         while exact_keys[entry] < key:
             entry += 1
@@ -366,7 +370,7 @@ def _searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str],
         if not found:
             return []
         if len(found) == 1 and found[0][0] < MANY:
-            return [match(found[0][0], found[0])]
+            return [match(found[0])]
         return rank()
 
     return search

@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     # (pattern, how much of it lies behind, row or -1 - number of a list of rows)
     Entry = tuple[bytes, int, int]
 
-MOST_TAILS = 16  # more patterns that go on with a star at one node than that become edges
+MOST_TAILS = 16  # more patterns that go on with a `*` at one node than that become edges
 MOST_EDGES = 64  # out of a node, to be listed where they serve to give up early
 MOST_ALTERNATIVES = 32  # of one pattern with sets
 MOST_DEPTH = 60  # nested nodes; what lies deeper is one compiled tail
-MOST_SALTS = 1000
-END_KEYS = (0xFFFFFFFF, 0)  # end a table of keys: no search runs past them
+END_KEYS = (0xFFFFFFFF, 0)  # end the table of exact keys: no search runs past them
+NO_PARENT = 0xFFFFFFFF
 # Costs in microseconds, to weigh ways to find literals against each other.
 FIND_COST = 0.1
 STEP_COST = 0.5  # behind an anchor
@@ -72,13 +72,14 @@ _NUMBER = frozenset(b"0123456789ABCDEF,")
 class _Node:
     """A node in the making. Each item: (kind, operand, value), see trie.py; `groups` belong to its star."""
 
-    __slots__ = ("children", "edge", "groups", "hop", "key", "number", "skips", "tails")
+    __slots__ = ("children", "edge", "groups", "hop", "key", "number", "parent", "skips", "tails")
 
     def __init__(self, edge: bytes) -> None:
         self.edge = edge
         self.hop = 0
         self.key = 0
         self.number = 0
+        self.parent: _Node | None = None
         self.children: list[_Node] = []
         self.tails: list[tuple[bytes, int]] = []  # text ("" for an exact end), row
         self.skips: list[tuple[int, _Node]] = []
@@ -209,26 +210,25 @@ class _Trie:
                 groups.append((text, once, node))
         return groups
 
-    def hash(self) -> int:
-        """Give every node its key; the salt that keeps the keys of nodes with children apart."""
-        for salt in range(1, MOST_SALTS):
-            used = set()
-            unique = True
-            for number, root in enumerate(self.roots):
-                root.key = crc32(b"%d" % number, salt)
-                todo = [root]
-                while todo and unique:
-                    node = todo.pop()
-                    if not node.children:
-                        continue
-                    unique = node.key not in used
-                    used.add(node.key)
-                    for child in node.children:
-                        child.key = crc32(child.edge, node.key + salt)
-                    todo += node.children
-            if unique:
-                return salt
-        raise FormatError(f"no salt keeps {len(self.nodes)} nodes apart")
+    def number(self) -> None:
+        """Give every node its key and its number, which is its place in the table.
+
+        First come those that edges lead to, sorted by key; then the others, whose number is their key.
+        """
+        hashed = len(self.nodes) - len(self.roots)
+        for place, root in enumerate(self.roots):
+            root.key = root.number = hashed + place
+            todo = [root]
+            while todo:
+                node = todo.pop()
+                for child in node.children:
+                    child.key = crc32(child.edge, node.key)
+                    child.parent = node
+                todo += node.children
+        reached = sorted((node for node in self.nodes if node.parent), key=lambda node: (node.key, node.edge))
+        for place, node in enumerate(reached):
+            node.number = place
+        self.nodes = reached + self.roots
 
 
 def _literal_after_star(pattern: bytes, at: int) -> bool:
@@ -334,7 +334,7 @@ class _Rows:
         for row, alias in enumerate(aliases):
             pattern = normalize_alias(alias.pattern)
             alternatives = expand_sets(pattern) if b"[" in pattern and b"\\" not in pattern else [pattern]
-            marked = row
+            marked = row << 1
             if pattern != alias.pattern or alternatives != [pattern] or b"\\" in pattern:
                 self.raw_rows.append(row)
                 self.raw_texts.append(pool.place(alias.pattern))
@@ -416,23 +416,20 @@ def build_index(
     pool = _Pool()
     rows = _Rows(aliases + builtin, len(aliases), pool)
     trie = _Trie(rows.wild)
-    salt = trie.hash()
-    trie.nodes.sort(key=lambda node: (node.key, node.edge))
-    for number, node in enumerate(trie.nodes):
-        node.number = number
-    exact = sorted((crc32(pattern, salt), pattern, row) for pattern, _, row in rows.exact)
-    edges = array(
-        "I", [*(pool.place(node.edge) << 8 | node.hop for node in trie.nodes), pool.place(b"") << 8]
-    )
+    trie.number()
+    exact = sorted((crc32(pattern), pattern, row) for pattern, _, row in rows.exact)
+    edges = array("I", (pool.place(node.edge) << 8 | node.hop for node in trie.nodes))
+    parents = array("I", (node.parent.number if node.parent else NO_PARENT for node in trie.nodes))
     refs = array("I", (_write_items(node, rows.items, pool) for node in trie.nodes))
     numbers = {module: number for number, module in enumerate(rows.modules)}
     bad.sort()
     warnings_at = pool.append([f"{line} {reason}".encode("utf-8", "surrogateescape") for line, reason in bad])
-    bucket_bits, starts = _buckets([node.key for node in trie.nodes])
+    bucket_bits, starts = _buckets([node.key for node in trie.nodes if node.parent])
+    starts.append(len(trie.nodes) - len(trie.roots))
     exact_bits, exact_starts = _buckets([key for key, _, _ in exact])
     tables = (
         starts,
-        array("I", [*(node.key for node in trie.nodes), *END_KEYS]),
+        parents,
         edges,
         refs,
         exact_starts,
@@ -465,7 +462,6 @@ def build_index(
         "patterns": len(aliases),
         "warnings": len(bad),
         "warnings_at": warnings_at,
-        "salt": salt,
         "root": trie.root.number,
         "pool": len(text),
         "bucket_bits": bucket_bits,

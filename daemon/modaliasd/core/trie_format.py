@@ -39,7 +39,6 @@ FIELDS = (
     "patterns",  # aliases of modules.alias in here
     "warnings",  # lines of modules.alias that are not
     "warnings_at",  # their text in the pool: "LINE REASON" each, ended by NUL
-    "salt",
     "root",  # the node where every lookup starts
     "pool",  # bytes; the tables follow in this order, each with its number of entries
     "bucket_bits",
@@ -64,10 +63,9 @@ KIND_SHIFT = 29
 TAIL, STAR, END, SKIP = range(4)
 OPERAND = (1 << KIND_SHIFT) - 1
 MANY = 1 << 31  # in a row: it is the place of a list of rows
-RAW = 1 << 30  # in a row: its pattern as the file has it stands in the pool
-ROW = RAW - 1
+RAW = 1  # in a row, which is its number << 1: its pattern as the file has it stands in the pool
 ONCE = 1 << 31  # in a group's node: only the anchor's first place counts
-HOP = 255  # a node's edge text: place in the pool << 8 | length of the edges out of the node
+HOP = 255  # in a node's edge: the length of the edges out of it; above, the place of its own edge's text
 
 
 def read_header(data: "Buffer") -> dict[str, int]:
@@ -100,7 +98,7 @@ def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
     at = HEADER_SIZE + header["pool"]
     nodes, exact = header["nodes"], header["exact"]
     for count in (
-        *(1 << header["bucket_bits"], nodes + 2, nodes + 1, nodes),
+        *((1 << header["bucket_bits"]) + 1, nodes, nodes, nodes),
         *(1 << header["exact_bits"], exact + 2, exact + 1, exact),
         *(header["items"], header["rows"], header["rows"], header["modules"], header["raw"], header["raw"]),
     ):

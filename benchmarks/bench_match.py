@@ -1,9 +1,11 @@
-"""Matching: this index against libkmod, a linear fnmatch and one regular expression a bus (`make bench-match`).
+"""Matching: this index against libkmod, a linear fnmatch and one regular expression a bus (`make
+bench-match`).
 
-Every matcher is asked for the same distinct modaliases of a seeded mix (or of --corpus FILE), one by one, in one
-process, with no memory of former answers. Times are the least thread CPU time of several rounds, so that other
-work on the machine counts little; rounds of the matchers alternate. "first" is the first round of a fresh index,
-in which it decodes what it passes. Opening, building and memory are measured in processes of their own.
+Every matcher is asked for the same distinct modaliases of a seeded mix (or of --corpus FILE), one by one,
+in one process, with no memory of former answers. Times are the least thread CPU time of several rounds, so
+that other work on the machine counts little; rounds of the matchers alternate. "first" is the first round
+of a fresh index, in which it decodes what it passes. Opening, building and memory are measured in processes
+of their own.
 """
 
 import argparse
@@ -51,9 +53,10 @@ def side_by_side(
     return min(first for first, _ in times), min(second for _, second in times)
 
 
-def by_text(index: Index) -> Callable[[bytes], object]:
-    """The index as a function of bytes, for texts decoded beforehand: sysfs gives the daemon text."""
-    return lambda modalias: index.lookup(text_of(modalias))
+def by_text(index: Index, asked: list[bytes]) -> Callable[[bytes], object]:
+    """The index as a function of bytes, decoded beforehand: in the daemon that is sysfs's work."""
+    texts = {modalias: text_of(modalias) for modalias in asked}
+    return lambda modalias: index.lookup(texts[modalias])
 
 
 def linear(aliases: list[Alias]) -> Callable[[bytes], object]:
@@ -99,7 +102,7 @@ def resident_kib(setup: str, *arguments: str | Path) -> int:
 
 
 def instructions(program: str, *arguments: str | Path) -> int | None:
-    """Instructions of a program in Debian's interpreter, by callgrind: a million is a millisecond of guest time."""
+    """Instructions of a program in Debian's CPython; a million is a millisecond of guest time."""
     command = [
         "valgrind",
         "--tool=callgrind",
@@ -146,6 +149,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only the comparison with libkmod")
     options = parser.parse_args()
     folder = options.modules_dir or require_kernel("deb:linux-image-amd64", None, Silent()).indexes
+    assert folder is not None, "Debian's kernel has modules"
     console = Console(width=110)
     alias_text, order, builtin = ((folder / name).read_bytes() for name in SOURCES)
     aliases, _ = parse_modules_alias(alias_text)
@@ -163,7 +167,7 @@ def main() -> None:
     with file.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     index, kmod = Index(mapped), Kmod(folder)
-    ours, first = by_text(index), least_time(by_text(Index(mapped)), asked)
+    ours, first = by_text(index, asked), least_time(by_text(Index(mapped), asked), asked)
 
     buses: dict[str, list[bytes]] = {}
     for modalias in asked:
@@ -195,7 +199,7 @@ def main() -> None:
     sample = asked[::SLOW_SAMPLE]
     linear_time, regular_time = least_time(linear(aliases), sample), least_time(regular(aliases), sample)
     wide_index = Index(build(widened(alias_text, 10), order, builtin))
-    wide = side_by_side(by_text(wide_index), ours, asked)
+    wide = side_by_side(by_text(wide_index, asked), ours, asked)
     open_seconds = least_time(lambda _: Index(mapped), [b""] * 200)
     source = Path(__file__).resolve().parent.parent / "daemon"
     base, opened = instructions(OPEN_PROGRAM, source), instructions(OPEN_PROGRAM, source, file)

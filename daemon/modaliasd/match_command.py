@@ -35,7 +35,7 @@ what is built into the kernel. Blacklists do not count.
   --explain           below each answer, a line for each module: <TAB>MODULE<TAB>PATTERN<TAB>FILE:LINE, and
                       "(built in)" behind it where there is nothing to load
 
-Exit status: 0 if something matched, 1 if nothing did, 100 for wrong usage, 111 if the module tree cannot be read.
+Exit status: 0 if something matched, 1 if nothing did, 100 for wrong usage, 111 without a module tree.
 """
 BUILT_IN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 

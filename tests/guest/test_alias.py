@@ -46,7 +46,8 @@ def test_no_bytes_break_the_parsers(data: bytes) -> None:
 
 def test_builtin_aliases() -> None:
     """Only `alias` entries count, and a pattern may hold dots and equals signs."""
-    data = b"rtc_cmos.license=GPL\0rtc_cmos.alias=platform:rtc_cmos\0dmi-x.alias=dmi:*bd1.2=3*\0junk\0a.alias=[\0"
+    data = b"rtc_cmos.license=GPL\0rtc_cmos.alias=platform:rtc_cmos\0"
+    data += b"dmi-x.alias=dmi:*bd1.2=3*\0junk\0a.alias=[\0"
     assert parse_builtin_modinfo(data) == [
         Alias(b"platform:rtc_cmos", "rtc_cmos"),
         Alias(b"dmi:*bd1.2=3*", "dmi_x"),

@@ -178,18 +178,9 @@ def test_modprobe_says_the_same(
     root.mkdir(parents=True)
     (root / modules_dir.name).symlink_to(modules_dir)
     for modalias in machine_mix([p for p in patterns if b":" in p], 120, 5):
-        command = [
-            "/usr/sbin/modprobe",
-            "-q",
-            "-d",
-            tmp_path,
-            "-S",
-            modules_dir.name,
-            "-C",
-            "/dev/null",
-            "-R",
-        ]
-        run = subprocess.run([*command, modalias], capture_output=True, check=False, text=True)
+        command = ["/usr/sbin/modprobe", "-q", "-d", str(tmp_path), "-S", modules_dir.name, "-C", "/dev/null"]
+        asked = [*command, "-R", text_of(modalias)]
+        run = subprocess.run(asked, capture_output=True, check=False, text=True, errors="surrogateescape")
         theirs = list(dict.fromkeys(run.stdout.split()))
         assert [match.module for match in index.lookup(text_of(modalias))] == theirs, modalias
 

@@ -2,6 +2,7 @@
 
 import random
 import sys
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -188,7 +189,7 @@ def test_same_input_same_bytes() -> None:
 
 def test_the_other_byte_order_is_refused_by_name() -> None:
     """An index for a machine of the other byte order is told apart from a damaged one."""
-    other = "big" if sys.byteorder == "little" else "little"
+    other: Literal["big", "little"] = "big" if sys.byteorder == "little" else "little"
     with pytest.raises(FormatError, match="byte order"):
         Index(build_index(TABLE, byteorder=other))
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Matcher = Callable[[bytes, int], bool]
 
 STAR, QUESTION, BRACKET, BACKSLASH = b"*?[\\"
-_WILDCARDS = b"*?["
 
 
 class PatternError(FormatError):
@@ -34,10 +33,12 @@ class PatternError(FormatError):
 
 def literal_length(pattern: bytes, start: int = 0) -> int:
     """Number of bytes from `start` to the first wildcard or to the end."""
-    for at in range(start, len(pattern)):
-        if pattern[at] in _WILDCARDS:
-            return at - start
-    return len(pattern) - start
+    end = len(pattern)
+    for wildcard in (b"*", b"?", b"["):
+        place = pattern.find(wildcard, start, end)
+        if place >= 0:
+            end = place
+    return end - start
 
 
 def parse_set(pattern: bytes, opening: int) -> tuple[frozenset[int] | None, int]:

@@ -14,6 +14,7 @@ import mmap
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -142,6 +143,12 @@ def show(console: Console, title: str, heads: Iterable[str], rows: Iterable[Iter
 
 def main() -> None:
     """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="bench-match-") as scratch:
+        measure(scratch)
+
+
+def measure(scratch: str) -> None:
+    """The same, with files of its own in the directory `scratch`."""
     parser = argparse.ArgumentParser(description="Measure matching")
     parser.add_argument("--modules-dir", type=Path, help="default: Debian's kernel")
     parser.add_argument("--corpus", type=Path, help="modaliases, one a line, in place of the mix")
@@ -160,8 +167,7 @@ def main() -> None:
     start = time.thread_time()
     data = build(alias_text, order, builtin)
     build_seconds = time.thread_time() - start
-    cache = Path(".cache/bench-match")
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = Path(scratch)
     file = cache / "modules.alias.trie"
     file.write_bytes(data)
     with file.open("rb") as stream:
@@ -191,6 +197,7 @@ def main() -> None:
             )
         )
     heads = ("bus", "asked", "matched", "index/s", "us", "libkmod/s", "us", "times")
+    console.print(f"CPython {sys.version.split()[0]}, {sys.executable}; times of several rounds, the least")
     show(console, f"{len(aliases)} aliases, {len(asked)} modaliases over {len(buses)} buses", heads, rows)
     if options.quick:
         return
@@ -204,14 +211,16 @@ def main() -> None:
     source = Path(__file__).resolve().parent.parent / "daemon"
     base, opened = instructions(OPEN_PROGRAM, source), instructions(OPEN_PROGRAM, source, file)
     guest = f"{(opened - base) / 1e6:.2f} ms of guest time" if base and opened else "valgrind is not there"
-    mapping = "Index(mmap.mmap(open(sys.argv[1], 'rb').fileno(), 0, access=mmap.ACCESS_READ))"
+    mapping = (
+        "file = open(sys.argv[1], 'rb'); index = Index(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))"
+    )
     asking = "\nfor line in open(sys.argv[2], 'rb').read().split(b'\\n'): {}"
     corpus = cache / "asked"
     corpus.write_bytes(b"\n".join(asked))
     lookup = asking.format("index.lookup(line.decode('utf-8', 'surrogateescape'))")
     kmod_lookup = asking.format("kmod.lookup(line)")
-    opened_kib = resident_kib(f"index = {mapping}", file)
-    used_kib = resident_kib(f"index = {mapping}{lookup}", file, corpus)
+    opened_kib = resident_kib(mapping, file)
+    used_kib = resident_kib(f"{mapping}{lookup}", file, corpus)
     kmod_kib = resident_kib("kmod = Kmod(pathlib.Path(sys.argv[1]))", folder)
     kmod_used_kib = resident_kib(f"kmod = Kmod(pathlib.Path(sys.argv[1])){kmod_lookup}", folder, corpus)
     show(

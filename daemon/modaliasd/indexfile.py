@@ -60,7 +60,10 @@ class AliasIndex:
         self._open()
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in load order; a changed modules.alias counts before a miss."""
+        """The modules that the modalias wants, in load order.
+
+        A changed modules.alias is noticed before a miss is final.
+        """
         try:
             found = self._index.lookup(modalias)
         except FormatError as error:

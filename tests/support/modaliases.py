@@ -1,4 +1,5 @@
-"""Modaliases to ask for: patterns made concrete, everything in pci.ids and usb.ids, mixes as machines show them."""
+"""Modaliases to ask for: patterns made concrete, everything in pci.ids and usb.ids, mixes as machines show
+them."""
 
 import random
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ USB_INTERFACES = (
 
 
 def concrete(pattern: bytes, chance: random.Random, filler: str = HEX) -> bytes:
-    """A string that the pattern matches, or nearly: stars and question marks filled, one of each set chosen."""
+    """A string that the pattern matches, or nearly: wildcards filled, one member of each set chosen."""
     out = bytearray()
     at = 0
     while at < len(pattern):
@@ -241,12 +242,31 @@ def machine_mix(patterns: list[bytes], count: int, seed: int) -> list[bytes]:
 
 
 def widened(modules_alias: bytes, times: int) -> bytes:
-    """A modules.alias `times` as long: each line again with other digits in its numbers and other letters in names."""
+    """A modules.alias `times` as long: each line again with other digits in its ids and other letters in its names.
+
+    Hexadecimal digits change where a bus has ids in that form; where it has names (of, i2c, dmi...), decimal digits
+    and small letters change, so that the letters which structure an alias stay.
+    """
     chance = random.Random(times)
-    digits, small = HEX.encode(), b"abcdefghijklmnopqrstuvwxyz"
+    decimal, small = HEX[:10].encode(), b"abcdefghijklmnopqrstuvwxyz"
+    with_ids = (
+        b"pci",
+        b"usb",
+        b"hid",
+        b"hdaudio",
+        b"pcmcia",
+        b"acpi",
+        b"sdio",
+        b"input",
+        b"pnp",
+        b"wmi",
+        b"cpu",
+    )
 
     def other(pattern: bytes) -> bytes:
         head, colon, rest = pattern.partition(b":")
+        has_ids = head.startswith(with_ids)
+        digits = HEX.encode() if has_ids else decimal
         changed = bytearray(rest if colon else head)
         inside = False
         for at, byte in enumerate(changed):
@@ -255,7 +275,12 @@ def widened(modules_alias: bytes, times: int) -> bytes:
                 continue
             if byte in digits:
                 changed[at] = chance.choice(digits)
-            elif byte in small and (head.startswith((b"of", b"i2c", b"spi", b"platform")) or not colon):
+            elif (
+                byte in small
+                and not has_ids
+                and changed[at - 1 : at] != b"*"
+                and changed[at - 1 : at] != b":"
+            ):
                 changed[at] = chance.choice(small)
         return head + colon + bytes(changed) if colon else bytes(changed)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     # (pattern, how much of it lies behind, row or place of a list of rows)
     Entry = tuple[bytes, int, int]
 
-MOST_TAILS = 24  # more patterns that go on with a `*` at one node than that become edges
-MOST_EDGES = 64  # out of a node, to be listed where they serve to give up early
+FEW_TAILS = 3  # of the patterns that go on with a `*` at one node, so few are not worth edges
+MOST_EDGES = 256  # out of a node, to be listed where they serve to give up early
 MOST_DEPTH = 60  # nested nodes; what lies deeper is one compiled tail
 # Costs in microseconds, to weigh ways to find literals against each other.
 FIND_COST = 0.1
@@ -29,11 +29,12 @@ _NUMBER = frozenset(b"0123456789ABCDEF,")
 class Node:
     """A node in the making. hop: the length of the edges to its children; edge: the one that leads to it."""
 
-    __slots__ = ("children", "edge", "groups", "hop", "key", "number", "parent", "skips", "tails")
+    __slots__ = ("children", "cost", "edge", "groups", "hop", "key", "number", "parent", "skips", "tails")
 
     def __init__(self, edge: bytes) -> None:
         self.edge = edge
         self.hop = 0
+        self.cost = 0.0  # of a search that comes to this node, microseconds, edges aside
         self.key = 0
         self.number = 0
         self.parent: Node | None = None
@@ -114,14 +115,22 @@ class Trie:
         return node
 
     def _add_stars(self, node: Node, starred: "list[Entry]", depth: int) -> None:
-        """Tails for a few patterns, edges behind a star for many."""
+        """Edges behind a star where they are cheaper to search than tails, tails elsewhere."""
         branching: list[Entry] = []
-        if len(starred) > MOST_TAILS:
+        if len(starred) > FEW_TAILS:
             branching = [entry for entry in starred if _literal_after_star(entry[0], entry[1])]
+        if branching:
+            known, known_roots = len(self.nodes), len(self.roots)
+            groups = self._groups([(p, at + 1, row) for p, at, row in branching], depth)
+            cost = sum(_group_cost(*group) for group in groups)
+            if cost < sum(_tail_cost(pattern[at:]) for pattern, at, _ in branching):
+                node.groups, node.cost = groups, node.cost + cost
+            else:
+                del self.nodes[known:], self.roots[known_roots:]
+                branching = []
         chosen = set(branching)
         node.tails += [(tail_text(p, at), row) for p, at, row in starred if (p, at, row) not in chosen]
-        if branching:
-            node.groups = self._groups([(p, at + 1, row) for p, at, row in branching], depth)
+        node.cost += sum(_tail_cost(text) for text, _ in node.tails)
 
     def _groups(self, entries: "list[Entry]", depth: int) -> list[tuple[bytes, bool, Node]]:
         """The star's groups: what to look for, whether its first place decides, the node behind it."""
@@ -166,6 +175,22 @@ class Trie:
         for place, node in enumerate(reached):
             node.number = place
         self.nodes = reached + self.roots
+
+
+def _tail_cost(text: bytes) -> float:
+    """What it costs to try a tail."""
+    literals = text.split(b"*")
+    return FIND_COST + min(1.0, _places(max(reversed(literals), key=len))) * FIND_COST * len(literals)
+
+
+def _group_cost(text: bytes, once: bool, node: Node) -> float:
+    """What it costs to look for a group."""
+    *literals, anchor = text.split(b"*")
+    if not once and node.only_edges():
+        return FIND_COST + LISTED_COST * _places(anchor)
+    likely = min(1.0, _places(max([anchor, *reversed(literals)], key=len)))
+    places = 1.0 if once else max(1.0, _places(anchor))
+    return FIND_COST + likely * (FIND_COST * len(literals) + places * STEP_COST + node.cost)
 
 
 def _literal_after_star(pattern: bytes, at: int) -> bool:
@@ -217,4 +242,4 @@ def _places(anchor: bytes) -> float:
     """About how many places of a modalias have this text: where digits stand, there are many of them."""
     if _NUMBER.issuperset(anchor) and not anchor.isalpha():
         return 100 / 6.0 ** (len(anchor) - 1)
-    return (5 if anchor.isalpha() else 14) / len(anchor) ** 3
+    return (3 if anchor.isalpha() else 14) / len(anchor) ** 3

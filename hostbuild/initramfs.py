@@ -1,50 +1,27 @@
-"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as a compressed newc
-archive.
+"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as an initramfs.
 
 Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it is and where it came from.
-Both appear under their names when they are complete. The same inputs give the same bytes: paths are sorted,
-everything belongs to root, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
+The same inputs give the same bytes.
 """
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from hostbuild import busybox, cpython, guest, kmod, modules, newc, overlay
-from hostbuild.compress import KERNEL_OPTION, Compressor, sink
-from hostbuild.errors import InputError, UsageError, WorldError
+from hostbuild import busybox, cpython, guest, kmod, modules, overlay
+from hostbuild.compress import KERNEL_OPTION, Compressor
+from hostbuild.errors import InputError, UsageError
 from hostbuild.firmware import put_firmware
-from hostbuild.kernel import Kernel, require_kernel, run_depmod
-from hostbuild.manifest import FORMAT, dump, manifest_path
+from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.manifest import FORMAT, manifest_path
+from hostbuild.moduletree import put_modules
+from hostbuild.pack import check_writable, pack
 from hostbuild.tree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter, Silent
 
-# What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
-_INDEXES = (
-    "modules.alias",
-    "modules.builtin",
-    "modules.builtin.modinfo",
-    "modules.dep",
-    "modules.devname",
-    "modules.order",
-    "modules.softdep",
-)
-_KMOD_INDEXES = (
-    "modules.alias.bin",
-    "modules.builtin.alias.bin",
-    "modules.builtin.bin",
-    "modules.dep.bin",
-    "modules.symbols",
-    "modules.symbols.bin",
-)
-_COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 _DIRECTORIES = {
     "dev": 0o755,
     "etc": 0o755,
@@ -108,7 +85,8 @@ class Built:
 def build_image(image: Path, options: Options, report: Reporter | None = None) -> Built:
     """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
     report = report or Silent()
-    _check_writable(image)
+    image = image.resolve()  # a symlink to an image stays one
+    check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
@@ -117,7 +95,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
         chosen, carried = _choose_modules(options, kernel)
-        _put_modules(tree, kernel, carried, options.modprobe)
+        put_modules(tree, kernel, carried, for_kmod=options.modprobe is Modprobe.KMOD)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
@@ -165,7 +143,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
-    _write(image, tree, options.compressor, manifest, report)
+    pack(image, tree, options.compressor, manifest, report)
     return Built(image, manifest_path(image), kernel, manifest)
 
 
@@ -207,51 +185,6 @@ def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[s
     return list(names)
 
 
-def _put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[modules.Module], whose: Modprobe) -> None:
-    """Put modules into the image, with indexes made for just these."""
-    inside = f"usr/lib/modules/{kernel.version}"
-    tree.directory(inside, group="modules", origin=kernel.origin)
-    for module in carried:
-        tree.file(f"{inside}/{module.path}", module.content, group="modules", origin=kernel.origin)
-    with tempfile.TemporaryDirectory(prefix="hostbuild-") as staging:
-        base = Path(staging) / "lib/modules" / kernel.version
-        base.mkdir(parents=True)
-        for module in carried:
-            path = base / module.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(module.content, Path):
-                path.symlink_to(module.content.absolute())
-            else:
-                path.write_bytes(module.content)
-        for name in _COPIED:
-            _copy_list(kernel, name, base / name)
-        run_depmod(Path(staging), kernel.version)
-        names = _INDEXES if whose is Modprobe.BUSYBOX else _INDEXES + _KMOD_INDEXES
-        for name in names:
-            # further index files for the daemon are added here
-            content = (base / name).read_bytes() if (base / name).is_file() else b""
-            tree.file(f"{inside}/{name}", content, group="indexes", origin="depmod")
-
-
-def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
-    source = kernel.modules / name if kernel.modules else None
-    to.write_bytes(source.read_bytes() if source and source.is_file() else b"")
-
-
-def _check_writable(image: Path) -> None:
-    """Refuse before the work what would fail after it."""
-    parent = image.resolve().parent
-    if image.exists() and not image.is_file():
-        what = "a directory" if image.is_dir() else "no regular file"
-        raise UsageError(f"cannot write the image {image}: it is {what}")
-    if not parent.is_dir():
-        raise UsageError(
-            f"cannot write the image {image}: there is no directory {parent}", hint=f"mkdir -p {parent}"
-        )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write the image {image}: no permission to write in {parent}")
-
-
 def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
     """Refuse a compressor that the kernel's configuration leaves out."""
     option = KERNEL_OPTION.get(compressor)
@@ -265,82 +198,6 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
         f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
-
-
-def _write(
-    image: Path, tree: FileTree, compressor: Compressor, manifest: dict[str, Any], report: Reporter
-) -> None:
-    final = image.resolve()
-    temporaries: list[Path] = []
-    try:
-        with _beside(final) as out, report.step("Packing", sum(map(Entry.size, tree.values()))) as advance:
-            temporaries.append(Path(out.name))
-            digest = hashlib.sha256()
-            size = 0
-            packer = sink(compressor)
-
-            def put(data: bytes) -> None:
-                nonlocal size
-                digest.update(data)
-                size += len(data)
-                out.write(data)
-
-            archive = newc.Writer(lambda data: put(packer.compress(data)))
-            for member, data in _members(tree):
-                archive.add(member, data)
-                advance(len(data))
-            archive.close()
-            put(packer.flush())
-        manifest["image"] = {
-            "file": image.name,
-            "compressor": compressor.value,
-            "size": size,
-            "unpacked": archive.written,
-            "sha256": digest.hexdigest(),
-        }
-        with _beside(final) as out:
-            temporaries.append(Path(out.name))
-            out.write(dump(manifest))
-        temporaries[1].replace(manifest_path(final))
-        temporaries[0].replace(final)
-    except OSError as e:
-        raise WorldError(f"cannot write the image {image}: {e.strerror or e}") from e
-    finally:
-        for path in temporaries:
-            path.unlink(missing_ok=True)
-
-
-def _beside(final: Path) -> IO[bytes]:
-    """Open a temporary file in the directory of `final`, for a rename that cannot fail half-way."""
-    out = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the caller closes it
-        dir=final.parent, prefix=f".{final.name}.", delete=False
-    )
-    os.fchmod(out.fileno(), 0o644)
-    return out
-
-
-def _members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
-    """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
-    mtime = _source_date_epoch()
-    names: dict[Entry, int] = {}
-    for entry in tree.values():
-        names[entry] = names.get(entry, 0) + 1
-    left = dict(names)
-    inodes: dict[Entry, int] = {}
-    for path, entry in tree.items():
-        inode = inodes.setdefault(entry, len(inodes) + 1)
-        left[entry] -= 1
-        data = entry.read() if left[entry] == 0 else b""
-        links = names[entry] if entry.kind is not Kind.DIRECTORY else 2
-        yield newc.Member(path, entry.mode, ino=inode, nlink=links, mtime=mtime, device=entry.device), data
-
-
-def _source_date_epoch() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    with suppress(ValueError):
-        if 0 <= int(text) <= 0xFFFFFFFF:
-            return int(text)
-    raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, not whole seconds since 1970")
 
 
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:

@@ -18,7 +18,7 @@ def _name(compressor: Compressor) -> str:
 
 
 WITH_END_MARK = [compressor for compressor in PACKED_ONLY if compressor is not Compressor.LZ4]
-EMPTY = {compressor: sink(compressor).flush() for compressor in PACKED_ONLY}
+EMPTY: dict[Compressor, bytes] = {compressor: sink(compressor).flush() for compressor in PACKED_ONLY}
 PROGRAMS = {
     Compressor.ZSTD: ["zstd", "-dc"],
     Compressor.XZ: ["xz", "-dc"],
@@ -87,7 +87,7 @@ def test_bzip2_is_read() -> None:
 
 
 def test_xz_has_the_check_that_the_kernel_knows() -> None:
-    """The kernel's decoder knows CRC32 alone (lib/decompress_unxz.c); byte 7 of the header names the check."""
+    """The kernel's decoder knows CRC32 alone (lib/decompress_unxz.c); byte 7 names the check."""
     assert pack(Compressor.XZ, PLAIN)[7] == 1
 
 

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
@@ -13,6 +14,9 @@ from hostbuild.errors import InputError
 from hostbuild.kernel import Kernel, KernelError
 from hostbuild.modfile import ModuleFileError, module_name, read_module
 from hostbuild.modules import Index, SelectionError, close, load, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEP = """\
 kernel/drivers/net/e1000.ko:
@@ -108,7 +112,7 @@ def test_loops_of_softdeps_end(index: Index) -> None:
 def test_modules_are_read_plain_from_any_compressor(tmp_path: Path) -> None:
     """.ko, .ko.gz, .ko.xz and .ko.zst give the same bytes; a damaged one is an error that names the file."""
     plain = b"\x7fELF and the rest"
-    packers = {
+    packers: dict[str, Callable[[bytes], bytes]] = {
         ".ko": bytes,
         ".ko.gz": gzip.compress,
         ".ko.xz": lzma.compress,
@@ -176,10 +180,10 @@ def test_the_default_selection_has_what_qemu_emulates(debian_kernel: Kernel) -> 
     index = modules.read_index(debian_kernel)
     names = set(close(select("qemu", index), index))
     emulated = """
-        virtio_pci virtio_blk virtio_net virtio_scsi virtio_rng virtio_balloon virtio_console virtio_input
-        nvme ahci ata_piix sd_mod sr_mod megaraid_sas mptsas sym53c8xx vmw_pvscsi am53c974 sdhci_pci mmc_block
-        xhci_pci ehci_pci uhci_hcd ohci_pci usb_storage uas usbhid hid_generic snd_usb_audio ftdi_sio cdc_ether
-        e1000 e1000e igb 8139cp 8139too vmxnet3 tulip pcnet32 ne2k_pci dummy
+        virtio_pci virtio_blk virtio_net virtio_scsi virtio_rng virtio_balloon virtio_console
+        virtio_input nvme ahci ata_piix sd_mod sr_mod megaraid_sas mptsas sym53c8xx vmw_pvscsi am53c974
+        sdhci_pci mmc_block xhci_pci ehci_pci uhci_hcd ohci_pci usb_storage uas usbhid hid_generic
+        snd_usb_audio ftdi_sio cdc_ether e1000 e1000e igb 8139cp 8139too vmxnet3 tulip pcnet32 ne2k_pci dummy
         snd_hda_intel snd_hda_codec_generic snd_intel8x0 snd_ens1370 i6300esb
         ext4 vfat isofs squashfs erofs 9p virtiofs overlay
     """

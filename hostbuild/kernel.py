@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hostbuild import debs, elf
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.modfile import is_module, read_module
 from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -199,22 +199,18 @@ def _require_indexes(modules: Path, version: str, report: Reporter) -> Path:
     if final.is_dir():
         return final
     kept.mkdir(exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".depmod-", dir=kept))
-    try:
+    with scratch_directory(kept) as staging:
         base = staging / "lib/modules" / version
         base.mkdir(parents=True)
         for entry in modules.iterdir():
             # depmod reads the trees and lists of the original, and writes beside them here
             if entry.is_dir() and entry.name not in ("build", "source"):
-                (base / entry.name).symlink_to(entry)
+                (base / entry.name).symlink_to(entry.absolute())
             elif entry.name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
                 shutil.copyfile(entry, base / entry.name)
         with report.step(f"Indexing the modules of {version}"):
             run_depmod(staging, version)
-        base.chmod(0o755)
         debs.publish(base, final)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return final
 
 

@@ -1,11 +1,11 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.modules import Module
+from hostbuild.scratch import scratch_directory
 from hostbuild.tree import FileTree
 
 GROUP = "modules"
@@ -38,8 +38,8 @@ def put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[Module], *, fo
     tree.directory(inside, group=GROUP, origin=kernel.origin)
     for module in carried:
         tree.file(f"{inside}/{module.path}", module.content, group=GROUP, origin=kernel.origin)
-    with tempfile.TemporaryDirectory(prefix="hostbuild-") as staging:
-        base = Path(staging) / "lib/modules" / kernel.version
+    with scratch_directory() as staging:
+        base = staging / "lib/modules" / kernel.version
         base.mkdir(parents=True)
         for module in carried:
             path = base / module.path
@@ -50,7 +50,7 @@ def put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[Module], *, fo
                 path.write_bytes(module.content)
         for name in _COPIED:
             _copy_list(kernel, name, base / name)
-        run_depmod(Path(staging), kernel.version)
+        run_depmod(staging, kernel.version)
         names = _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES
         for name in names:
             content = (base / name).read_bytes() if (base / name).is_file() else b""

@@ -1,12 +1,16 @@
 """The gate for child processes, and how errors become exit statuses."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hostbuild import main
 from hostbuild.errors import CommandError, ToolMissingError
-from hostbuild.run import run
+from hostbuild.run import run, spawn
+from hostbuild.scratch import scratch_directory
 
 
 def test_output_and_input() -> None:
@@ -78,3 +82,48 @@ def test_help_lists_commands_without_importing_them(capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "make-image" in out
     assert "List what is inside an image" in out
+
+
+def test_scratch_is_removed_also_when_its_removal_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that ends the work in the midst of clearing up leaves no directory behind."""
+    real = shutil.rmtree
+    calls = []
+
+    def interrupted(path: Path, *, ignore_errors: bool) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise SystemExit(143)
+        real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("hostbuild.scratch.shutil.rmtree", interrupted)
+    with pytest.raises(SystemExit), scratch_directory(tmp_path) as directory:
+        (directory / "x").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_ends_in_order(tmp_path: Path) -> None:
+    """At SIGTERM the process ends with 143, and what it had begun is cleared up."""
+    script = """
+import sys, time
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from hostbuild import main, scratch
+def work(_):
+    with scratch.scratch_directory(Path(sys.argv[1])):
+        print("ready", flush=True)
+        time.sleep(60)
+main.status_of = work
+main.main()
+"""
+    process = spawn([sys.executable, "-c", script, tmp_path], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        assert stdout.readline() == b"ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(timeout=20) == 143
+    assert list(tmp_path.iterdir()) == []

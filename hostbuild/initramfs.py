@@ -109,8 +109,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
     report = report or Silent()
     _check_writable(image)
-    for directory in options.overlays:
-        overlay.require_directory(directory)
+    overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
 
@@ -123,18 +122,22 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = guest.require_sources()
-        wanted = [*guest.imports(sources, interpreter), *options.python]
+        wanted = guest.imports(sources, interpreter)
+        for laid in overlays:
+            wanted += guest.script_imports(laid.python_sources(), interpreter)
+        wanted += _asked_for(options.python, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)
     if options.modprobe is Modprobe.KMOD:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
-    overlay.put_own(tree)
-    for directory in options.overlays:
-        overlay.put_overlay(tree, directory)
+    for laid in overlays:
+        laid.put(tree)
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
+    if kernel.package is not None:
+        packages.append(kernel.package)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "hostbuild": distribution_version("modaliasd"),
@@ -153,12 +156,13 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "python": {
             "version": interpreter.version,
             "modules": sorted(closure.modules),
-            "missing": sorted(closure.missing),
+            "missing": sorted(name for name, importer in closure.missing.items() if not importer),
         },
         "packages": [
             {"name": package.name, "version": package.version, "sha256": package.sha256}
-            for package in sorted(packages, key=lambda package: package.name)
+            for package in sorted(set(packages), key=lambda package: package.name)
         ],
+        "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
     _write(image, tree, options.compressor, manifest, report)
@@ -193,19 +197,32 @@ def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[mo
     return set(chosen), modules.load(modules.close(chosen, index), index, kernel.modules)
 
 
+def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
+    unknown = [name for name in names if interpreter.find(name) is None]
+    if unknown:
+        raise UsageError(
+            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}",
+            hint="other packages come into the image by --overlay",
+        )
+    return list(names)
+
+
 def _put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[modules.Module], whose: Modprobe) -> None:
     """Put modules into the image, with indexes made for just these."""
     inside = f"usr/lib/modules/{kernel.version}"
     tree.directory(inside, group="modules", origin=kernel.origin)
     for module in carried:
-        tree.file(f"{inside}/{module.path}", module.data, group="modules", origin=kernel.origin)
+        tree.file(f"{inside}/{module.path}", module.content, group="modules", origin=kernel.origin)
     with tempfile.TemporaryDirectory(prefix="hostbuild-") as staging:
         base = Path(staging) / "lib/modules" / kernel.version
         base.mkdir(parents=True)
         for module in carried:
             path = base / module.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(module.data)
+            if isinstance(module.content, Path):
+                path.symlink_to(module.content.absolute())
+            else:
+                path.write_bytes(module.content)
         for name in _COPIED:
             _copy_list(kernel, name, base / name)
         run_depmod(Path(staging), kernel.version)
@@ -223,9 +240,10 @@ def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
 
 def _check_writable(image: Path) -> None:
     """Refuse before the work what would fail after it."""
-    parent = image.absolute().parent
-    if image.is_dir():
-        raise UsageError(f"cannot write the image {image}: it is a directory")
+    parent = image.resolve().parent
+    if image.exists() and not image.is_file():
+        what = "a directory" if image.is_dir() else "no regular file"
+        raise UsageError(f"cannot write the image {image}: it is {what}")
     if not parent.is_dir():
         raise UsageError(
             f"cannot write the image {image}: there is no directory {parent}", hint=f"mkdir -p {parent}"
@@ -252,7 +270,7 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
 def _write(
     image: Path, tree: FileTree, compressor: Compressor, manifest: dict[str, Any], report: Reporter
 ) -> None:
-    final = image.absolute()
+    final = image.resolve()
     temporaries: list[Path] = []
     try:
         with _beside(final) as out, report.step("Packing", sum(map(Entry.size, tree.values()))) as advance:
@@ -335,7 +353,7 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
 
 
 def _module_row(module: modules.Module, chosen: set[str]) -> dict[str, object]:
-    row: dict[str, object] = {"name": module.name, "path": module.path, "size": len(module.data)}
+    row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
     if module.name not in chosen:
         row["dependency"] = True
     if module.firmware:

@@ -8,6 +8,7 @@ returns is the exit status (None is 0).
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -70,6 +71,8 @@ def hostbuild() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status; never returns."""
+    # an exit, and not a sudden end, so that what is half-written is removed and machines are stopped
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(status_of(argv))
 
 
@@ -89,7 +92,7 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     except HostbuildError as e:
         click.echo(f"hostbuild: {e}", err=True)
         if e.hint:
-            click.echo(f"  mend it with: {e.hint}", err=True)
+            click.echo(f"hint: {e.hint}", err=True)
         return e.exit_status
     except ModaliasdError as e:
         click.echo(f"hostbuild: {e}", err=True)

@@ -80,7 +80,7 @@ class Machine:
 
     @property
     def serial_lines(self) -> int:
-        """How many serial lines it has. On a microvm Linux hangs early in its boot if given two."""
+        """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
         return 1 if self.type is MachineType.MICROVM else 3
 
     def plus(self, devices: Iterable[Device]) -> "Machine":

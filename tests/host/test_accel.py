@@ -10,7 +10,7 @@ from hostbuild.errors import CommandError, WorldError
 
 
 def test_the_boot_sector_ends_a_machine() -> None:
-    """The seven bytes do what the probe relies on: under emulation, which always works, they end the machine."""
+    """The seven bytes do what the probe relies on: under emulation, which always works, they end it."""
     boot_tiny(Accel.TCG, 60.0)
 
 

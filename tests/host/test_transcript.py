@@ -46,9 +46,9 @@ def test_clean_keeps_plain_text(text: str) -> None:
     assert clean(text.encode()) == text
 
 
-# Lines of Debian's 6.1.0-56-amd64 in QEMU 7.2, given images that are too large, cut off, no images at all, without
-# /init, with an /init of an unknown interpreter, or that eat memory. Two were not provoked but follow the
-# kernel's source: "not configured" (init/initramfs.c) and "Invalid ELF header magic" (kernel/module/main.c).
+# Lines of Debian's 6.1.0-56-amd64 in QEMU 7.2, given images that are too large, cut off, no images at all,
+# without /init, with an /init of an unknown interpreter, or that eat memory. Two were not provoked but follow
+# the kernel's source: "not configured" (init/initramfs.c), "Invalid ELF header magic" (kernel/module/main.c).
 @pytest.mark.parametrize(
     ("console", "reason"),
     [
@@ -86,7 +86,7 @@ def test_clean_keeps_plain_text(text: str) -> None:
         pytest.param("[    4.0] Invalid ELF header magic: != \x7fELF", "compressed", id="compressed-module"),
         pytest.param(
             "[    5.604177] Failed to execute /init (error -2)\n"
-            "[    5.612523] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.",
+            "[    5.612523] Kernel panic - not syncing: No working init found.  Try passing init= option",
             "its interpreter",
             id="init-without-interpreter",
         ),

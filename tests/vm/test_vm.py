@@ -4,9 +4,12 @@ The guest speaks the contract (ledger on ttyS1, shell on ttyS2): what is proved 
 """
 
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,7 +148,7 @@ def test_qemu_refuses_a_device(talking: VM) -> None:
 
 
 def test_the_exit_status_is_the_guests(debian_kernel: Kernel, tmp_path: Path) -> None:
-    """hostbuild run ends with the ledger's exit status, shows the console, and writes the ledger as it came."""
+    """hostbuild run ends with the ledger's exit status, shows the console, writes the ledger as it came."""
     script = PROLOGUE + RECORDS + "echo hello from the guest\n" + 'echo \'{"type":"exit","status":7}\' >&3\n'
     image = write_image(tmp_path / "exit.img", script + "poweroff -f\n")
     ledger = tmp_path / "ledger.jsonl"
@@ -229,3 +232,33 @@ def test_no_qemu_outlives_hostbuild(
     assert eventually(lambda: not alive(qemu))
     if number is not signal.SIGKILL:
         assert list(tmp_path.glob("hostbuild-vm-*")) == []
+
+
+def test_the_console_on_a_terminal(debian_kernel: Kernel, tmp_path: Path) -> None:
+    """On a terminal, typing reaches the guest; Ctrl-A x ends it with status 0 and restores the terminal."""
+    image = write_image(tmp_path / "cat.img", PROLOGUE + 'while read line; do echo "heard $line"; done\n')
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    argv = hostbuild_run(image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg", "--machine", "empty")
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        try:
+            seen = bytearray()
+            read_until(ours, seen, b"Run /init as init process")
+            os.write(ours, b"a word\r")
+            read_until(ours, seen, b"heard a word")
+            os.write(ours, b"\x01x")
+            assert process.wait(30) == 0
+            assert termios.tcgetattr(theirs) == before
+        finally:
+            process.kill()
+            os.close(ours)
+            os.close(theirs)
+
+
+def read_until(fd: int, seen: bytearray, wanted: bytes, limit_s: float = 60.0) -> None:
+    """Read from a terminal until it has shown `wanted`."""
+    deadline = time.monotonic() + limit_s
+    while wanted not in seen:
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{wanted!r} did not show: {bytes(seen[-500:])!r}"
+        seen += os.read(fd, 4096)

@@ -12,7 +12,7 @@ from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import Configuration, counting_files, join, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Stage
 from modaliasd.core.resolve import Resolver
-from tests.support.kmodlive import NAMES, LiveTree
+from tests.support.kmodlive import NAMES, LiveTree, first_of_each
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 RECORDED = json.loads((DATA / "kmod-cases.json").read_text())["cases"]
@@ -136,7 +136,7 @@ def test_live_answers(tree: LiveTree, conf: str, flags: str, lookups: list[str])
 def compare(tree: LiveTree, conf: str, flags: str, lookups: list[str]) -> None:
     resolver = tree.resolver(conf)
     plans = [resolver.resolve(lookup, flags == "-b") for lookup in lookups]
-    expected = tuple(dict.fromkeys(line for plan in plans for line in tree.expect(plan)))
+    expected = first_of_each(line for plan in plans for line in tree.expect(plan))
     theirs = tree.modprobe(conf, "-n", "-v", *([flags] if flags else []), "--", *lookups)
     assert expected == theirs.out
     assert any(plan.stage is Stage.NONE for plan in plans) == bool(theirs.status), theirs.err

@@ -1,6 +1,6 @@
 """What is wrong with a configuration, line by line, given the modules that it is for.
 
-Everything reported has no effect, or another one than it seems to have. Rules: modprobe.d(5), core/resolve.py.
+Everything reported has no effect, or not the one that it seems to have. Rules: modprobe.d(5) and resolve.py.
 """
 
 from modaliasd.core.modprobed import Options, Problem
@@ -92,7 +92,7 @@ def _installs(configuration: "Configuration", resolver: "Resolver") -> "Iterator
 def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -> str:
     """What is wrong with one `options` line, "" if nothing.
 
-    Words of the kernel's command line (line 0) are left alone: not everything with a dot there is for a module.
+    Words of the kernel's command line (line 0) are left alone: not all that has a dot there is for a module.
     """
     by_alias = any(alias.pattern == entry.module for alias in resolver.configuration.aliases)
     if entry.line == 0 or by_alias:

@@ -35,7 +35,7 @@ NAMES = tuple(module.name.replace("-", "_") for module in MODULES)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a modprobe said. Lines have single blanks, and are there once (see first_of_each)."""
+    """What a modprobe said; lines have single blanks."""
 
     status: int
     out: tuple[str, ...]
@@ -139,17 +139,17 @@ class LiveTree:
             out = out.replace(prefix, "")
         lines = (" ".join(line.split()) for line in out.split("\n"))
         err = run.stderr.decode("utf-8", "surrogateescape")
-        return Answer(run.returncode, first_of_each(line for line in lines if line), err)
+        return Answer(run.returncode, tuple(line for line in lines if line), err)
 
 
 def first_of_each(lines: Iterable[str]) -> tuple[str, ...]:
-    """The first line that inserts each module, and every other line once.
+    """The first line for each module and each command.
 
-    A dry run goes over modules that the real one would find inserted by then.
+    A dry run comes again to modules that the real one would find inserted by then.
     """
     first: dict[str, str] = {}
     for line in lines:
-        first.setdefault(line.split()[1] if line.startswith("insmod ") else line, line)
+        first.setdefault(line.split()[1], line)
     return tuple(first.values())
 
 

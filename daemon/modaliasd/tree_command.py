@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import posix
 import sys
 
 from modaliasd.core.errors import UsageError
 from modaliasd.core.story import UNKNOWN, tell
-from modaliasd.core.treetext import WIDTH, render_tree
+from modaliasd.core.treetext import render_tree
 from modaliasd.ledgerfile import read_records
 from modaliasd.paths import LEDGER
+from modaliasd.terminal import wants_color, width
 
 HELP = """\
 usage: modaliasd tree [--by device|module|time] [--ledger FILE] [--color auto|always|never] [--full] [--new]
@@ -26,7 +26,6 @@ folded.
   --ledger FILE  read FILE instead of /run/modaliasd/ledger.jsonl
 """
 _ORDERS = ("device", "module", "time")
-_COLORS = ("auto", "always", "never")
 
 
 def run(arguments: list[str]) -> int:
@@ -40,7 +39,7 @@ def run(arguments: list[str]) -> int:
         if word == "--by":
             by = _one_of(next(words, ""), _ORDERS, word)
         elif word == "--color":
-            color = _one_of(next(words, ""), _COLORS, word)
+            color = next(words, "")
         elif word == "--ledger":
             path = next(words, "")
         elif word == "--full":
@@ -52,27 +51,10 @@ def run(arguments: list[str]) -> int:
                 f"`modaliasd tree` does not know `{word}`; `modaliasd tree --help` lists what it does"
             )
     story = tell(read_records(path))
-    width = 0 if full else terminal_width()
     since_us = max(0, story.settled_us) if new else UNKNOWN
-    sys.stdout.write(render_tree(story, by, color=wants_color(color), width=width, since_us=since_us))
+    columns = 0 if full else width()
+    sys.stdout.write(render_tree(story, by, color=wants_color(color), width=columns, since_us=since_us))
     return 0
-
-
-def wants_color(choice: str) -> bool:
-    """Is the output to have colours? `auto`: on a terminal, unless NO_COLOR is set or TERM is dumb."""
-    if choice != "auto":
-        return choice == "always"
-    environ = posix.environ
-    return posix.isatty(1) and not environ.get(b"NO_COLOR") and environ.get(b"TERM") != b"dumb"
-
-
-def terminal_width() -> int:
-    """The columns of the terminal, at most those of the tree's own width."""
-    try:
-        columns = posix.get_terminal_size(1).columns
-    except OSError:
-        return WIDTH
-    return min(columns, 160) if columns >= 40 else WIDTH  # a serial console says 0
 
 
 def _one_of(word: str, choices: tuple[str, ...], option: str) -> str:

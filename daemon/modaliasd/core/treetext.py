@@ -40,7 +40,7 @@ def render_tree(
 
     by: "device", "module" or "time". width: columns, 0 to cut nothing. since_us: only what came after.
     """
-    style = _colored if color else _plain
+    style = style_of(color)
     if by == "module":
         lines = _by_module(story, style, width, since_us)
     elif by == "time":
@@ -81,6 +81,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\x{ord(c) & 0xFF:02x}" for c in text)
+
+
+def style_of(color: bool) -> Callable[[str, str], str]:
+    """What puts a style's escape sequences around a text; without `color` it puts none."""
+    return _colored if color else _plain
 
 
 def _colored(style: str, text: str) -> str:

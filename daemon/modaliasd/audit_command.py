@@ -121,9 +121,11 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
         counts["denied"] += "denied" in outcomes
         counts["unbound"] += bool(modules) and not device.driver
     have = {device.devpath for device in devices}
-    for known in story.devices.values():
-        if known.present and known.modalias and known.devpath not in have:
-            disagreements.append(f"the ledger has {known.devpath}, libudev does not")
+    disagreements += [
+        f"the ledger has {known.devpath}, libudev does not"
+        for known in story.devices.values()
+        if known.present and known.modalias and known.devpath not in have
+    ]
     return Audit(len(devices), with_modalias, **counts, disagreements=tuple(disagreements))
 
 

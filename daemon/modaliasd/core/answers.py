@@ -70,7 +70,7 @@ class Chosen(Record):
 
 
 class WhyDevice(Record):
-    """A device's way: its matches, what became of each, and the module of its driver ("" if built in or none).
+    """A device's way: its matches, what became of each, and its driver's module ("" if built in or none).
 
     above: its known ancestors, nearest first.
     """

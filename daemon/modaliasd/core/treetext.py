@@ -76,6 +76,27 @@ def node_of(device: DeviceStory) -> str:
     return f"/dev/{device.devname}" if device.devname else ""
 
 
+def tells(story: Story, device: DeviceStory) -> bool:
+    """Has the device something to tell? Those that have not are folded."""
+    if any(not match.builtin for match in device.matches) or device.idle_drivers:
+        return True
+    if device.driver and module_of_driver(story, device):
+        return True
+    if device.subsystem in _BESIDE or not node_of(device):
+        return False
+    return _grows_from_module(story, device)
+
+
+def _grows_from_module(story: Story, device: DeviceStory) -> bool:
+    """Is it there because a module drives the device above it?"""
+    above = story.devices.get(device.parent)
+    while above is not None:
+        if above.driver:
+            return bool(module_of_driver(story, above))
+        above = story.devices.get(above.parent)
+    return False
+
+
 def printable(text: str) -> str:
     """The text without control characters and undecodable bytes, which a device's strings may hold."""
     if text.isprintable():
@@ -130,31 +151,14 @@ class _Devices:
         shown: list[DeviceStory] = []
         for devpath in devpaths:
             device = self._story.devices[devpath]
-            if self._tells(device):
+            if self._is_news(device) and tells(self._story, device):
                 shown.append(device)
             else:
                 shown += self._unfolded(device.children)
         return shown
 
-    def _tells(self, device: DeviceStory) -> bool:
-        if max(device.seen_us, device.bound_us, device.gone_us) <= self._since_us:
-            return False
-        if any(not match.builtin for match in device.matches) or device.idle_drivers:
-            return True
-        if device.driver and module_of_driver(self._story, device):
-            return True
-        if device.subsystem in _BESIDE:
-            return False
-        return bool(node_of(device)) and self._grows_from_module(device)
-
-    def _grows_from_module(self, device: DeviceStory) -> bool:
-        """Is it a node that is there because a module drives the device above it?"""
-        above = self._story.devices.get(device.parent)
-        while above is not None:
-            if above.driver:
-                return bool(module_of_driver(self._story, above))
-            above = self._story.devices.get(above.parent)
-        return False
+    def _is_news(self, device: DeviceStory) -> bool:
+        return max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
 
     def _device(self, out: list[str], device: DeviceStory, first: str, rest: str) -> None:
         style = self._style

@@ -12,10 +12,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from modaliasd.core.story import SUCCESSFUL
 from modaliasd.core.treetext import duration, printable
 
 _SLOWEST = 6
-_SUCCESSES = {"inserted", "live", "builtin"}
 _KNOWN_FAILURES = 5
 
 
@@ -87,7 +87,7 @@ class Watch:
         module, outcome = record.get("module", ""), record.get("outcome")
         self._waiting.pop(module, None)
         self._loads[module] = record.get("ms", 0.0)
-        if outcome not in _SUCCESSES:
+        if outcome not in SUCCESSFUL:
             self._failures.append(f"{module} {outcome}: {printable(record.get('message', ''))}")
             self._row(record, f"{module} {outcome}", "red")
 

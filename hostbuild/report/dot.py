@@ -29,7 +29,7 @@ def render_dot(model: dict[str, Any]) -> str:
             lines.append(f"  d{parent} -> d{at} [style=dashed, arrowhead=none];")
     names = {load["module"]: f"m{at}" for at, load in enumerate(model["loads"])}
     for load in model["loads"]:
-        style = "" if load["outcome"] in {"inserted", "live", "builtin"} else ", style=dotted"
+        style = "" if load["succeeded"] else ", style=dotted"
         colour, label = COLOURS[load["kind"]], _quoted(load["module"])
         lines.append(f'  {names[load["module"]]} [color="{colour}"{style}, label={label}];')
         lines += [f"  d{at} -> {names[load['module']]};" for at in load["askers"] if at in shown]

@@ -11,7 +11,7 @@ from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.answers import ModuleFacts, why_not
-from modaliasd.core.story import DeviceStory, LoadStory, Story, module_of_driver
+from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
 from modaliasd.core.treetext import node_of, tells
 
 FORMAT = 1
@@ -104,7 +104,7 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
         "tells": tells(story, device),
         "idle_drivers": list(device.idle_drivers),
         "matches": [
-            {"alias": m.alias, "line": m.line, "module": m.module, "builtin": m.builtin}
+            {"alias": m.alias, "line": m.line, "place": m.place, "module": m.module, "builtin": m.builtin}
             for m in device.matches
         ],
     }
@@ -116,6 +116,7 @@ def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any
     return {
         "module": load.module,
         "outcome": load.outcome,
+        "succeeded": load.succeeded,
         "message": load.message,
         "kind": kind_of_load(story, load).value,
         "seen": first.seen_us if first is not None else -1,
@@ -125,10 +126,17 @@ def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any
         "own": load.own_us,
         "deps": list(load.deps),
         "brought": list(load.brought),
-        "causes": [{k: v for k, v in cause._asdict().items() if v} for cause in load.causes],
+        "causes": [_cause(cause) for cause in load.causes],
         "askers": [index[device.devpath] for device in askers],
         "drives": [index[device.devpath] for device in story.driven_by(load.module)],
     }
+
+
+def _cause(cause: CauseStory) -> dict[str, Any]:
+    fields = {name: value for name, value in cause._asdict().items() if value}
+    if cause.line:
+        fields["place"] = MatchStory(cause.alias, cause.line, "", file=cause.file).place
+    return fields
 
 
 def _episodes(story: Story) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@
   const KINDS = ["storage", "network", "usb", "input", "sound", "graphics", "cpu", "other"];
   const loadOf = new Map(data.loads.map((load) => [load.module.replaceAll("-", "_"), load]));
   const find = (module) => loadOf.get(module.replaceAll("-", "_"));
-  const succeeded = (load) => ["inserted", "live", "builtin"].includes(load.outcome);
+  const succeeded = (load) => load.succeeded;
 
   /** An element with attributes (`on…` are listeners, `style` an object) and children; text is never markup. */
   function el(tag, attributes = {}, ...children) {
@@ -445,8 +445,8 @@
     }
     const causes = load.causes.map((cause) => {
       if (!cause.devpath) return cause.module ? [moduleLink(cause.module), " needs it"] : cause.softdep ? [moduleLink(cause.softdep), " names it in a softdep"] : [`asked for by ${cause.request}`];
-      const index = indexOf(cause.devpath), line = cause.line ? `line ${cause.line} of modules.alias` : "";
-      return [index >= 0 ? deviceLink(index) : cause.devpath, el("div", {}, el("code", {}, cause.alias)), el("span", { class: "faint" }, line)];
+      const index = indexOf(cause.devpath);
+      return [index >= 0 ? deviceLink(index) : cause.devpath, el("div", {}, el("code", {}, cause.alias)), el("span", { class: "faint" }, cause.place ?? "")];
     });
     open(el("h3", {}, load.module),
       el("p", { class: succeeded(load) ? "soft" : "bad" }, load.outcome + (load.message ? `: ${load.message}` : "")),
@@ -463,7 +463,7 @@
       const load = find(match.module);
       const state = match.builtin ? "built into the kernel" : load ? (load.own >= 0 ? `${load.outcome}, ${span(load.own)}` : load.outcome) : "no load written";
       return [match.builtin ? match.module : moduleLink(match.module), ` ${state}`, el("div", {}, el("code", {}, match.alias)),
-        el("span", { class: "faint" }, match.line ? `line ${match.line} of modules.alias` : "")];
+        el("span", { class: "faint" }, match.place)];
     });
     open(el("h3", {}, device.node || device.name), el("p", { class: "mono soft" }, device.path),
       facts(["subsystem", device.subsystem], ["kind", device.kind], ["seen", moment(device.seen)],

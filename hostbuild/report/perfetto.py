@@ -7,8 +7,6 @@ is a thread.
 
 from typing import Any
 
-_SUCCESSES = {"inserted", "live", "builtin"}
-
 
 def make_trace(model: dict[str, Any]) -> dict[str, Any]:
     """The trace, ready for json.dump."""
@@ -46,7 +44,7 @@ def _of_load(load: dict[str, Any], pid: int, tid: int) -> list[dict[str, Any]]:
             common
             | {"ph": "X", "name": f"{load['module']} queued", "ts": load["queued"], "dur": waited, "args": {}}
         )
-    failed = "" if load["outcome"] in _SUCCESSES else f" {load['outcome']}"
+    failed = "" if load["succeeded"] else f" {load['outcome']}"
     took = max(0, load["end"] - load["start"])
     name = f"{load['module']}{failed}"
     events.append(common | {"ph": "X", "name": name, "ts": load["start"], "dur": took, "args": args})

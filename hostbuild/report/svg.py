@@ -6,7 +6,6 @@ from typing import Any
 from hostbuild.report.dot import COLOURS
 
 _LABEL, _WIDTH, _ROW, _TOP = 190, 1000, 15, 34  # pixels: the names' column, the bars', a row, the scale above
-_SUCCESSES = {"inserted", "live", "builtin"}
 
 
 def render_svg(model: dict[str, Any]) -> str:
@@ -54,7 +53,7 @@ def _row(load: dict[str, Any], y: int, begin: int, scale: float) -> list[str]:
     text = (
         f'<text x="{_LABEL - 8}" y="{y + 9}" text-anchor="end" fill="#1c2128">{escape(load["module"])}</text>'
     )
-    if load["outcome"] not in _SUCCESSES:
+    if not load["succeeded"]:
         x = _LABEL + (load["end"] - begin) * scale
         return [text, f'<text x="{x:.1f}" y="{y + 9}" fill="#c4300f">✕ {escape(load["outcome"])}</text>']
     if load["start"] < 0:

@@ -23,8 +23,7 @@ def module_text(story: Story, why: WhyModule, *, color: bool = False) -> str:
     for device, match in why.askers[:_MORE]:
         lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias)}"))
-        line = f"  line {match.line} of modules.alias" if match.line else ""
-        lines.append(f"    alias     {printable(match.alias)}{line}")
+        lines.append(f"    alias     {printable(match.alias)}  {match.place}".rstrip())
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
     if why.load is None and why.appearance is not None:
@@ -65,7 +64,11 @@ def _load_head(why: WhyModule, color: bool) -> str:
     return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
 
 
-_UNTIMED = {"live": "was in the kernel already", "builtin": "is built into the kernel"}
+_UNTIMED = {
+    "command": "left to its install line",
+    "live": "was in the kernel already",
+    "builtin": "is built into the kernel",
+}
 
 
 def _load_lines(load: LoadStory) -> list[str]:
@@ -92,8 +95,7 @@ def device_text(story: Story, why: WhyDevice, *, color: bool = False) -> str:
     if device.modalias and not why.chosen:
         lines.append(f"  {style('warn', 'no alias matches it')} in this image")
     for chosen in why.chosen:
-        line = f"  line {chosen.match.line}" if chosen.match.line else ""
-        lines.append(f"  alias     {printable(chosen.match.alias)}{line}")
+        lines.append(f"  alias     {printable(chosen.match.alias)}  {chosen.match.place}".rstrip())
         lines.append(f"    {style('module', printable(chosen.match.module))}  {_became(chosen, color)}")
     if device.idle_drivers:
         lines.append(f"  {style('warn', 'unbound')}: {', '.join(device.idle_drivers)} did not take it")

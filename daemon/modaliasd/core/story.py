@@ -24,16 +24,25 @@ if TYPE_CHECKING:
     Fields = Mapping[str, Any]
 
 UNKNOWN = -1
-SUCCESSFUL = ("inserted", "live", "builtin")
+SUCCESSFUL = ("inserted", "live", "builtin", "command")
 
 
 class MatchStory(Record):
-    """A pattern that matched a device's modalias; `line` is the pattern's in modules.alias, 0 if unknown."""
+    """A pattern that matched a device's modalias.
+
+    It stands in line `line` (0 if unknown) of `file`, "" for modules.alias.
+    """
 
     alias: str
     line: int
     module: str
     builtin: bool = False
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the pattern stands: "line 605 of modules.alias"; "" if unknown."""
+        return f"line {self.line} of {self.file or 'modules.alias'}" if self.line else ""
 
 
 class CauseStory(Record):
@@ -44,6 +53,7 @@ class CauseStory(Record):
     modalias: str = ""
     alias: str = ""
     line: int = 0
+    file: str = ""
     module: str = ""
     softdep: str = ""
     request: str = ""
@@ -239,7 +249,7 @@ def tell(records: Iterable[Fields]) -> Story:
         else:
             _hear_other(story, kind, record, t_us)
     story.loads = _loads(loads)
-    story._by_module = {load.module.replace("-", "_"): load for load in story.loads}
+    story._by_module = _by_module(story)
     _adopt(story.devices)
     return story
 
@@ -284,7 +294,13 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
     device.ifname = record.get("ifname", "") or device.ifname
     if "matches" in record:
         device.matches = tuple(
-            MatchStory(m.get("alias", ""), m.get("line", 0), m.get("module", ""), bool(m.get("builtin")))
+            MatchStory(
+                m.get("alias", ""),
+                m.get("line", 0),
+                m.get("module", ""),
+                bool(m.get("builtin")),
+                m.get("file", ""),
+            )
             for m in record["matches"]
         )
     driver = record.get("driver", "")
@@ -329,6 +345,20 @@ def _loads(records: list[Fields]) -> list[LoadStory]:
         if needer:
             for_whom.setdefault(needer, []).append(record.get("module", ""))
     return [_load(record, own.get(id(record), UNKNOWN), for_whom) for record in records]
+
+
+def _by_module(story: Story) -> dict[str, LoadStory]:
+    """Each module's last load. One that is denied by its alias is yet in the kernel if a module needed it."""
+    removed = {a.module.replace("-", "_"): a.t_us for a in story.appearances if not a.came}
+    found: dict[str, LoadStory] = {}
+    for load in story.loads:
+        name = load.module.replace("-", "_")
+        known = found.get(name)
+        if known is not None and known.succeeded and not load.succeeded:
+            if not known.end_us < removed.get(name, UNKNOWN) <= load.end_us:
+                continue
+        found[name] = load
+    return found
 
 
 def _start_us(record: Fields) -> int:

@@ -144,7 +144,7 @@ class _Devices:
 
     def _user_of(self, module: str) -> str:
         users = self._story.driven_by(module)
-        return f", drives {printable(users[0].devpath)}" if users else ""
+        return f", drives {printable(users[0].name)}" if users else ""
 
     def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceStory]:
         """The nearest devices at or below `devpaths` that are to be shown, by devpath."""
@@ -163,32 +163,36 @@ class _Devices:
     def _device(self, out: list[str], device: DeviceStory, first: str, rest: str) -> None:
         style = self._style
         children = self._unfolded(device.children)
-        out.append(style("faint", first) + self._head(device))
+        head, when = self._head(device)
         bar = rest + ("│  " if children else "   ")
+        fits = not self._width or len(first) + len(head[0]) + len(when) + 2 <= self._width
+        out.append(style("faint", first) + head[1] + (style("faint", f"  {when}") if when and fits else ""))
+        if when and not fits:
+            out.append(style("faint", bar + when))
         out += [style("faint", bar) + line for line in self._details(device, len(bar))]
         for child in children:
             last = child is children[-1]
             self._device(out, child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
 
-    def _head(self, device: DeviceStory) -> str:
-        style = self._style
-        parts = [style("name", printable(device.name))]
+    def _head(self, device: DeviceStory) -> tuple[tuple[str, str], str]:
+        """The device's line, plain and styled, and the words about its times."""
+        parts = [("name", printable(device.name))]
         if device.subsystem:
-            parts.append(style("faint", device.subsystem))
+            parts.append(("faint", device.subsystem))
         if node := node_of(device):
-            parts.append(style("node", printable(node)))
+            parts.append(("node", printable(node)))
         if device.driver:
-            parts.append(style("driver", f"driver {printable(device.driver)}"))
+            parts.append(("driver", f"driver {printable(device.driver)}"))
         elif device.idle_drivers:
-            parts.append(style("warn", f"unbound: {', '.join(device.idle_drivers)} did not take it"))
+            parts.append(("warn", f"unbound: {', '.join(device.idle_drivers)} did not take it"))
         when = f"at {duration(device.seen_us)}"
         if device.bound_us >= 0:
             when += f", bound {duration(device.bound_us - device.seen_us)} later"
         if not device.present:
             when += f", gone at {duration(device.gone_us)}"
-        if device.matches or device.bound_us >= 0 or not device.present:
-            parts.append(style("faint", when))
-        return "  ".join(parts)
+        told = bool(device.matches) or device.bound_us >= 0 or not device.present
+        styled = "  ".join(self._style(name, text) for name, text in parts)
+        return ("  ".join(text for _, text in parts), styled), when if told else ""
 
     def _details(self, device: DeviceStory, indent: int) -> list[str]:
         """The lines below a device: its modalias, then each alias that matched and what came of it."""
@@ -197,7 +201,8 @@ class _Devices:
         style, room = self._style, max(30, self._width - indent) if self._width else 0
         lines = [style("faint", shorten(printable(device.modalias), room))]
         for alias, matches in _by_alias(device):
-            line = f" (line {matches[0].line})" if matches[0].line else ""
+            first = matches[0]
+            line = f" ({first.place if first.file else f'line {first.line}'})" if first.line else ""
             lines.append(f"alias {shorten(printable(alias), max(24, room - 26) if room else 0)}{line}")
             lines += [text for match in matches for text in self._became(device, match, room)]
         return lines
@@ -242,7 +247,11 @@ class _Devices:
         return shown
 
 
-_PRESENT = {"live": "was in already", "builtin": "is built into the kernel"}
+_PRESENT = {
+    "command": "left to its install line",
+    "live": "was in already",
+    "builtin": "is built into the kernel",
+}
 
 
 def _wrapped(head: str, words: list[str], width: int) -> list[str]:
@@ -269,7 +278,7 @@ def _reason(load: LoadStory) -> str:
     return f": {printable(load.message)}" if load.message else ""
 
 
-def cause_text(story: Story, load: LoadStory, width: int = 0) -> str:
+def cause_text(story: Story, load: LoadStory) -> str:
     """Why a module was loaded, in words: its first cause, and how many more there are."""
     if not load.causes:
         return "nobody knows why"
@@ -279,8 +288,7 @@ def cause_text(story: Story, load: LoadStory, width: int = 0) -> str:
         device = story.devices.get(cause.devpath)
         name = printable(cause.devpath.rpartition("/")[2])
         node = f" ({node_of(device)})" if device is not None and node_of(device) else ""
-        alias = shorten(printable(cause.alias), width)
-        return f"{cause.subsystem or 'device'} {name}{node} by {alias}{more}"
+        return f"{cause.subsystem or 'device'} {name}{node} by {printable(cause.alias)}{more}"
     if cause.module:
         return f"{cause.module} needs it{more}"
     if cause.softdep:
@@ -294,7 +302,8 @@ def _load_line(story: Story, load: LoadStory, style: Callable[[str, str], str], 
         outcome = style("bad", f"{load.outcome:>9}")
     else:
         outcome = f"{duration(load.own_us) if load.own_us >= 0 else load.outcome:>9}"
-    because = style("faint", cause_text(story, load, max(24, width - 66) if width else 0))
+    room = max(24, width - 36) if width else 0  # what the name and the time leave
+    because = style("faint", shorten(cause_text(story, load), room))
     return f"{name} {outcome}  {because}{_reason(load)}"
 
 
@@ -315,15 +324,18 @@ def _by_module(story: Story, style: Callable[[str, str], str], width: int, since
     return lines
 
 
+_STAMP = 13  # columns that the time in front takes
+
+
 def _by_time(story: Story, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
     """What happened, in order: loads at their start, modules that came by themselves, settles."""
     events: list[tuple[int, str]] = []
     for load in story.loads:
         at = load.start_us if load.start_us >= 0 else load.end_us
-        events.append((at, _load_line(story, load, style, width)))
+        events.append((at, _load_line(story, load, style, width and width - _STAMP)))
     for one in story.appearances:
         name = style("module", f"{printable(one.module):<24}")
-        what = "came by itself: the kernel asked for it" if one.came else "was removed"
+        what = "came by itself" if one.came else "was removed"
         events.append((one.t_us, f"{name} {'':>9}  {style('faint', what)}"))
     events += [(settle.t_us, style("driver", "settled")) for settle in story.settles]
     for device in story.devices.values():

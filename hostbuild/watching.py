@@ -1,17 +1,19 @@
 """A boot as it happens: ledger records in, a screen for people out.
 
-`Watch.hear` takes records; `Watch.screen` gives what is to be seen now, for rich's Live. Nothing is read
-here.
+`Watch.hear` takes records; `Watch.screen` gives what is to be seen now, for rich's Live. `ChannelWatch`
+draws that from the bytes of the ledger channel.
 """
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from hostbuild.transcript import LedgerReader
 from modaliasd.core.story import SUCCESSFUL
 from modaliasd.core.treetext import duration, printable
 
@@ -131,6 +133,29 @@ class Watch:
             return table
         failures = [Text(f"  {line}", "red") for line in self._failures[-_KNOWN_FAILURES:]]
         return Group(table, "", *failures)
+
+
+class ChannelWatch:
+    """The screen, drawn from the channel's bytes as they come; a context. They may come in another thread."""
+
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._reader = LedgerReader()
+        self._live = Live(self._watch.screen(), refresh_per_second=8)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._live.update(self._watch.screen(), refresh=True)
+        self._live.stop()
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the channel, in pieces of any size."""
+        for record in self._reader.feed(data):
+            self._watch.hear(record)
+        self._live.update(self._watch.screen())
 
 
 def _name(record: Mapping[str, Any]) -> str:

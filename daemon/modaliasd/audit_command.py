@@ -2,7 +2,8 @@
 
 pyudev and libudev share no code with the daemon's own walk. What they enumerate is compared with what the
 ledger last knew: a device that one has and the other has not, or whose modalias differs, is a disagreement.
-Devices that libudev does not enumerate (modules, drivers, buses) are not compared.
+libudev enumerates what stands in a bus or a class: /devices/system/cpu, which has a modalias and neither, is
+left out, as are modules, drivers and buses.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from modaliasd.paths import LEDGER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from modaliasd.core.story import Story
 
@@ -79,9 +81,11 @@ def run(arguments: list[str]) -> int:
 def enumerate_devices() -> list[Seen]:
     """Every device that libudev enumerates. Raises WorldError where there is no libudev."""
     try:
-        import pyudev
-
-        context = pyudev.Context()
+        # by name: an image without the audit shall not carry what this imports
+        finder: Any = __import__("ctypes.util", fromlist=["find_library"])
+        # pyudev asks find_library, which asks ldconfig and gcc; a guest has neither, and one libudev
+        finder.find_library = lambda name: f"lib{name}.so.1"
+        context = __import__("pyudev").Context()
     except ImportError as e:
         raise WorldError(
             f"cannot audit: {e}; the image needs pyudev: hostbuild make-image --with audit"
@@ -106,7 +110,8 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
             state = "has it as gone" if known is not None else "does not know it"
             disagreements.append(f"libudev has {device.devpath}, the ledger {state}")
             continue
-        if known.modalias != device.modalias:
+        # the kernel's uevent of an HD audio codec ends its modalias in a newline (sound/hda/hdac_device.c)
+        if known.modalias.rstrip("\n") != device.modalias:
             disagreements.append(
                 f"{device.devpath}: libudev has modalias {device.modalias!r}, the ledger {known.modalias!r}"
             )
@@ -124,7 +129,7 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
     disagreements += [
         f"the ledger has {known.devpath}, libudev does not"
         for known in story.devices.values()
-        if known.present and known.modalias and known.devpath not in have
+        if known.present and known.modalias and known.subsystem and known.devpath not in have
     ]
     return Audit(len(devices), with_modalias, **counts, disagreements=tuple(disagreements))
 

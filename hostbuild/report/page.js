@@ -264,7 +264,7 @@
   }
   for (const one of data.episodes) {
     $("episodes").append(el("button", { type: "button", role: "tab", "data-from": one.from, onclick: () => choose(one),
-      title: `from ${moment(one.from)} to ${moment(one.to)}` }, `${one.name}  ${span(one.to - one.from)}`));
+      title: `from ${moment(one.from)} to ${moment(one.to)}` }, el("span", {}, one.name), el("span", { class: "faint" }, ` ${span(one.to - one.from)}`)));
   }
   for (const kind of KINDS) {
     const count = data.loads.filter((load) => load.kind === kind).length;

@@ -193,6 +193,13 @@ def _chosen(story: Story, device: DeviceStory, match: MatchStory, driver_module:
 
 
 _UNSUCCESSFUL = {"denied": Became.REFUSED, "nodevice": Became.NO_DEVICE}
+_MENDS = (  # words of core/outcome.py, and what to do about it
+    ("built for another kernel", "hostbuild make-image --kernel KERNEL, with the kernel that is booted"),
+    ("compressed", "hostbuild make-image, which unpacks modules; or --modprobe kmod"),
+    ("out of memory", "hostbuild run --memory SIZE, with more than now"),
+    ("signature", "sign the module for this kernel, or boot without module.sig_enforce=1"),
+    ("signed with a key", "sign the module for this kernel, or boot without module.sig_enforce=1"),
+)
 _ABSENT = ("not in this image", "module tree does not have")  # core/outcome.py, core/scheduler.py
 
 
@@ -227,7 +234,8 @@ def _not_loaded(name: str, load: LoadStory, why: WhyModule) -> WhyNot:
         return WhyNot(name, Reason.LEFT, details)
     if any(needle in load.message for needle in _ABSENT):
         return WhyNot(name, Reason.MISSING, details, _image_with(name))
-    return WhyNot(name, Reason.FAILED, details, f"dmesg | grep -i {name}")
+    mend = next((mend for needle, mend in _MENDS if needle in load.message), f"dmesg | grep -i {name}")
+    return WhyNot(name, Reason.FAILED, details, mend)
 
 
 def _image_with(name: str) -> str:

@@ -195,7 +195,7 @@ class VM:
 
         self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
         output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)
-        return Completed(int(status.partition("\n")[0]), output.decode("utf-8", "surrogateescape"))
+        return Completed(int(status.partition(b"\n")[0]), output.decode("utf-8", "surrogateescape"))
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from hostbuild.transcript import LedgerReader
 from modaliasd.core.story import SUCCESSFUL
-from modaliasd.core.treetext import duration, printable
+from modaliasd.core.words import duration, printable
 
 _SLOWEST = 6
 _KNOWN_FAILURES = 5
@@ -33,7 +33,8 @@ class Watch:
         self._matched: set[str] = set()
         self._bound: set[str] = set()
         self._waiting: dict[str, tuple[str, int]] = {}  # module -> (who asked for it, when)
-        self._loads: dict[str, float] = {}  # module -> milliseconds
+        self._loads: dict[str, int] = {}  # module -> microseconds of its own insertion, 0 if it needed none
+        self._latest: tuple[str, int, int] = ("", 0, -1)  # the last load's module, start_us, end_us
         self._failures: list[str] = []
         self._rows: deque[Text] = deque(maxlen=rows)
 
@@ -88,7 +89,13 @@ class Watch:
     def _load(self, record: Mapping[str, Any]) -> None:
         module, outcome = record.get("module", ""), record.get("outcome")
         self._waiting.pop(module, None)
-        self._loads[module] = record.get("ms", 0.0)
+        start_us, end_us = record.get("start_us", -1), record.get("end_us", -1)
+        self._loads[module] = end_us - start_us if start_us >= 0 else 0
+        before, before_start_us, before_end_us = self._latest
+        if start_us >= 0 and end_us == before_end_us:  # of the same modprobe: the one before ended here
+            self._loads[before] = max(0, start_us - before_start_us)
+        if start_us >= 0:
+            self._latest = (module, start_us, end_us)
         if outcome not in SUCCESSFUL:
             self._failures.append(f"{module} {outcome}: {printable(record.get('message', ''))}")
             self._row(record, f"{module} {outcome}", "red")
@@ -126,7 +133,7 @@ class Watch:
                 )
             )
         slowest = sorted(self._loads.items(), key=lambda item: -item[1])[:_SLOWEST]
-        slow = [Text(f"  {ms:8.0f} ms  {module}") for module, ms in slowest if ms]
+        slow = [Text(f"  {duration(us):>9}  {module}") for module, us in slowest if us]
         table.add_row(Text("asked for, not loaded yet", "bold"), Text("slowest so far", "bold"))
         table.add_row(Group(*waiting), Group(*slow) if slow else Text("  none yet", "dim"))
         if not self._failures:

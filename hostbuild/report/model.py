@@ -12,7 +12,8 @@ from typing import Any
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.answers import ModuleFacts, why_not
 from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
-from modaliasd.core.treetext import node_of, tells
+from modaliasd.core.treetext import tells
+from modaliasd.core.words import node_of
 
 FORMAT = 1
 SLOWEST = 10
@@ -140,10 +141,10 @@ def _cause(cause: CauseStory) -> dict[str, Any]:
 
 
 def _episodes(story: Story) -> Iterator[dict[str, Any]]:
-    """The times between settles in which something happened."""
+    """The times between settles in which a device with a modalias came or went, or a module was wanted."""
     moments = sorted(
-        [device.seen_us for device in story.devices.values()]
-        + [device.gone_us for device in story.devices.values() if not device.present]
+        [device.seen_us for device in story.devices.values() if device.modalias]
+        + [device.gone_us for device in story.devices.values() if device.modalias and not device.present]
         + [load.queued_us for load in story.loads if load.queued_us >= 0]
     )
     begin = story.started_us

@@ -6,7 +6,8 @@ import pytest
 
 from modaliasd.cli import main
 from modaliasd.core.story import tell
-from modaliasd.core.treetext import duration, printable, render_tree, shorten
+from modaliasd.core.treetext import render_tree
+from modaliasd.core.words import duration, printable, shorten
 from tests.support.ledgers import Q35, Maker, q35_records, small_boot
 
 SMALL_TREE = """\

@@ -11,7 +11,9 @@ from rich.console import Console
 from hostbuild.commands.watch import follow
 from hostbuild.errors import InputError
 from hostbuild.main import status_of
-from hostbuild.watching import Watch
+from hostbuild.watching import ChannelWatch, Watch
+from modaliasd.core.story import tell
+from modaliasd.core.words import duration
 from tests.support.ledgers import q35_records, small_boot
 
 
@@ -43,8 +45,17 @@ def test_at_the_end_nothing_is_awaited() -> None:
     text = shown(watch)
     assert "nothing: settled" in text
     assert f"{records[-1]['matched']} matched" in text
-    slowest = max((r for r in records if r["type"] == "load"), key=lambda r: r.get("ms", 0))
-    assert f"{slowest['ms']:.0f} ms  {slowest['module']}" in text
+    slowest = max(tell(records).loads, key=lambda load: load.own_us)
+    assert f"{duration(slowest.own_us)}  {slowest.module}" in text
+
+
+def test_the_channels_bytes_may_come_in_any_pieces(capsys: pytest.CaptureFixture[str]) -> None:
+    """The screen of `run --watch` is drawn from the serial line's bytes, cut anywhere."""
+    data = small_boot().text().encode()
+    with ChannelWatch() as screen:
+        for at in range(0, len(data), 7):
+            screen.feed(data[at : at + 7])
+    assert "3 matched, 1 bound, 4 loads" in capsys.readouterr().out
 
 
 def test_the_file_may_come_later_and_grow(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.answers import Became, Reason
-from modaliasd.core.treetext import cause_text, duration, node_of, printable, style_of
+from modaliasd.core.words import cause_text, duration, node_of, printable, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

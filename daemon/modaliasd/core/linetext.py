@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.treetext import printable, style_of
+from modaliasd.core.words import printable, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

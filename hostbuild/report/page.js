@@ -323,7 +323,6 @@
     const first = $("tree").querySelector("li:not(.silent) > .node");
     if (first) first.tabIndex = 0;
   }
-  drawTree();
   $("all-devices").onchange = (event) => $("tree").classList.toggle("all", event.target.checked);
   function fold(item, shut) {
     if (item.hasAttribute("aria-expanded")) item.setAttribute("aria-expanded", String(!shut));
@@ -493,6 +492,7 @@
   const deviceText = data.devices.map((device) => [device.path, device.subsystem, device.node, device.modalias, device.driver, device.driver_module, device.kind,
     ...device.matches.flatMap((match) => [match.module, match.alias])].join(" ").toLowerCase());
   function applySearch() {
+    if (!items.length) return;
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     const hits = (text) => words.every((word) => text.includes(word));
     let modules = 0, devices = 0;
@@ -582,4 +582,9 @@
 
   setTheme();
   choose(episode);
+  // the tree stands below the fold: the rest is painted first
+  requestAnimationFrame(() => setTimeout(() => {
+    drawTree();
+    document.documentElement.dataset.ready = "";
+  }));
 })();

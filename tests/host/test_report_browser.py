@@ -117,6 +117,7 @@ def page(tab: Page, page_file: Path) -> Iterator[Page]:
     tab.on("pageerror", fail)
     tab.set_viewport_size({"width": 1440, "height": 900})
     tab.goto(page_file.as_uri())
+    tab.wait_for_selector("html[data-ready]")
     yield tab
     tab.remove_listener("request", listen)
     tab.remove_listener("console", log)

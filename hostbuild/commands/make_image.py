@@ -6,6 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
+from hostbuild.extras import Extra
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
 
 _DIRECTORY = click.Path(path_type=Path)
@@ -61,6 +62,13 @@ Examples:
     help="Whose modprobe, lsmod and so on.",
 )
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    type=click.Choice([extra.value for extra in Extra]),
+    help="Add audit: pyudev and libudev, for `modaliasd audit`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(
     image: Path,
@@ -72,6 +80,7 @@ def command(
     compressor: str,
     modprobe: str,
     python: tuple[str, ...],
+    extras: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
@@ -87,6 +96,7 @@ def command(
         compressor=Compressor(compressor),
         modprobe=Modprobe(modprobe),
         python=python,
+        extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

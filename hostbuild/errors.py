@@ -1,7 +1,8 @@
 """The host side's errors, named for whose fault they are.
 
 A message says what was tried, on what, and why it failed; the hint, where there is one, what mends it.
-The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's.
+The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's; 112 and 124
+tell of a guest that was lost or not in time.
 """
 
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD
@@ -27,6 +28,29 @@ class InputError(HostbuildError):
     """A file or directory that the caller named is not what it has to be: absent, damaged, of another version."""
 
     exit_status = EXIT_USAGE
+
+
+EXIT_GUEST_LOST = 112  # the guest panicked, vanished, or does not answer
+EXIT_TIME_LIMIT = 124  # the guest was still running at the time limit; timeout(1) ends with the same
+
+
+class GuestError(HostbuildError):
+    """The guest did not do what it had to: it panicked, vanished, does not answer, or refuses a device.
+
+    console: what it wrote on its console up to then.
+    """
+
+    exit_status = EXIT_GUEST_LOST
+
+    def __init__(self, message: str, *, console: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.console = console
+
+
+class GuestTimeoutError(GuestError):
+    """The guest, or what was waited for in it, did not come to an end in time."""
+
+    exit_status = EXIT_TIME_LIMIT
 
 
 class WorldError(HostbuildError):

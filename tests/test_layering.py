@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GUEST = ROOT / "daemon" / "modaliasd"
 HOST = ROOT / "hostbuild"
 
-GUEST_SHELLS = {"sysfs", "netlink", "modprobe", "ledger", "control", "tree", "indexfile", "kmsg", "config"}
+GUEST_SHELLS = {"sysfs", "netlink", "children", "ledger", "control", "tree", "indexfile", "kmsg", "config"}
 IMPURE = {
     "os",
     "posix",

@@ -1,5 +1,7 @@
 """A device as sysfs shows it: what the walk and the uevents produce, and everything else consumes."""
 
+from __future__ import annotations
+
 from modaliasd.core.lean import Record
 
 

@@ -8,6 +8,8 @@ ones; at run time the classes below give what the daemon uses of them:
 - `Choice`: named singletons compared with `is`, each with `.name` and `.value`; iterable, callable by value.
 """
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

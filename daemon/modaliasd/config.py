@@ -1,0 +1,60 @@
+"""Reads the configuration: the modprobe.d directories and the kernel's command line.
+
+On the boot path: an absent directory costs one system call. Source: modprobe.d(5), proc(5).
+"""
+
+import posix
+
+from modaliasd.core.modprobed import (
+    DIRECTORIES,
+    Configuration,
+    Problem,
+    counting_files,
+    join,
+    parse_command_line,
+    parse_modprobe_d,
+)
+
+
+def read_config(root: str = "/") -> Configuration:
+    """Everything configured below `root`. What cannot be read becomes a Problem."""
+    base = root.rstrip("/")
+    files: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for path in config_files(base):
+        try:
+            text = read_text(base + path)
+        except OSError as error:
+            problems.append(Problem(path, 0, f"cannot be read: {error.strerror}"))
+            continue
+        files.append((path, text))
+    configured = parse_modprobe_d(files)
+    try:
+        command_line = parse_command_line(read_text(f"{base}/proc/cmdline"))
+    except OSError:
+        return configured._replace(problems=configured.problems + tuple(problems))
+    both = join(configured, command_line)
+    return both._replace(problems=both.problems + tuple(problems))
+
+
+def config_files(base: str) -> list[str]:
+    """The configuration files that count, in order, as paths below `base`."""
+    listings = []
+    for directory in DIRECTORIES:
+        try:
+            listings.append((directory, posix.listdir(base + directory)))
+        except OSError:
+            continue
+    return [f"{directory}/{name}" for directory, name in counting_files(listings)]
+
+
+def read_text(path: str) -> str:
+    """The file's text; bytes that are not UTF-8 become surrogate escapes."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        chunks = []
+        while chunk := posix.read(descriptor, 65536):
+            chunks.append(chunk)
+    finally:
+        posix.close(descriptor)
+    return b"".join(chunks).decode("utf-8", "surrogateescape")

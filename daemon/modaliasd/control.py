@@ -1,0 +1,173 @@
+"""The socket that `modaliasd settle` and its like talk to: a line of words in, a line of JSON out.
+
+/run/modaliasd/control, a unix stream socket. Only root is heard (SO_PEERCRED, unix(7)). A request is one
+line of at most REQUEST_LIMIT bytes; its answer may come later (settle). Nothing here ever blocks the
+service: a client that sends slowly or never reads costs a descriptor until it is closed, and there are at
+most MOST_CLIENTS.
+"""
+
+from __future__ import annotations
+
+import posix
+from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET
+from _socket import socket as RawSocket
+from _struct import Struct
+
+from modaliasd.core.errors import WorldError
+
+SOCK_CLOEXEC = 0o2000000
+SOCK_NONBLOCK = 0o4000
+REQUEST_LIMIT = 4096
+MOST_CLIENTS = 128
+UCRED = Struct("iII")  # pid, uid, gid
+
+
+class Client:
+    """A connection: what has come of its request, and what is still to be sent."""
+
+    __slots__ = ("answered", "asked", "outgoing", "received", "socket")
+
+    def __init__(self, socket: RawSocket) -> None:
+        self.socket = socket
+        self.received = b""
+        self.outgoing = b""
+        self.asked = False
+        self.answered = False
+
+
+class Control:
+    """Listens at `path`; clients are known by their descriptor."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._clients: dict[int, Client] = {}
+        self._listener = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        fresh = path + ".new"
+        try:
+            if _exists(fresh):
+                posix.unlink(fresh)  # a daemon was killed just here
+            self._listener.bind(fresh)
+            posix.chmod(fresh, 0o600)
+            self._listener.listen(MOST_CLIENTS)
+            posix.rename(fresh, path)  # a client finds the old daemon or this one, never nothing
+        except OSError as e:
+            raise WorldError(f"cannot listen at {path}: {e.strerror}") from e
+
+    def fileno(self) -> int:
+        """The listening descriptor, for poll."""
+        return self._listener.fileno()
+
+    def accept(self) -> list[int]:
+        """Take waiting connections; gives the descriptors to be polled for input."""
+        fresh: list[int] = []
+        while True:
+            try:
+                descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
+            except OSError:
+                return fresh
+            socket = RawSocket(fileno=descriptor)
+            socket.setblocking(False)
+            if len(self._clients) >= MOST_CLIENTS or not _is_root(socket):
+                socket.close()
+                continue
+            self._clients[descriptor] = Client(socket)
+            fresh.append(descriptor)
+
+    def request(self, descriptor: int) -> list[str] | None:
+        """Read from a client: the words of its request once its line is whole, else None (see `is_open`)."""
+        client = self._clients[descriptor]
+        try:
+            data = client.socket.recv(REQUEST_LIMIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self.close(descriptor)
+            return None
+        if client.asked:
+            return None
+        client.received += data
+        line, newline, _rest = client.received.partition(b"\n")
+        if newline:
+            client.asked = True
+            return line.decode("utf-8", "surrogateescape").split()
+        if len(client.received) > REQUEST_LIMIT:
+            self.close(descriptor)
+        return None
+
+    def answer(self, descriptor: int, line: str) -> None:
+        """Send the answer; what the client does not take at once goes when it reads."""
+        client = self._clients.get(descriptor)
+        if client is None:
+            return
+        client.outgoing = line.encode("ascii") + b"\n"
+        client.answered = True
+        self.send(descriptor)
+
+    def send(self, descriptor: int) -> None:
+        """Send what is left; closes the connection when everything has gone."""
+        client = self._clients[descriptor]
+        try:
+            sent = client.socket.send(client.outgoing)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close(descriptor)
+            return
+        client.outgoing = client.outgoing[sent:]
+        if not client.outgoing:
+            self.close(descriptor)
+
+    def is_open(self, descriptor: int) -> bool:
+        """Is this still a client's connection?"""
+        return descriptor in self._clients
+
+    def wants_to_send(self, descriptor: int) -> bool:
+        """Is there an answer that the client has not taken yet?"""
+        client = self._clients.get(descriptor)
+        return client is not None and bool(client.outgoing)
+
+    def close(self, descriptor: int) -> None:
+        """Forget a client."""
+        client = self._clients.pop(descriptor, None)
+        if client is not None:
+            client.socket.close()
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_root(socket: RawSocket) -> bool:
+    try:
+        credentials = socket.getsockopt(SOL_SOCKET, SO_PEERCRED, UCRED.size)
+    except OSError:
+        return False
+    _pid, uid, _gid = UCRED.unpack(credentials)
+    return bool(uid == 0)
+
+
+def ask(path: str, words: list[str], timeout: float | None) -> str:
+    """Be a client: one request, its answer's line. WorldError where no daemon answers."""
+    socket = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        socket.settimeout(timeout)
+        socket.connect(path)
+        socket.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
+        chunks: list[bytes] = []
+        while chunk := socket.recv(65536):
+            chunks.append(chunk)
+    except TimeoutError as e:
+        raise WorldError(f"the daemon at {path} gave no answer to `{words[0]}` within {timeout} s") from e
+    except OSError as e:
+        raise WorldError(f"no daemon answers at {path}: {e.strerror}; start it: modaliasd run") from e
+    finally:
+        socket.close()
+    if not chunks:
+        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root is heard)")
+    return b"".join(chunks).decode("ascii").rstrip("\n")

@@ -1,0 +1,86 @@
+"""The devices that are there now, as far as the walk and the uevents have told, and what each of them matched."""
+
+from __future__ import annotations
+
+from modaliasd.core.lean import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from modaliasd.core.device import Device
+
+
+class Counts(Record):
+    """How many devices there are; of them with a modalias, with a match, and bound to a driver."""
+
+    devices: int
+    with_modalias: int
+    matched: int
+    bound: int
+
+
+class Entry:
+    """A device and the modules that its modalias matched, built-in ones left out."""
+
+    __slots__ = ("device", "modules")
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.modules: tuple[str, ...] = ()
+
+
+class Inventory:
+    """Devices by devpath."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def find(self, devpath: str) -> Entry | None:
+        """The device at devpath, None if there is none."""
+        return self._entries.get(devpath)
+
+    def see(self, device: Device) -> tuple[Entry, bool]:
+        """Take the device as it is now.
+
+        The entry, and whether its modalias is news that has to be matched.
+        """
+        entry = self._entries.get(device.devpath)
+        if entry is None:
+            entry = self._entries[device.devpath] = Entry(device)
+            return entry, bool(device.modalias)
+        news = device.modalias != entry.device.modalias
+        entry.device = device
+        return entry, news and bool(device.modalias)
+
+    def bind(self, devpath: str, driver: str) -> Entry | None:
+        """A driver was bound to the device, or none is any more ("")."""
+        entry = self._entries.get(devpath)
+        if entry is not None:
+            entry.device = entry.device._replace(driver=driver)
+        return entry
+
+    def remove(self, devpath: str) -> Entry | None:
+        """The device has gone."""
+        return self._entries.pop(devpath, None)
+
+    def move(self, old: str, device: Device) -> None:
+        """The device, and all below it, stand at another path now."""
+        below = old + "/"
+        moved = [path for path in self._entries if path == old or path.startswith(below)]
+        for path in moved:
+            entry = self._entries.pop(path)
+            entry.device = entry.device._replace(devpath=device.devpath + path[len(old) :])
+            self._entries[entry.device.devpath] = entry
+
+    def counts(self) -> Counts:
+        """What stands there now, in numbers."""
+        with_modalias = matched = bound = 0
+        for entry in self._entries.values():
+            with_modalias += bool(entry.device.modalias)
+            matched += bool(entry.modules)
+            bound += bool(entry.device.driver)
+        return Counts(len(self._entries), with_modalias, matched, bound)

@@ -1,0 +1,169 @@
+"""modules.dep, modules.softdep, modules.builtin: what each module needs, in which order it is inserted.
+
+    kernel/sound/core/snd-pcm.ko: kernel/sound/core/snd-timer.ko kernel/sound/core/snd.ko
+    softdep libcrc32c pre: crc32c post: other
+
+A line of modules.dep names all modules that the first one needs, directly or not, the ones to insert first at
+its end (depmod writes it so, kmod inserts the reversed list). Paths are relative to the directory of the
+file. A module's name is its file's name up to the first dot, with `_` for `-`; `.ko` can be followed by
+`.gz`, `.xz` or `.zst`. Source: kmod's libkmod-module.c (kmod_module_parse_depline) and tools/depmod.c.
+
+A full modules.dep has 4,000 lines and a machine needs 100 of them, so lines are searched and parsed when
+asked for.
+"""
+
+from modaliasd.core.lean import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SUFFIXES = (".ko:", ".ko.xz:", ".ko.zst:", ".ko.gz:")
+
+
+class ModuleFile(Record):
+    """One line of modules.dep. `needs`: the names of the modules it needs, in the order of insertion."""
+
+    name: str
+    path: str
+    needs: tuple[str, ...] = ()
+
+
+class Softdep(Record):
+    """Modules to insert before and after `module` (which may be a pattern) where they exist."""
+
+    module: str
+    pre: tuple[str, ...]
+    post: tuple[str, ...]
+    file: str = ""
+    line: int = 0
+
+
+class LoadOrder(Record):
+    """The answer to "what must be inserted for this module": `modules` in order, itself last.
+
+    missing: needed modules that have no line of their own (their file was taken out of the tree).
+    cycle: the names around a dependency cycle, first and last the same; such a module cannot be inserted.
+    """
+
+    modules: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    cycle: tuple[str, ...] = ()
+
+
+class Dependencies:
+    """What modules.dep and modules.builtin tell, parsed as far as it was asked for."""
+
+    def __init__(self, dep_text: str, builtin: frozenset[str] = frozenset()) -> None:
+        self.builtin = builtin
+        self._text = dep_text
+        self._normal = dep_text.replace("-", "_")
+        self._found: dict[str, ModuleFile | None] = {}
+        self._acyclic: set[str] = set()
+        colon = dep_text.find(":")
+        first = dep_text[:colon]
+        own = first[first.find(".ko", first.rfind("/") + 1) :] + ":"
+        self._suffixes = sorted(_SUFFIXES, key=lambda suffix: suffix != own)
+
+    def find(self, name: str) -> ModuleFile | None:
+        """The line of the module called `name` (with underscores), None where there is no such module."""
+        if name not in self._found:
+            self._found[name] = self._search(name)
+        return self._found[name]
+
+    def load_order(self, name: str) -> LoadOrder:
+        """Everything that has to be inserted for `name`; only itself if modules.dep does not know it."""
+        file = self.find(name)
+        if file is None:
+            return LoadOrder((name,), missing=(name,))
+        missing = tuple(need for need in file.needs if self.find(need) is None)
+        return LoadOrder((*file.needs, name), missing, self._cycle(name))
+
+    def __iter__(self) -> "Iterator[ModuleFile]":
+        """Every line of modules.dep, in the order of the file."""
+        for line in self._text.splitlines():
+            file = parse_dep_line(line)
+            if file is not None:
+                yield file
+
+    def _search(self, name: str) -> ModuleFile | None:
+        if not name or "." in name or "/" in name or "-" in name:
+            return None
+        for suffix in self._suffixes:
+            at = -1
+            while (at := self._normal.find(name + suffix, at + 1)) >= 0:
+                if at == 0 or self._normal[at - 1] in "/\n":
+                    return self._line_at(at)
+        return None
+
+    def _line_at(self, at: int) -> ModuleFile | None:
+        start = self._text.rfind("\n", 0, at) + 1
+        end = self._text.find("\n", at)
+        return parse_dep_line(self._text[start : end if end >= 0 else len(self._text)])
+
+    def _cycle(self, name: str, above: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """The first cycle met on the way down from `name`, () where there is none."""
+        if name in above:
+            return (*above[above.index(name) :], name)
+        file = self.find(name)
+        if file is None or name in self._acyclic:
+            return ()
+        for need in file.needs:
+            cycle = self._cycle(need, (*above, name))
+            if cycle:
+                return cycle
+        self._acyclic.add(name)
+        return ()
+
+
+def module_name(path: str) -> str:
+    """The module's name for a path or a file name: "kernel/sound/core/snd-pcm.ko.xz" gives "snd_pcm"."""
+    base = path[path.rfind("/") + 1 :]
+    dot = base.find(".")
+    return (base if dot < 0 else base[:dot]).replace("-", "_")
+
+
+def parse_dep_line(line: str) -> ModuleFile | None:
+    """One line of modules.dep, None for a line without a colon (kmod skips such lines too)."""
+    path, colon, needs = line.partition(":")
+    if not colon:
+        return None
+    names = [module_name(need) for need in needs.split()]
+    names.reverse()
+    return ModuleFile(module_name(path), path, tuple(names))
+
+
+def parse_builtin(text: str) -> frozenset[str]:
+    """The names in modules.builtin."""
+    return frozenset(module_name(line.strip()) for line in text.splitlines() if line.strip())
+
+
+def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[Softdep, ...]:
+    """The lines of modules.softdep; comments and everything unknown are left out."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if len(words) > 1 and words[0] == "softdep":
+            found.append(softdep(words[1].replace("-", "_"), words[2:], file, number))
+    return tuple(found)
+
+
+def parse_symbols(text: str) -> dict[str, str]:
+    """modules.symbols: `alias symbol:NAME MODULE` gives {"symbol:NAME": MODULE}."""
+    lines = (line.split() for line in text.splitlines())
+    return {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "alias"}
+
+
+def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
+    """A softdep from the words behind its module's name; what precedes `pre:` and `post:` is ignored."""
+    pre: list[str] = []
+    post: list[str] = []
+    into: list[str] | None = None
+    for word in words:
+        if word == "pre:":
+            into = pre
+        elif word == "post:":
+            into = post
+        elif into is not None:
+            into.append(word)
+    return Softdep(module, tuple(pre), tuple(post), file, line)

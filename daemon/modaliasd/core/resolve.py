@@ -1,0 +1,255 @@
+"""From a lookup (a modalias or a name) to the modules to insert, by the rules of kmod's modprobe.
+
+A lookup goes through stages, and the first one with a result wins:
+    CONFIG_ALIAS   modprobe.d aliases; their targets are names, not lookups (aliases are not chained)
+    NAME           modules.dep
+    SYMBOL         modules.symbols, only for "symbol:..."
+    COMMAND        install and remove lines, by their exact word
+    ALIAS          modules.alias
+    BUILTIN        modules.builtin
+    BUILTIN_ALIAS  the aliases of what is built in
+
+Each module found is inserted with what it needs: for every dependency, then for the module itself, first its
+softdeps before (`pre`), each with all that it needs in turn, then it, then its softdeps after. A module met
+again on this way is left out, which is how softdep cycles end. Blacklists count for what the lookup found and
+never for dependencies and softdeps. A module with softdeps ignores its install line. The names in softdeps
+are lookups. Source: kmod's libkmod-module.c (kmod_module_new_from_lookup, kmod_module_probe_insert_module,
+__kmod_module_get_probe_list), checked against its modprobe in tests/guest/test_resolve_kmod.py.
+
+Unlike kmod before version 35, which took the first softdep line of a module only, all of them count.
+"""
+
+from modaliasd.core.moddep import Dependencies, Softdep
+from modaliasd.core.modprobed import Blacklist, Command, Configuration, underscored
+from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
+from modaliasd.core.wildcard import is_wildcard, matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    # (module, alias, line, builtin) for every pattern in the module tree's own tables that matches a modalias
+    IndexLookup = Callable[[str], list[tuple[str, str, int, bool]]]
+
+
+class Resolver:
+    """The configuration and the module tree's tables, ready for lookups.
+
+    index_lookup: (module, alias, line, builtin) of every pattern of modules.alias (builtin False) and of the
+    built-in modules' aliases (builtin True) that matches, in modules.order's order.
+    tree_softdeps: modules.softdep; they count after those of modprobe.d. symbols: modules.symbols.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        dependencies: Dependencies,
+        index_lookup: "IndexLookup",
+        tree_softdeps: tuple[Softdep, ...] = (),
+        symbols: "dict[str, str] | None" = None,
+    ) -> None:
+        self.configuration = configuration
+        self.dependencies = dependencies
+        self._index_lookup = index_lookup
+        self._symbols = symbols or {}
+        self._blacklist: dict[str, Blacklist] = {}
+        for entry in configuration.blacklists:
+            self._blacklist.setdefault(entry.module, entry)
+        self.kernel_blacklist = {entry.module: entry for entry in configuration.kernel_blacklist}
+        self._softdeps = configuration.softdeps + tree_softdeps
+        self._wild_softdeps = any(is_wildcard(entry.module) for entry in self._softdeps)
+        self._softdep_names = {entry.module for entry in self._softdeps}
+
+    def find(self, lookup: str) -> tuple[Stage, tuple[Match, ...]]:
+        """Which modules the lookup means, denied or not (`modprobe -R`); NONE and () if it means nothing."""
+        name = underscored(lookup)
+        if name is None:
+            return Stage.NONE, ()
+        aliases = [entry for entry in self.configuration.aliases if matches(entry.pattern, name)]
+        if aliases:
+            found = [Match(a.module, a.pattern, a.file, a.line, a.pattern) for a in aliases]
+            return Stage.CONFIG_ALIAS, tuple(found)
+        if ":" not in name and self.dependencies.find(name) is not None:
+            return Stage.NAME, (Match(name, file="modules.dep"),)
+        if name in self._symbols:
+            return Stage.SYMBOL, (Match(self._symbols[name], name, "modules.symbols", via=name),)
+        for command in self.configuration.installs + self.configuration.removes:
+            if command.module == name:
+                return Stage.COMMAND, (Match(name, file=command.file, line=command.line),)
+        return self._find_in_tree(lookup, name)
+
+    def _find_in_tree(self, lookup: str, name: str) -> tuple[Stage, tuple[Match, ...]]:
+        answers = self._index_lookup(lookup)
+        loadable = [
+            Match(m, alias, "modules.alias", at, name) for m, alias, at, inside in answers if not inside
+        ]
+        if loadable:
+            return Stage.ALIAS, _once(loadable)
+        if name in self.dependencies.builtin:
+            return Stage.BUILTIN, (Match(name, file="modules.builtin"),)
+        file = "modules.builtin.modinfo"
+        inside_kernel = [Match(m, alias, file, line, name) for m, alias, line, inside in answers if inside]
+        return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
+
+    def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:
+        """The plan for a lookup.
+
+        use_blacklist: whether blacklists count for a module's own name, too (`modprobe -b`); for aliases they
+        always do.
+        """
+        stage, found = self.find(lookup)
+        work = _Work(self, stage is Stage.BUILTIN_ALIAS)
+        for match in found:
+            denial = self._denial(match, use_blacklist)
+            if denial:
+                work.denied.append(denial)
+                continue
+            work.add(match)
+        return work.plan(lookup, stage, found)
+
+    def _denial(self, match: Match, use_blacklist: bool) -> Denial | None:
+        entry = self._blacklist.get(match.module)
+        if entry and (match.via or use_blacklist):
+            return Denial(match.module, Denied.BLACKLIST, entry.file, entry.line)
+        off = match.module == "off" and match.via and self.dependencies.find("off") is None
+        return Denial("off", Denied.ALIAS_OFF, match.file, match.line) if off else None
+
+    def softdeps(self, module: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The lookups to insert before and after the module, of all its softdep lines, each once."""
+        if module not in self._softdep_names and not self._wild_softdeps:
+            return (), ()
+        lines = [entry for entry in self._softdeps if matches(entry.module, module)]
+        pre = tuple(dict.fromkeys(name for line in lines for name in line.pre))
+        return pre, tuple(dict.fromkeys(name for line in lines for name in line.post))
+
+    def install_command(self, module: str) -> Command | None:
+        """The first install line whose word, as a pattern, matches the module."""
+        found = (entry for entry in self.configuration.installs if matches(entry.module, module))
+        return next(found, None)
+
+    def options(self, module: str, via: str = "") -> str:
+        """All options for the module, and for the alias by which it was reached, in order."""
+        names = (module, via) if via else (module,)
+        texts = (entry.text for entry in self.configuration.options if entry.module in names)
+        return " ".join(text for text in texts if text)
+
+    def step(self, match: Match, why: Why, of: str, ignore_command: bool) -> Step:
+        """What is to be done about one module, not yet knowing what surrounds it."""
+        module = match.module
+        file = self.dependencies.find(module)
+        command = None if ignore_command else self.install_command(module)
+        return Step(
+            module,
+            file.path if file else "",
+            self.options(module, match.via),
+            self.options(module),
+            command.text if command else "",
+            why,
+            of,
+            file.needs if file else (),
+            blacklisted=module in self._blacklist,
+            shadowed=any(matches(alias.pattern, module) for alias in self.configuration.aliases),
+        )
+
+
+class _Work:
+    """One plan in the making. `_seen` is kmod's `visited` mark, which it clears for every match."""
+
+    def __init__(self, resolver: Resolver, inside_kernel: bool) -> None:
+        self.denied: list[Denial] = []
+        self._resolver = resolver
+        self._inside_kernel = inside_kernel
+        self._steps: dict[str, Step] = {}
+        self._builtin: dict[str, None] = {}
+        self._broken: dict[str, Broken] = {}
+        self._blocked: dict[str, Denial] = {}
+        self._required: set[str] = set()
+        self._seen: set[tuple[str, str]] = set()
+
+    def add(self, match: Match) -> None:
+        """Take in one module that the lookup found, and all that goes with it."""
+        if self._inside_kernel:
+            self._builtin[match.module] = None
+            return
+        self._seen.clear()
+        self._required.update(self._needs(match.module), (match.module,))
+        self._with_dependencies(match, Why.MATCH, "")
+
+    def plan(self, lookup: str, stage: Stage, found: tuple[Match, ...]) -> Plan:
+        """What has come together."""
+        steps = [step._replace(required=name in self._required) for name, step in self._steps.items()]
+        broken = [entry._replace(required=name in self._required) for name, entry in self._broken.items()]
+        denied = (*self.denied, *self._blocked.values())
+        return Plan(lookup, stage, found, tuple(steps), denied, tuple(self._builtin), tuple(broken))
+
+    def _needs(self, module: str) -> tuple[str, ...]:
+        file = self._resolver.dependencies.find(module)
+        return file.needs if file else ()
+
+    def _with_dependencies(self, match: Match, why: Why, of: str) -> None:
+        if (match.module, match.via) in self._seen:
+            return
+        self._seen.add((match.module, match.via))
+        for need in self._needs(match.module):
+            self._with_softdeps(Match(need), Why.DEPENDENCY, match.module)
+        self._with_softdeps(match, why, of)
+
+    def _with_softdeps(self, match: Match, why: Why, of: str) -> None:
+        lookups_before, lookups_after = self._resolver.softdeps(match.module)
+        before = [found for lookup in lookups_before for found in self._resolver.find(lookup)[1]]
+        after = [found for lookup in lookups_after for found in self._resolver.find(lookup)[1]]
+        for other in before:
+            self._with_dependencies(other, Why.SOFTDEP, match.module)
+        self._append(match, why, of, before, ignore_command=bool(before or after))
+        for other in after:
+            self._with_dependencies(other, Why.SOFTDEP, match.module)
+            self._prefer(other.module, match.module)
+
+    def _append(self, match: Match, why: Why, of: str, before: list[Match], ignore_command: bool) -> None:
+        name = match.module
+        if name in self._steps:
+            if why is Why.MATCH:
+                self._steps[name] = self._steps[name]._replace(why=why, of=of)
+            return
+        if name in self._resolver.dependencies.builtin:
+            self._builtin[name] = None
+            return
+        step = self._resolver.step(match, why, of, ignore_command)
+        if self._is_blocked(step) or self._is_broken(step):
+            return
+        prefers = tuple(dict.fromkeys(other.module for other in before if other.module in self._steps))
+        self._steps[name] = step._replace(prefers=prefers)
+
+    def _prefer(self, later: str, earlier: str) -> None:
+        """Note that `later` comes after `earlier`, unless the order is already the other way round."""
+        order = list(self._steps)
+        if later in order and earlier in order and order.index(earlier) < order.index(later):
+            step = self._steps[later]
+            if earlier not in step.prefers + step.needs:
+                self._steps[later] = step._replace(prefers=(*step.prefers, earlier))
+
+    def _is_blocked(self, step: Step) -> bool:
+        entry = self._resolver.kernel_blacklist.get(step.module)
+        if entry and not step.command:
+            self._blocked[step.module] = Denial(step.module, Denied.KERNEL, entry.file, entry.line)
+        for need in step.needs:
+            above = self._blocked.get(need)
+            if above:
+                self._blocked[step.module] = Denial(step.module, Denied.NEEDS_DENIED, above.file, above.line)
+        return step.module in self._blocked
+
+    def _is_broken(self, step: Step) -> bool:
+        if step.command:
+            return False
+        order = self._resolver.dependencies.load_order(step.module)
+        if order.missing or order.cycle:
+            self._broken[step.module] = Broken(step.module, order.missing, order.cycle)
+        return step.module in self._broken
+
+
+def _once(found: list[Match]) -> tuple[Match, ...]:
+    """The first match of every module."""
+    first: dict[str, Match] = {}
+    for match in found:
+        first.setdefault(match.module, match)
+    return tuple(first.values())

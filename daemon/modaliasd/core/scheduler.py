@@ -1,0 +1,269 @@
+"""Decides which module is loaded when: each once, what it needs first, the urgent ones before the others.
+
+The unit of work is a job: one modprobe process that inserts a module and those of its dependencies that
+nobody has begun yet. A load whose dependency is being inserted by another job waits for that job, so no
+module is ever inserted twice. Pure: no process is started here; `next_job` says what to start, `finished`
+takes what came of it.
+
+    requested --> ready --> running --> done(verdict)
+                    ^  \\
+                    |   waiting for a dependency that another job is inserting
+                    +---/
+
+Defined outcomes: a load whose hard dependency failed or was denied fails and names it; a softdep that fails
+is only warned of; modules of a dependency cycle load in one job, as modprobe takes them.
+"""
+
+from __future__ import annotations
+
+from _heapq import heappop, heappush
+
+from modaliasd.core.lean import Record
+from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+class Cause(Record):
+    """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a name.
+
+    Exactly one of devpath, module, softdep, request is set.
+    """
+
+    devpath: str = ""
+    subsystem: str = ""
+    modalias: str = ""
+    alias: str = ""
+    line: int = 0
+    module: str = ""  # the module that depends on it
+    softdep: str = ""  # the module that names it in a softdep
+    request: str = ""  # who asked for it by name
+
+
+class Needs(Record):
+    """What goes with a module: `before` in the order of insertion, of which `soft` may fail; `after` it."""
+
+    before: tuple[str, ...] = ()
+    soft: frozenset[str] = frozenset()
+    after: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # hard dependencies that the module tree does not have
+    alone: bool = False  # it cannot bear another load beside it
+
+
+class Load:
+    """A module's way through the scheduler. Times are microseconds, -1 while unknown."""
+
+    __slots__ = (
+        "causes",
+        "end_us",
+        "module",
+        "needs",
+        "queued_us",
+        "rank",
+        "running",
+        "start_us",
+        "verdict",
+        "waiters",
+    )
+
+    def __init__(self, module: str, needs: Needs, rank: int, now_us: int) -> None:
+        self.module = module
+        self.needs = needs
+        self.rank = rank
+        self.causes: list[Cause] = []
+        self.queued_us = now_us
+        self.start_us = -1
+        self.end_us = -1
+        self.running = False
+        self.verdict: Verdict | None = None
+        self.waiters: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"Load({self.module!r}, verdict={self.verdict!r})"
+
+
+class Job(Record):
+    """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order."""
+
+    targets: tuple[str, ...]
+    modules: tuple[str, ...]
+    rank: int
+
+
+class Scheduler:
+    """See the module's docstring.
+
+    `needs_of` tells what goes with a module; `limit` bounds the running jobs.
+    """
+
+    def __init__(self, needs_of: Callable[[str], Needs], limit: int) -> None:
+        self._needs_of = needs_of
+        self._limit = limit
+        self._loads: dict[str, Load] = {}
+        self._ready: list[tuple[int, int, str]] = []  # a heap of (rank, order of asking, module)
+        self._order = 0
+        self._running_jobs = 0
+        self._alone = False
+        self._pending = 0  # loads without a verdict
+        self._told: list[Load] = []  # loads that ended without a job
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return self._pending == 0
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return self._running_jobs
+
+    @property
+    def pending(self) -> int:
+        """How many loads have no verdict yet."""
+        return self._pending
+
+    def load_of(self, module: str) -> Load | None:
+        """The module's load, ended or not; None if nobody asked for it."""
+        return self._loads.get(module)
+
+    def loads(self) -> Iterable[Load]:
+        """All loads in the order in which they were asked for."""
+        return self._loads.values()
+
+    def settle(self, module: str, cause: Cause, verdict: Verdict, now_us: int) -> Load:
+        """Record an outcome that needs no job: live, built in, denied."""
+        load = self._loads.get(module)
+        if load is None:
+            load = self._loads[module] = Load(module, Needs(), 0, now_us)
+            load.verdict = verdict
+            load.end_us = now_us
+            self._told.append(load)
+        load.causes.append(cause)
+        return load
+
+    def request(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
+        """Want `module` in; a second request only adds its cause, and its rank where that is more urgent."""
+        load = self._loads.get(module)
+        if load is None:
+            load = self._admit(module, cause, rank, now_us)
+            self._push(load)
+            return load
+        load.causes.append(cause)
+        if load.verdict is None and not load.running and rank < load.rank:
+            load.rank = rank
+            self._push(load)
+        return load
+
+    def forget(self, module: str) -> None:
+        """The module has left the kernel: the next request loads it again."""
+        load = self._loads.get(module)
+        if load is not None and load.verdict is not None:
+            del self._loads[module]
+
+    def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
+        load = Load(module, self._needs_of(module), rank, now_us)
+        load.causes.append(cause)
+        self._loads[module] = load
+        self._pending += 1
+        return load
+
+    def _push(self, load: Load) -> None:
+        self._order += 1
+        heappush(self._ready, (load.rank, self._order, load.module))
+
+    def next_job(self, now_us: int) -> Job | None:
+        """The job to start now; None while the limit is reached or everything that is left has to wait."""
+        while self._ready and self._running_jobs < self._limit and not self._alone:
+            entry = heappop(self._ready)
+            load = self._loads.get(entry[2])
+            if load is None or load.running or load.verdict is not None or entry[0] != load.rank:
+                continue  # a stale entry: the load went along with another job, or got a better rank
+            if load.needs.alone and self._running_jobs:
+                heappush(self._ready, entry)
+                return None
+            if self._blocked(load, now_us):
+                continue
+            return self._begin(load, now_us)
+        return None
+
+    def _blocked(self, load: Load, now_us: int) -> bool:
+        """Must the load wait for a running dependency, or can it never run? Then it is dealt with here."""
+        for name in load.needs.before:
+            dependency = self._loads.get(name)
+            if dependency is None:
+                continue
+            if dependency.running:
+                dependency.waiters.append(load.module)
+                return True
+            verdict = dependency.verdict
+            if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
+                continue
+            why = verdict.message or verdict.outcome.value
+            self._end(
+                load,
+                Verdict(Outcome.FAILED, f"it needs {name}, which is {verdict.outcome.value}: {why}"),
+                now_us,
+            )
+            return True
+        if load.needs.missing:
+            absent = ", ".join(load.needs.missing)
+            self._end(
+                load,
+                Verdict(Outcome.FAILED, f"it needs {absent}, which the module tree does not have"),
+                now_us,
+            )
+            return True
+        return False
+
+    def _begin(self, load: Load, now_us: int) -> Job:
+        claimed: list[Load] = []
+        targets: list[str] = []
+        for name in load.needs.before:
+            dependency = self._loads.get(name)
+            soft = name in load.needs.soft
+            if dependency is None:
+                cause = Cause(softdep=load.module) if soft else Cause(module=load.module)
+                dependency = self._admit(name, cause, load.rank, now_us)
+            elif dependency.verdict is not None:
+                continue
+            claimed.append(dependency)
+            if soft:
+                targets.append(name)  # busybox modprobe knows no softdeps: it is told
+        claimed.append(load)
+        targets.append(load.module)
+        for one in claimed:
+            one.running = True
+            one.start_us = now_us
+        self._running_jobs += 1
+        self._alone = load.needs.alone
+        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank)
+
+    def finished(self, job: Job, verdicts: Mapping[str, Verdict], now_us: int) -> None:
+        """The job's process has ended; `verdicts` has one for each of its modules."""
+        self._running_jobs -= 1
+        self._alone = False
+        for name in job.modules:
+            self._end(self._loads[name], verdicts[name], now_us)
+
+    def take_told(self) -> list[Load]:
+        """The loads that have got their verdict since the last call, in the order in which they did."""
+        told, self._told = self._told, []
+        return told
+
+    def _end(self, load: Load, verdict: Verdict, now_us: int) -> None:
+        load.verdict = verdict
+        load.running = False
+        if load.end_us < 0:
+            load.end_us = now_us
+        self._pending -= 1
+        self._told.append(load)
+        if verdict.outcome in SUCCESSES:
+            for name in load.needs.after:
+                self.request(name, Cause(softdep=load.module), load.rank, now_us)
+        waiters, load.waiters = load.waiters, []
+        for name in waiters:
+            waiter = self._loads[name]
+            if waiter.verdict is None and not waiter.running:
+                self._push(waiter)

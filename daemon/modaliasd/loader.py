@@ -1,0 +1,219 @@
+"""Turns wanted modules into modprobe processes and their ends into ledger lines.
+
+Between the scheduler, which decides, and modprobe, which inserts. Belongs to the service layer.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from modaliasd.children import is_safe_name, reap, start
+from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
+from modaliasd.core.priority import Rank
+from modaliasd.core.record import cause_fields, line, load_fields
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from modaliasd.children import Child
+    from modaliasd.core.record import Json
+    from modaliasd.core.scheduler import Cause, Job, Load, Scheduler
+    from modaliasd.kmsg import KernelLog
+    from modaliasd.ledger import Ledger
+    from modaliasd.sysfs import Sysfs
+
+SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
+# Storage and network modprobes run as they are; the others only take what these leave of a CPU.
+NICE = {
+    Rank.STORAGE.value: 0,
+    Rank.NETWORK.value: 0,
+    Rank.BUS.value: 5,
+    Rank.OTHER.value: 10,
+    Rank.LATE.value: 15,
+}
+
+
+class Running:
+    """A job, its process, and whether it was reported as slow."""
+
+    __slots__ = ("child", "job", "reported", "start_us")
+
+    def __init__(self, job: Job, child: Child, start_us: int) -> None:
+        self.job = job
+        self.child = child
+        self.start_us = start_us
+        self.reported = False
+
+
+class Loader:
+    """Runs the scheduler's jobs. `live` holds the modules known to be in the kernel."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        modprobe: str,
+        sysfs: Sysfs,
+        ledger: Ledger,
+        kernel_log: KernelLog,
+        clock: Callable[[], int],
+        live: Iterable[str],
+    ) -> None:
+        self.scheduler = scheduler
+        self.live = set(live)
+        self._modprobe = modprobe
+        self._sysfs = sysfs
+        self._ledger = ledger
+        self._kernel_log = kernel_log
+        self._clock = clock
+        self._running: dict[int, Running] = {}
+        self._ours: set[str] = set()  # modules of running jobs
+
+    def want(self, module: str, cause: Cause, rank: int) -> None:
+        """Have the module loaded, unless it is there."""
+        now = self._clock()
+        if not is_safe_name(module):
+            message = "the name is no module's: it would not reach modprobe as a name"
+            self.scheduler.settle(module, cause, Verdict(Outcome.FAILED, message), now)
+            return
+        if module in self.live and module not in self._ours:
+            self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), now)
+            return
+        self.scheduler.request(module, cause, rank, now)
+
+    def start_jobs(self) -> list[int]:
+        """Start what may run now; gives the new pidfds, to be polled."""
+        started: list[int] = []
+        while job := self.scheduler.next_job(self._clock()):
+            try:
+                child = start(self._modprobe, ["-b", "-a", *job.targets], NICE[job.rank])
+            except OSError as e:
+                verdict = Verdict(Outcome.FAILED, f"cannot run {self._modprobe}: {e.strerror}")
+                self.scheduler.finished(job, dict.fromkeys(job.modules, verdict), self._clock())
+                continue
+            self._running[child.pidfd] = Running(job, child, self._clock())
+            self._ours.update(job.modules)
+            started.append(child.pidfd)
+        return started
+
+    def is_job(self, descriptor: int) -> bool:
+        """Is this the pidfd of a running job?"""
+        return descriptor in self._running
+
+    def finish(self, pidfd: int) -> None:
+        """The process behind `pidfd` has ended: find out what became of each of its modules."""
+        running = self._running.pop(pidfd)
+        ended = reap(running.child)
+        verdicts: dict[str, Verdict] = {}
+        for module in running.job.modules:
+            verdicts[module] = self._verdict(module, ended.status, ended.words)
+        self._blame_dependencies(running.job, verdicts)
+        self._ours.difference_update(running.job.modules)
+        self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
+        self.scheduler.finished(running.job, verdicts, self._clock())
+
+    def _verdict(self, module: str, status: int, words: str) -> Verdict:
+        if self._sysfs.is_live(module):
+            return Verdict(Outcome.INSERTED)
+        kernel_words = lines_about(module, "\n".join(self._kernel_log.lines()[-50:]))
+        return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
+
+    def _blame_dependencies(self, job: Job, verdicts: dict[str, Verdict]) -> None:
+        """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
+        for module in job.modules:
+            load = self.scheduler.load_of(module)
+            if load is None or verdicts[module].outcome in SUCCESSES:
+                continue
+            for name in load.needs.before:
+                verdict = verdicts.get(name)
+                if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
+                    continue
+                message = f"it needs {name}, which is {verdict.outcome.value}: {verdict.message}"
+                verdicts[module] = Verdict(Outcome.FAILED, message)
+                break
+
+    def appeared(self, module: str) -> bool:
+        """A `module` uevent says that it is being inserted; was that somebody else's doing?"""
+        self.live.add(module)
+        load = self.scheduler.load_of(module)
+        if load is not None and load.running:
+            load.start_us = self._clock()
+            return False
+        return True
+
+    def left(self, module: str) -> None:
+        """A `module` uevent says that it has been removed."""
+        self.live.discard(module)
+        self.scheduler.forget(module)
+
+    def write_ended(self) -> list[Load]:
+        """Put the loads that ended into the ledger; gives them."""
+        ended = self.scheduler.take_told()
+        for load in ended:
+            before = [name for name in load.needs.before if name in self.live]
+            self._ledger.append(line("load", self._clock(), load_fields(load, before)))
+            self._ledger.say(_short(load))
+        return ended
+
+    def report_slow(self, limit_us: int = SLOW_US) -> int:
+        """Name the jobs that run longer than the limit.
+
+        Gives the milliseconds until the next could (-1: none).
+        """
+        now = self._clock()
+        next_us = -1
+        for running in self._running.values():
+            if running.reported:
+                continue
+            left = running.start_us + limit_us - now
+            if left > 0:
+                next_us = left if next_us < 0 else min(next_us, left)
+                continue
+            running.reported = True
+            self._write_slow(running, now)
+        return -1 if next_us < 0 else next_us // 1000 + 1
+
+    def _write_slow(self, running: Running, now: int) -> None:
+        for module in running.job.modules:
+            load = self.scheduler.load_of(module)
+            if load is None or self._sysfs.is_live(module):
+                continue
+            ms = (now - running.start_us) // 1000
+            causes: list[Json] = [cause_fields(cause) for cause in load.causes]
+            self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
+            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {_because(load)}")
+
+
+def read_live_modules(path: str = "/proc/modules") -> list[str]:
+    """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return []
+    chunks: list[bytes] = []
+    try:
+        while chunk := posix.read(descriptor, 65536):
+            chunks.append(chunk)
+    finally:
+        posix.close(descriptor)
+    return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]
+
+
+def _because(load: Load) -> str:
+    """The first cause in words, for the kernel's log."""
+    cause = load.causes[0]
+    if cause.devpath:
+        return f"for {cause.devpath} ({cause.subsystem}) {cause.modalias[:120]} by {cause.alias[:120]}"
+    if cause.module:
+        return f"{cause.module} depends on it"
+    if cause.softdep:
+        return f"{cause.softdep} has it as a softdep"
+    return f"asked for by {cause.request}"
+
+
+def _short(load: Load) -> str:
+    assert load.verdict is not None
+    outcome = load.verdict.outcome
+    took = f" in {(load.end_us - load.start_us) / 1000:.1f} ms" if load.start_us >= 0 else ""
+    why = f": {load.verdict.message}" if load.verdict.message else ""
+    return f"{load.module} {outcome.value}{took}, {_because(load)}{why}"

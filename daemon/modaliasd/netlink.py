@@ -1,0 +1,93 @@
+"""The uevent socket: datagrams in, an overrun made visible, nobody believed but the kernel.
+
+netlink(7), lib/kobject_uevent.c. A datagram counts if it comes from port 0 (the kernel) and its credentials
+say uid 0 and pid 0; udev once did not check and gave root away (CVE-2009-1185).
+"""
+
+from __future__ import annotations
+
+from _socket import AF_NETLINK, MSG_TRUNC, SO_PASSCRED, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+from _socket import socket as RawSocket
+from _struct import Struct
+from errno import EAGAIN, EINTR, ENOBUFS
+
+from modaliasd.core.errors import WorldError
+from modaliasd.core.lean import Choice, Record
+
+NETLINK_KOBJECT_UEVENT = 15
+KERNEL_GROUP = 1
+SOCK_CLOEXEC = 0o2000000
+SOCK_NONBLOCK = 0o4000
+SCM_CREDENTIALS = 2
+SO_RCVBUFFORCE = 33  # as SO_RCVBUF, beyond net.core.rmem_max; needs CAP_NET_ADMIN
+RECEIVE_BUFFER = 128 << 20  # bytes, a ceiling and not an allocation; systemd-udevd's figure
+DATAGRAM_ROOM = 64 << 10  # bytes; the kernel makes uevents in a buffer of 2 KiB (UEVENT_BUFFER_SIZE)
+UCRED = Struct("iII")  # pid, uid, gid: unix(7)
+ANCILLARY_SPACE = 64  # one cmsghdr and one ucred, with room
+
+
+class Oddity(Choice):
+    """What a read can bring instead of an event."""
+
+    EMPTY = "empty"  # nothing more to read now
+    OVERRUN = "overrun"  # the kernel dropped events: the buffer was full
+    FORGED = "forged"  # a datagram that does not come from the kernel
+
+
+class Datagram(Record):
+    """A believed datagram of the kernel group."""
+
+    payload: bytes
+
+
+class UeventSocket:
+    """A non-blocking socket on the kernel's uevent group; `fileno()` is for poll."""
+
+    def __init__(self, receive_buffer: int = RECEIVE_BUFFER) -> None:
+        try:
+            self._socket = RawSocket(
+                AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT
+            )
+            try:
+                self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+            except PermissionError:
+                self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer)
+            self._socket.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
+            self._socket.bind((0, KERNEL_GROUP))
+        except OSError as e:
+            raise WorldError(
+                f"cannot listen to the kernel's uevents (netlink family 15): {e.strerror}"
+            ) from e
+
+    def fileno(self) -> int:
+        """The descriptor, for poll."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def receive(self) -> Datagram | Oddity:
+        """One datagram, whatever its size, or why there is none."""
+        try:
+            data, ancillary, flags, sender = self._socket.recvmsg(DATAGRAM_ROOM, ANCILLARY_SPACE)
+        except OSError as e:
+            if e.errno == ENOBUFS:
+                return Oddity.OVERRUN
+            if e.errno in {EAGAIN, EINTR}:
+                return Oddity.EMPTY
+            raise WorldError(f"cannot read the kernel's uevents: {e.strerror}") from e
+        if sender[0] != 0 or not _from_root(ancillary):
+            return Oddity.FORGED
+        if flags & MSG_TRUNC:
+            return Oddity.OVERRUN  # its tail is lost, as if it had not come: a walk finds the device
+        return Datagram(data)
+
+
+def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:
+    """Do the credentials that the kernel attached name uid 0? None attached counts as no."""
+    for level, kind, data in ancillary:
+        if level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= UCRED.size:
+            _pid, uid, _gid = UCRED.unpack_from(data)
+            return bool(uid == 0)
+    return False

@@ -1,0 +1,9 @@
+"""Where the daemon's files are in the guest; the one place that says so."""
+
+RUN_DIRECTORY = "/run/modaliasd"
+LEDGER = RUN_DIRECTORY + "/ledger.jsonl"
+CONTROL = RUN_DIRECTORY + "/control"
+MODULES = "/lib/modules"  # one directory a kernel below it
+SETTLED_HOOK = "/usr/lib/micro/settled"  # run once, after the first settle
+SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"
+MODPROBE = "/sbin/modprobe"

@@ -1,8 +1,8 @@
 """The kernel's .config and the fragments that are laid over one: pure text, no kernel tree needed.
 
-A .config holds `CONFIG_NAME=value` and `# CONFIG_NAME is not set` (= n); everything else is a comment. A fragment
-has the same syntax and states wishes: an option that it does not name is left alone. In hostbuild's own fragments
-the comment lines directly above an option give the reason why it is wanted.
+A .config holds `CONFIG_NAME=value` and `# CONFIG_NAME is not set` (= n); everything else is a comment. A
+fragment has the same syntax and states wishes: an option that it does not name is left alone. In hostbuild's
+own fragments the comment lines directly above an option give the reason why it is wanted.
 
 Source: the kernel's scripts/kconfig/confdata.c, conf_read_simple().
 """
@@ -59,7 +59,8 @@ def parse_fragment(text: str, *, origin: str) -> tuple[Wish, ...]:
     """Parse a fragment with its reasons.
 
     origin: what to call the text in errors.
-    Raises InputError for a line that is neither empty, a comment nor an option, and for an option named twice.
+    Raises InputError for a line that is neither empty, a comment nor an option, and for an option named
+    twice.
     """
     wishes: dict[str, Wish] = {}
     comments: list[str] = []
@@ -79,7 +80,7 @@ def parse_fragment(text: str, *, origin: str) -> tuple[Wish, ...]:
         else:
             raise InputError(
                 f"{origin}, line {number}: {line!r} is no option",
-                hint="write CONFIG_NAME=y, CONFIG_NAME=m or # CONFIG_NAME is not set, each on a line of its own",
+                hint="write CONFIG_NAME=y, CONFIG_NAME=m or # CONFIG_NAME is not set, one a line",
             )
     return tuple(wishes.values())
 
@@ -110,7 +111,8 @@ def value_of(config: Config, option: str) -> str:
 
 
 def came_true(wish: Wish, config: Config) -> bool:
-    """Whether a finished configuration gives what was wished for; a module wished for may also be built in."""
+    """Whether a finished configuration gives what was wished for; a module wished for may also be built
+    in."""
     value = value_of(config, wish.option)
     if wish.value == "m":
         return value in ("m", "y")

@@ -1,10 +1,10 @@
 """What a kernel image holds: the compressed kernel inside a bzImage, and the configuration inside the kernel.
 
-    bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202,
-                at 0x248 where the payload begins (counted from the end of the setup code), at 0x24c its length
-                (Documentation/arch/x86/boot.rst; protocol 2.08 or newer)
-    payload     an ELF file packed by one of the kernel's compressors; all but gzip add four bytes, the plain size
-    ELF         with CONFIG_IKCONFIG=y: "IKCFG_ST", the gzipped .config, "IKCFG_ED" (kernel/configs.c)
+bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202,
+            at 0x248 where the payload begins (counted from the end of the setup code), at 0x24c its length
+            (Documentation/arch/x86/boot.rst; protocol 2.08 or newer)
+payload     an ELF file packed by one of the kernel's compressors; all but gzip add four bytes, the plain size
+ELF         with CONFIG_IKCONFIG=y: "IKCFG_ST", the gzipped .config, "IKCFG_ED" (kernel/configs.c)
 """
 
 import struct
@@ -29,13 +29,17 @@ def kernel_of(image: bytes) -> bytes:
         raise InputError("neither an x86 bzImage (vmlinuz) nor an ELF file (vmlinux)")
     (protocol,) = struct.unpack_from("<H", image, 0x206)
     if protocol < _PAYLOAD_FIELDS:
-        raise InputError(f"its boot protocol {protocol >> 8}.{protocol & 0xFF:02} does not say where the kernel is")
+        raise InputError(
+            f"its boot protocol {protocol >> 8}.{protocol & 0xFF:02} does not say where the kernel is"
+        )
     sectors = image[0x1F1] or 4  # 0 means 4, for the oldest kernels
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (sectors + 1) * 512 + offset
     payload = image[start : start + length]
     if len(payload) < length:
-        raise InputError(f"cut short: the kernel inside ends at byte {start + length}, the file at {len(image)}")
+        raise InputError(
+            f"cut short: the kernel inside ends at byte {start + length}, the file at {len(image)}"
+        )
     return _unpack(payload)
 
 
@@ -57,7 +61,9 @@ def _unpack(payload: bytes) -> bytes:
             raise InputError(f"the kernel inside is packed with {name}, which hostbuild does not unpack")
     compressor = detect(payload)
     if compressor is Compressor.NONE and not payload.startswith(_ELF):
-        raise InputError(f"the kernel inside is packed in an unknown way (it begins with {payload[:4].hex(' ')})")
+        raise InputError(
+            f"the kernel inside is packed in an unknown way (it begins with {payload[:4].hex(' ')})"
+        )
     stream = payload if compressor in (Compressor.GZIP, Compressor.NONE) else payload[:-4]
     try:
         plain, _ = decompress(compressor, stream)

@@ -1,1 +1,1 @@
-"""The kernel's own build, driven: source trees, Kconfig, the Makefiles' module names, make with a progress bar."""
+"""The kernel's own build, driven: source trees, Kconfig, module names, make with a progress bar."""

@@ -1,12 +1,12 @@
-"""Builds a kernel and its modules, and keeps them: same source, same configuration, same compiler, same files.
+"""Builds a kernel and its modules, and keeps them: same source, configuration and compiler, same files.
 
     $XDG_CACHE_HOME/hostbuild/kernel/
         objects/KEY/        kbuild's output directory; an interrupted build goes on there
         objects/KEY.log     what make printed
-        built/KEY/          boot/vmlinuz-X, boot/config-X, boot/System.map-X, lib/modules/X; complete or absent
+        built/KEY/          boot/vmlinuz-X, boot/config-X, System.map-X, lib/modules/X; complete or absent
 
-The key is made of the source's identity, the configuration, the compiler and whether modules are stripped. A tree
-that has no identity may have changed, so that kbuild is asked every time what is to do.
+The key is made of the source's identity, the configuration, the compiler and whether modules are stripped. A
+tree that has no identity may have changed, so that kbuild is asked every time what is to do.
 """
 
 import contextlib
@@ -52,7 +52,8 @@ class Built:
 def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> Built:
     """Build what the configuration asks for, or give what was built before.
 
-    config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of the modules.
+    config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of
+    the modules.
     Raises CommandError with the first error of the log.
     """
     compiler = toolchain.compiler_version() if shutil.which("gcc") else ""
@@ -81,7 +82,7 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
 
 
 def copy_built(built: Built, directory: Path) -> Built:
-    """Copy boot/ and lib/modules/X of a built kernel into a directory; modules of that version are replaced."""
+    """Copy boot/ and lib/modules/X of a built kernel; modules of that version are replaced."""
     modules = directory / "lib/modules" / built.version
     if modules.is_dir():
         shutil.rmtree(modules)
@@ -91,7 +92,8 @@ def copy_built(built: Built, directory: Path) -> Built:
 
 def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
     parts = (source.identity or f"tree {source.path}", config, compiler, "strip" if strip else "")
-    return f"{source.version}-{hashlib.sha256('\0'.join(parts).encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"{source.version}-{digest[:16]}"
 
 
 def _make(source: SourceTree, objects: Path, jobs: int, log: str, report: Reporter) -> None:
@@ -104,8 +106,11 @@ def _make(source: SourceTree, objects: Path, jobs: int, log: str, report: Report
     with report.step("Preparing to build"):
         # generated headers have to exist before make -n can walk the tree
         _logged(make(f"-j{jobs}", "olddefconfig", "prepare", "modules_prepare"), environment, Path(log))
-        # -k: the link of vmlinux lacks its inputs as long as nothing is built; the rest is counted all the same
-        dry = run(make("-n", "-k", "bzImage", "modules"), timeout=_PREPARE_TIMEOUT, env=environment, check=False)
+        # -k: the link of vmlinux lacks its inputs as long as nothing is built; the rest is counted all the
+        # same
+        dry = run(
+            make("-n", "-k", "bzImage", "modules"), timeout=_PREPARE_TIMEOUT, env=environment, check=False
+        )
     total = progress.count_steps(dry.stdout.decode("utf-8", "replace").splitlines())
     with report.step(f"Building {source.version}", total) as advance:
         for line in _lines(make(f"-j{jobs}", "bzImage", "modules"), environment, Path(log)):
@@ -119,7 +124,7 @@ def _logged(argv: Sequence[str], environment: dict[str, str], log: Path) -> None
 
 
 def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Run a command, append its output to the log, and yield its lines; a failure names the log's first error."""
+    """Run a command, append its output to the log, and yield its lines; a failure names the first error."""
     outlet, inlet = os.pipe()
     try:
         child = spawn(argv, stdout=inlet, stderr=inlet, env=environment)
@@ -129,7 +134,10 @@ def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
     finally:
         os.close(inlet)
     try:
-        with open(outlet, encoding="utf-8", errors="replace") as stream, log.open("a", encoding="utf-8") as out:
+        with (
+            open(outlet, encoding="utf-8", errors="replace") as stream,
+            log.open("a", encoding="utf-8") as out,
+        ):
             for line in stream:
                 out.write(line)
                 yield line
@@ -139,7 +147,9 @@ def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
             child.terminate()  # make ends its own children and deletes half-written targets
             child.wait()
     if status != 0:
-        error = progress.first_error(log.read_text(encoding="utf-8").splitlines()) or f"make ended with {status}"
+        error = (
+            progress.first_error(log.read_text(encoding="utf-8").splitlines()) or f"make ended with {status}"
+        )
         raise CommandError(
             f"the kernel could not be built: {error}",
             argv=tuple(argv),

@@ -1,32 +1,40 @@
 """Makes a kernel configuration from a base and wishes, and compares what came of it with what was wished for.
 
-Kbuild makes the base, kconfiglib finds what the wishes need, and kbuild's olddefconfig has the last word. Nothing
-is written into the source tree.
+Kbuild makes the base, kconfiglib finds what the wishes need, and kbuild's olddefconfig has the last word.
+Nothing is written into the source tree.
 """
 
-import gzip
-import platform
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import kconfig
-from hostbuild.errors import InputError
+from hostbuild.errors import CommandError, InputError
 from hostbuild.kbuild import drivers, toolchain
+from hostbuild.kbuild.configfile import read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.kconfig import Wish
+from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
 GUEST_FRAGMENT = Path(__file__).resolve().parent.parent / "data" / "guest.fragment"
 
-_KBUILD_BASES = ("tinyconfig", "defconfig", "allnoconfig", "allmodconfig", "localmodconfig", "x86_64_defconfig")
+_KBUILD_BASES = (
+    "tinyconfig",
+    "defconfig",
+    "allnoconfig",
+    "allmodconfig",
+    "localmodconfig",
+    "x86_64_defconfig",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A wish that did not come true. asked: the word it came from, where it was a driver's. why: what stopped it."""
+    """A wish that did not come true. asked: the driver's word that it came from. why: what stopped it."""
 
     wish: Wish
     value: str
@@ -47,10 +55,22 @@ class Configured:
     unmet: tuple[Unmet, ...]
     absent: tuple[str, ...]
 
+    def count(self, value: str) -> int:
+        """How many options have this value: "m" counts the modules."""
+        return sum(found == value for found in kconfig.parse_config(self.text).values())
+
 
 def guest_fragment() -> tuple[Wish, ...]:
     """The fragment that a guest of modaliasd needs."""
     return kconfig.parse_fragment(GUEST_FRAGMENT.read_text(encoding="utf-8"), origin=GUEST_FRAGMENT.name)
+
+
+def wishes_of(word: str) -> tuple[Wish, ...]:
+    """What --enable names: the options of a fragment's file, or a single one."""
+    path = Path(word)
+    if path.is_file():
+        return kconfig.parse_fragment(path.read_text(encoding="utf-8"), origin=word)
+    return (kconfig.parse_wish(word),)
 
 
 def configure(
@@ -59,47 +79,45 @@ def configure(
     base: str,
     wishes: Sequence[Wish],
     modules: Sequence[str],
+    modaliases: Sequence[str] = (),
     lookup: drivers.Lookup,
     report: Reporter,
     guest: bool = True,
     without_modules: bool = False,
+    by_hand: bool = False,
 ) -> Configured:
     """Make a configuration.
 
     base: tinyconfig or another target of kbuild, "running", or the path of a .config. wishes: the user's own.
-    modules: drivers by name, modalias or option, wanted as modules. lookup: answers for modaliases.
-    guest: lay the guest's fragment over the base. without_modules: unset the base's modules first (mod2noconfig).
+    modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
+    which there is no driver is passed over. lookup: answers for modaliases.
+    guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
+    (mod2noconfig). by_hand: open kbuild's menu at the end.
     """
     toolchain.require_toolchain()
-    with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch, report.step("Configuring", 5) as advance:
+    named = {wish.option for wish in wishes}
+    fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
+    with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch:
         objects = Path(scratch)
         dot_config = objects / ".config"
-        _make_base(source, base, objects)
-        if without_modules:
-            plain = kconfig.parse_config(dot_config.read_text(encoding="utf-8"))
-            dot_config.write_text(kconfig.render_config(kconfig.mod2no(plain)), encoding="utf-8")
-        advance(1)
-        options = load_options(
-            source.path, version=source.version, compiler=toolchain.compiler_version(), config=dot_config
-        )
-        advance(1)
-        fragment = guest_fragment() if guest else ()
-        named = {wish.option for wish in wishes}
-        fragment = tuple(wish for wish in fragment if wish.option not in named)
-        granted_wishes = [wish for wish in (*fragment, *wishes) if options.known(wish.option)]
-        for wish in granted_wishes:
-            options.grant(wish)
-        granted = _grant_drivers(source, options, modules, lookup)
-        advance(1)
-        options.write(dot_config)
-        toolchain.run_config_target(source, objects, "olddefconfig")
-        advance(1)
-        text = dot_config.read_text(encoding="utf-8")
+        with report.step("Configuring", 3) as advance:
+            _make_base(source, base, objects)
+            if without_modules:
+                _rewrite(dot_config, kconfig.mod2no)
+            advance(1)
+            options = _load(source, dot_config)
+            advance(1)
+            for wish in (*fragment, *wishes):
+                options.grant(wish)
+            granted = _grant_drivers(source, options, modules, modaliases, lookup)
+            options.write(dot_config)
+            toolchain.run_config_target(source, objects, "olddefconfig")
+            advance(1)
+        if by_hand:
+            _run_menu(source, objects)
         # the reasons are asked of the values that kbuild ended with
-        final = load_options(
-            source.path, version=source.version, compiler=toolchain.compiler_version(), config=dot_config
-        )
-        advance(1)
+        final = _load(source, dot_config)
+        text = dot_config.read_text(encoding="utf-8")
     return Configured(
         text=text,
         drivers=granted,
@@ -108,17 +126,29 @@ def configure(
     )
 
 
-def read_running_config() -> str:
-    """The configuration of the kernel that runs here; InputError where the system does not tell."""
-    inside, beside = Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")
-    if inside.is_file():
-        return gzip.decompress(inside.read_bytes()).decode()
-    if beside.is_file():
-        return beside.read_text(encoding="utf-8")
-    raise InputError(
-        f"the running kernel does not tell its configuration: there is neither {inside} nor {beside}",
-        hint="name the configuration's file",
+def _load(source: SourceTree, dot_config: Path) -> Options:
+    return load_options(
+        source.path, version=source.version, compiler=toolchain.compiler_version(), config=dot_config
     )
+
+
+def _rewrite(dot_config: Path, change: Callable[[kconfig.Config], kconfig.Config]) -> None:
+    options = kconfig.parse_config(dot_config.read_text(encoding="utf-8"))
+    dot_config.write_text(kconfig.render_config(change(options)), encoding="utf-8")
+
+
+def _run_menu(source: SourceTree, objects: Path) -> None:
+    """Open menuconfig on the terminal that hostbuild itself has."""
+    argv = toolchain.make_argv(source, objects, "menuconfig")
+    status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
+    if status != 0:
+        raise CommandError(
+            f"kbuild's menu ended with status {status}",
+            argv=tuple(argv),
+            status=status,
+            stderr="",
+            hint="it needs a terminal, and: sudo apt-get install --no-install-recommends libncurses-dev",
+        )
 
 
 def _make_base(source: SourceTree, base: str, objects: Path) -> None:
@@ -127,7 +157,7 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
         toolchain.run_config_target(source, objects, base)
         return
     if base == "running":
-        dot_config.write_text(read_running_config(), encoding="utf-8")
+        dot_config.write_text(read_running_config()[0], encoding="utf-8")
     else:
         path = Path(base)
         if not path.is_file():
@@ -141,17 +171,20 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
 
 
 def _grant_drivers(
-    source: SourceTree, options: Options, words: Sequence[str], lookup: drivers.Lookup
+    source: SourceTree,
+    options: Options,
+    words: Sequence[str],
+    modaliases: Sequence[str],
+    lookup: drivers.Lookup,
 ) -> tuple[tuple[drivers.Driver, str], ...]:
     """Turn on the drivers; each is returned with the option that it ended with."""
-    if not words:
+    if not words and not modaliases:
         return ()
     index = drivers.read_index(source.path)
-    granted: list[tuple[drivers.Driver, str]] = []
-    for word in words:
-        for driver in drivers.resolve(word, index, options.known, lookup):
-            granted.append((driver, _grant_first(options, driver)))
-    return tuple(granted)
+    wanted = [driver for word in words for driver in drivers.resolve(word, index, options.known, lookup)]
+    wanted += [driver for modalias in modaliases for driver in drivers.of_modalias(modalias, index, lookup)]
+    once = {(driver.module, driver.options): driver for driver in reversed(wanted)}
+    return tuple((driver, _grant_first(options, driver)) for driver in reversed(once.values()))
 
 
 def _grant_first(options: Options, driver: drivers.Driver) -> str:

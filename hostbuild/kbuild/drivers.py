@@ -1,9 +1,9 @@
 """Drivers as people name them -> options of a source tree.
 
-    e1000, usb-storage, snd-hda-intel       a module's name, `-` and `_` alike
-    xhci, hda                               what everybody calls it, if the module is called otherwise
-    pci:v00008086d0000100Esv...             a modalias, looked up in the modules.alias of another kernel
-    SATA_AHCI, CONFIG_SATA_AHCI             the option itself
+e1000, usb-storage, snd-hda-intel       a module's name, `-` and `_` alike
+xhci, hda                               what everybody calls it, if the module is called otherwise
+pci:v00008086d0000100Esv...             a modalias, looked up in the modules.alias of another kernel
+SATA_AHCI, CONFIG_SATA_AHCI             the option itself
 """
 
 import difflib
@@ -71,7 +71,8 @@ def read_index(tree: Path) -> dict[str, tuple[str, ...]]:
         for path in (tree / directory).rglob(name)
     )
     return index_modules(
-        (str(path.parent.relative_to(tree)), path.read_text(encoding="utf-8", errors="replace")) for path in files
+        (str(path.parent.relative_to(tree)), path.read_text(encoding="utf-8", errors="replace"))
+        for path in files
     )
 
 
@@ -83,7 +84,10 @@ def resolve(
     index: as read_index gives it. is_option: whether the tree has such an option.
     """
     if ":" in word:
-        return _of_modalias(word, index, lookup)
+        drivers = of_modalias(word, index, lookup)
+        if not drivers:
+            raise InputError(f"no module of this kernel source answers to {word}: no alias matches it")
+        return drivers
     option = word.removeprefix("CONFIG_")
     if option.isupper() and is_option(option):
         return (Driver(word, "", (option,)),)
@@ -97,11 +101,7 @@ def resolve(
     )
 
 
-def _of_modalias(modalias: str, index: Mapping[str, tuple[str, ...]], lookup: Lookup) -> tuple[Driver, ...]:
-    modules = [module_name(name) for name in lookup(modalias)]
-    if not modules:
-        raise InputError(f"no module of the kernel that was asked has an alias for {modalias}")
-    drivers = tuple(Driver(modalias, module, index[module]) for module in modules if module in index)
-    if not drivers:
-        raise InputError(f"{modalias} wants {', '.join(modules)}, which this kernel source does not build")
-    return drivers
+def of_modalias(modalias: str, index: Mapping[str, tuple[str, ...]], lookup: Lookup) -> tuple[Driver, ...]:
+    """The drivers of this source that a modalias wants; none if nothing of this source matches."""
+    modules = dict.fromkeys(module_name(name) for name in lookup(modalias))
+    return tuple(Driver(modalias, module, index[module]) for module in modules if module in index)

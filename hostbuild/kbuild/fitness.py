@@ -1,6 +1,7 @@
 """Is a kernel fit for make-image and modaliasd: what its configuration must have, why, and the mend.
 
-The requirements are a table; data/guest.fragment turns on the same options for a kernel that is yet to be built.
+The requirements are a table; data/guest.fragment turns on the same options for a kernel that is yet to be
+built.
 """
 
 from collections.abc import Callable
@@ -90,7 +91,9 @@ REQUIREMENTS = (
     _built_in(Grade.NOTE, "RD_LZ4", "images packed with lz4"),
     _built_in(Grade.NOTE, "RD_GZIP", "images packed with gzip"),
     _built_in(Grade.UNFIT, "BINFMT_ELF", "the image's programs are ELF files"),
-    _built_in(Grade.UNFIT, "BINFMT_SCRIPT", "/init is a shell script; else: Failed to execute /init (error -8)"),
+    _built_in(
+        Grade.UNFIT, "BINFMT_SCRIPT", "/init is a shell script; else: Failed to execute /init (error -8)"
+    ),
     _one_of(Grade.UNFIT, ("64BIT", "ARM64", "RISCV"), "busybox and CPython of the image are 64-bit", "64BIT"),
     _built_in(Grade.UNFIT, "MODULES", "loading modules is what the daemon is for"),
     _built_in(Grade.LIMIT, "MODULE_UNLOAD", "rmmod and modprobe -r"),
@@ -105,8 +108,8 @@ REQUIREMENTS = (
         "modules installed plain (no CONFIG_MODULE_COMPRESS_*)",
         lambda config: not compressed_modules(config),
         Grade.NOTE,
-        "modules_install compresses them; make-image unpacks them again, since busybox modprobe cannot read them "
-        "(by hand it would say: Invalid ELF header magic)",
+        "modules_install compresses them; make-image unpacks them again, since busybox modprobe cannot read "
+        "them (by hand it would say: Invalid ELF header magic)",
         ("MODULE_COMPRESS=n", "MODULE_COMPRESS_NONE=y"),
     ),
     _built_in(Grade.NOTE, "MODULE_DECOMPRESS", "the kernel itself can unpack compressed modules"),

@@ -1,4 +1,5 @@
-"""Which option builds which module, read from the kernel's Makefiles (kbuild syntax, Documentation/kbuild/makefiles.rst).
+"""Which option builds which module, read from the kernel's Makefiles (kbuild syntax,
+Documentation/kbuild/makefiles.rst).
 
     obj-$(CONFIG_E1000E) += e1000e.o           module e1000e comes with CONFIG_E1000E
     obj-$(CONFIG_SND_HDA_INTEL) += snd-hda-intel.o
@@ -48,9 +49,9 @@ def parse_makefile(text: str) -> tuple[Rule, ...]:
 def index_modules(makefiles: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Make the table module name -> options that build it.
 
-    makefiles: the directory below the tree's root ("drivers/net") and the text of each Makefile and Kbuild file.
-    Module names are written as the kernel writes them when loaded, with underscores. A module that several
-    options build has them in sorted order.
+    makefiles: the directory below the tree's root ("drivers/net") and the text of each Makefile and Kbuild
+    file. Module names are written as the kernel writes them when loaded, with underscores. A module that
+    several options build has them in sorted order.
     """
     rules = {directory: parse_makefile(text) for directory, text in makefiles}
     owners = _directory_options(rules)

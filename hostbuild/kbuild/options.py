@@ -1,4 +1,5 @@
-"""A kernel's Kconfig as something that can be asked and told: which options exist, what they need, what stops them.
+"""A kernel's Kconfig as something that can be asked and told: which options exist, what they need, what stops
+them.
 
 `Options.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
 selector for an option that has no prompt. Of alternatives the one with the fewest new options is taken.
@@ -26,8 +27,8 @@ _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
 _LETTER = {level: letter for letter, level in _LEVEL.items()}
 
-# Deeper chains of dependencies than this do not occur among options that one can have; without a limit the search
-# would try every way through the thousands of options that select one another.
+# Deeper chains of dependencies than this do not occur among options that one can have; without a limit the
+# search would try every way through the thousands of options that select one another.
 _DEPTH = 8
 
 # Options without a prompt that many others select: whom a person means who needs one of them.
@@ -65,7 +66,7 @@ class Options:
         self._tree.write_config(str(path), save_old=False)
 
     def grant(self, wish: Wish) -> None:
-        """Set the wish, and what it needs; where that cannot be, set it alone and leave `unmet` to say why."""
+        """Set the wish, and what it needs; where that cannot be, `unmet` says why."""
         symbol = self._tree.syms.get(wish.option)
         if symbol is None or not symbol.nodes:
             return
@@ -183,7 +184,7 @@ def _first(plans: Iterator[Plan | None]) -> Plan | None:
 
 
 def _failing(expr: object, want: int, trail: tuple[Symbol, ...]) -> list[str]:
-    """The terms of a conjunction that are below `want`, each followed down to where its own dependencies fail."""
+    """The terms of a conjunction that are below `want`, each followed down to what fails first."""
     reasons: list[str] = []
     for term in kconfiglib.split_expr(expr, AND):
         if kconfiglib.expr_value(term) >= want:
@@ -213,8 +214,8 @@ def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Op
     return Options(parsed)
 
 
-class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
-    """kconfiglib's last release knows `option modules`; since Linux 5.16 the attribute is a bare `modules`."""
+class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types
+    """kconfiglib's last release knows `option modules`; since Linux 5.16 it is a bare `modules`."""
 
     def _open(self, filename: str, mode: str) -> IO[str]:
         file: IO[str] = super()._open(filename, mode)

@@ -1,10 +1,11 @@
-"""What kbuild prints, understood: how many objects it is going to make, which one it makes, and the first error.
+"""What kbuild prints, understood: how many objects it is going to make, which one it makes, and the first
+error.
 
     "  CC      fs/ext4/inode.o"            what `make` prints for a step
     "set -e;  echo '  CC      fs/ext4/inode.o'; ..."   the same step in the recipes of `make -n`
 
-`make -n` walks the whole tree without building, and so counts exactly what is still to do: after a build that was
-interrupted, the rest.
+`make -n` walks the whole tree without building, and so counts exactly what is still to do: after a build that
+was interrupted, the rest.
 """
 
 import re
@@ -16,8 +17,12 @@ _COUNTED = frozenset({"CC", "AS", "CC [M]", "AS [M]", "LD [M]"})
 _STEP = re.compile(r"^  ([A-Z][A-Z0-9_]*(?: \[M\])?) +(\S+)")
 _RECIPE = re.compile(r"echo '  ([A-Z][A-Z0-9_]*(?: \[M\])?) +[^']*'")
 _ERRORS = (
-    re.compile(r"^(?P<file>[^\s:][^:]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)"),  # the compiler
-    re.compile(r"^(?:\S*ld|\S*objtool): (?P<what>.*(?:undefined|cannot|error|multiple definition).*)"),  # the linker
+    re.compile(
+        r"^(?P<file>[^\s:][^:]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.*)"
+    ),  # the compiler
+    re.compile(
+        r"^(?:\S*ld|\S*objtool): (?P<what>.*(?:undefined|cannot|error|multiple definition).*)"
+    ),  # the linker
     re.compile(r"^(?P<what>ERROR: modpost: .*)"),
     re.compile(r"^(?P<what>.*: No such file or directory|.*: not found|.*No space left on device)"),
     re.compile(r"^make(?:\[\d+\])?: \*\*\* (?P<what>.*)"),

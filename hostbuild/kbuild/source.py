@@ -1,9 +1,10 @@
 """Where the kernel's source comes from: Debian's linux-source package, a tarball, or a tree.
 
-    $XDG_CACHE_HOME/hostbuild/kernel/source/NAME-KEY/    an unpacked package or tarball; never written to again
+    $XDG_CACHE_HOME/hostbuild/kernel/source/NAME-KEY/    an unpacked package or tarball; never written to
+    again
 
-A package's key is its version and checksum, a tarball's its SHA-256: such a tree is known by its key, and what is
-built from it can be kept. A tree that the user names may change at any time, and has no identity.
+A package's key is its version and checksum, a tarball's its SHA-256: such a tree is known by its key, and
+what is built from it can be kept. A tree that the user names may change at any time, and has no identity.
 """
 
 import hashlib
@@ -63,7 +64,8 @@ def require_source(spec: str, report: Reporter) -> SourceTree:
         return read_tree(path)
     if not path.is_file():
         raise InputError(
-            f"there is no kernel source at {spec}", hint="name a tree, a tarball, or a package as deb:linux-source-6.1"
+            f"there is no kernel source at {spec}",
+            hint="name a tree, a tarball, or a package as deb:linux-source-6.1",
         )
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -124,7 +126,7 @@ def _require_unpacked(tarball: Path, name: str, identity: str, report: Reporter)
 
 
 def _unpack(tarball: Path, directory: Path, report: Reporter) -> None:
-    """Unpack a tarball, its top directory left out; it is fed to tar, so that the progress is that of its bytes."""
+    """Unpack a tarball, its top directory left out; it is fed to tar, to know how far that is."""
     with tarball.open("rb") as stream, tempfile.TemporaryFile() as complaints:
         compressor = detect(stream.read(8))
         stream.seek(0)

@@ -43,13 +43,14 @@ _REPRODUCIBLE = {
 
 
 def require_toolchain() -> None:
-    """Make sure that everything is there; the error names all that is missing, and the command that mends it."""
+    """Make sure that everything is there; the error names all that is missing, and the mend."""
     missing = [package for package, program in _PROGRAMS.items() if shutil.which(program) is None]
     if "gcc" not in missing:
         missing += [package for package, header in _HEADERS.items() if not _compiles(header)]
     if missing:
+        names = ", ".join(missing)
         raise ToolMissingError(
-            f"a kernel cannot be built here: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
+            f"a kernel cannot be built here: {names} {'is' if len(missing) == 1 else 'are'} missing",
             hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
         )
 
@@ -62,7 +63,8 @@ def compiler_version() -> str:
 def make_argv(source: SourceTree, objects: Path, *words: str, ccache: bool = False) -> list[str]:
     """The command that has kbuild make something in a directory of its own.
 
-    ccache: compile by way of ccache. Kbuild sees the same compiler version, so the configuration stays as it is.
+    ccache: compile by way of ccache. Kbuild sees the same compiler version, so the configuration stays as it
+    is.
     """
     argv = ["make", "-C", str(source.path), f"O={objects}", "ARCH=x86_64"]
     if ccache:
@@ -71,8 +73,12 @@ def make_argv(source: SourceTree, objects: Path, *words: str, ccache: bool = Fal
 
 
 def make_environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """The environment for kbuild: English messages, fixed stamps, nothing that would steer the build from outside."""
-    kept = {name: value for name, value in outer.items() if not name.startswith(("KBUILD_", "KCONFIG_", "MAKE", "MFLAGS"))}
+    """The environment for kbuild: English messages, fixed stamps, no steering from outside."""
+    kept = {
+        name: value
+        for name, value in outer.items()
+        if not name.startswith(("KBUILD_", "KCONFIG_", "MAKE", "MFLAGS"))
+    }
     return kept | _REPRODUCIBLE | {"LC_ALL": "C"}
 
 

@@ -25,7 +25,7 @@ class UsageError(HostbuildError):
 
 
 class InputError(HostbuildError):
-    """A file or directory that the caller named is not what it has to be: absent, damaged, of another version."""
+    """What the caller named is not what it has to be: absent, damaged, of another version."""
 
     exit_status = EXIT_USAGE
 

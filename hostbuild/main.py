@@ -1,8 +1,8 @@
 """The command `hostbuild`: a table of its commands, and the one place where errors become exit statuses.
 
-A command is a module of hostbuild.commands that holds a click command named `command`. It is imported when it
-is called and not before, so that --help does not wait for libraries that it does not use. What a command returns
-is the exit status (None is 0).
+A command is a module of hostbuild.commands that holds a click command named `command`. It is imported when
+it is called and not before, so that --help does not wait for libraries that it does not use. What a command
+returns is the exit status (None is 0).
 """
 
 import importlib

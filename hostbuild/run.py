@@ -1,7 +1,7 @@
 """The only place where hostbuild starts child processes.
 
-Commands are argument lists, never shell text. A failure becomes a CommandError that says the command, its status
-and the end of its stderr; a missing program becomes a ToolMissingError that names the Debian package to install.
+Commands are argument lists, never shell text. A failure becomes a CommandError that says the command, its
+status and the end of its stderr; a missing program becomes a ToolMissingError that names its package.
 """
 
 import shlex
@@ -96,7 +96,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start `argv` and return at once; the caller waits for it, and ends it. Streams as in subprocess.Popen."""
+    """Start `argv` and return; the caller waits for it and ends it. Streams as in subprocess.Popen."""
     words = tuple(map(str, argv))
     try:
         return subprocess.Popen(

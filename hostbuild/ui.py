@@ -6,7 +6,7 @@ something to draw.
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -14,7 +14,7 @@ Advance = Callable[[int], None]
 
 
 class Reporter(Protocol):
-    """Who hears of the work's progress. `step` opens a piece of work and gives a function that advances it."""
+    """Who hears of the work's progress: `step` opens a piece of work and gives what advances it."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Open a step; `total` counts what the function is called with, None where it cannot be known."""
@@ -65,3 +65,18 @@ def size(count: int) -> str:
         if amount < 1024 or unit == "GiB":
             break
     return f"{amount:.1f} {unit}"
+
+
+def line(text: str) -> None:
+    """Print one line of a result on stdout, as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def sizes_table(groups: Mapping[str, Mapping[str, int]]) -> None:
+    """Print a table of groups of files on stdout: how many, how large; the largest first, then the total."""
+    rows = sorted(groups.items(), key=lambda item: -item[1]["size"])
+    total = {"files": sum(row["files"] for _, row in rows), "size": sum(row["size"] for _, row in rows)}
+    width = max(len(name) for name in [*groups, "total"])
+    line(f"  {'':<{width}}  {'files':>6}  {'size':>10}")
+    for name, row in [*rows, ("total", total)]:
+        line(f"  {name:<{width}}  {row['files']:>6}  {size(row['size']):>10}")

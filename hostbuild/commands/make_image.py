@@ -1,0 +1,107 @@
+"""hostbuild make-image: options in, initramfs.build_image, a table of sizes out."""
+
+from pathlib import Path
+
+import click
+
+from hostbuild import ui
+from hostbuild.compress import WRITABLE, Compressor
+from hostbuild.initramfs import Built, Modprobe, Options, build_image
+
+_DIRECTORY = click.Path(path_type=Path)
+
+_EXAMPLES = """\b
+Selections of modules are comma lists; the last word that speaks of a module counts:
+  qemu              what a QEMU machine of any kind needs (the default); also virtio, all, none
+  e1000,snd_*       modules by name or glob, with all they depend on
+  kernel/fs/        everything below a directory
+  qemu,-kernel/sound/  the first without the second
+
+\b
+Examples:
+  hostbuild make-image -o micro.img
+  hostbuild make-image -o micro.img --modules virtio --compress xz
+  hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
+  hostbuild make-image -o micro.img --overlay my-files
+"""
+
+
+@click.command("make-image", epilog=_EXAMPLES)
+@click.option("-o", "--output", "image", required=True, type=_DIRECTORY, help="The image to write.")
+@click.option(
+    "--kernel",
+    metavar="KERNEL",
+    help="deb:PACKAGE, the path of a vmlinuz, or running. "
+    "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
+)
+@click.option(
+    "--modules-dir", type=_DIRECTORY, help="The kernel's modules, if not beside it or in /lib/modules."
+)
+@click.option("--modules", "selection", default="qemu", show_default=True, help="Which modules; see below.")
+@click.option("--overlay", "overlays", multiple=True, type=_DIRECTORY, help="Lay a directory over the image.")
+@click.option(
+    "--firmware-dir",
+    "firmware_dirs",
+    multiple=True,
+    type=_DIRECTORY,
+    help="Where firmware is, before /lib/firmware.",
+)
+@click.option(
+    "--compress",
+    "compressor",
+    type=click.Choice([compressor.value for compressor in WRITABLE]),
+    default=Compressor.ZSTD.value,
+    show_default=True,
+)
+@click.option(
+    "--modprobe",
+    type=click.Choice([modprobe.value for modprobe in Modprobe]),
+    default=Modprobe.BUSYBOX.value,
+    show_default=True,
+    help="Whose modprobe, lsmod and so on.",
+)
+@click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+def command(
+    image: Path,
+    kernel: str | None,
+    modules_dir: Path | None,
+    selection: str,
+    overlays: tuple[Path, ...],
+    firmware_dirs: tuple[Path, ...],
+    compressor: str,
+    modprobe: str,
+    python: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
+
+    Beside IMAGE stands IMAGE.manifest.json, which says what is inside and which kernel it is for.
+    """
+    options = Options(
+        kernel=kernel,
+        modules_dir=modules_dir,
+        modules=selection,
+        overlays=overlays,
+        firmware_dirs=firmware_dirs,
+        compressor=Compressor(compressor),
+        modprobe=Modprobe(modprobe),
+        python=python,
+    )
+    built = build_image(image, options, ui.reporter(as_json=as_json))
+    if as_json:
+        ui.print_json(built.manifest)
+        return
+    _print_summary(built)
+
+
+def _print_summary(built: Built) -> None:
+    image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
+    ui.line(
+        f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
+    )
+    ui.line(f"  kernel {kernel['version']} from {kernel['origin']}")
+    ui.line(f"  {len(built.manifest['modules'])} modules ({built.manifest['selection']})")
+    if firmware["missing"]:
+        ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
+    ui.sizes_table(built.manifest["groups"])

@@ -1,0 +1,172 @@
+"""Debian packages without installing them: asked of apt, checked, unpacked into a cache.
+
+    $XDG_CACHE_HOME/hostbuild/            ~/.cache/hostbuild by default
+        apt-metadata.json                 what apt said, valid as long as its package lists do not change
+        packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 12 digits of the .deb's SHA-256
+
+A package that is unpacked is never fetched again. apt verifies the lists' signatures; the .deb is compared
+with the SHA-256 that stands in them. A directory appears under its name only when it is complete, so that
+processes which work at the same time do not disturb one another.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hostbuild.errors import WorldError
+from hostbuild.run import run
+
+_LISTS = (
+    Path("/var/lib/apt/lists"),
+    Path("/etc/apt"),
+    Path("/etc/apt/sources.list.d"),
+    Path("/etc/apt/preferences.d"),
+)
+_UPDATE = "sudo apt-get update"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as apt's lists describe it. depends: the names it depends on, alternatives left out."""
+
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    size: int
+    depends: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def cache_directory() -> Path:
+    """Give the directory of everything that hostbuild keeps between runs; made on first use."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    directory = Path(base) / "hostbuild"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise WorldError(
+            f"cannot make the cache directory {directory}: {e.strerror}", hint="set XDG_CACHE_HOME"
+        ) from e
+    return directory
+
+
+def describe(names: Sequence[str]) -> list[Package]:
+    """Ask apt for the candidate versions of packages. Raises WorldError where its lists do not know one."""
+    known = _remembered()
+    missing = [name for name in names if name not in known]
+    if missing:
+        asked = run(["apt-cache", "show", "--no-all-versions", *missing], timeout=60, check=False)
+        known |= {package.name: package for package in parse_stanzas(asked.stdout.decode())}
+        unknown = [name for name in missing if name not in known]
+        if unknown:
+            raise WorldError(
+                f"apt does not know the package{'s' * (len(unknown) > 1)} {', '.join(unknown)}: "
+                "its package lists are missing or too old",
+                hint=_UPDATE,
+            )
+        _remember(known)
+    return [known[name] for name in names]
+
+
+def require_unpacked(package: Package) -> Path:
+    """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
+    packages = cache_directory() / "packages"
+    version = package.version.replace(":", "%3a")  # as apt writes an epoch in file names
+    final = packages / f"{package.name}_{version}_{package.architecture}-{package.sha256[:12]}"
+    if final.is_dir():
+        return final
+    packages.mkdir(exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{package.name}-", dir=packages))
+    try:
+        deb = _fetch(package, staging)
+        run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
+        publish(staging / "root", final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return final
+
+
+def parse_stanzas(text: str) -> Iterable[Package]:
+    """Parse what `apt-cache show` prints: fields of packages, an empty line between two of them."""
+    for stanza in re.split(r"\n\s*\n", text):
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+): ?(.*)$", stanza, re.MULTILINE))
+        if not {"Package", "Version", "Architecture", "SHA256", "Size"} <= fields.keys():
+            continue  # a virtual package, or one that is installed and in no list
+        depends = ", ".join(filter(None, (fields.get("Pre-Depends", ""), fields.get("Depends", ""))))
+        yield Package(
+            fields["Package"],
+            fields["Version"],
+            fields["Architecture"],
+            fields["SHA256"],
+            int(fields["Size"]),
+            tuple(re.split(r"[ (:|]", item, maxsplit=1)[0] for item in depends.split(", ") if item),
+        )
+
+
+def _fetch(package: Package, directory: Path) -> Path:
+    # _apt, the user that apt downloads as, may not enter a cache directory of root's
+    as_root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    words = ["apt-get", *as_root, "-q", "download", f"{package.name}={package.version}"]
+    run(words, timeout=600, cwd=directory)
+    files = list(directory.glob("*.deb"))
+    if len(files) != 1:
+        raise WorldError(f"apt-get download {package.name} left {len(files)} files, not one", hint=_UPDATE)
+    with files[0].open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != package.sha256:
+        raise WorldError(
+            f"{files[0].name} has SHA-256 {found}, but apt's lists say {package.sha256}: not used",
+            hint=_UPDATE,
+        )
+    return files[0]
+
+
+def publish(complete: Path, final: Path) -> None:
+    """Give a complete directory its name; another process may have been quicker, with the same content."""
+    complete.chmod(0o755)
+    try:
+        complete.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+
+
+def _lists_key() -> str:
+    """Make a key that changes with apt's package lists and its sources."""
+    seen = [f"{path} {path.stat().st_mtime_ns}" for path in _LISTS if path.exists()]
+    seen += [
+        f"{entry.name} {entry.stat().st_mtime_ns}"
+        for entry in sorted(_LISTS[0].glob("*Packages*"))
+        if entry.is_file()
+    ]
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
+
+
+def _remembered() -> dict[str, Package]:
+    # asking apt takes a second where its binary cache is turned off, as in containers
+    try:
+        kept = json.loads((cache_directory() / "apt-metadata.json").read_text())
+        if kept["lists"] != _lists_key():
+            return {}
+        return {
+            item["name"]: Package(**{**item, "depends": tuple(item["depends"])}) for item in kept["packages"]
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _remember(known: dict[str, Package]) -> None:
+    kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
+    directory = cache_directory()
+    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".apt-", delete=False) as out:
+        json.dump(kept, out)
+    Path(out.name).replace(directory / "apt-metadata.json")

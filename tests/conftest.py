@@ -1,0 +1,44 @@
+"""What tests share: Debian's kernel from the cache, and one default image, built once for all processes."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hostbuild.initramfs import Built, Options, build_image
+from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.manifest import manifest_path, read_manifest
+from hostbuild.ui import Silent
+
+
+@pytest.fixture(scope="session")
+def debian_kernel() -> Kernel:
+    """Debian's kernel package, unpacked in hostbuild's cache, with its modules and their indexes."""
+    return require_kernel("deb:linux-image-amd64", None, Silent())
+
+
+@pytest.fixture(scope="session")
+def image(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The default image, as `hostbuild make-image` builds it. Read-only for tests."""
+    shared = _shared_directory(tmp_path_factory)
+    path = shared / "default.img"
+    with _lock(shared / "default.lock"):
+        if not path.exists():
+            return build_image(path, Options(kernel="deb:linux-image-amd64"))
+    return Built(path, manifest_path(path), debian_kernel, read_manifest(path))
+
+
+def _shared_directory(factory: pytest.TempPathFactory) -> Path:
+    """Give the directory of this test run; xdist's workers have directories of their own below it."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

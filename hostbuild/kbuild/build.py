@@ -23,6 +23,7 @@ from hostbuild import debs
 from hostbuild.errors import CommandError
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.kconfig import parse_config, value_of
 from hostbuild.run import run, spawn
 from hostbuild.ui import Reporter
 
@@ -73,9 +74,10 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
         dot_config = objects / ".config"
         if not dot_config.is_file() or dot_config.read_text(encoding="utf-8") != config:
             dot_config.write_text(config, encoding="utf-8")
-        with log.open("w", encoding="utf-8") as out:
-            _make(source, objects, jobs, out.name, report)
-        _install(source, objects, final, strip=strip, report=report)
+        log.write_text("", encoding="utf-8")
+        modular = value_of(parse_config(config), "MODULES") == "y"
+        _make(source, objects, modular=modular, jobs=jobs, log=log, report=report)
+        _install(source, objects, final, modular=modular, strip=strip, report=report)
         if source.identity:
             shutil.rmtree(objects)  # never needed again: the key stands for the result
     return _read_built(final, log)
@@ -96,24 +98,25 @@ def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
     return f"{source.version}-{digest[:16]}"
 
 
-def _make(source: SourceTree, objects: Path, jobs: int, log: str, report: Reporter) -> None:
+def _make(
+    source: SourceTree, objects: Path, *, modular: bool, jobs: int, log: Path, report: Reporter
+) -> None:
     environment = toolchain.make_environment(os.environ)
     ccache = shutil.which("ccache") is not None
 
     def make(*words: str) -> list[str]:
         return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, ccache=ccache)]
 
+    targets = ["bzImage", *(["modules"] if modular else [])]
     with report.step("Preparing to build"):
         # generated headers have to exist before make -n can walk the tree
-        _logged(make(f"-j{jobs}", "olddefconfig", "prepare", "modules_prepare"), environment, Path(log))
+        _logged(make(f"-j{jobs}", "olddefconfig", "prepare", "modules_prepare"), environment, log)
         # -k: the link of vmlinux lacks its inputs as long as nothing is built; the rest is counted all the
         # same
-        dry = run(
-            make("-n", "-k", "bzImage", "modules"), timeout=_PREPARE_TIMEOUT, env=environment, check=False
-        )
+        dry = run(make("-n", "-k", *targets), timeout=_PREPARE_TIMEOUT, env=environment, check=False)
     total = progress.count_steps(dry.stdout.decode("utf-8", "replace").splitlines())
     with report.step(f"Building {source.version}", total) as advance:
-        for line in _lines(make(f"-j{jobs}", "bzImage", "modules"), environment, Path(log)):
+        for line in _lines(make(f"-j{jobs}", *targets), environment, log):
             if progress.counts(line):
                 advance(1)
 
@@ -159,14 +162,17 @@ def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
         )
 
 
-def _install(source: SourceTree, objects: Path, final: Path, *, strip: bool, report: Reporter) -> None:
+def _install(
+    source: SourceTree, objects: Path, final: Path, *, modular: bool, strip: bool, report: Reporter
+) -> None:
     environment = toolchain.make_environment(os.environ)
     staging = Path(tempfile.mkdtemp(prefix=".install-", dir=final.parent))
     try:
-        with report.step("Installing modules"):
+        if modular:
             words = [f"INSTALL_MOD_PATH={staging}", *(["INSTALL_MOD_STRIP=1"] if strip else [])]
             argv = toolchain.make_argv(source, objects, *words, "modules_install")
-            run(argv, timeout=_INSTALL_TIMEOUT, env=environment)
+            with report.step("Installing modules"):
+                run(argv, timeout=_INSTALL_TIMEOUT, env=environment)
         version = (objects / "include/config/kernel.release").read_text(encoding="ascii").strip()
         for link in ("build", "source"):  # they point into the cache
             (staging / "lib/modules" / version / link).unlink(missing_ok=True)

@@ -95,10 +95,8 @@ def resolve(
     if all(module in index for module in modules):
         return tuple(Driver(word, module, index[module]) for module in modules)
     near = difflib.get_close_matches(module_name(word), [*index, *_COMMON_NAMES], n=4, cutoff=0.7)
-    raise InputError(
-        f"no Makefile of this kernel source builds a module named {word}",
-        hint=f"did you mean {', '.join(near)}?" if near else "name a module, an option or a modalias",
-    )
+    neighbours = f"; the nearest are {', '.join(near)}" if near else ""
+    raise InputError(f"no Makefile of this kernel source builds a module named {word}{neighbours}")
 
 
 def of_modalias(modalias: str, index: Mapping[str, tuple[str, ...]], lookup: Lookup) -> tuple[Driver, ...]:

@@ -112,7 +112,12 @@ REQUIREMENTS = (
         "them (by hand it would say: Invalid ELF header magic)",
         ("MODULE_COMPRESS=n", "MODULE_COMPRESS_NONE=y"),
     ),
-    _built_in(Grade.NOTE, "MODULE_DECOMPRESS", "the kernel itself can unpack compressed modules"),
+    Requirement(
+        "CONFIG_MODULE_DECOMPRESS=y",
+        lambda config: value_of(config, "MODULE_DECOMPRESS") == "y",
+        Grade.NOTE,
+        "with it the kernel itself unpacks compressed modules (make-image --compress-modules keep)",
+    ),
     _built_in(Grade.UNFIT, "SYSFS", "the daemon finds devices and their modaliases in /sys"),
     _built_in(Grade.UNFIT, "PROC_FS", "/proc/modules and /proc/cmdline"),
     _built_in(Grade.LIMIT, "PROC_SYSCTL", "/proc/sys"),

@@ -72,11 +72,11 @@ class Options:
             return
         level = _LEVEL.get(wish.value)
         if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE) or level is None:
-            self._apply(_first(_plan(node.prompt[1], _M, ()) for node in symbol.nodes if node.prompt))
+            self._apply(_first(_plan(node.prompt[1], _M, 0) for node in symbol.nodes if node.prompt))
             symbol.set_value(wish.value.strip('"'))
             return
         if level > _N:
-            self._apply(_plan_symbol(symbol, level, ()))
+            self._apply(_plan_symbol(symbol, level, 0))
         symbol.set_value(level)
 
     def unmet(self, option: str, value: str) -> str:
@@ -96,7 +96,7 @@ class Options:
         conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
         if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
             return "it has no prompt, and nothing that selects it could be turned on"
-        reasons = _failing(conditions[0] if conditions else symbol.direct_dep, level, ())
+        reasons = _failing(conditions[0] if conditions else symbol.direct_dep, level)
         return "needs " + ", ".join(reasons) if reasons else f"Kconfig gives it {symbol.str_value}"
 
     def _apply(self, plan: Plan | None) -> None:
@@ -104,35 +104,35 @@ class Options:
             symbol.set_value(level)
 
 
-def _plan(expr: object, want: int, trail: tuple[Symbol, ...]) -> Plan | None:
+def _plan(expr: object, want: int, depth: int) -> Plan | None:
     """The settings that raise an expression to `want`; {} if it is there already, None if there is no way."""
     if kconfiglib.expr_value(expr) >= want:
         return {}
     if isinstance(expr, Symbol):
-        return _plan_symbol(expr, want, trail)
+        return _plan_symbol(expr, want, depth)
     if not isinstance(expr, tuple):
         return None  # a choice: it has no value of its own to set
     operator = expr[0]
     if operator is AND:
-        left, right = _plan(expr[1], want, trail), _plan(expr[2], want, trail)
+        left, right = _plan(expr[1], want, depth), _plan(expr[2], want, depth)
         return None if left is None or right is None else left | right
     if operator is OR:
-        return _cheapest(_plan(term, want, trail) for term in kconfiglib.split_expr(expr, OR))
+        return _cheapest(_plan(term, want, depth) for term in kconfiglib.split_expr(expr, OR))
     if operator is NOT:
         return _plan_off(expr[1])
-    return _plan_relation(expr, trail)
+    return _plan_relation(expr, depth)
 
 
-def _plan_relation(expr: tuple[object, ...], trail: tuple[Symbol, ...]) -> Plan | None:
+def _plan_relation(expr: tuple[object, ...], depth: int) -> Plan | None:
     """Settings for `X = y` and the like, as `depends on X=y || X=Y` writes them."""
     operator, left, right = expr
     if not isinstance(left, Symbol) or not isinstance(right, Symbol) or right.name not in _LEVEL:
         return None
     level = _LEVEL[right.name]
     if operator is EQUAL:
-        return _plan_off(left) if level == _N else _plan_symbol(left, level, trail)
+        return _plan_off(left) if level == _N else _plan_symbol(left, level, depth)
     if operator is UNEQUAL and level == _N:
-        return _plan_symbol(left, _M, trail)
+        return _plan_symbol(left, _M, depth)
     return None
 
 
@@ -143,47 +143,42 @@ def _plan_off(operand: object) -> Plan | None:
     return None
 
 
-def _plan_symbol(symbol: Symbol, want: int, trail: tuple[Symbol, ...]) -> Plan | None:
+def _plan_symbol(symbol: Symbol, want: int, depth: int) -> Plan | None:
     if symbol.tri_value >= want:
         return {}
-    if symbol in trail or len(trail) >= _DEPTH or symbol.is_constant or not symbol.nodes:
+    if depth >= _DEPTH or symbol.is_constant or not symbol.nodes:
         return None
     if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE):
         return None
-    trail = (*trail, symbol)
+    depth += 1
     level = want if symbol.orig_type is kconfiglib.TRISTATE else _Y
     prompts = [node.prompt[1] for node in symbol.nodes if node.prompt]
     if prompts:
         # A bool is visible at m already, but may be y only if its dependencies are not n.
         least = level if symbol.orig_type is kconfiglib.TRISTATE else _M
-        plan = _cheapest(_plan(condition, least, trail) for condition in prompts)
+        plan = _cheapest(_plan(condition, least, depth) for condition in prompts)
         return None if plan is None else plan | {symbol: level}
-    defaults = _cheapest(_plan((AND, value, condition), want, trail) for value, condition in symbol.defaults)
+    defaults = _cheapest(_plan((AND, value, condition), want, depth) for value, condition in symbol.defaults)
     if defaults is not None:
         return defaults
     provider = _PROVIDERS.get(symbol.name)
     terms = kconfiglib.split_expr(symbol.rev_dep, OR)
     if provider:
         terms = [term for term in terms if provider in kconfiglib.expr_str(term).split()]
-    return _cheapest(_plan(term, want, trail) for term in terms)
+    return _cheapest(_plan(term, want, depth) for term in terms)
 
 
 def _cheapest(plans: Iterator[Plan | None]) -> Plan | None:
-    """Of the plans that exist, the shortest; looks no further than a plan with one setting."""
-    best: Plan | None = None
-    for plan in plans:
-        if plan is not None and (best is None or len(plan) < len(best)):
-            best = plan
-            if len(best) <= 1:
-                break
-    return best
+    """Of the plans that exist, the one with the fewest settings; of equals the one with more modules."""
+    found = [plan for plan in plans if plan is not None]
+    return min(found, key=lambda plan: (len(plan), sum(plan.values())), default=None)
 
 
 def _first(plans: Iterator[Plan | None]) -> Plan | None:
     return next((plan for plan in plans if plan is not None), None)
 
 
-def _failing(expr: object, want: int, trail: tuple[Symbol, ...]) -> list[str]:
+def _failing(expr: object, want: int) -> list[str]:
     """The terms of a conjunction that are below `want`, each followed down to what fails first."""
     reasons: list[str] = []
     for term in kconfiglib.split_expr(expr, AND):
@@ -193,7 +188,7 @@ def _failing(expr: object, want: int, trail: tuple[Symbol, ...]) -> list[str]:
             reasons.append(kconfiglib.expr_str(term))
             continue
         reason = f"{term.name} (is {term.str_value})" if term.nodes else f"{term.name} (does not exist here)"
-        deeper = [] if term in trail else _failing(term.direct_dep, want, (*trail, term))
+        deeper = _failing(term.direct_dep, want) if term.nodes else []
         reasons.append(f"{reason}, which needs {' and '.join(deeper)}" if deeper else reason)
     return reasons
 

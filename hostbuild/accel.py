@@ -1,9 +1,9 @@
 """Which accelerator QEMU can use here: KVM if it works, software emulation (TCG) otherwise.
 
 /dev/kvm proves nothing: it may be closed to this user, or lead to a nested KVM that takes seconds for what
-emulation does in a tenth. So a machine is started in it, with nothing but the firmware and a boot sector of
-seven bytes that ends QEMU through its isa-debug-exit device, under a time limit that is generous for a KVM and
-beyond one that is slower than emulation.
+emulation does in a tenth of one. So a machine is started in it, with nothing but the firmware and a boot
+sector of seven bytes that ends QEMU through its isa-debug-exit device. The time limit is generous for a KVM
+that works, and too short for one that is slower than emulation.
 """
 
 import os

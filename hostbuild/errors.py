@@ -1,8 +1,8 @@
 """The host side's errors, named for whose fault they are.
 
 A message says what was tried, on what, and why it failed; the hint, where there is one, what mends it.
-The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's; 112 and 124
-tell of a guest that was lost or not in time.
+The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's; 112 and
+124 tell of a guest that was lost or not in time.
 """
 
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD
@@ -33,11 +33,13 @@ class InputError(HostbuildError):
 EXIT_GUEST_LOST = 112  # the guest panicked, vanished, or does not answer
 EXIT_TIME_LIMIT = 124  # the guest was still running at the time limit; timeout(1) ends with the same
 
+_CONSOLE_LINES = 25
+
 
 class GuestError(HostbuildError):
     """The guest did not do what it had to: it panicked, vanished, does not answer, or refuses a device.
 
-    console: what it wrote on its console up to then.
+    console: what it wrote on its console; its last lines are part of the message.
     """
 
     exit_status = EXIT_GUEST_LOST
@@ -45,6 +47,11 @@ class GuestError(HostbuildError):
     def __init__(self, message: str, *, console: str = "", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.console = console
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        lines = [line for line in self.console.splitlines() if line.strip()][-_CONSOLE_LINES:]
+        return "\n".join([f"{message}; the console's last lines:", *lines]) if lines else message
 
 
 class GuestTimeoutError(GuestError):

@@ -12,8 +12,9 @@ from hostbuild.tree import FileTree
 GROUP = "daemon"
 _LIBRARY = "usr/lib/modaliasd"
 
-# -I and -S spare the start-up a search for site-packages and everything that the environment could bring
-_START = """#!/usr/bin/python{version} -IS
+# -S, -s and -P spare the start-up a search for site-packages and keep the directory of the caller out;
+# the environment counts, since /init may fix the hash seed there (PYTHONHASHSEED)
+_START = """#!/usr/bin/python{version} -SsP
 import sys
 sys.path.insert(0, "/{library}")
 from modaliasd.cli import main

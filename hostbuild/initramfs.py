@@ -17,6 +17,8 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import IO, Any
 
+from modaliasd.core import trie
+
 from hostbuild import busybox, cpython, guest, kmod, modules, newc, overlay
 from hostbuild.compress import KERNEL_OPTION, Compressor, sink
 from hostbuild.errors import InputError, UsageError, WorldError
@@ -209,11 +211,18 @@ def _put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[modules.Modul
         for name in _COPIED:
             _copy_list(kernel, name, base / name)
         run_depmod(Path(staging), kernel.version)
+        written: dict[str, bytes] = {}
         names = _INDEXES if whose is Modprobe.BUSYBOX else _INDEXES + _KMOD_INDEXES
         for name in names:
-            # further index files for the daemon are added here
             content = (base / name).read_bytes() if (base / name).is_file() else b""
             tree.file(f"{inside}/{name}", content, group="indexes", origin="depmod")
+            written[name] = content
+    index = trie.build(
+        written.get("modules.alias", b""),
+        written.get("modules.order", b""),
+        written.get("modules.builtin.modinfo", b""),
+    )
+    tree.file(f"{inside}/{trie.INDEX_NAME}", index, group="indexes", origin="hostbuild")
 
 
 def _copy_list(kernel: Kernel, name: str, to: Path) -> None:

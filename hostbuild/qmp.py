@@ -1,7 +1,7 @@
 """QEMU's monitor, spoken to synchronously: commands, events, and devices plugged and unplugged.
 
 qemu.qmp is asyncio; its loop runs in a thread of this object, so that events are heard while nobody asks and
-callers stay plain functions. The protocol is QEMU's docs/interop/qmp-spec; commands and events are in qapi/*.json.
+callers stay plain functions. The protocol is QEMU's docs/interop/qmp-spec, its words stand in qapi/*.json.
 """
 
 import asyncio
@@ -63,8 +63,10 @@ class Monitor:
         except (QMPError, OSError, EOFError) as e:
             raise GuestError(f"QEMU ended before it answered {command}: {e or type(e).__name__}") from e
 
-    def wait_event(self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0) -> Message | None:
-        """Return the first event from `events[since]` on that is wanted; None at the time limit or QEMU's end."""
+    def wait_event(
+        self, wanted: Callable[[Message], bool], *, timeout: float, since: int = 0
+    ) -> Message | None:
+        """Return the first event wanted from `events[since]` on; None at the time limit or QEMU's end."""
         deadline = time.monotonic() + timeout
         with self._heard:
             while True:
@@ -89,9 +91,10 @@ class Monitor:
         since = len(self.events)
 
         def over(event: Message) -> bool:
-            data = event.get("data", {})
-            names = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR")
-            return event.get("event") in names and data.get("device") == device_id
+            data = event.get("data")
+            if event.get("event") not in ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"):
+                return False
+            return isinstance(data, dict) and data.get("device") == device_id
 
         self.execute("device_del", {"id": device_id})
         event = self.wait_event(over, timeout=timeout, since=since)
@@ -101,10 +104,11 @@ class Monitor:
             raise GuestError(f"the guest declined to let the device {device_id} go")
 
     def shutdown_reason(self) -> str:
-        """Return why QEMU ended, as its SHUTDOWN event says: guest-shutdown, guest-reset, ...; "" if it did not."""
+        """Return why QEMU ended, in its own words: guest-shutdown, guest-reset, ...; "" if it did not say."""
         for event in self.events:
-            if event.get("event") == "SHUTDOWN":
-                return str(event["data"].get("reason", ""))
+            data = event.get("data")
+            if event.get("event") == "SHUTDOWN" and isinstance(data, dict):
+                return str(data.get("reason", ""))
         return ""
 
     def drain(self, timeout: float = 2.0) -> None:
@@ -124,6 +128,7 @@ class Monitor:
         self._thread.join(5.0)
         if not self._thread.is_alive():
             self._loop.close()
+        self._end()
 
     async def _listen(self) -> None:
         """Keep the events, and notice the connection's end."""
@@ -136,6 +141,9 @@ class Monitor:
             if getting in done:
                 self._keep([getting.result()])
         self._keep(self._listener.clear())
+        self._end()
+
+    def _end(self) -> None:
         with self._heard:
             self._gone = True
             self._heard.notify_all()

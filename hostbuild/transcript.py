@@ -1,10 +1,10 @@
-"""What a guest's serial lines say: console text without escape sequences, ledger lines, and why a boot failed.
+"""What a guest's serial lines say: console text without escape sequences, ledger lines, why a boot failed.
 
 Everything here takes bytes or text and returns values; hostbuild.vm fetches them.
 
 Escape sequences are those of ECMA-48: CSI (ESC [ parameters intermediates final), the string sequences
-(ESC ] and its kin up to BEL or ESC \\), and the short ones (ESC intermediates final). The kernel's wording stands
-in init/main.c, init/initramfs.c, kernel/panic.c, mm/oom_kill.c and kernel/module/main.c.
+(ESC ] and its kin up to BEL or ESC \\), and the short ones (ESC intermediates final). The kernel's wording is
+that of init/main.c, init/initramfs.c, kernel/panic.c, mm/oom_kill.c and kernel/module/main.c.
 """
 
 import json
@@ -50,12 +50,13 @@ class Diagnosis:
 # The first row that matches is the cause: what the kernel says later (a panic) follows from it.
 _SIGNS: tuple[tuple[str, str, str], ...] = (
     (
-        r"Initramfs unpacking failed: (?:write error|.*[Nn]o space left)|rootfs image is not initramfs \(write error\)",
-        "the unpacked image does not fit into the guest's root file system, which may take half of its memory",
+        r"Initramfs unpacking failed: (?:write error|.*[Nn]o space left)"
+        r"|rootfs image is not initramfs \(write error\)",
+        "the unpacked image does not fit into the guest's root file system, which is half of its memory",
         "give the guest more memory (--memory), or put less into the image",
     ),
     (
-        r"Initramfs unpacking failed: (?:compression method \S+ not configured|XZ-compressed data|.*not configured)",
+        r"Initramfs unpacking failed: .*not configured",
         "the kernel cannot decompress the image: that compressor is not built into it",
         "build the image with another --compress (gzip is the most common), or a kernel with CONFIG_RD_...=y",
     ),
@@ -65,8 +66,8 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "build the image again, and look into it with: hostbuild inspect IMAGE",
     ),
     (
-        r"Out of memory: Killed process|Out of memory and no killable processes|System is deadlocked on memory"
-        r"|Kernel panic - not syncing: .*[Oo]ut of memory",
+        r"Out of memory: Killed process|Out of memory and no killable processes"
+        r"|System is deadlocked on memory|Kernel panic - not syncing: .*[Oo]ut of memory",
         "the guest ran out of memory",
         "give it more memory (--memory)",
     ),
@@ -77,7 +78,7 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"No working init found|Requested init \S+ failed|Failed to execute /init",
-        "the image has no /init that the kernel can run: absent, not executable, or its interpreter is missing",
+        "the image has no /init that the kernel can run: it, or its interpreter, is absent or not executable",
         "give the image an executable /init and what it needs; hostbuild inspect IMAGE lists what is there",
     ),
     (
@@ -117,7 +118,7 @@ def panicked(text: str) -> bool:
 
 
 def restarted_on_purpose(text: str) -> bool:
-    """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); a panic's does not say so."""
+    """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
     return "reboot: Restarting system" in text
 
 

@@ -402,7 +402,7 @@ class Service:
         now = self._world.clock()
         for waiter in [w for w in self._waiters if w.deadline_us and w.deadline_us <= now]:
             self._waiters.remove(waiter)
-            self._answer(waiter.client, {"ok": False, "error": "not settled in time"} | self._busy())
+            self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
 
     # --- the control socket -----------------------------------------------------------------------------
 

@@ -50,18 +50,12 @@ class Invocation(Record):
     batch: bool = False
 
 
-def invocation(
-    step: "Step", flavour: Flavour, modules_dir: str, commanded: frozenset[str] = frozenset()
-) -> Invocation:
-    """How to carry out the step.
-
-    modules_dir: where modules.dep lies. commanded: the modules of the plan (or of all plans) that have an
-    install command; they matter to busybox only.
-    """
+def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
+    """How to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
     if step.command and flavour is Flavour.BUSYBOX:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
         return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", step.module),))
-    around = flavour is Flavour.BUSYBOX and not commanded.isdisjoint(step.needs)
+    around = flavour is Flavour.BUSYBOX and step.beside_command
     if step.path and (step.shadowed or around):
         path = step.path if step.path.startswith("/") else f"{modules_dir}/{step.path}"
         return Invocation(Tool.INSMOD, (path, *option_words(step.options)))

@@ -214,11 +214,11 @@ class _Lists:
         """Take one logical line in; gives what is wrong with it, "" if nothing."""
         keyword, rest = _token(line)
         if keyword in _DEPRECATED:
-            return (
-                f"{keyword!r} is not supported any more (kmod ignores it, busybox modprobe obeys 'include')"
-            )
+            return f"{keyword!r} is obsolete (only busybox obeys 'include'): the line is ignored"
         if keyword == "weakdep":
             return ""
+        if keyword.startswith("#"):
+            return "a comment has to begin in the first column: the line is ignored"
         if keyword not in ("alias", "blacklist", "options", "install", "remove", "softdep"):
             return f"unknown keyword {keyword!r}: the line is ignored"
         subject, rest = _token(rest)

@@ -37,6 +37,7 @@ class Match(Record):
     """One module that a lookup found, with the line that said so.
 
     via: the text besides its name by which options reach it: the modprobe.d pattern, or the modalias itself.
+    command: the command of the install line that was found by its exact word.
     """
 
     module: str
@@ -44,6 +45,7 @@ class Match(Record):
     file: str = ""
     line: int = 0
     via: str = ""
+    command: str = ""
 
 
 class Denial(Record):
@@ -80,6 +82,7 @@ class Step(Record):
     required: bool = True
     blacklisted: bool = False
     shadowed: bool = False
+    beside_command: bool = False
 
 
 class Broken(Record):

@@ -20,7 +20,7 @@ Unlike kmod before version 35, which took the first softdep line of a module onl
 """
 
 from modaliasd.core.moddep import Dependencies, Softdep
-from modaliasd.core.modprobed import Blacklist, Command, Configuration, underscored
+from modaliasd.core.modprobed import Blacklist, Configuration, underscored
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
 from modaliasd.core.wildcard import is_wildcard, matches
 
@@ -73,7 +73,11 @@ class Resolver:
             return Stage.NAME, (Match(name, file="modules.dep"),)
         if name in self._symbols:
             return Stage.SYMBOL, (Match(self._symbols[name], name, "modules.symbols", via=name),)
-        for command in self.configuration.installs + self.configuration.removes:
+        for command in self.configuration.installs:
+            if command.module == name:
+                match = Match(name, file=command.file, line=command.line, command=command.text)
+                return Stage.COMMAND, (match,)
+        for command in self.configuration.removes:
             if command.module == name:
                 return Stage.COMMAND, (Match(name, file=command.file, line=command.line),)
         return self._find_in_tree(lookup, name)
@@ -122,10 +126,10 @@ class Resolver:
         pre = tuple(dict.fromkeys(name for line in lines for name in line.pre))
         return pre, tuple(dict.fromkeys(name for line in lines for name in line.post))
 
-    def install_command(self, module: str) -> Command | None:
-        """The first install line whose word, as a pattern, matches the module."""
-        found = (entry for entry in self.configuration.installs if matches(entry.module, module))
-        return next(found, None)
+    def install_command(self, module: str) -> str:
+        """The command of the first install line whose pattern matches the module, "" if none does."""
+        found = (entry.text for entry in self.configuration.installs if matches(entry.module, module))
+        return next(found, "")
 
     def options(self, module: str, via: str = "") -> str:
         """All options for the module, and for the alias by which it was reached, in order."""
@@ -137,18 +141,19 @@ class Resolver:
         """What is to be done about one module, not yet knowing what surrounds it."""
         module = match.module
         file = self.dependencies.find(module)
-        command = None if ignore_command else self.install_command(module)
+        command = "" if ignore_command else match.command or self.install_command(module)
         return Step(
             module,
             file.path if file else "",
             self.options(module, match.via),
             self.options(module),
-            command.text if command else "",
+            command,
             why,
             of,
             file.needs if file else (),
             blacklisted=module in self._blacklist,
             shadowed=any(matches(alias.pattern, module) for alias in self.configuration.aliases),
+            beside_command=file is not None and any(self.install_command(need) for need in file.needs),
         )
 
 

@@ -2,8 +2,8 @@
 
 `*` any run, `?` one character, `[abc]` `[a-z]` one of a set, `[!..]` or `[^..]` one outside it, a backslash
 takes the next character as it is. A `[` that is never closed stands for itself. modprobe.d allows no `]`
-inside a set, so character classes cannot occur. `fnmatch` of the standard library compiles to `re`, which the
-boot path does not import.
+inside a set, so character classes cannot occur; backslashes inside sets are not special here. `fnmatch` of
+the standard library compiles to `re`, which the boot path does not import.
 """
 
 
@@ -53,15 +53,11 @@ def _one(pattern: str, at: int, character: str) -> int:
 def _in_set(members: str, character: str) -> bool:
     at = 0
     while at < len(members):
-        if members[at] == "\\" and at + 1 < len(members):
-            at += 1
-        low = members[at]
+        low = high = members[at]
         at += 1
-        high = low
         if members[at : at + 1] == "-" and at + 1 < len(members):
-            at += 2 if members[at + 1] == "\\" and at + 2 < len(members) else 1
-            high = members[at]
-            at += 1
+            high = members[at + 1]
+            at += 2
         if low <= character <= high:
             return True
     return False

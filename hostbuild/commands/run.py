@@ -1,0 +1,217 @@
+"""hostbuild run: boots an image in QEMU, shows its console, brings back its exit status and its ledger."""
+
+import contextlib
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, BinaryIO
+
+import click
+
+from hostbuild import terminal, ui
+from hostbuild.accel import Accel, choose
+from hostbuild.device import parse_device
+from hostbuild.errors import GuestError, InputError, UsageError
+from hostbuild.initramfs import manifest_path
+from hostbuild.kernel import require_kernel
+from hostbuild.lines import Line, Listener
+from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
+from hostbuild.ram import auto_memory
+from hostbuild.vm import VM, Boot
+
+_NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
+_NEWC_MAGIC = b"0707"
+_GUESSED_RATIO = 4  # unpacked to packed, of an image that says neither; xz on kernel modules reaches this
+
+_PATH = click.Path(path_type=Path)
+_EPILOG = """\b
+On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps.
+The exit status is the guest's own. Otherwise 112: the guest panicked or vanished; 124: it was still running
+at the time limit; 100, 111: the command line, or this machine, is at fault.
+
+\b
+Examples:
+  hostbuild run micro.img
+  hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out boot.jsonl
+  hostbuild run micro.img --machine empty --device e1000 --device usb-storage,file=disk.img
+"""
+
+
+@click.command("run", epilog=_EPILOG)
+@click.argument("image", type=_PATH)
+@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.option(
+    "--machine",
+    "machine_name",
+    default="virtio",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
+)
+@click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option("--append", default="", help="Words for the kernel's command line.")
+@click.option(
+    "--memory", default=None, metavar="auto|SIZE", help="Default: what the machine says, else auto."
+)
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
+@click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the ledger here as it comes.")
+@click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
+@click.option(
+    "--exit-when-settled", is_flag=True, help="Have the guest switch itself off once it has settled."
+)
+@click.option("--dry-run", is_flag=True, help="Print the QEMU command and do nothing.")
+def command(
+    image: Path,
+    kernel: str | None,
+    machine_name: str,
+    devices: tuple[str, ...],
+    append: str,
+    memory: str | None,
+    accel: str,
+    icount: bool,
+    ledger_out: Path | None,
+    timeout: float | None,
+    exit_when_settled: bool,
+    dry_run: bool,
+) -> int:
+    """Boot IMAGE in QEMU, with its console here, and end with its exit status."""
+    machine = read_machine(machine_name).plus(map(parse_device, devices))
+    manifest = _read_manifest(image)
+    wanted = machine.memory if memory is None else parse_memory(memory)
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    words = [append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
+    chosen = choose(accel)
+    if icount and chosen.accel is Accel.KVM:
+        raise UsageError("--icount counts instructions, which KVM cannot", hint="--accel tcg")
+    boot = Boot(
+        kernel=_kernel(kernel, image, manifest),
+        initrd=image,
+        append=" ".join(filter(None, words)),
+        accel=chosen.accel,
+        memory=wanted or auto_memory(*_sizes(image, manifest)),
+        icount=icount,
+        agent=False,
+        limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
+    )
+    if dry_run:
+        ledger = f"file:{ledger_out}" if ledger_out else "null"
+        click.echo(shlex.join([*boot.argv(machine), "-serial", "mon:stdio", "-serial", ledger]))
+        return 0
+    if chosen.accel is Accel.TCG and accel == "auto":
+        click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
+    with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
+        return _run(machine, boot, ledger_file, interactive=interactive)
+
+
+def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool) -> int:
+    listeners: dict[Line, Listener] = {Line.CONSOLE: _show}
+    if ledger_file is not None:
+        listeners[Line.CHANNEL] = lambda data: _write(ledger_file, data)
+    quitting = False
+    with contextlib.ExitStack() as stack:
+        if interactive:
+            stack.enter_context(terminal.raw(sys.stdin.fileno()))
+        vm = stack.enter_context(VM(machine, boot, listeners=listeners))
+
+        def end() -> None:
+            nonlocal quitting
+            quitting = True
+            vm.kill()
+
+        if interactive:
+            terminal.start_typing(sys.stdin.fileno(), vm.type, _show, end)
+        try:
+            status = vm.wait()
+        except GuestError as e:
+            if quitting:
+                return 0
+            e.console = ""  # it has been shown all along
+            raise
+    if vm.torn:
+        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
+    return status
+
+
+def _show(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+    file.flush()  # whoever follows the file sees every line at once
+
+
+def _read_manifest(image: Path) -> dict[str, Any]:
+    """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
+    if not image.is_file():
+        raise InputError(
+            f"there is no image {image}", hint=f"hostbuild make-image -o {shlex.quote(str(image))}"
+        )
+    path = manifest_path(image)
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read the manifest {path}: {e}") from e
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path} is no manifest: expected a JSON object")
+    return manifest
+
+
+def _kernel(spec: str | None, image: Path, manifest: dict[str, Any]) -> Path:
+    if spec is not None and (spec.startswith("deb:") or spec == "running"):
+        return require_kernel(spec, None, ui.reporter()).vmlinuz
+    named = spec if spec is not None else manifest.get("kernel", {}).get("vmlinuz")
+    if named is None:
+        raise UsageError(f"{image} has no manifest that names its kernel", hint="--kernel VMLINUZ")
+    kernel = Path(named)
+    if not kernel.is_file():
+        whose = "" if spec is not None else f" that {image} was built for"
+        raise InputError(f"there is no kernel {kernel}{whose}", hint="--kernel VMLINUZ")
+    return kernel
+
+
+def _sizes(image: Path, manifest: dict[str, Any]) -> tuple[int, int]:
+    """Return the image's size in bytes, packed and unpacked; the latter is guessed for images of others."""
+    size = image.stat().st_size
+    facts = manifest.get("image", {})
+    if facts.get("size") == size and isinstance(facts.get("unpacked"), int):
+        return size, facts["unpacked"]
+    with image.open("rb") as file:
+        plain = file.read(len(_NEWC_MAGIC)) == _NEWC_MAGIC
+    return size, size if plain else size * _GUESSED_RATIO
+
+
+@contextlib.contextmanager
+def _ledger_file(path: Path | None) -> Iterator[BinaryIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("wb")
+    except OSError as e:
+        raise UsageError(f"cannot write the ledger to {path}: {e.strerror or e}") from e
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an exit that cleans up, as Ctrl-C does by itself."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -139,7 +139,7 @@ def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
     try:
         with (
             open(outlet, encoding="utf-8", errors="replace") as stream,
-            log.open("a", encoding="utf-8") as out,
+            log.open("a", encoding="utf-8", buffering=1) as out,
         ):
             for line in stream:
                 out.write(line)

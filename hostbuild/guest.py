@@ -1,6 +1,8 @@
 """The daemon as the image carries it: compiled, below /usr/lib/modaliasd, and a script that starts it."""
 
 import importlib.util
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,18 @@ def imports(sources: list[Source], interpreter: Interpreter) -> list[str]:
         if one.module.partition(".")[0] != "modaliasd"
     ]
     return stdlib.roots(wanted, interpreter.find)
+
+
+def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[str]:
+    """Give the standard library's modules that scripts of an overlay import.
+
+    What else they import has to be in the overlay, too. A file that is no Python 3 imports nothing.
+    """
+    wanted: list[stdlib.Import] = []
+    for source in sources:
+        with suppress(SyntaxError, ValueError):
+            wanted += stdlib.imports(source, "", inside_functions=True)
+    return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 
 def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) -> None:

@@ -12,9 +12,9 @@ _DIRECTORY = click.Path(path_type=Path)
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
-  qemu              what a QEMU machine of any kind needs (the default); also virtio, all, none
-  e1000,snd_*       modules by name or glob, with all they depend on
-  kernel/fs/        everything below a directory
+  qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
+  e1000,snd_*          modules by name or glob, with all they depend on
+  kernel/fs/           everything below a directory
   qemu,-kernel/sound/  the first without the second
 
 \b

@@ -1,7 +1,6 @@
 """hostbuild run: boots an image in QEMU, shows its console, brings back its exit status and its ledger."""
 
 import contextlib
-import json
 import shlex
 import signal
 import sys
@@ -16,10 +15,10 @@ from hostbuild import terminal, ui
 from hostbuild.accel import Accel, choose
 from hostbuild.device import parse_device
 from hostbuild.errors import GuestError, InputError, UsageError
-from hostbuild.initramfs import manifest_path
 from hostbuild.kernel import require_kernel
 from hostbuild.lines import Line, Listener
 from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
+from hostbuild.manifest import manifest_path, read_manifest, require_vmlinuz
 from hostbuild.ram import auto_memory
 from hostbuild.vm import VM, Boot
 
@@ -81,7 +80,7 @@ def command(
 ) -> int:
     """Boot IMAGE in QEMU, with its console here, and end with its exit status."""
     machine = read_machine(machine_name).plus(map(parse_device, devices))
-    manifest = _read_manifest(image)
+    manifest = _manifest(image)
     wanted = machine.memory if memory is None else parse_memory(memory)
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     words = [append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
@@ -147,34 +146,25 @@ def _write(file: BinaryIO, data: bytes) -> None:
     file.flush()  # whoever follows the file sees every line at once
 
 
-def _read_manifest(image: Path) -> dict[str, Any]:
+def _manifest(image: Path) -> dict[str, Any]:
     """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
     if not image.is_file():
         raise InputError(
             f"there is no image {image}", hint=f"hostbuild make-image -o {shlex.quote(str(image))}"
         )
-    path = manifest_path(image)
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as e:
-        raise InputError(f"cannot read the manifest {path}: {e}") from e
-    if not isinstance(manifest, dict):
-        raise InputError(f"{path} is no manifest: expected a JSON object")
-    return manifest
+    return read_manifest(image) if manifest_path(image).exists() else {}
 
 
 def _kernel(spec: str | None, image: Path, manifest: dict[str, Any]) -> Path:
-    if spec is not None and (spec.startswith("deb:") or spec == "running"):
-        return require_kernel(spec, None, ui.reporter()).vmlinuz
-    named = spec if spec is not None else manifest.get("kernel", {}).get("vmlinuz")
-    if named is None:
+    if spec is None and not manifest:
         raise UsageError(f"{image} has no manifest that names its kernel", hint="--kernel VMLINUZ")
-    kernel = Path(named)
+    if spec is None:
+        return require_vmlinuz(image, manifest)
+    if spec.startswith("deb:") or spec == "running":
+        return require_kernel(spec, None, ui.reporter()).vmlinuz
+    kernel = Path(spec)
     if not kernel.is_file():
-        whose = "" if spec is not None else f" that {image} was built for"
-        raise InputError(f"there is no kernel {kernel}{whose}", hint="--kernel VMLINUZ")
+        raise InputError(f"there is no kernel {kernel}")
     return kernel
 
 

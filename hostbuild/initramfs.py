@@ -11,7 +11,7 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
-from hostbuild import busybox, cpython, guest, kmod, modules, overlay
+from hostbuild import busybox, cpython, guest, kmod, modstore, modules, overlay
 from hostbuild.compress import KERNEL_OPTION, Compressor
 from hostbuild.errors import InputError, UsageError
 from hostbuild.firmware import put_firmware
@@ -59,7 +59,7 @@ class Options:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules.py). python: further modules of Python's standard library.
+    (modules.py). python: further modules of Python's standard library. store: how the modules are kept.
     """
 
     kernel: str | None = None
@@ -70,6 +70,7 @@ class Options:
     compressor: Compressor = Compressor.ZSTD
     modprobe: Modprobe = Modprobe.BUSYBOX
     python: tuple[str, ...] = ()
+    store: modstore.Store = modstore.Store.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,11 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     _check_compressor(options.compressor, kernel)
 
     tree = _skeleton()
+    for_kmod = options.modprobe is Modprobe.KMOD
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
         chosen, carried = _choose_modules(options, kernel)
-        put_modules(tree, kernel, carried, for_kmod=options.modprobe is Modprobe.KMOD)
+        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
@@ -106,7 +108,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         wanted += _asked_for(options.python, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)
-    if options.modprobe is Modprobe.KMOD:
+    if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
@@ -128,6 +130,8 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         },
         "selection": options.modules,
         "modprobe": options.modprobe.value,
+        "store": options.store.value,
+        "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
         "firmware": {"present": firmware.present, "missing": firmware.missing},

@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
     "inspect": "List what is inside an image, also one made by another tool.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
+    "ram": "Say how much memory an image needs to boot, and prove it.",
     "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
 }

@@ -1,8 +1,9 @@
 """What a kernel image holds: the compressed kernel inside a bzImage, and the configuration inside the kernel.
 
-bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202,
-            at 0x248 where the payload begins (counted from the end of the setup code), at 0x24c its length
-            (Documentation/arch/x86/boot.rst; protocol 2.08 or newer)
+bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202, at 0x248 where
+            the payload begins (counted from the end of the setup code), at 0x24c its length, at 0x260
+            how much memory the kernel takes until it knows better (init_size)
+            (Documentation/arch/x86/boot.rst; protocol 2.08 or newer, 2.10 for init_size)
 payload     an ELF file packed by one of the kernel's compressors; all but gzip add four bytes, the plain size
 ELF         with CONFIG_IKCONFIG=y: "IKCFG_ST", the gzipped .config, "IKCFG_ED" (kernel/configs.c)
 """
@@ -16,6 +17,7 @@ _ELF = b"\x7fELF"
 _HEADER = b"HdrS"
 _CONFIG_START = b"IKCFG_ST\x1f\x8b"
 _PAYLOAD_FIELDS = 0x0208  # the first boot protocol with payload_offset and payload_length
+_INIT_SIZE_FIELD = 0x020A
 
 # Compressors of the kernel for which there is no decoder here.
 _UNREADABLE = {b"\x89LZO": "lzo", b"\x5d\x00\x00": "lzma"}
@@ -41,6 +43,17 @@ def kernel_of(image: bytes) -> bytes:
             f"cut short: the kernel inside ends at byte {start + length}, the file at {len(image)}"
         )
     return _unpack(payload)
+
+
+def init_size(image: bytes) -> int | None:
+    """Bytes of memory that a bzImage says it needs to start; None if it says nothing. Its first KiB is enough."""
+    if image[0x202:0x206] != _HEADER or len(image) < 0x264:
+        return None
+    (protocol,) = struct.unpack_from("<H", image, 0x206)
+    if protocol < _INIT_SIZE_FIELD:
+        return None
+    (size,) = struct.unpack_from("<I", image, 0x260)
+    return int(size) or None
 
 
 def find_ikconfig(kernel: bytes) -> str | None:

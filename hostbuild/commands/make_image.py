@@ -6,6 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
+from hostbuild.modstore import Store
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
 
 _DIRECTORY = click.Path(path_type=Path)
@@ -60,6 +61,14 @@ Examples:
     show_default=True,
     help="Whose modprobe, lsmod and so on.",
 )
+@click.option(
+    "--compress-modules",
+    "store",
+    type=click.Choice([store.value for store in Store]),
+    default=Store.PLAIN.value,
+    show_default=True,
+    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+)
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(
@@ -71,6 +80,7 @@ def command(
     firmware_dirs: tuple[Path, ...],
     compressor: str,
     modprobe: str,
+    store: str,
     python: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -87,6 +97,7 @@ def command(
         compressor=Compressor(compressor),
         modprobe=Modprobe(modprobe),
         python=python,
+        store=Store(store),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

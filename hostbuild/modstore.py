@@ -1,19 +1,20 @@
 """How an image keeps its modules: plain, each compressed, or all of them in one squashfs.
 
-Plain modules need nothing of the guest, and the image's own compressor packs them best; unpacked they take their
-full size of the guest's memory. Where that is too much:
+Plain modules need nothing of the guest, and the image's own compressor packs them best; unpacked they take
+their full size of the guest's memory. Where that is too much:
 
-    gzip, xz, zstd   each module is compressed, and kmod's modprobe unpacks it. busybox hands a compressed file to
-                     the kernel as it is ("Invalid ELF header magic"), and gets no further with zstd.
-    squashfs         one file, mounted at /usr/lib/modules/VERSION before anything asks for a module; any modprobe
-                     reads it. A third smaller than modules that are compressed one by one, since they have much
-                     in common. The drivers loop and squashfs lie outside, plain, in usr/lib/micro/store.
+    gzip, xz, zstd   each module is compressed, and kmod's modprobe unpacks it. busybox hands the file to the
+                     kernel as it is ("Invalid ELF header magic"), and gets no further with zstd.
+    squashfs         one file, mounted at /usr/lib/modules/VERSION before anything asks for a module; any
+                     modprobe reads it. Smaller than modules that are compressed one by one, since they have
+                     much in common. The drivers loop and squashfs lie outside, plain, in usr/lib/micro/store.
 
-An image with a squashfs boots with rootfstype=ramfs, without which the packed file would have to fit twice into
-half of the memory (hostbuild.ram).
+An image with a squashfs boots with rootfstype=ramfs: in a tmpfs the packed file, which lies in memory twice
+while the image is unpacked, would count against the half that a tmpfs may take (hostbuild.ram).
 """
 
 import gzip
+import hashlib
 import lzma
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -21,11 +22,13 @@ from pathlib import Path
 
 import zstandard
 
+from hostbuild import debs
 from hostbuild.errors import UsageError
 from hostbuild.kconfig import parse_config, value_of
 from hostbuild.kernel import Kernel
 from hostbuild.modules import Module, close, load, read_index
 from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
 
 DRIVERS_DIRECTORY = "usr/lib/micro/store"
 APPEND = "rootfstype=ramfs"
@@ -53,7 +56,7 @@ _ENDINGS: dict[Store, tuple[str, Callable[[bytes], bytes]]] = {
     Store.XZ: (".xz", lambda data: lzma.compress(data, check=lzma.CHECK_CRC32)),
     Store.ZSTD: (".zst", zstandard.ZstdCompressor(level=19).compress),
 }
-_BY_ENDING = {ending: packer for ending, packer in _ENDINGS.values()}
+_BY_ENDING = dict(_ENDINGS.values())
 
 
 def require_readable(store: Store, carried: Sequence[Module], *, kmod: bool) -> None:
@@ -93,9 +96,25 @@ def require_drivers(kernel: Kernel) -> tuple[Module, ...]:
     return tuple(load(ordered, index, kernel.modules))
 
 
-def pack_squashfs(directory: Path, out: Path) -> None:
-    """Pack a directory: everything belongs to root, times are 0, the same files give the same bytes."""
-    argv: list[str | Path] = ["mksquashfs", directory, out, "-comp", "xz", "-b", "1M"]
-    argv += ["-all-root", "-all-time", "0", "-mkfs-time", "0"]
-    argv += ["-no-xattrs", "-noappend", "-no-progress", "-quiet"]
-    run(argv, timeout=_PACK_TIMEOUT)
+def require_squashfs(directory: Path) -> Path:
+    """Pack a directory and give the file, which stays in hostbuild's cache: nothing is packed twice.
+
+    Everything belongs to root and times are 0: the same files give the same bytes.
+    """
+    options = ["-comp", "xz", "-b", "1M", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs"]
+    digest = hashlib.sha256("\0".join(options).encode())
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(directory)}\0{len(content)}\0".encode() + content)
+    kept = debs.cache_directory() / "stores"
+    kept.mkdir(exist_ok=True)
+    final = kept / f"{digest.hexdigest()[:24]}.squashfs"
+    if not final.is_file():
+        with scratch_directory(kept) as staging:
+            out = staging / final.name
+            run(
+                ["mksquashfs", directory, out, *options, "-noappend", "-no-progress", "-quiet"],
+                timeout=_PACK_TIMEOUT,
+            )
+            out.replace(final)
+    return final

@@ -64,8 +64,7 @@ def put_modules(
                 entry.unlink()
         for name, content in indexes.items():
             (base / name).write_bytes(content)
-        modstore.pack_squashfs(base, staging / "store")
-        packed = (staging / "store").read_bytes()
+        packed = modstore.require_squashfs(base)
     tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
     for number, driver in enumerate(modstore.require_drivers(kernel)):
         path = f"{modstore.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order

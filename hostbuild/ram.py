@@ -1,4 +1,4 @@
-"""How much memory a guest needs to boot an image: a pure reckoning, from sizes that are known before the boot.
+"""How much memory a guest needs to boot an image: a pure reckoning, from sizes known before the boot.
 
 A kernel unpacks its initramfs in this situation (init/initramfs.c, mm/shmem.c, arch/x86/boot/header.S):
 
@@ -9,12 +9,12 @@ A kernel unpacks its initramfs in this situation (init/initramfs.c, mm/shmem.c, 
     unpacked     the root file system: whole pages, and an inode a file
     working      what drivers, slabs and the decompressor have taken by then
 
-Two conditions, of which the harder one counts. The root file system is a tmpfs, which takes no more than half of
-the memory that is free when it is mounted: neither kernel nor packed image is. And everything together has to
-fit. With `rootfstype=ramfs` on the kernel's command line there is only the second.
+Two conditions, of which the harder one counts. The root file system is a tmpfs, which takes no more than half
+of the memory that is free when it is mounted: neither kernel nor packed image is. And everything together has
+to fit. With `rootfstype=ramfs` on the kernel's command line there is only the second.
 
-The constants were measured by bisecting boots (`hostbuild ram --prove`) with Debian's 6.1 kernel and with one made
-of tinyconfig; docs/memory.md has the table.
+The constants were measured by bisecting boots (`hostbuild ram --prove`) with Debian's 6.1 kernel and with one
+made of tinyconfig; docs/from-source.md has the table.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ from hostbuild.errors import UsageError
 MIB = 1 << 20
 _PAGE = 4096
 
-_KERNEL_SHARE = 0.865  # of init_size: 57.0 of 63.6 MiB (Debian), 12.1 of 14.1 MiB (tinyconfig), with descriptors off
+_KERNEL_SHARE = (
+    0.865  # of init_size: 57.0 of 63.6 MiB (Debian), 12.1 of 14.1 MiB (tinyconfig), with descriptors off
+)
 _SECTION = 128 * MIB
 _DESCRIPTORS = 2 * MIB  # a section: 64 bytes a page
 _HOLES = 1 * MIB
@@ -113,7 +115,8 @@ def require_enough(prediction: Prediction, memory: int) -> None:
     """Refuse an amount of memory (MiB) in which the image cannot be unpacked, with the reason."""
     if memory < prediction.least * _TOLERANCE:
         raise UsageError(
-            f"{memory} MiB are too little for this image, which needs {prediction.least}: {prediction.bound.value}",
+            f"{memory} MiB are too little for this image, which needs {prediction.least}: "
+            f"{prediction.bound.value}",
             hint=f"--memory {prediction.comfortable}, or --memory auto",
         )
 

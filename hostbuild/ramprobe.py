@@ -1,7 +1,7 @@
 """Measures for hostbuild.ram: reads the sizes that a prediction needs, and finds the true limit by booting.
 
-A boot counts as one if the daemon says that it has settled. The limit is found by halving an interval around the
-prediction, whose ends are tried first.
+A boot counts as one if the daemon says that it has settled. The limit is found by halving an interval around
+the prediction, whose ends are tried first.
 """
 
 import stat
@@ -44,7 +44,7 @@ class Proof:
 
 
 def read_size(image: Path, manifest: Mapping[str, Any], append: str = "") -> ImageSize:
-    """Read what counts of an image: from its manifest, or from the archive itself where there is none ({})."""
+    """Read what counts of an image: from its manifest, or from the archive where that is {}."""
     packed = image.stat().st_size
     if manifest.get("image", {}).get("size") == packed:
         files = [row["size"] for row in manifest["files"] if stat.S_ISREG(int(row["mode"], 8))]

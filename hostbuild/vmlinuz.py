@@ -46,7 +46,7 @@ def kernel_of(image: bytes) -> bytes:
 
 
 def init_size(image: bytes) -> int | None:
-    """Bytes of memory that a bzImage says it needs to start; None if it says nothing. Its first KiB is enough."""
+    """Bytes of memory that a bzImage says it needs to start, None if it does not. Its first KiB is enough."""
     if image[0x202:0x206] != _HEADER or len(image) < 0x264:
         return None
     (protocol,) = struct.unpack_from("<H", image, 0x206)

@@ -6,8 +6,8 @@ import click
 
 from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
-from hostbuild.modstore import Store
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.modstore import Store
 
 _DIRECTORY = click.Path(path_type=Path)
 

@@ -14,7 +14,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
 @click.option("--append", default="", help="Words for the kernel's command line: rootfstype=ramfs counts.")
 @click.option("--prove", "proving", is_flag=True, help="Find the true limit by booting, some ten times.")
-@click.option("--machine", "machine_name", default="virtio", show_default=True, help="The hardware for --prove.")
+@click.option(
+    "--machine", "machine_name", default="virtio", show_default=True, help="The hardware for --prove."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     image: Path, kernel: str | None, append: str, proving: bool, machine_name: str, as_json: bool

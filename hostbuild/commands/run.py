@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
-from hostbuild import terminal, ui
+from hostbuild import terminal
 from hostbuild.accel import Accel, choose
 from hostbuild.device import parse_device
-from hostbuild.errors import GuestError, InputError, UsageError
+from hostbuild.errors import GuestError, UsageError
 from hostbuild.lines import Line, Listener
 from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
 from hostbuild.pairing import read_manifest_if_any, require_kernel_for

@@ -11,12 +11,9 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
-from modaliasd.core import trie
-
-from hostbuild import busybox, cpython, extras, guest, kmod, modules, newc, overlay
-from hostbuild.compress import KERNEL_OPTION, Compressor, sink
-from hostbuild.errors import InputError, UsageError, WorldError
-from hostbuild.extras import Extra
+from hostbuild import busybox, cpython, guest, kmod, modstore, modules, overlay
+from hostbuild.compress import KERNEL_OPTION, Compressor
+from hostbuild.errors import InputError, UsageError
 from hostbuild.firmware import put_firmware
 from hostbuild.kernel import Kernel, require_kernel
 from hostbuild.manifest import FORMAT, manifest_path
@@ -62,7 +59,7 @@ class Options:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules.py). python: further modules of Python's standard library. extras: see extras.py.
+    (modules.py). python: further modules of Python's standard library. store: how the modules are kept.
     """
 
     kernel: str | None = None
@@ -73,7 +70,7 @@ class Options:
     compressor: Compressor = Compressor.ZSTD
     modprobe: Modprobe = Modprobe.BUSYBOX
     python: tuple[str, ...] = ()
-    extras: tuple[Extra, ...] = ()
+    store: modstore.Store = modstore.Store.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +93,11 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     _check_compressor(options.compressor, kernel)
 
     tree = _skeleton()
+    for_kmod = options.modprobe is Modprobe.KMOD
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
         chosen, carried = _choose_modules(options, kernel)
-        put_modules(tree, kernel, carried, for_kmod=options.modprobe is Modprobe.KMOD)
+        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
@@ -108,9 +106,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         wanted += extras.imports(options.extras, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)
-        for extra in options.extras:
-            extras.put_extra(tree, extra, interpreter)
-    if options.modprobe is Modprobe.KMOD:
+    if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
@@ -132,6 +128,8 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         },
         "selection": options.modules,
         "modprobe": options.modprobe.value,
+        "store": options.store.value,
+        "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
         "firmware": {"present": firmware.present, "missing": firmware.missing},

@@ -23,9 +23,8 @@ _COMMANDS = {
     "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
     "inspect": "List what is inside an image, also one made by another tool.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
-    "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
-    "diff": "Say what changed between two boots; exit 1 if a device lost its driver.",
-    "watch": "Show a boot while it happens, from the ledger that it writes.",
+    "ram": "Say how much memory an image needs to boot, and prove it.",
+    "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
 }
 

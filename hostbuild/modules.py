@@ -62,7 +62,8 @@ class Module:
     """A module that goes into the image.
 
     path: where, below lib/modules/VERSION, uncompressed. content: its bytes, or its file if that is plain.
-    firmware: the names of what it may ask for, sorted.
+    firmware: the names of what it may ask for, sorted. ending: of its file on the host, ".xz" or the like,
+    "" if that is plain.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Module:
     content: bytes | Path
     size: int
     firmware: tuple[str, ...]
+    ending: str = ""
 
 
 def read_index(kernel: Kernel) -> Index:
@@ -181,7 +183,8 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
         data = read_module(file)
         plain = plain_path(path)
         content = file if plain == path else data
-        loaded.append(Module(name, plain, content, len(data), _firmware(data, file)))
+        ending = path.removeprefix(plain)
+        loaded.append(Module(name, plain, content, len(data), _firmware(data, file), ending))
     return loaded
 
 

@@ -8,6 +8,7 @@ from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
 from hostbuild.extras import Extra
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.modstore import Store
 
 _DIRECTORY = click.Path(path_type=Path)
 
@@ -61,6 +62,14 @@ Examples:
     show_default=True,
     help="Whose modprobe, lsmod and so on.",
 )
+@click.option(
+    "--compress-modules",
+    "store",
+    type=click.Choice([store.value for store in Store]),
+    default=Store.PLAIN.value,
+    show_default=True,
+    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+)
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
 @click.option(
     "--with",
@@ -79,6 +88,7 @@ def command(
     firmware_dirs: tuple[Path, ...],
     compressor: str,
     modprobe: str,
+    store: str,
     python: tuple[str, ...],
     extras: tuple[str, ...],
     as_json: bool,
@@ -96,7 +106,7 @@ def command(
         compressor=Compressor(compressor),
         modprobe=Modprobe(modprobe),
         python=python,
-        extras=tuple(map(Extra, dict.fromkeys(extras))),
+        store=Store(store),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

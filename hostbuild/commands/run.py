@@ -5,26 +5,25 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
-from hostbuild import terminal, ui
+from hostbuild import terminal
 from hostbuild.accel import Accel, choose
 from hostbuild.device import parse_device
-from hostbuild.errors import GuestError, InputError, UsageError
-from hostbuild.kernel import require_kernel
+from hostbuild.errors import GuestError, UsageError
 from hostbuild.lines import Line, Listener
 from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
-from hostbuild.manifest import manifest_path, read_manifest, require_vmlinuz
-from hostbuild.ram import auto_memory
+from hostbuild.pairing import read_manifest_if_any, require_kernel_for
+from hostbuild.ram import Prediction, require_enough
+from hostbuild.ramprobe import read_prediction
 from hostbuild.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
-_NEWC_MAGIC = b"0707"
-_GUESSED_RATIO = 4  # unpacked to packed, of an image that says neither; xz on kernel modules reaches this
 
 _PATH = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -82,19 +81,21 @@ def command(
 ) -> int:
     """Boot IMAGE in QEMU, with its console here, and end with its exit status."""
     machine = read_machine(machine_name).plus(map(parse_device, devices))
-    manifest = _manifest(image)
+    manifest = read_manifest_if_any(image)
+    vmlinuz = require_kernel_for(image, manifest, kernel)
     wanted = machine.memory if memory is None else parse_memory(memory)
-    interactive = sys.stdin.isatty() and sys.stdout.isatty() and not watch
-    words = [append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
+    machine = replace(machine, memory=None)  # what is said here counts, not what the machine's file says
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    words = [manifest.get("append", ""), append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
     chosen = choose(accel)
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot", hint="--accel tcg")
     boot = Boot(
-        kernel=_kernel(kernel, image, manifest),
+        kernel=vmlinuz,
         initrd=image,
         append=" ".join(filter(None, words)),
         accel=chosen.accel,
-        memory=wanted or auto_memory(*_sizes(image, manifest)),
+        memory=_enough_memory(wanted, read_prediction(image, manifest, vmlinuz, append)),
         icount=icount,
         agent=False,
         limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
@@ -165,37 +166,12 @@ def _write(file: BinaryIO, data: bytes) -> None:
     file.flush()  # whoever follows the file sees every line at once
 
 
-def _manifest(image: Path) -> dict[str, Any]:
-    """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
-    if not image.is_file():
-        raise InputError(
-            f"there is no image {image}", hint=f"hostbuild make-image -o {shlex.quote(str(image))}"
-        )
-    return read_manifest(image) if manifest_path(image).exists() else {}
-
-
-def _kernel(spec: str | None, image: Path, manifest: dict[str, Any]) -> Path:
-    if spec is None and not manifest:
-        raise UsageError(f"{image} has no manifest that names its kernel", hint="--kernel VMLINUZ")
-    if spec is None:
-        return require_vmlinuz(image, manifest)
-    if spec.startswith("deb:") or spec == "running":
-        return require_kernel(spec, None, ui.reporter()).vmlinuz
-    kernel = Path(spec)
-    if not kernel.is_file():
-        raise InputError(f"there is no kernel {kernel}")
-    return kernel
-
-
-def _sizes(image: Path, manifest: dict[str, Any]) -> tuple[int, int]:
-    """Return the image's size in bytes, packed and unpacked; the latter is guessed for images of others."""
-    size = image.stat().st_size
-    facts = manifest.get("image", {})
-    if facts.get("size") == size and isinstance(facts.get("unpacked"), int):
-        return size, facts["unpacked"]
-    with image.open("rb") as file:
-        plain = file.read(len(_NEWC_MAGIC)) == _NEWC_MAGIC
-    return size, size if plain else size * _GUESSED_RATIO
+def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
+    """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
+    if wanted is None:
+        return prediction.comfortable
+    require_enough(prediction, wanted)
+    return wanted
 
 
 @contextlib.contextmanager

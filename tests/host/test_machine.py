@@ -30,7 +30,6 @@ from hostbuild.machine import (
     read_machine,
     root_port_names,
 )
-from hostbuild.ram import auto_memory
 
 MIB = 1 << 20
 
@@ -271,12 +270,3 @@ def test_an_unreadable_machine_file() -> None:
     """A path that cannot be read is an error that names it."""
     with pytest.raises(InputError, match=r"nowhere/m\.toml: No such file"):
         read_machine("nowhere/m.toml")
-
-
-@given(st.integers(0, 1 << 31), st.integers(0, 1 << 31))
-def test_auto_memory_has_room_for_both(compressed: int, unpacked: int) -> None:
-    """The unpacked image fits into half of what the kernel and the packed image leave."""
-    memory = auto_memory(compressed, unpacked)
-    assert memory % 64 == 0
-    assert memory >= 256
-    assert (memory * MIB - compressed - 128 * MIB) // 2 >= unpacked

@@ -107,6 +107,7 @@ def command(
         modprobe=Modprobe(modprobe),
         python=python,
         store=Store(store),
+        extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

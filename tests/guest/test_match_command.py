@@ -68,17 +68,17 @@ def test_each_line_of_standard_input_is_answered(root: Path) -> None:
 
 
 @pytest.mark.parametrize("modalias", [*ASKED, "pci:v0009d1"])
-def test_the_answer_is_that_of_modprobe_R(root: Path, modalias: str) -> None:
+def test_the_answer_is_that_of_modprobe_resolve(root: Path, modalias: str) -> None:
     """The same modules in the same order, modprobe.d's alias included."""
-    command = [
+    command: list[str] = [
         "/usr/sbin/modprobe",
         "-q",
         "-d",
-        root,
+        str(root),
         "-S",
         KVER,
         "-C",
-        root / "etc/modprobe.d",
+        str(root / "etc/modprobe.d"),
         "-R",
         modalias,
     ]
@@ -110,13 +110,13 @@ def test_bytes_that_are_not_utf_8_pass_through(root: Path) -> None:
 @pytest.mark.parametrize("arguments", [[], ["--nonsense"], ["-", "pci:"], ["--modules-dir"]])
 def test_wrong_usage_is_told(arguments: list[str]) -> None:
     """Each error says what was wrong, before anything is opened."""
-    with pytest.raises(UsageError, match="match|needs"):
+    with pytest.raises(UsageError, match=r"match|needs"):
         match_command.parse_arguments(arguments)
 
 
 def test_a_tree_without_aliases_is_the_worlds_fault(tmp_path: Path) -> None:
     """The message names the missing file."""
-    with pytest.raises(WorldError, match="modules.alias"):
+    with pytest.raises(WorldError, match=r"modules\.alias"):
         match_command.run(
             ["--modules-dir", str(tmp_path), "x"],
             io.TextIOWrapper(io.BytesIO()),

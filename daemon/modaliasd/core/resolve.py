@@ -26,10 +26,10 @@ from modaliasd.core.wildcard import is_wildcard, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     # (module, alias, line, builtin) for every pattern in the module tree's own tables that matches a modalias
-    IndexLookup = Callable[[str], list[tuple[str, str, int, bool]]]
+    IndexLookup = Callable[[str], Sequence[tuple[str, str, int, bool]]]
 
 
 class Resolver:

@@ -2,8 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+KERNEL_STAMP := $(VENV)/.stamp-kernel
 
-.PHONY: setup demo test test-fast fmt lint types clean bench-match check-corpus
+.PHONY: setup setup-kernel demo test test-fast fmt lint types clean
 
 setup: $(STAMP)
 
@@ -11,11 +12,19 @@ $(STAMP): debian-packages.txt constraints.txt pyproject.toml scripts/setup.sh
 	@scripts/setup.sh $(VENV)
 	@touch $@
 
+# What `hostbuild kernel build` needs besides; the tests of kernels from source use it.
+setup-kernel: $(KERNEL_STAMP)
+
+$(KERNEL_STAMP): $(STAMP) debian-packages-kernel.txt
+	@scripts/setup.sh $(VENV) debian-packages-kernel.txt
+	@touch $@
+
 demo: $(STAMP)
 	@$(BIN)/python scripts/demo.py
 
-# Lint, format, types, layering, unit, and the tests in virtual machines.
-test: lint types
+# Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
+# minutes), which stays in hostbuild's cache.
+test: lint types setup-kernel
 	$(BIN)/pytest -n 2 --dist loadscope tests
 
 # The part without machines.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild import debs
+from hostbuild import debs, elf
 from hostbuild.errors import WorldError
 from hostbuild.libraries import Libraries
 from hostbuild.run import run
@@ -45,11 +45,15 @@ sys.stdout.buffer.write(marshal.dumps([list(sys.builtin_module_names), list(_imp
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """An unpacked interpreter. version: "3.11". library: where its standard library's sources are."""
+    """An unpacked interpreter.
+
+    version: "3.11". command: what starts it where it lies, under its own loader and with its own libraries.
+    library: the directories of its standard library's sources. home: as PYTHONHOME.
+    """
 
     version: str
     program: Path
-    loader: Path
+    command: tuple[str | Path, ...]
     home: Path
     library: tuple[Path, ...]
     packages: tuple[debs.Package, ...]
@@ -78,7 +82,7 @@ class Interpreter:
 
     def compile(self, sources: Sequence[tuple[bytes, str]]) -> list[bytes]:
         """Compile pairs of source and file name (for tracebacks) to the content of .pyc files, in order."""
-        answer = _run_python(self.loader, self.program, self.home, _COMPILE, marshal.dumps(list(sources), 2))
+        answer = _run_python(self.command, self.home, _COMPILE, marshal.dumps(list(sources), 2))
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
@@ -96,14 +100,14 @@ def require_interpreter() -> Interpreter:
     roots = [debs.require_unpacked(package) for package in packages]
     program = roots[0] / f"usr/bin/python{version}"
     libraries = Libraries()
-    loader = libraries.require("ld-linux-x86-64.so.2")
+    command = _command(program, libraries)
     home = roots[1] / "usr"
-    answer = _run_python(loader, program, home, _DESCRIBE)
+    answer = _run_python(command, home, _DESCRIBE)
     builtin, frozen = marshal.loads(answer)  # noqa: S302 - our own child's answer
     return Interpreter(
         version=version,
         program=program,
-        loader=loader,
+        command=command,
         home=home,
         library=tuple(root / f"usr/lib/python{version}" for root in roots[1:]),
         packages=tuple(packages),
@@ -141,13 +145,17 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, wanted: Iterable[s
     return closure
 
 
-def _run_python(loader: Path, program: Path, home: Path, script: str, stdin: bytes = b"") -> bytes:
-    libraries = Libraries()
-    directories = {
-        str(libraries.require(soname).parent) for soname in ("libc.so.6", "libz.so.1", "libexpat.so.1")
-    }
+def _command(program: Path, libraries: Libraries) -> tuple[str | Path, ...]:
+    with program.open("rb") as stream:
+        loader = elf.interpreter(stream)
+    if loader is None:
+        return (program,)
+    found = elf.closure([program], libraries.find)
+    directories = sorted({str(path.parent) for path in found.values()})
+    return libraries.require(loader.rpartition("/")[2]), "--library-path", ":".join(directories), program
+
+
+def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: bytes = b"") -> bytes:
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
-    path = ":".join(sorted(directories))
-    argv: list[str | Path] = [loader, "--library-path", path, program, "-S", "-c", script]
-    return run(argv, stdin=stdin, env=environment, timeout=120).stdout
+    return run([*command, "-S", "-c", script], stdin=stdin, env=environment, timeout=120).stdout

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from hostbuild.errors import WorldError
 from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
 
 _LISTS = (
     Path("/var/lib/apt/lists"),
@@ -85,13 +85,10 @@ def require_unpacked(package: Package) -> Path:
     if final.is_dir():
         return final
     packages.mkdir(exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{package.name}-", dir=packages))
-    try:
+    with scratch_directory(packages) as staging:
         deb = _fetch(package, staging)
         run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
         publish(staging / "root", final)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return final
 
 

@@ -4,13 +4,11 @@ A name may hold wildcards. Files compressed with xz or zstd are put into the ima
 read them.
 """
 
-import lzma
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import zstandard
-
+from hostbuild.compress import CompressionError, decompress, detect
 from hostbuild.errors import InputError
 from hostbuild.modules import Module
 from hostbuild.tree import FileTree
@@ -45,19 +43,15 @@ def _put(tree: FileTree, name: str, places: Sequence[Path]) -> bool:
             found = sorted(path for path in place.glob(name + ending) if path.is_file())
             for path in found:
                 inside = path.relative_to(place).as_posix().removesuffix(ending)
-                tree.file(f"usr/lib/firmware/{inside}", _read(path), group=GROUP, origin=str(path))
+                tree.file(f"usr/lib/firmware/{inside}", _read(path, ending), group=GROUP, origin=str(path))
             if found:
                 return True
     return False
 
 
-def _read(path: Path) -> bytes:
-    data = path.read_bytes()
+def _read(path: Path, ending: str) -> bytes:
     try:
-        if path.suffix == ".xz":
-            return lzma.decompress(data)
-        if path.suffix == ".zst":
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    except (lzma.LZMAError, zstandard.ZstdError) as e:
-        raise InputError(f"cannot unpack the firmware {path}: {e}") from e
-    return data
+        data = path.read_bytes()
+        return data if ending == "" else decompress(detect(data), data)[0]
+    except (OSError, CompressionError) as e:
+        raise InputError(f"cannot read the firmware {path}: {e}") from e

@@ -1,6 +1,8 @@
 """The daemon as the image carries it: compiled, below /usr/lib/modaliasd, and a script that starts it."""
 
 import importlib.util
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hostbuild.errors import InputError
 from hostbuild.tree import FileTree
 
 GROUP = "daemon"
-_LIBRARY = "usr/lib/modaliasd"
+LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can import
 
 # -S, -s and -P spare the start-up a search for site-packages and keep the directory of the caller out;
 # the environment counts, since /init may fix the hash seed there (PYTHONHASHSEED)
@@ -61,10 +63,22 @@ def imports(sources: list[Source], interpreter: Interpreter) -> list[str]:
     return stdlib.roots(wanted, interpreter.find)
 
 
+def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[str]:
+    """Give the standard library's modules that scripts of an overlay import.
+
+    What else they import has to be in the overlay, too. A file that is no Python 3 imports nothing.
+    """
+    wanted: list[stdlib.Import] = []
+    for source in sources:
+        with suppress(SyntaxError, ValueError):
+            wanted += stdlib.imports(source, "", inside_functions=True)
+    return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
+
+
 def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) -> None:
     """Put the compiled package and /usr/bin/modaliasd into the image."""
-    jobs = [(source.text, f"/{_LIBRARY}/{source.path}") for source in sources]
+    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
-    script = _START.format(version=interpreter.version, library=_LIBRARY)
+    script = _START.format(version=interpreter.version, library=LIBRARY)
     tree.file("usr/bin/modaliasd", script.encode(), group=GROUP, origin="modaliasd", permissions=0o755)

@@ -1,52 +1,28 @@
-"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as a compressed newc
-archive.
+"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as an initramfs.
 
 Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it is and where it came from.
-Both appear under their names when they are complete. The same inputs give the same bytes: paths are sorted,
-everything belongs to root, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
+The same inputs give the same bytes.
 """
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from modaliasd.core import trie
-
-from hostbuild import busybox, cpython, guest, kmod, modules, newc, overlay
-from hostbuild.compress import KERNEL_OPTION, Compressor, sink
-from hostbuild.errors import InputError, UsageError, WorldError
+from hostbuild import busybox, cpython, extras, guest, kmod, modstore, modules, overlay
+from hostbuild.compress import KERNEL_OPTION, Compressor
+from hostbuild.errors import InputError, UsageError
+from hostbuild.extras import Extra
 from hostbuild.firmware import put_firmware
-from hostbuild.kernel import Kernel, require_kernel, run_depmod
-from hostbuild.manifest import FORMAT, dump, manifest_path
+from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.manifest import FORMAT, manifest_path
+from hostbuild.moduletree import put_modules
+from hostbuild.pack import check_writable, pack
 from hostbuild.tree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter, Silent
 
-# What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
-_INDEXES = (
-    "modules.alias",
-    "modules.builtin",
-    "modules.builtin.modinfo",
-    "modules.dep",
-    "modules.devname",
-    "modules.order",
-    "modules.softdep",
-)
-_KMOD_INDEXES = (
-    "modules.alias.bin",
-    "modules.builtin.alias.bin",
-    "modules.builtin.bin",
-    "modules.dep.bin",
-    "modules.symbols",
-    "modules.symbols.bin",
-)
-_COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 _DIRECTORIES = {
     "dev": 0o755,
     "etc": 0o755,
@@ -85,6 +61,7 @@ class Options:
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
     (modules.py). python: further modules of Python's standard library.
+    store: how the modules are kept. extras: see extras.py.
     """
 
     kernel: str | None = None
@@ -95,6 +72,8 @@ class Options:
     compressor: Compressor = Compressor.ZSTD
     modprobe: Modprobe = Modprobe.BUSYBOX
     python: tuple[str, ...] = ()
+    store: modstore.Store = modstore.Store.PLAIN
+    extras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +89,41 @@ class Built:
 def build_image(image: Path, options: Options, report: Reporter | None = None) -> Built:
     """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
     report = report or Silent()
-    _check_writable(image)
-    for directory in options.overlays:
-        overlay.require_directory(directory)
+    image = image.resolve()  # a symlink to an image stays one
+    check_writable(image)
+    overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
 
     tree = _skeleton()
+    for_kmod = options.modprobe is Modprobe.KMOD
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
         chosen, carried = _choose_modules(options, kernel)
-        _put_modules(tree, kernel, carried, options.modprobe)
+        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = guest.require_sources()
-        wanted = [*guest.imports(sources, interpreter), *options.python]
+        wanted = guest.imports(sources, interpreter)
+        for laid in overlays:
+            wanted += guest.script_imports(laid.python_sources(), interpreter)
+        wanted += _asked_for(options.python, interpreter)
+        wanted += extras.imports(options.extras, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)
-    if options.modprobe is Modprobe.KMOD:
+    for extra in options.extras:
+        extras.put_extra(tree, extra, interpreter)
+    if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
-    overlay.put_own(tree)
-    for directory in options.overlays:
-        overlay.put_overlay(tree, directory)
+    for laid in overlays:
+        laid.put(tree)
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
+    if kernel.package is not None:
+        packages.append(kernel.package)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "hostbuild": distribution_version("modaliasd"),
@@ -149,21 +136,24 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         },
         "selection": options.modules,
         "modprobe": options.modprobe.value,
+        "store": options.store.value,
+        "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
         "firmware": {"present": firmware.present, "missing": firmware.missing},
         "python": {
             "version": interpreter.version,
             "modules": sorted(closure.modules),
-            "missing": sorted(closure.missing),
+            "missing": sorted(name for name, importer in closure.missing.items() if not importer),
         },
         "packages": [
             {"name": package.name, "version": package.version, "sha256": package.sha256}
-            for package in sorted(packages, key=lambda package: package.name)
+            for package in sorted(set(packages), key=lambda package: package.name)
         ],
+        "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
-    _write(image, tree, options.compressor, manifest, report)
+    pack(image, tree, options.compressor, manifest, report)
     return Built(image, manifest_path(image), kernel, manifest)
 
 
@@ -195,52 +185,14 @@ def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[mo
     return set(chosen), modules.load(modules.close(chosen, index), index, kernel.modules)
 
 
-def _put_modules(tree: FileTree, kernel: Kernel, carried: Sequence[modules.Module], whose: Modprobe) -> None:
-    """Put modules into the image, with indexes made for just these."""
-    inside = f"usr/lib/modules/{kernel.version}"
-    tree.directory(inside, group="modules", origin=kernel.origin)
-    for module in carried:
-        tree.file(f"{inside}/{module.path}", module.data, group="modules", origin=kernel.origin)
-    with tempfile.TemporaryDirectory(prefix="hostbuild-") as staging:
-        base = Path(staging) / "lib/modules" / kernel.version
-        base.mkdir(parents=True)
-        for module in carried:
-            path = base / module.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(module.data)
-        for name in _COPIED:
-            _copy_list(kernel, name, base / name)
-        run_depmod(Path(staging), kernel.version)
-        written: dict[str, bytes] = {}
-        names = _INDEXES if whose is Modprobe.BUSYBOX else _INDEXES + _KMOD_INDEXES
-        for name in names:
-            content = (base / name).read_bytes() if (base / name).is_file() else b""
-            tree.file(f"{inside}/{name}", content, group="indexes", origin="depmod")
-            written[name] = content
-    index = trie.build(
-        written.get("modules.alias", b""),
-        written.get("modules.order", b""),
-        written.get("modules.builtin.modinfo", b""),
-    )
-    tree.file(f"{inside}/{trie.INDEX_NAME}", index, group="indexes", origin="hostbuild")
-
-
-def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
-    source = kernel.modules / name if kernel.modules else None
-    to.write_bytes(source.read_bytes() if source and source.is_file() else b"")
-
-
-def _check_writable(image: Path) -> None:
-    """Refuse before the work what would fail after it."""
-    parent = image.absolute().parent
-    if image.is_dir():
-        raise UsageError(f"cannot write the image {image}: it is a directory")
-    if not parent.is_dir():
+def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
+    unknown = [name for name in names if interpreter.find(name) is None]
+    if unknown:
         raise UsageError(
-            f"cannot write the image {image}: there is no directory {parent}", hint=f"mkdir -p {parent}"
+            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}",
+            hint="other packages come into the image by --overlay",
         )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write the image {image}: no permission to write in {parent}")
+    return list(names)
 
 
 def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
@@ -258,82 +210,6 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
     )
 
 
-def _write(
-    image: Path, tree: FileTree, compressor: Compressor, manifest: dict[str, Any], report: Reporter
-) -> None:
-    final = image.absolute()
-    temporaries: list[Path] = []
-    try:
-        with _beside(final) as out, report.step("Packing", sum(map(Entry.size, tree.values()))) as advance:
-            temporaries.append(Path(out.name))
-            digest = hashlib.sha256()
-            size = 0
-            packer = sink(compressor)
-
-            def put(data: bytes) -> None:
-                nonlocal size
-                digest.update(data)
-                size += len(data)
-                out.write(data)
-
-            archive = newc.Writer(lambda data: put(packer.compress(data)))
-            for member, data in _members(tree):
-                archive.add(member, data)
-                advance(len(data))
-            archive.close()
-            put(packer.flush())
-        manifest["image"] = {
-            "file": image.name,
-            "compressor": compressor.value,
-            "size": size,
-            "unpacked": archive.written,
-            "sha256": digest.hexdigest(),
-        }
-        with _beside(final) as out:
-            temporaries.append(Path(out.name))
-            out.write(dump(manifest))
-        temporaries[1].replace(manifest_path(final))
-        temporaries[0].replace(final)
-    except OSError as e:
-        raise WorldError(f"cannot write the image {image}: {e.strerror or e}") from e
-    finally:
-        for path in temporaries:
-            path.unlink(missing_ok=True)
-
-
-def _beside(final: Path) -> IO[bytes]:
-    """Open a temporary file in the directory of `final`, for a rename that cannot fail half-way."""
-    out = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the caller closes it
-        dir=final.parent, prefix=f".{final.name}.", delete=False
-    )
-    os.fchmod(out.fileno(), 0o644)
-    return out
-
-
-def _members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
-    """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
-    mtime = _source_date_epoch()
-    names: dict[Entry, int] = {}
-    for entry in tree.values():
-        names[entry] = names.get(entry, 0) + 1
-    left = dict(names)
-    inodes: dict[Entry, int] = {}
-    for path, entry in tree.items():
-        inode = inodes.setdefault(entry, len(inodes) + 1)
-        left[entry] -= 1
-        data = entry.read() if left[entry] == 0 else b""
-        links = names[entry] if entry.kind is not Kind.DIRECTORY else 2
-        yield newc.Member(path, entry.mode, ino=inode, nlink=links, mtime=mtime, device=entry.device), data
-
-
-def _source_date_epoch() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    with suppress(ValueError):
-        if 0 <= int(text) <= 0xFFFFFFFF:
-            return int(text)
-    raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, not whole seconds since 1970")
-
-
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = {}
     for entry in tree.values():
@@ -344,7 +220,7 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
 
 
 def _module_row(module: modules.Module, chosen: set[str]) -> dict[str, object]:
-    row: dict[str, object] = {"name": module.name, "path": module.path, "size": len(module.data)}
+    row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
     if module.name not in chosen:
         row["dependency"] = True
     if module.firmware:

@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from hostbuild import debs, elf
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.modfile import is_module, read_module
 from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,6 +39,7 @@ class Kernel:
     indexes: the directory that holds modules.dep and its companions.
     config: the kernel's configuration, None where it is not known.
     origin: where it came from: "linux-image-6.1.0-56-amd64 6.1.192-2", "running", a path.
+    package: the package that it is from, if it is from one.
     """
 
     vmlinuz: Path
@@ -48,6 +49,7 @@ class Kernel:
     modules: Path | None = None
     indexes: Path | None = None
     config: Path | None = None
+    package: debs.Package | None = None
 
 
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
@@ -58,8 +60,10 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
     """
     if spec is None:
         spec = "running" if _running_is_readable() else f"deb:linux-image-{_deb_architecture()}"
+    package = None
     if spec.startswith("deb:"):
-        vmlinuz, root, origin = _from_package(spec.removeprefix("deb:"), report)
+        package, vmlinuz, root = _from_package(spec.removeprefix("deb:"), report)
+        origin = str(package)
     elif spec == "running":
         vmlinuz, root, origin = Path(f"/boot/vmlinuz-{platform.release()}"), Path("/"), "running"
     else:
@@ -77,6 +81,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         modules=modules,
         indexes=_require_indexes(modules, version, report) if modules else None,
         config=config if config.is_file() else None,
+        package=package,
     )
 
 
@@ -117,7 +122,7 @@ def _deb_architecture() -> str:
     return _DEB_ARCHITECTURE[machine]
 
 
-def _from_package(name: str, report: Reporter) -> tuple[Path, Path, str]:
+def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path]:
     """Unpack a kernel package, or the one that a metapackage such as linux-image-amd64 depends on."""
     [package] = debs.describe([name])
     versioned = [d for d in package.depends if d.startswith("linux-image-")]
@@ -128,7 +133,7 @@ def _from_package(name: str, report: Reporter) -> tuple[Path, Path, str]:
     images = sorted(root.glob("boot/vmlinu[xz]-*"))
     if len(images) != 1:
         raise KernelError(f"the package {package} holds {len(images)} kernels in /boot, not one")
-    return images[0], root, str(package)
+    return package, images[0], root
 
 
 def _modules_of(version: str, root: Path, given: Path | None) -> Path | None:
@@ -194,22 +199,18 @@ def _require_indexes(modules: Path, version: str, report: Reporter) -> Path:
     if final.is_dir():
         return final
     kept.mkdir(exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".depmod-", dir=kept))
-    try:
+    with scratch_directory(kept) as staging:
         base = staging / "lib/modules" / version
         base.mkdir(parents=True)
         for entry in modules.iterdir():
             # depmod reads the trees and lists of the original, and writes beside them here
             if entry.is_dir() and entry.name not in ("build", "source"):
-                (base / entry.name).symlink_to(entry)
+                (base / entry.name).symlink_to(entry.absolute())
             elif entry.name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
                 shutil.copyfile(entry, base / entry.name)
         with report.step(f"Indexing the modules of {version}"):
             run_depmod(staging, version)
-        base.chmod(0o755)
         debs.publish(base, final)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return final
 
 

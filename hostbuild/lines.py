@@ -88,7 +88,7 @@ class SerialLines:
             self._ours[line].sendall(data)
 
     def wait(self, done: Callable[[], bool], timeout: float) -> bool:
-        """Wait for `done` (called with the lock held), the guest's end or the limit; return what `done` says."""
+        """Wait for `done` (called with the lock held), the end or the time limit; return what `done` says."""
         with self._news:
             self._news.wait_for(lambda: done() or self.ended, min(timeout, threading.TIMEOUT_MAX))
             return done()

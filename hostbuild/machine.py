@@ -80,7 +80,7 @@ class Machine:
 
     @property
     def serial_lines(self) -> int:
-        """How many serial lines it has. On a microvm Linux hangs early in its boot if there is a second one."""
+        """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
         return 1 if self.type is MachineType.MICROVM else 3
 
     def plus(self, devices: Iterable[Device]) -> "Machine":
@@ -158,7 +158,7 @@ def machine_argv(
     """
     argv = ["qemu-system-x86_64", "-machine", machine.type.value, "-accel", accel, "-cpu", machine.cpu]
     argv += ["-smp", str(machine.cpus), "-m", str(machine.memory or memory)]
-    # Nothing but what the machine names: no default NIC (its option ROM tries to boot), no VGA, no files of the host.
+    # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-no-reboot"]  # a panicking guest ends (with panic=-1) where it would boot for ever
     if icount:

@@ -7,9 +7,10 @@ returns is the exit status (None is 0).
 
 import importlib
 import importlib.util
-import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -22,6 +23,11 @@ _COMMANDS = {
     "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
     "inspect": "List what is inside an image, also one made by another tool.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
+    "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
+    "diff": "Say what changed between two boots; exit 1 if a device lost its driver.",
+    "watch": "Show a boot while it happens, from the ledger that it writes.",
+    "ram": "Say how much memory an image needs to boot, and prove it.",
+    "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
 }
 
@@ -70,11 +76,21 @@ def hostbuild() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status; never returns."""
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(status_of(argv))
 
 
+def _end(*_: object) -> NoReturn:
+    """End as on an error, so that what is half-written is removed; the clearing up is not interrupted."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)  # as a shell counts
+
+
 def status_of(argv: Sequence[str] | None = None) -> int:
-    """Run the command line (sys.argv's where None); errors are printed on stderr and become statuses."""
+    """Run the command line (sys.argv's where None); errors are printed on stderr and become statuses.
+
+    Whoever closes the pipe that we write to ends the process with status 1, in silence: click does that.
+    """
     try:
         result = hostbuild.main(None if argv is None else list(argv), "hostbuild", standalone_mode=False)
     except click.UsageError as e:
@@ -89,13 +105,9 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     except HostbuildError as e:
         click.echo(f"hostbuild: {e}", err=True)
         if e.hint:
-            click.echo(f"  mend it with: {e.hint}", err=True)
+            click.echo(f"hint: {e.hint}", err=True)
         return e.exit_status
     except ModaliasdError as e:
         click.echo(f"hostbuild: {e}", err=True)
         return e.exit_status
-    except BrokenPipeError:
-        # Whoever read our output has enough of it; the interpreter must not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # 128 + SIGPIPE
     return result if isinstance(result, int) else 0

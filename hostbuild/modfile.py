@@ -3,13 +3,9 @@
 busybox's modprobe cannot insert a compressed module, so images carry them plain.
 """
 
-import gzip
-import lzma
-import zlib
 from pathlib import Path
 
-import zstandard
-
+from hostbuild.compress import CompressionError, decompress, detect
 from hostbuild.errors import InputError
 
 _ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
@@ -38,12 +34,6 @@ def read_module(path: Path) -> bytes:
     """Read a module, uncompressed."""
     try:
         data = path.read_bytes()
-        if path.suffix == ".xz":
-            return lzma.decompress(data)
-        if path.suffix == ".gz":
-            return gzip.decompress(data)
-        if path.suffix == ".zst":
-            return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as e:
+        return data if path.suffix == ".ko" else decompress(detect(data), data)[0]
+    except (OSError, CompressionError) as e:
         raise ModuleFileError(f"cannot read the module {path}: {e}") from e
-    return data

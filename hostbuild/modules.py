@@ -59,12 +59,19 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A module that goes into the image. path: where, below lib/modules/VERSION, uncompressed."""
+    """A module that goes into the image.
+
+    path: where, below lib/modules/VERSION, uncompressed. content: its bytes, or its file if that is plain.
+    firmware: the names of what it may ask for, sorted. ending: of its file on the host, ".xz" or the like,
+    "" if that is plain.
+    """
 
     name: str
     path: str
-    data: bytes
+    content: bytes | Path
+    size: int
     firmware: tuple[str, ...]
+    ending: str = ""
 
 
 def read_index(kernel: Kernel) -> Index:
@@ -164,7 +171,7 @@ def close(names: Iterable[str], index: Index) -> list[str]:
 
 
 def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
-    """Read modules from the disk, uncompressed, with the names of the firmware that they may ask for."""
+    """Read modules, uncompressed, with the names of the firmware that they may ask for."""
     loaded = []
     for name in names:
         path = index.paths.get(name)
@@ -172,8 +179,12 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
             raise KernelError(
                 f"modules.dep names {name} as a dependency, but has no line for it", hint="depmod"
             )
-        data = read_module(modules / path)
-        loaded.append(Module(name, plain_path(path), data, _firmware(data, modules / path)))
+        file = modules / path
+        data = read_module(file)
+        plain = plain_path(path)
+        content = file if plain == path else data
+        ending = path.removeprefix(plain)
+        loaded.append(Module(name, plain, content, len(data), _firmware(data, file), ending))
     return loaded
 
 

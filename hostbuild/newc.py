@@ -90,7 +90,11 @@ def read(stream: BinaryIO, at: int = 0) -> Iterator[tuple[Member, bytes]]:
     """
     position = at
     while True:
-        header = _exactly(stream, _HEADER, position, "a header")
+        header = stream.read(_HEADER)
+        if not header.startswith((MAGIC, MAGIC_CHECKSUM)) and header[:6] != MAGIC[: len(header)]:
+            raise NewcError(f"newc archive: no header at offset {position}, but {header[:6]!r}")
+        if len(header) < _HEADER:
+            raise NewcError(f"newc archive: cut short at offset {position + len(header)}, inside a header")
         start = position
         member, name_size = _parse_header(header, start)
         name = _exactly(stream, name_size, position, "a name")
@@ -109,8 +113,6 @@ def read(stream: BinaryIO, at: int = 0) -> Iterator[tuple[Member, bytes]]:
 
 def _parse_header(header: bytes, offset: int) -> tuple[Member, int]:
     """Give the member without its name, and the size of the name."""
-    if header[:6] not in (MAGIC, MAGIC_CHECKSUM):
-        raise NewcError(f"newc archive: no header at offset {offset}, but {header[:6]!r}")
     digits = header[6:]
     try:
         # int() would take signs, blanks and underscores too

@@ -22,6 +22,7 @@ _PACKAGE_OF = {
     "apt-get": "apt",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
+    "mksquashfs": "squashfs-tools",
     "modprobe": "kmod",
     "qemu-img": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",

@@ -83,8 +83,8 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"VFS: Unable to mount root fs|VFS: Cannot open root device",
-        "the kernel found no initramfs and no root file system",
-        "pass the image to the kernel, and check that the kernel has CONFIG_BLK_DEV_INITRD=y",
+        "the kernel found no /init in the image, and no root file system either",
+        "put an executable /init at the image's top, and check that the kernel has CONFIG_BLK_DEV_INITRD=y",
     ),
     (
         r"Attempted to kill init!",

@@ -26,7 +26,7 @@ from hostbuild.lines import Line, Listener, SerialLines
 from hostbuild.machine import Machine, MachineType, machine_argv, root_port_names
 from hostbuild.qmp import CommandRefusedError, Monitor
 from hostbuild.run import spawn
-from hostbuild.transcript import Record, tail
+from hostbuild.transcript import Record, diagnose, tail
 from hostbuild.verdict import Ending, verdict
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
@@ -170,6 +170,11 @@ class VM:
         """Wait for the daemon to say that everything there is has been dealt with."""
         return self.wait_for("settled", timeout=timeout, since=since)
 
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
     # What is said to the guest
 
     def type(self, data: bytes) -> None:
@@ -195,7 +200,7 @@ class VM:
 
         self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
         output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)
-        return Completed(int(status), output.decode("utf-8", "surrogateescape"))
+        return Completed(int(status.partition(b"\n")[0]), output.decode("utf-8", "surrogateescape"))
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""
@@ -317,7 +322,11 @@ class VM:
         raise GuestError(f"{complaint}: the guest ended with status {status}", console=self.console)
 
     def _timeout_error(self, complaint: str, timeout: float) -> GuestTimeoutError:
-        return GuestTimeoutError(f"{complaint} within {timeout:g} s", console=self.console)
+        console = self.console
+        found = diagnose(console)
+        why = f": {found.reason} ({found.line})" if found else ""
+        message = f"{complaint} within {timeout:g} s{why}"
+        return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
 
     def _verdict(self) -> int:
         return verdict(

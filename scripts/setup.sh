@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the host side needs: Debian packages (debian-packages.txt) and a virtual environment with
 # pinned Python packages (constraints.txt). Quick and silent where everything is there.
+# Usage: setup.sh [VENV [LIST...]]; each LIST names further Debian packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 
-mapfile -t wanted < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' debian-packages.txt)
+mapfile -t wanted < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' debian-packages.txt "${@:2}")
 missing=()
 for package in "${wanted[@]}"; do
     dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

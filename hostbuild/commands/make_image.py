@@ -6,15 +6,17 @@ import click
 
 from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
+from hostbuild.extras import Extra
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.modstore import Store
 
 _DIRECTORY = click.Path(path_type=Path)
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
-  qemu              what a QEMU machine of any kind needs (the default); also virtio, all, none
-  e1000,snd_*       modules by name or glob, with all they depend on
-  kernel/fs/        everything below a directory
+  qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
+  e1000,snd_*          modules by name or glob, with all they depend on
+  kernel/fs/           everything below a directory
   qemu,-kernel/sound/  the first without the second
 
 \b
@@ -60,7 +62,22 @@ Examples:
     show_default=True,
     help="Whose modprobe, lsmod and so on.",
 )
+@click.option(
+    "--compress-modules",
+    "store",
+    type=click.Choice([store.value for store in Store]),
+    default=Store.PLAIN.value,
+    show_default=True,
+    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+)
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    type=click.Choice([extra.value for extra in Extra]),
+    help="Add audit: pyudev and libudev, for `modaliasd audit`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(
     image: Path,
@@ -71,7 +88,9 @@ def command(
     firmware_dirs: tuple[Path, ...],
     compressor: str,
     modprobe: str,
+    store: str,
     python: tuple[str, ...],
+    extras: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
@@ -87,6 +106,8 @@ def command(
         compressor=Compressor(compressor),
         modprobe=Modprobe(modprobe),
         python=python,
+        store=Store(store),
+        extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

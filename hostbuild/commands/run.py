@@ -1,31 +1,29 @@
 """hostbuild run: boots an image in QEMU, shows its console, brings back its exit status and its ledger."""
 
 import contextlib
-import json
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
-from hostbuild import terminal, ui
+from hostbuild import terminal
 from hostbuild.accel import Accel, choose
 from hostbuild.device import parse_device
-from hostbuild.errors import GuestError, InputError, UsageError
-from hostbuild.initramfs import manifest_path
-from hostbuild.kernel import require_kernel
+from hostbuild.errors import GuestError, UsageError
 from hostbuild.lines import Line, Listener
 from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
-from hostbuild.ram import auto_memory
+from hostbuild.pairing import read_manifest_if_any, require_kernel_for
+from hostbuild.ram import Prediction, require_enough
+from hostbuild.ramprobe import read_prediction
 from hostbuild.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
-_NEWC_MAGIC = b"0707"
-_GUESSED_RATIO = 4  # unpacked to packed, of an image that says neither; xz on kernel modules reaches this
 
 _PATH = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -60,6 +58,7 @@ Examples:
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
 @click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the ledger here as it comes.")
+@click.option("--watch", is_flag=True, help="Show what is loaded as it happens, in place of the console.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
 @click.option(
     "--exit-when-settled", is_flag=True, help="Have the guest switch itself off once it has settled."
@@ -75,25 +74,28 @@ def command(
     accel: str,
     icount: bool,
     ledger_out: Path | None,
+    watch: bool,
     timeout: float | None,
     exit_when_settled: bool,
     dry_run: bool,
 ) -> int:
     """Boot IMAGE in QEMU, with its console here, and end with its exit status."""
     machine = read_machine(machine_name).plus(map(parse_device, devices))
-    manifest = _read_manifest(image)
+    manifest = read_manifest_if_any(image)
+    vmlinuz = require_kernel_for(image, manifest, kernel)
     wanted = machine.memory if memory is None else parse_memory(memory)
+    machine = replace(machine, memory=None)  # what is said here counts, not what the machine's file says
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    words = [append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
+    words = [manifest.get("append", ""), append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
     chosen = choose(accel)
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot", hint="--accel tcg")
     boot = Boot(
-        kernel=_kernel(kernel, image, manifest),
+        kernel=vmlinuz,
         initrd=image,
         append=" ".join(filter(None, words)),
         accel=chosen.accel,
-        memory=wanted or auto_memory(*_sizes(image, manifest)),
+        memory=_enough_memory(wanted, read_prediction(image, manifest, vmlinuz, append)),
         icount=icount,
         agent=False,
         limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
@@ -105,6 +107,8 @@ def command(
     if chosen.accel is Accel.TCG and accel == "auto":
         click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
+        if watch:
+            return _run_watched(machine, boot, ledger_file)
         return _run(machine, boot, ledger_file, interactive=interactive)
 
 
@@ -137,6 +141,21 @@ def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interact
     return status
 
 
+def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> int:
+    """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
+    from hostbuild.watching import ChannelWatch
+
+    with ChannelWatch() as screen:
+
+        def take(data: bytes) -> None:
+            if ledger_file is not None:
+                _write(ledger_file, data)
+            screen.feed(data)
+
+        with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
+            return vm.wait()
+
+
 def _show(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
@@ -147,46 +166,12 @@ def _write(file: BinaryIO, data: bytes) -> None:
     file.flush()  # whoever follows the file sees every line at once
 
 
-def _read_manifest(image: Path) -> dict[str, Any]:
-    """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
-    if not image.is_file():
-        raise InputError(
-            f"there is no image {image}", hint=f"hostbuild make-image -o {shlex.quote(str(image))}"
-        )
-    path = manifest_path(image)
-    try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as e:
-        raise InputError(f"cannot read the manifest {path}: {e}") from e
-    if not isinstance(manifest, dict):
-        raise InputError(f"{path} is no manifest: expected a JSON object")
-    return manifest
-
-
-def _kernel(spec: str | None, image: Path, manifest: dict[str, Any]) -> Path:
-    if spec is not None and (spec.startswith("deb:") or spec == "running"):
-        return require_kernel(spec, None, ui.reporter()).vmlinuz
-    named = spec if spec is not None else manifest.get("kernel", {}).get("vmlinuz")
-    if named is None:
-        raise UsageError(f"{image} has no manifest that names its kernel", hint="--kernel VMLINUZ")
-    kernel = Path(named)
-    if not kernel.is_file():
-        whose = "" if spec is not None else f" that {image} was built for"
-        raise InputError(f"there is no kernel {kernel}{whose}", hint="--kernel VMLINUZ")
-    return kernel
-
-
-def _sizes(image: Path, manifest: dict[str, Any]) -> tuple[int, int]:
-    """Return the image's size in bytes, packed and unpacked; the latter is guessed for images of others."""
-    size = image.stat().st_size
-    facts = manifest.get("image", {})
-    if facts.get("size") == size and isinstance(facts.get("unpacked"), int):
-        return size, facts["unpacked"]
-    with image.open("rb") as file:
-        plain = file.read(len(_NEWC_MAGIC)) == _NEWC_MAGIC
-    return size, size if plain else size * _GUESSED_RATIO
+def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
+    """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
+    if wanted is None:
+        return prediction.comfortable
+    require_enough(prediction, wanted)
+    return wanted
 
 
 @contextlib.contextmanager

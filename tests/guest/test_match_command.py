@@ -68,7 +68,7 @@ def test_each_line_of_standard_input_is_answered(root: Path) -> None:
 
 
 @pytest.mark.parametrize("modalias", [*ASKED, "pci:v0009d1"])
-def test_the_answer_is_that_of_modprobe(root: Path, modalias: str) -> None:
+def test_the_answer_is_that_of_modprobe_resolve(root: Path, modalias: str) -> None:
     """The same modules in the same order, modprobe.d's alias included."""
     where = ["-d", str(root), "-S", KVER, "-C", str(root / "etc/modprobe.d")]
     command = ["/usr/sbin/modprobe", "-q", *where, "-R", modalias]

@@ -79,7 +79,7 @@ def _id_lines(path: Path) -> Iterator[tuple[str, ...]]:
 def pci_modaliases(chance: random.Random) -> Iterator[bytes]:
     """One for every device and every subsystem of pci.ids."""
     for vendor, device, *sub in _id_lines(PCI_IDS):
-        sub_vendor, sub_device = sub if sub else (vendor, f"{chance.randrange(65536):04X}")
+        sub_vendor, sub_device = sub or (vendor, f"{chance.randrange(65536):04X}")
         ids = f"v0000{vendor}d0000{device}sv0000{sub_vendor}sd0000{sub_device}"
         yield f"pci:{ids}{chance.choice(PCI_CLASSES)}".encode()
 

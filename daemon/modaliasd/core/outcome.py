@@ -13,10 +13,11 @@ class Outcome(Choice):
     BUILTIN = "builtin"  # compiled into the kernel
     DENIED = "denied"  # by a blacklist line, the kernel's module_blacklist=, or policy
     NODEVICE = "nodevice"  # its init found nothing to drive (ENODEV) and it left again
+    COMMAND = "command"  # an install line's command ran in its place
     FAILED = "failed"
 
 
-SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN)
+SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
 
 
 class Verdict(Record):
@@ -39,6 +40,10 @@ _MEANINGS = (
     ("unknown symbol", "it needs a symbol that neither the kernel nor a loaded module exports"),
     ("Key was rejected by service", "its signature is missing or bad, and this kernel demands one"),
     ("Required key not available", "it is signed with a key that this kernel does not know"),
+    # busybox names the file it could not load
+    (".ko.gz", "the module file is compressed and this modprobe cannot read it: decompress it"),
+    (".ko.xz", "the module file is compressed and this modprobe cannot read it: decompress it"),
+    (".ko.zst", "the module file is compressed and this modprobe cannot read it: decompress it"),
     (
         "Exec format error",
         "the file is no module for this kernel: damaged, compressed, or of another version",

@@ -1,0 +1,195 @@
+"""`hostbuild kernel`: from a source tree to a kernel that make-image takes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hostbuild.errors import UsageError
+from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
+from hostbuild.ui import print_json, reporter
+
+if TYPE_CHECKING:
+    from hostbuild.kbuild.fitness import Finding
+
+_SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
+
+
+@click.group()
+def command() -> None:
+    """Fetch, configure, check and build a kernel."""
+
+
+@command.command()
+@click.argument("source", default=DEFAULT_SOURCE)
+def fetch(source: str) -> None:
+    """Get a kernel's source: deb:PACKAGE, a tarball, or a tree (which is only looked at)."""
+    from hostbuild.kbuild.source import require_source
+
+    tree = require_source(source, reporter())
+    click.echo(f"Linux {tree.version}: {tree.path}")
+
+
+@command.command()
+@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option(
+    "--base", default="tinyconfig", show_default=True, help="tinyconfig, defconfig, running, or a .config."
+)
+@click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
+@click.option(
+    "--enable", multiple=True, metavar="FRAGMENT|OPTION", help="A file of options, or one: IPV6, IPV6=m."
+)
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="DRIVER",
+    help="e1000, usb-storage, a modalias, or a capture's file.",
+)
+@click.option("--no-guest", is_flag=True, help="Leave out what a guest of modaliasd needs.")
+@click.option("--menuconfig", is_flag=True, help="Go on by hand in kbuild's menu.")
+@click.option(
+    "--aliases",
+    default="deb:linux-image-amd64",
+    show_default=True,
+    metavar="KERNEL",
+    help="The kernel whose modules.alias knows the modaliases.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("kernel.config")
+)
+def configure(
+    *,
+    source: str,
+    base: str,
+    mod2noconfig: bool,
+    enable: tuple[str, ...],
+    modules: tuple[str, ...],
+    no_guest: bool,
+    menuconfig: bool,
+    aliases: str,
+    output: Path,
+) -> int:
+    """Make a configuration from a base, options and drivers; whatever did not come true is named.
+
+    Ends with status 1 if something did not: the configuration is written all the same.
+    """
+    from hostbuild.kbuild import configure as work
+    from hostbuild.kbuild.modaliases import KernelAliases, parse_capture
+    from hostbuild.kbuild.source import require_source
+
+    report = reporter()
+    tree = require_source(source, report)
+    captures = [Path(word) for word in modules if Path(word).is_file()]
+    made = work.configure(
+        tree,
+        base=base,
+        wishes=[wish for word in enable for wish in work.wishes_of(word)],
+        modules=[word for word in modules if not Path(word).is_file()],
+        modaliases=[alias for path in captures for alias in parse_capture(path.read_text(encoding="utf-8"))],
+        lookup=KernelAliases(aliases, report),
+        report=report,
+        guest=not no_guest,
+        without_modules=mod2noconfig,
+        by_hand=menuconfig,
+    )
+    output.write_text(made.text, encoding="utf-8")
+    for driver, option in made.drivers:
+        click.echo(f"{driver.asked}: CONFIG_{option}{f' (module {driver.module})' if driver.module else ''}")
+    for unmet in made.unmet:
+        asked = f"{unmet.asked}: " if unmet.asked else ""
+        click.echo(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}", err=True)
+    click.echo(
+        f"{output}: Linux {tree.version}, {made.count('m')} modules, {made.count('y')} options built in"
+    )
+    return 1 if made.unmet else 0
+
+
+@command.command()
+@click.argument("kernel", metavar="[CONFIG|VMLINUZ|running]", default="running")
+@click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(*, kernel: str, everything: bool, as_json: bool) -> int:
+    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its mend.
+
+    Ends with status 1 if it is not.
+    """
+    from hostbuild.kbuild import fitness
+    from hostbuild.kbuild.configfile import read_config_of
+    from hostbuild.kconfig import parse_config
+
+    config, origin = read_config_of(kernel)
+    findings = fitness.check(parse_config(config))
+    fit = fitness.is_fit(findings)
+    if as_json:
+        print_json(
+            {
+                "config": origin,
+                "fit": fit,
+                "findings": [
+                    {
+                        "wants": finding.requirement.wants,
+                        "met": finding.met,
+                        "grade": finding.requirement.grade.value,
+                        "reason": finding.requirement.reason,
+                        "mend": list(finding.requirement.mend),
+                    }
+                    for finding in findings
+                ],
+            }
+        )
+        return 0 if fit else 1
+    for finding in findings:
+        if everything or not finding.met:
+            _print_finding(finding)
+    met = sum(finding.met for finding in findings)
+    verdict = "fit" if fit else "not fit"
+    click.echo(f"{origin}: {verdict} for make-image and modaliasd ({met} of {len(findings)} points met)")
+    return 0 if fit else 1
+
+
+@command.command()
+@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("kernel.config"),
+    show_default=True,
+    help="What `kernel configure` wrote, or any .config.",
+)
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: one a processor]"
+)
+@click.option("--strip", is_flag=True, help="Take debug sections out of the modules (this voids signatures).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Copy boot/ and lib/ there."
+)
+def build(*, source: str, config: Path, jobs: int | None, strip: bool, output: Path | None) -> None:
+    """Build a kernel and its modules; what was built before is not built again."""
+    import os
+
+    from hostbuild.kbuild import build as work
+    from hostbuild.kbuild.source import require_source
+
+    if not config.is_file():
+        raise UsageError(
+            f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
+        )
+    report = reporter()
+    tree = require_source(source, report)
+    jobs = jobs or len(os.sched_getaffinity(0))
+    built = work.build(tree, config.read_text(encoding="utf-8"), jobs=jobs, strip=strip, report=report)
+    if output is not None:
+        built = work.copy_built(built, output)
+    how = f"built, log {built.log}" if built.log else "built before"
+    click.echo(f"Linux {built.version}, {built.modules} modules ({how})")
+    click.echo(f"hostbuild make-image --kernel {built.vmlinuz}")
+
+
+def _print_finding(finding: "Finding") -> None:
+    requirement = finding.requirement
+    label = "ok" if finding.met else requirement.grade.value
+    click.echo(f"{label:6} {requirement.wants}: {requirement.reason}")
+    if not finding.met and requirement.mend:
+        words = " ".join(f"--enable {option}" for option in requirement.mend)
+        click.echo(f"{'':6} mend it with: hostbuild kernel configure {words}")

@@ -1,0 +1,206 @@
+"""Builds a kernel and its modules, and keeps them: same source, configuration and compiler, same files.
+
+    $XDG_CACHE_HOME/hostbuild/kernel/
+        objects/KEY/        kbuild's output directory; an interrupted build goes on there
+        objects/KEY.log     what make printed
+        built/KEY/          boot/vmlinuz-X, boot/config-X, System.map-X, lib/modules/X; complete or absent
+
+The key is made of the source's identity, the configuration, the compiler and whether modules are stripped. A
+tree that has no identity may have changed, so that kbuild is asked every time what is to do.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild import debs
+from hostbuild.errors import CommandError
+from hostbuild.kbuild import progress, toolchain
+from hostbuild.kbuild.source import SourceTree
+from hostbuild.kconfig import parse_config, value_of
+from hostbuild.run import run, spawn
+from hostbuild.ui import Reporter
+
+_PREPARE_TIMEOUT = 900.0  # seconds
+_INSTALL_TIMEOUT = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A kernel that was built.
+
+    root: holds boot/ and lib/modules/, as an unpacked Debian package does. version: as uname -r prints it.
+    log: what make printed; None if the kernel was there already. modules: how many there are.
+    """
+
+    root: Path
+    version: str
+    modules: int
+    log: Path | None
+
+    @property
+    def vmlinuz(self) -> Path:
+        """The bzImage."""
+        return self.root / "boot" / f"vmlinuz-{self.version}"
+
+
+def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> Built:
+    """Build what the configuration asks for, or give what was built before.
+
+    config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of
+    the modules.
+    Raises CommandError with the first error of the log.
+    """
+    compiler = toolchain.compiler_version() if shutil.which("gcc") else ""
+    key = _key(source, config, compiler, strip)
+    kernels = debs.cache_directory() / "kernel"
+    final = kernels / "built" / key
+    if source.identity and final.is_dir():
+        return _read_built(final, None)
+    toolchain.require_toolchain()
+    objects = kernels / "objects" / key
+    log = objects.with_name(f"{key}.log")
+    objects.mkdir(parents=True, exist_ok=True)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(objects.with_name(f"{key}.lock")):
+        if source.identity and final.is_dir():
+            return _read_built(final, None)  # another process built it while this one waited
+        dot_config = objects / ".config"
+        if not dot_config.is_file() or dot_config.read_text(encoding="utf-8") != config:
+            dot_config.write_text(config, encoding="utf-8")
+        log.write_text("", encoding="utf-8")
+        modular = value_of(parse_config(config), "MODULES") == "y"
+        _make(source, objects, modular=modular, jobs=jobs, log=log, report=report)
+        _install(source, objects, final, modular=modular, strip=strip, report=report)
+        if source.identity:
+            shutil.rmtree(objects)  # never needed again: the key stands for the result
+    return _read_built(final, log)
+
+
+def copy_built(built: Built, directory: Path) -> Built:
+    """Copy boot/ and lib/modules/X of a built kernel; modules of that version are replaced."""
+    modules = directory / "lib/modules" / built.version
+    if modules.is_dir():
+        shutil.rmtree(modules)
+    shutil.copytree(built.root, directory, symlinks=True, dirs_exist_ok=True)
+    return Built(directory, built.version, built.modules, built.log)
+
+
+def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
+    parts = (source.identity or f"tree {source.path}", config, compiler, "strip" if strip else "")
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"{source.version}-{digest[:16]}"
+
+
+def _make(
+    source: SourceTree, objects: Path, *, modular: bool, jobs: int, log: Path, report: Reporter
+) -> None:
+    environment = toolchain.make_environment(os.environ)
+    ccache = shutil.which("ccache") is not None
+
+    def make(*words: str) -> list[str]:
+        return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, ccache=ccache)]
+
+    targets = ["bzImage", *(["modules"] if modular else [])]
+    with report.step("Preparing to build"):
+        # generated headers have to exist before make -n can walk the tree
+        _logged(make(f"-j{jobs}", "olddefconfig", "prepare", "modules_prepare"), environment, log)
+        # -k: the link of vmlinux lacks its inputs as long as nothing is built; the rest is counted all the
+        # same
+        dry = run(make("-n", "-k", *targets), timeout=_PREPARE_TIMEOUT, env=environment, check=False)
+    total = progress.count_steps(dry.stdout.decode("utf-8", "replace").splitlines())
+    with report.step(f"Building {source.version}", total) as advance:
+        for line in _lines(make(f"-j{jobs}", *targets), environment, log):
+            if progress.counts(line):
+                advance(1)
+
+
+def _logged(argv: Sequence[str], environment: dict[str, str], log: Path) -> None:
+    for _ in _lines(argv, environment, log):
+        pass
+
+
+def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Run a command, append its output to the log, and yield its lines; a failure names the first error."""
+    outlet, inlet = os.pipe()
+    try:
+        child = spawn(argv, stdout=inlet, stderr=inlet, env=environment)
+    except BaseException:
+        os.close(outlet)
+        raise
+    finally:
+        os.close(inlet)
+    try:
+        with (
+            open(outlet, encoding="utf-8", errors="replace") as stream,
+            log.open("a", encoding="utf-8", buffering=1) as out,
+        ):
+            for line in stream:
+                out.write(line)
+                yield line
+        status = child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()  # make ends its own children and deletes half-written targets
+            child.wait()
+    if status != 0:
+        error = (
+            progress.first_error(log.read_text(encoding="utf-8").splitlines()) or f"make ended with {status}"
+        )
+        raise CommandError(
+            f"the kernel could not be built: {error}",
+            argv=tuple(argv),
+            status=status,
+            stderr=error,
+            hint=f"read the whole log: {log}",
+        )
+
+
+def _install(
+    source: SourceTree, objects: Path, final: Path, *, modular: bool, strip: bool, report: Reporter
+) -> None:
+    environment = toolchain.make_environment(os.environ)
+    staging = Path(tempfile.mkdtemp(prefix=".install-", dir=final.parent))
+    try:
+        if modular:
+            words = [f"INSTALL_MOD_PATH={staging}", *(["INSTALL_MOD_STRIP=1"] if strip else [])]
+            argv = toolchain.make_argv(source, objects, *words, "modules_install")
+            with report.step("Installing modules"):
+                run(argv, timeout=_INSTALL_TIMEOUT, env=environment)
+        version = (objects / "include/config/kernel.release").read_text(encoding="ascii").strip()
+        for link in ("build", "source"):  # they point into the cache
+            (staging / "lib/modules" / version / link).unlink(missing_ok=True)
+        boot = staging / "boot"
+        boot.mkdir()
+        for built, name in (
+            ("arch/x86/boot/bzImage", "vmlinuz"),
+            ("System.map", "System.map"),
+            (".config", "config"),
+        ):
+            shutil.copyfile(objects / built, boot / f"{name}-{version}")
+        if final.is_dir():
+            shutil.rmtree(final)
+        debs.publish(staging, final)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _read_built(root: Path, log: Path | None) -> Built:
+    [vmlinuz] = root.glob("boot/vmlinuz-*")
+    version = vmlinuz.name.removeprefix("vmlinuz-")
+    modules = sum(1 for path in (root / "lib/modules" / version).rglob("*.ko*"))
+    return Built(root, version, modules, log)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock file: of two processes that want the same kernel, one builds and the other waits for it."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,72 @@
+"""Finds a kernel's configuration: a .config, one inside or beside a vmlinuz, the running one."""
+
+import gzip
+import platform
+import re
+from pathlib import Path
+
+from hostbuild import vmlinuz
+from hostbuild.errors import InputError
+
+
+def read_config_of(kernel: str) -> tuple[str, str]:
+    """Give the text of a kernel's configuration, and where it was found.
+
+    kernel: "running", the path of a .config (plain or gzipped, as /proc/config.gz is), or of a vmlinuz.
+    """
+    if kernel == "running":
+        return read_running_config()
+    path = Path(kernel)
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise InputError(
+            f"cannot read the kernel or configuration {kernel}: {e.strerror}",
+            hint="name a .config, a vmlinuz, or `running`",
+        ) from e
+    if data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError) as e:
+            raise InputError(f"{kernel} is gzipped, and damaged: {e}") from e
+    if _is_config(data):
+        return data.decode("utf-8", "replace"), kernel
+    return _read_from_image(path, data)
+
+
+def read_running_config() -> tuple[str, str]:
+    """Give the configuration of the kernel that runs here; InputError where the system does not tell."""
+    inside, beside = Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")
+    if inside.is_file():
+        return gzip.decompress(inside.read_bytes()).decode(), str(inside)
+    if beside.is_file():
+        return beside.read_text(encoding="utf-8"), str(beside)
+    raise InputError(
+        f"the running kernel does not tell its configuration: there is neither {inside} nor {beside}",
+        hint="name the file of a configuration, or a vmlinuz",
+    )
+
+
+def _read_from_image(path: Path, data: bytes) -> tuple[str, str]:
+    """Look inside the kernel image, then beside it, where Debian puts the configuration."""
+    try:
+        inside = vmlinuz.find_ikconfig(vmlinuz.kernel_of(data))
+    except InputError as e:
+        raise InputError(f"{path} is neither a configuration nor a kernel that can be read: {e}") from e
+    if inside is not None:
+        return inside, f"{path} (inside)"
+    beside = path.with_name(path.name.replace("vmlinuz", "config", 1))
+    if "vmlinuz" in path.name and beside.is_file():
+        return beside.read_text(encoding="utf-8"), str(beside)
+    raise InputError(
+        f"{path} does not hold its configuration (it was built without CONFIG_IKCONFIG=y), "
+        f"and {beside} does not exist",
+        hint="name the configuration's file",
+    )
+
+
+def _is_config(data: bytes) -> bool:
+    return (
+        re.search(rb"(?m)^(CONFIG_\w+=|# CONFIG_\w+ is not set$)", data[:65536]) is not None
+        and b"\0" not in data[:4096]
+    )

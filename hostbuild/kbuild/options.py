@@ -1,0 +1,254 @@
+"""A kernel's Kconfig as something that can be asked and told: which options exist, what they need, what stops
+them.
+
+`Options.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
+selector for an option that has no prompt. Of alternatives the one with the fewest new options is taken.
+Parsing and evaluating are kconfiglib's; `make olddefconfig` has the last word, and hostbuild.kbuild.configure
+compares.
+"""
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import kconfiglib
+from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
+
+from hostbuild.errors import InputError
+from hostbuild.kconfig import Wish
+
+_N, _M, _Y = 0, 1, 2
+_LEVEL = {"n": _N, "m": _M, "y": _Y}
+_LETTER = {level: letter for letter, level in _LEVEL.items()}
+
+# Deeper chains of dependencies than this do not occur among options that one can have; without a limit the
+# search would try every way through the thousands of options that select one another.
+_DEPTH = 8
+
+# Options without a prompt that many others select: whom a person means who needs one of them.
+_PROVIDERS = {
+    "VIRTIO": "VIRTIO_PCI",  # QEMU's virtio devices are PCI devices unless the machine is microvm
+    "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
+}
+
+Plan = dict[Symbol, int]
+
+
+class Options:
+    """The options of one source tree, with values."""
+
+    def __init__(self, tree: kconfiglib.Kconfig) -> None:
+        self._tree = tree
+
+    def known(self, option: str) -> bool:
+        """Whether the source defines such an option (for this architecture or another)."""
+        symbol = self._tree.syms.get(option)
+        return symbol is not None and bool(symbol.nodes)
+
+    def value(self, option: str) -> str:
+        """The option's present value as a .config has it: n for one that does not exist."""
+        symbol = self._tree.syms.get(option)
+        return symbol.str_value if symbol is not None and symbol.nodes else "n"
+
+    def similar(self, option: str) -> list[str]:
+        """Names of options that look like this one, the likeliest first."""
+        names = [symbol.name for symbol in self._tree.unique_defined_syms]
+        return difflib.get_close_matches(option, names, n=3, cutoff=0.75)
+
+    def write(self, path: Path) -> None:
+        """Write all values as a .config."""
+        self._tree.write_config(str(path), save_old=False)
+
+    def grant(self, wish: Wish) -> None:
+        """Set the wish, and what it needs; where that cannot be, `unmet` says why."""
+        symbol = self._tree.syms.get(wish.option)
+        if symbol is None or not symbol.nodes:
+            return
+        level = _LEVEL.get(wish.value)
+        if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE) or level is None:
+            self._apply(_first(_plan(node.prompt[1], _M, 0) for node in symbol.nodes if node.prompt))
+            symbol.set_value(wish.value.strip('"'))
+            return
+        if level > _N:
+            self._apply(_plan_symbol(symbol, level, 0))
+        symbol.set_value(level)
+
+    def unmet(self, option: str, value: str) -> str:
+        """Say what keeps the option from having this value: its failing dependencies, or who selects it."""
+        symbol = self._tree.syms.get(option)
+        if symbol is None or not symbol.nodes:
+            similar = ", ".join(self.similar(option))
+            return "this source has no such option" + (f" (it has {similar})" if similar else "")
+        level = _LEVEL.get(value, _M)
+        if level == _N:
+            selectors = [
+                kconfiglib.expr_str(term)
+                for term in kconfiglib.split_expr(symbol.rev_dep, OR)
+                if kconfiglib.expr_value(term) > _N
+            ]
+            return f"selected by {', '.join(selectors)}" if selectors else "its default is not n"
+        conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
+        if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
+            return "it has no prompt, and nothing that selects it could be turned on"
+        reasons = _failing(conditions[0] if conditions else symbol.direct_dep, level)
+        return "needs " + ", ".join(reasons) if reasons else f"Kconfig gives it {symbol.str_value}"
+
+    def _apply(self, plan: Plan | None) -> None:
+        for symbol, level in (plan or {}).items():
+            symbol.set_value(level)
+
+
+def _plan(expr: object, want: int, depth: int) -> Plan | None:
+    """The settings that raise an expression to `want`; {} if it is there already, None if there is no way."""
+    if kconfiglib.expr_value(expr) >= want:
+        return {}
+    if isinstance(expr, Symbol):
+        return _plan_symbol(expr, want, depth)
+    if not isinstance(expr, tuple):
+        return None  # a choice: it has no value of its own to set
+    operator = expr[0]
+    if operator is AND:
+        left, right = _plan(expr[1], want, depth), _plan(expr[2], want, depth)
+        return None if left is None or right is None else left | right
+    if operator is OR:
+        return _cheapest(_plan(term, want, depth) for term in kconfiglib.split_expr(expr, OR))
+    if operator is NOT:
+        return _plan_off(expr[1])
+    return _plan_relation(expr, depth)
+
+
+def _plan_relation(expr: tuple[object, ...], depth: int) -> Plan | None:
+    """Settings for `X = y` and the like, as `depends on X=y || X=Y` writes them."""
+    operator, left, right = expr
+    if not isinstance(left, Symbol) or not isinstance(right, Symbol) or right.name not in _LEVEL:
+        return None
+    level = _LEVEL[right.name]
+    if operator is EQUAL:
+        return _plan_off(left) if level == _N else _plan_symbol(left, level, depth)
+    if operator is UNEQUAL and level == _N:
+        return _plan_symbol(left, _M, depth)
+    return None
+
+
+def _plan_off(operand: object) -> Plan | None:
+    """Settings that turn a single option off; None if another selects it or it cannot be set."""
+    if isinstance(operand, Symbol) and _N in operand.assignable:
+        return {operand: _N}
+    return None
+
+
+def _plan_symbol(symbol: Symbol, want: int, depth: int) -> Plan | None:
+    if symbol.tri_value >= want:
+        return {}
+    if depth >= _DEPTH or symbol.is_constant or not symbol.nodes:
+        return None
+    if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE):
+        return None
+    depth += 1
+    level = want if symbol.orig_type is kconfiglib.TRISTATE else _Y
+    prompts = [node.prompt[1] for node in symbol.nodes if node.prompt]
+    if prompts:
+        # A bool is visible at m already, but may be y only if its dependencies are not n.
+        least = level if symbol.orig_type is kconfiglib.TRISTATE else _M
+        plan = _cheapest(_plan(condition, least, depth) for condition in prompts)
+        return None if plan is None else plan | {symbol: level}
+    defaults = _cheapest(_plan((AND, value, condition), want, depth) for value, condition in symbol.defaults)
+    if defaults is not None:
+        return defaults
+    provider = _PROVIDERS.get(symbol.name)
+    terms = kconfiglib.split_expr(symbol.rev_dep, OR)
+    if provider:
+        terms = [term for term in terms if provider in kconfiglib.expr_str(term).split()]
+    return _cheapest(_plan(term, want, depth) for term in terms)
+
+
+def _cheapest(plans: Iterator[Plan | None]) -> Plan | None:
+    """Of the plans that exist, the one with the fewest settings; of equals the one with more modules."""
+    found = [plan for plan in plans if plan is not None]
+    return min(found, key=lambda plan: (len(plan), sum(plan.values())), default=None)
+
+
+def _first(plans: Iterator[Plan | None]) -> Plan | None:
+    return next((plan for plan in plans if plan is not None), None)
+
+
+def _failing(expr: object, want: int) -> list[str]:
+    """The terms of a conjunction that are below `want`, each followed down to what fails first."""
+    reasons: list[str] = []
+    for term in kconfiglib.split_expr(expr, AND):
+        if kconfiglib.expr_value(term) >= want:
+            continue
+        if not isinstance(term, Symbol) or term.is_constant:
+            reasons.append(kconfiglib.expr_str(term))
+            continue
+        reason = f"{term.name} (is {term.str_value})" if term.nodes else f"{term.name} (does not exist here)"
+        deeper = _failing(term.direct_dep, want) if term.nodes else []
+        reasons.append(f"{reason}, which needs {' and '.join(deeper)}" if deeper else reason)
+    return reasons
+
+
+def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Options:
+    """Parse the Kconfig files of a source tree and read a .config into them; takes some three seconds.
+
+    version: the tree's KERNELVERSION. compiler: the first line of `gcc --version`.
+    Raises InputError where kconfiglib cannot parse the tree.
+    """
+    environment = _environment(tree, version, compiler)
+    with tempfile.TemporaryDirectory() as scratch, _process_state(environment, Path(scratch)):
+        try:
+            parsed = _Kconfig(str(tree / "Kconfig"), warn=False)
+            parsed.load_config(str(config))
+        except (kconfiglib.KconfigError, OSError) as e:
+            raise InputError(f"cannot read the options of {tree}: {e}") from e
+    return Options(parsed)
+
+
+class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types
+    """kconfiglib's last release knows `option modules`; since Linux 5.16 it is a bare `modules`."""
+
+    def _open(self, filename: str, mode: str) -> IO[str]:
+        file: IO[str] = super()._open(filename, mode)
+        if "w" in mode:
+            return file
+        with file:
+            return io.StringIO(re.sub(r"(?m)^(\s+)modules$", r"\1option modules", file.read()))
+
+
+def _environment(tree: Path, version: str, compiler: str) -> dict[str, str]:
+    """What the kernel's top Makefile exports for Kconfig files to refer to."""
+    return {
+        "srctree": str(tree),
+        "ARCH": "x86",
+        "SRCARCH": "x86",
+        "KERNELVERSION": version,
+        "CC_VERSION_TEXT": compiler,
+        "CC": "gcc",
+        "LD": "ld",
+        "AR": "ar",
+        "NM": "nm",
+        "OBJCOPY": "objcopy",
+        "HOSTCC": "gcc",
+        "RUSTC": "rustc",
+        "BINDGEN": "bindgen",
+        "PAHOLE": "pahole",
+        "CLANG_FLAGS": "",
+    }
+
+
+@contextlib.contextmanager
+def _process_state(environment: Mapping[str, str], directory: Path) -> Iterator[None]:
+    """Lend kconfiglib the environment it reads, and a directory for the compiler tests' scratch files."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        with contextlib.chdir(directory):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

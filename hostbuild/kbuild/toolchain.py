@@ -1,0 +1,92 @@
+"""What must be installed to build a kernel, and how make is called.
+
+The same Debian packages are listed in debian-packages-kernel.txt, which `make setup-kernel` installs.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from hostbuild.errors import ToolMissingError
+from hostbuild.kbuild.source import SourceTree
+from hostbuild.run import run
+
+# Debian package -> a program of it, or a C header
+_PROGRAMS = {
+    "gcc": "gcc",
+    "make": "make",
+    "binutils": "ld",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "rsync": "rsync",
+    "kmod": "depmod",
+    "xz-utils": "xz",
+}
+_HEADERS = {
+    "libc6-dev": "stdio.h",
+    "libelf-dev": "gelf.h",  # objtool
+    "libssl-dev": "openssl/opensslv.h",  # module signatures, certificates
+}
+PACKAGES = (*_PROGRAMS, *_HEADERS)
+
+_CONFIG_TIMEOUT = 300.0  # seconds; kbuild compiles its own configuration programs first
+
+# Same source and configuration, same bytes: kbuild would put the time, the user and the host into the kernel.
+_REPRODUCIBLE = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER": "hostbuild",
+    "KBUILD_BUILD_HOST": "hostbuild",
+    "KBUILD_BUILD_VERSION": "1",
+}
+
+
+def require_toolchain() -> None:
+    """Make sure that everything is there; the error names all that is missing, and the mend."""
+    missing = [package for package, program in _PROGRAMS.items() if shutil.which(program) is None]
+    if "gcc" not in missing:
+        missing += [package for package, header in _HEADERS.items() if not _compiles(header)]
+    if missing:
+        names = ", ".join(missing)
+        raise ToolMissingError(
+            f"a kernel cannot be built here: {names} {'is' if len(missing) == 1 else 'are'} missing",
+            hint=f"sudo apt-get install --no-install-recommends {' '.join(missing)}",
+        )
+
+
+def compiler_version() -> str:
+    """The first line of `gcc --version`: what Kconfig calls CC_VERSION_TEXT."""
+    return run(["gcc", "--version"], timeout=20).stdout.decode().partition("\n")[0]
+
+
+def make_argv(source: SourceTree, objects: Path, *words: str, ccache: bool = False) -> list[str]:
+    """The command that has kbuild make something in a directory of its own.
+
+    ccache: compile by way of ccache. Kbuild sees the same compiler version, so the configuration stays as it
+    is.
+    """
+    argv = ["make", "-C", str(source.path), f"O={objects}", "ARCH=x86_64"]
+    if ccache:
+        argv.append("CC=ccache gcc")
+    return [*argv, *words]
+
+
+def make_environment(outer: Mapping[str, str]) -> dict[str, str]:
+    """The environment for kbuild: English messages, fixed stamps, no steering from outside."""
+    kept = {
+        name: value
+        for name, value in outer.items()
+        if not name.startswith(("KBUILD_", "KCONFIG_", "MAKE", "MFLAGS"))
+    }
+    return kept | _REPRODUCIBLE | {"LC_ALL": "C"}
+
+
+def run_config_target(source: SourceTree, objects: Path, target: str) -> None:
+    """Have kbuild run one of its configuration targets: tinyconfig, olddefconfig and so on."""
+    run(make_argv(source, objects, target), timeout=_CONFIG_TIMEOUT, env=make_environment(os.environ))
+
+
+def _compiles(header: str) -> bool:
+    argv = ["gcc", "-E", "-include", header, "-x", "c", "/dev/null", "-o", "/dev/null"]
+    return run(argv, timeout=20, check=False).status == 0

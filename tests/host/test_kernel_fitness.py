@@ -1,0 +1,95 @@
+"""hostbuild.kbuild.fitness: which kernels are fit, and that the shipped fragment makes one fit."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hostbuild import kconfig
+from hostbuild.errors import InputError
+from hostbuild.kbuild.configfile import read_config_of
+from hostbuild.kbuild.configure import guest_fragment
+from hostbuild.kbuild.fitness import REQUIREMENTS, Grade, check, compressed_modules, is_fit
+from hostbuild.kbuild.toolchain import PACKAGES
+from hostbuild.kernel import Kernel
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_guest_fragment_meets_every_requirement() -> None:
+    """A kernel that has what the fragment says is fit, and lacks nothing but what has no mend."""
+    findings = check(kconfig.merge({}, guest_fragment()))
+    assert is_fit(findings)
+    assert [
+        finding.requirement.wants for finding in findings if not finding.met and finding.requirement.mend
+    ] == []
+
+
+def test_every_line_of_the_fragment_has_its_reason() -> None:
+    """No option is wanted without a word on why."""
+    assert [wish.option for wish in guest_fragment() if not wish.reason] == []
+
+
+def test_nothing_is_unfit() -> None:
+    """The empty configuration, which is tinyconfig's as far as guests are concerned, is not fit."""
+    findings = check({})
+    assert not is_fit(findings)
+    unfit = {f.requirement.wants for f in findings if not f.met and f.requirement.grade is Grade.UNFIT}
+    assert {"CONFIG_BLK_DEV_INITRD=y", "CONFIG_MODULES=y", "CONFIG_SYSFS=y", "CONFIG_NET=y"} <= unfit
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.wants)
+def test_a_mend_mends(requirement: object) -> None:
+    """Where a mend is proposed, following it alone meets the requirement."""
+    assert requirement in REQUIREMENTS
+    [wanted] = [r for r in REQUIREMENTS if r is requirement]
+    if wanted.mend:
+        assert wanted.met(kconfig.merge({}, map(kconfig.parse_wish, wanted.mend)))
+    else:
+        assert wanted.grade is Grade.NOTE
+
+
+def test_debians_kernel_is_fit(debian_kernel: Kernel) -> None:
+    """Debian's kernel, whose configuration lies beside its vmlinuz, is fit."""
+    text, origin = read_config_of(str(debian_kernel.vmlinuz))
+    assert origin == str(debian_kernel.config)
+    assert is_fit(check(kconfig.parse_config(text)))
+
+
+@pytest.mark.parametrize(
+    ("config", "packing"),
+    [
+        ({"MODULE_COMPRESS_NONE": "y"}, ""),
+        ({"MODULE_COMPRESS_XZ": "y"}, "xz"),
+        ({"MODULE_COMPRESS": "y", "MODULE_COMPRESS_ZSTD": "y", "MODULE_COMPRESS_ALL": "y"}, "zstd"),
+        ({"MODULE_COMPRESS": "y", "MODULE_COMPRESS_ZSTD": "y", "MODULE_COMPRESS_ALL": "n"}, ""),
+        ({"MODULE_COMPRESS": "n"}, ""),
+    ],
+    ids=["6.1-none", "6.1-xz", "6.12-zstd", "6.12-readable-only", "6.12-none"],
+)
+def test_how_modules_are_installed(config: dict[str, str], packing: str) -> None:
+    """Both layouts of the MODULE_COMPRESS options are understood: until 6.11, and since 6.12."""
+    assert compressed_modules(config) == packing
+
+
+def test_forced_signatures_are_found() -> None:
+    """A kernel that refuses unsigned modules is named as limited, not as unfit."""
+    config = kconfig.merge({}, guest_fragment()) | {"MODULE_SIG_FORCE": "y"}
+    findings = check(config)
+    assert [f.requirement.grade for f in findings if not f.met and "SIG_FORCE" in f.requirement.wants] == [
+        Grade.LIMIT
+    ]
+    assert is_fit(findings)
+
+
+def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
+    """What is no configuration and no kernel is an error that says so."""
+    (tmp_path / "x").write_bytes(b"hello")
+    with pytest.raises(InputError, match="neither a configuration nor a kernel"):
+        read_config_of(str(tmp_path / "x"))
+
+
+def test_the_toolchains_packages_are_those_that_setup_installs() -> None:
+    """debian-packages-kernel.txt and the check before a build name the same packages."""
+    text = (_ROOT / "debian-packages-kernel.txt").read_text()
+    assert sorted(re.findall(r"(?m)^([a-z0-9-]+)", text)) == sorted(PACKAGES)

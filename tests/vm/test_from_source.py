@@ -1,0 +1,162 @@
+"""The article's path on kernels from source and from Debian: autoloading, hotplug, and its four commands.
+
+The kernel from source is tinyconfig with the fragment for guests and some drivers. Its first build takes
+minutes; it is kept in hostbuild's cache.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from hostbuild.device import parse_device
+from hostbuild.initramfs import Built as BuiltImage
+from hostbuild.initramfs import Modprobe, Options, build_image
+from hostbuild.kbuild import fitness
+from hostbuild.kbuild.build import Built, build
+from hostbuild.kbuild.configfile import read_config_of
+from hostbuild.kbuild.configure import configure
+from hostbuild.kbuild.source import require_source
+from hostbuild.kconfig import parse_config
+from hostbuild.machine import read_machine
+from hostbuild.modstore import Store
+from hostbuild.ramprobe import read_prediction
+from hostbuild.transcript import Record
+from hostbuild.ui import Silent
+from hostbuild.vm import VM, Boot
+
+pytestmark = [pytest.mark.vm, pytest.mark.net]
+
+# Drivers as people name them; their options and dependencies make 44 modules.
+_DRIVERS = (
+    *("e1000", "e1000e", "8139cp", "nvme", "ahci", "sd_mod", "sr_mod", "loop", "i6300esb", "psmouse"),
+    *("virtio_net", "virtio_blk", "virtio_pci", "virtio_rng", "virtio_balloon", "virtio_console"),
+    *("virtio_input", "xhci-pci", "usb-storage", "usbhid", "hid-generic"),
+)
+_DEVICES = ("e1000", "nvme,serial=n", "virtio-blk-pci,serial=v", "virtio-rng-pci", "qemu-xhci,id=x")
+
+
+@pytest.fixture(scope="session")
+def from_source() -> Built:
+    """Linux 6.1 of Debian's source package, configured and built by hostbuild."""
+    source = require_source("deb:linux-source-6.1", Silent())
+    made = configure(
+        source, base="tinyconfig", wishes=(), modules=_DRIVERS, lookup=lambda _: (), report=Silent()
+    )
+    assert made.unmet == ()
+    return build(source, made.text, jobs=len(os.sched_getaffinity(0)), strip=False, report=Silent())
+
+
+@dataclass(frozen=True, slots=True)
+class _Guest:
+    vm: VM
+    image: BuiltImage
+
+
+@pytest.fixture(scope="module", params=["source", "deb:linux-image-amd64", "deb:linux-image-6.12-amd64"])
+def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Guest]:
+    """A guest that has settled: on a kernel from source, on Debian's, and on the newer 6.12."""
+    kernel, selection = request.param, "qemu"
+    if kernel == "source":
+        kernel, selection = str(request.getfixturevalue("from_source").vmlinuz), "all"
+    image = build_image(tmp_path_factory.mktemp("image") / "x.img", Options(kernel=kernel, modules=selection))
+    machine = read_machine("empty").plus(map(parse_device, _DEVICES))
+    memory = read_prediction(image.image, image.manifest, image.kernel.vmlinuz).comfortable
+    with VM(machine, Boot(image.kernel.vmlinuz, image.image, memory=memory, limit_s=240)) as vm:
+        vm.settled()
+        yield _Guest(vm, image)
+
+
+def _loads(vm: VM) -> dict[object, object]:
+    return {record["module"]: record["outcome"] for record in vm.ledger if record["type"] == "load"}
+
+
+def _is_load_of(module: str, record: Record) -> bool:
+    return record["type"] == "load" and record["module"] == module
+
+
+def test_the_kernel_from_source_is_fit_and_has_its_modules(from_source: Built) -> None:
+    """The build holds what was asked for, and `kernel check` finds it fit by the configuration inside it."""
+    text, origin = read_config_of(str(from_source.vmlinuz))
+    assert origin.endswith("(inside)")
+    assert fitness.is_fit(fitness.check(parse_config(text)))
+    assert from_source.modules >= 20
+    names = {path.stem.replace("-", "_") for path in (from_source.root / "lib/modules").rglob("*.ko")}
+    assert {name.replace("-", "_") for name in _DRIVERS} <= names
+
+
+def test_drivers_of_present_devices_load(guest: _Guest) -> None:
+    """Coldplug: each device's driver is in the kernel, and nothing failed."""
+    settled = guest.vm.settled()
+    assert settled["failed"] == 0
+    loads = _loads(guest.vm)
+    for module in ("e1000", "nvme", "virtio_blk", "virtio_rng", "xhci_pci"):
+        assert loads[module] == "inserted", module
+
+
+def test_a_plugged_device_gets_its_driver(guest: _Guest) -> None:
+    """Hotplug: a network card and a USB disk that come while the guest runs bring their modules in."""
+    since = len(guest.vm.ledger)
+    guest.vm.device_add("e1000e")
+    guest.vm.device_add("usb-storage", bus="x.0")
+    for module in ("e1000e", "usb_storage", "sd_mod"):
+        record = guest.vm.wait_for(partial(_is_load_of, module), since=since)
+        assert record["outcome"] == "inserted"
+
+
+def test_the_articles_commands(guest: _Guest) -> None:
+    """Loading by name: modprobe loads, lsmod lists, modinfo tells, rmmod unloads."""
+    vm = guest.vm
+    vm.check("modprobe i6300esb")
+    assert "i6300esb" in vm.check("lsmod")
+    told = vm.check("modinfo i6300esb")
+    assert "i6300esb.ko" in told
+    assert "pci:v00008086d000025AB" in told
+    vm.check("rmmod i6300esb")
+    assert "i6300esb" not in vm.check("lsmod")
+    assert guest.image.kernel.version in vm.check("uname -r")
+
+
+def test_a_compressed_module_is_explained(tmp_path: Path) -> None:
+    """A guest that meets a compressed module which its modprobe cannot read says so in words.
+
+    hostbuild refuses to build such an image, so busybox's modprobe is laid over one that was made for kmod.
+    """
+    overlay = tmp_path / "overlay"
+    (overlay / "usr/sbin").mkdir(parents=True)
+    (overlay / "usr/sbin/modprobe").symlink_to("/usr/bin/busybox")
+    options = Options(
+        kernel="deb:linux-image-amd64",
+        modules="virtio_rng,virtio_pci",
+        modprobe=Modprobe.KMOD,
+        store=Store.ZSTD,
+        overlays=(overlay,),
+    )
+    image = build_image(tmp_path / "x.img", options)
+    machine = read_machine("empty").plus([parse_device("virtio-rng-pci")])
+    with VM(machine, Boot(image.kernel.vmlinuz, image.image, memory=256)) as vm:
+        vm.settled()
+        [load] = filter(partial(_is_load_of, "virtio_pci"), vm.ledger)
+    assert load["outcome"] == "failed"
+    assert "is compressed and this modprobe cannot read it" in str(load["message"])
+
+
+def test_all_of_debians_modules_boot_in_256_mib(tmp_path: Path) -> None:
+    """4,023 modules in a squashfs: autoloading works in 256 MiB, which the prediction says beforehand."""
+    image = build_image(
+        tmp_path / "all.img",
+        Options(kernel="deb:linux-image-amd64", modules="all", store=Store.SQUASHFS),
+    )
+    assert len(image.manifest["modules"]) > 4000
+    assert read_prediction(image.image, image.manifest, image.kernel.vmlinuz).least <= 256
+    boot = Boot(image.kernel.vmlinuz, image.image, memory=256, append=image.manifest["append"], limit_s=240)
+    with VM(read_machine("virtio"), boot) as vm:
+        vm.settled(timeout=200)
+        loads = _loads(vm)
+        assert "ext4" in vm.check("modprobe ext4 && lsmod")
+    # QEMU's processor is an AMD one without the memory controller that this driver wants
+    assert {module for module, outcome in loads.items() if outcome == "failed"} <= {"amd64_edac"}
+    assert loads["virtio_blk"] == "inserted"

@@ -2,6 +2,7 @@
 them."""
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -241,48 +242,38 @@ def machine_mix(patterns: list[bytes], count: int, seed: int) -> list[bytes]:
     return everything
 
 
-def widened(modules_alias: bytes, times: int) -> bytes:
-    """A modules.alias `times` as long: each line again with other digits in its ids and other letters in its names.
+# Buses whose aliases hold hexadecimal ids; all others have names.
+WITH_IDS = (b"pci", b"usb", b"hid", b"hdaudio", b"pcmcia", b"acpi", b"sdio", b"input", b"pnp", b"wmi", b"cpu")
+_SET = rb"\[[^]]*\]"
+_IDS = re.compile(_SET + rb"|[0-9A-F]+")
+# Not the names of fields: what stands between a colon or the beginning and a star, and what follows a star.
+_NAMES = re.compile(_SET + rb"|(?:^|:)[a-z]+(?=\*)|\*[a-z]|[0-9]+|[a-z]+")
 
-    Hexadecimal digits change where a bus has ids in that form; where it has names (of, i2c, dmi...), decimal digits
-    and small letters change, so that the letters which structure an alias stay.
+
+def widened(modules_alias: bytes, times: int) -> bytes:
+    """A modules.alias `times` as long in the same shape: each line again, about other devices.
+
+    Where a bus has ids, their hexadecimal digits change, but zeros that fill a field up stay what they are, as do the
+    sets in brackets; where it has names (of, i2c, dmi...), small letters and digits change, but not what names a field.
+    Lines that come out twice stand once.
     """
     chance = random.Random(times)
-    decimal, small = HEX[:10].encode(), b"abcdefghijklmnopqrstuvwxyz"
-    with_ids = (
-        b"pci",
-        b"usb",
-        b"hid",
-        b"hdaudio",
-        b"pcmcia",
-        b"acpi",
-        b"sdio",
-        b"input",
-        b"pnp",
-        b"wmi",
-        b"cpu",
-    )
 
-    def other(pattern: bytes) -> bytes:
-        head, colon, rest = pattern.partition(b":")
-        has_ids = head.startswith(with_ids)
-        digits = HEX.encode() if has_ids else decimal
-        changed = bytearray(rest if colon else head)
-        inside = False
-        for at, byte in enumerate(changed):
-            inside = (inside or byte == ord("[")) and byte != ord("]")
-            if inside:
-                continue
-            if byte in digits:
-                changed[at] = chance.choice(digits)
-            elif (
-                byte in small
-                and not has_ids
-                and changed[at - 1 : at] != b"*"
-                and changed[at - 1 : at] != b":"
-            ):
-                changed[at] = chance.choice(small)
-        return head + colon + bytes(changed) if colon else bytes(changed)
+    def other_id(found: re.Match[bytes]) -> bytes:
+        text = found.group()
+        digits = text.lstrip(b"0")
+        if text.startswith(b"[") or not digits:
+            return text
+        changed = chance.choice(HEX[1:]) + "".join(chance.choices(HEX, k=len(digits) - 1))
+        return text[: len(text) - len(digits)] + changed.encode()
+
+    def other_name(found: re.Match[bytes]) -> bytes:
+        text = found.group()
+        names_field = not found.start() and found.string[found.end() : found.end() + 1] == b"*"
+        if names_field or text[:1] in {b"[", b":", b"*"}:
+            return text
+        letters = "0123456789" if text.isdigit() else "abcdefghijklmnopqrstuvwxyz"
+        return "".join(chance.choices(letters, k=len(text))).encode()
 
     lines = modules_alias.splitlines()
     made = []
@@ -290,5 +281,11 @@ def widened(modules_alias: bytes, times: int) -> bytes:
         if not line.startswith(b"alias "):
             continue
         pattern, _, module = line[6:].rpartition(b" ")
-        made += [b"alias " + other(pattern) + b" " + module for _ in range(times - 1)]
-    return b"\n".join([*lines, *made]) + b"\n"
+        head, colon, rest = pattern.partition(b":")
+        for _ in range(times - 1):
+            if head.startswith(WITH_IDS):
+                changed = _IDS.sub(other_id, rest)
+            else:
+                changed = _NAMES.sub(other_name, rest or head)
+            made.append(b"alias " + (head + colon + changed if colon else changed) + b" " + module)
+    return b"\n".join(dict.fromkeys([*lines, *made])) + b"\n"

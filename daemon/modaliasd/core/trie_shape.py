@@ -8,13 +8,15 @@ that go on with a `*` are tails while they are few and share what stands behind 
 from zlib import crc32
 
 from modaliasd.core.glob import BACKSLASH, BRACKET, QUESTION, STAR, literal_length
-from modaliasd.core.trie_format import HOP
+from modaliasd.core.trie_format import GRAM, HOP
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     # (pattern, how much of it lies behind, row or place of a list of rows)
     Entry = tuple[bytes, int, int]
+    # (text, whether only its first place counts, the node behind it)
+    Group = tuple[bytes, bool, "Node"]
 
 FEW_TAILS = 3  # of the patterns that go on with a `*` at one node, so few are not worth edges
 MOST_EDGES = 256  # out of a node, to be listed where they serve to give up early
@@ -23,13 +25,26 @@ MOST_DEPTH = 60  # nested nodes; what lies deeper is one compiled tail
 FIND_COST = 0.1
 STEP_COST = 0.5  # behind an anchor
 LISTED_COST = 0.3  # where the edges are listed
+GRAMS_COST = 4.0  # to look all grams of a string up, whatever the number of tails
 _NUMBER = frozenset(b"0123456789ABCDEF,")
 
 
 class Node:
     """A node in the making. hop: the length of the edges to its children; edge: the one that leads to it."""
 
-    __slots__ = ("children", "cost", "edge", "groups", "hop", "key", "number", "parent", "skips", "tails")
+    __slots__ = (
+        "children",
+        "cost",
+        "edge",
+        "grams",
+        "groups",
+        "hop",
+        "key",
+        "number",
+        "parent",
+        "skips",
+        "tails",
+    )
 
     def __init__(self, edge: bytes) -> None:
         self.edge = edge
@@ -41,15 +56,16 @@ class Node:
         self.children: list[Node] = []
         self.tails: list[tuple[bytes, int]] = []  # text ("" for an exact end), row
         self.skips: list[tuple[int, Node]] = []
-        self.groups: list[tuple[bytes, bool, Node]] = []  # text, once, node
+        self.groups: list[Group] = []
+        self.grams: dict[bytes, list[tuple[bytes, int]]] = {}  # tails by four bytes that each of them has
 
     def is_mere_star(self) -> bool:
         """Whether all that it has is a star."""
-        return bool(self.groups) and not (self.tails or self.skips or self.children)
+        return bool(self.groups) and not (self.tails or self.skips or self.children or self.grams)
 
     def only_edges(self) -> bytes:
         """All its edges, if it has nothing else and few of them; what a search can give up by."""
-        if self.groups or self.tails or self.skips or len(self.children) > MOST_EDGES:
+        if self.groups or self.tails or self.skips or self.grams or len(self.children) > MOST_EDGES:
             return b""
         return b"".join(child.edge for child in self.children)
 
@@ -115,24 +131,45 @@ class Trie:
         return node
 
     def _add_stars(self, node: Node, starred: "list[Entry]", depth: int) -> None:
-        """Edges behind a star where they are cheaper to search than tails, tails elsewhere."""
+        """Whatever is cheapest to search: tails, edges behind a star, tails by their grams, or several of these."""
+        known, known_roots = len(self.nodes), len(self.roots)
+        tails, groups, cost = self._stars(starred, depth)
+        without = [entry for entry in starred if not _grams(*entry[:2])]
+        if cost > GRAMS_COST and len(starred) - len(without) > FEW_TAILS:
+            plain = self.nodes[known:], self.roots[known_roots:]
+            del self.nodes[known:], self.roots[known_roots:]
+            other_tails, other_groups, other_cost = self._stars(without, depth)
+            if other_cost + GRAMS_COST < cost:
+                tails, groups, cost = other_tails, other_groups, other_cost + GRAMS_COST
+                left_out = set(without)
+                node.grams = _by_rarest_gram([entry for entry in starred if entry not in left_out])
+            else:
+                self.nodes[known:], self.roots[known_roots:] = plain
+        node.groups = groups
+        node.tails += tails
+        node.cost += cost
+
+    def _stars(
+        self, starred: "list[Entry]", depth: int
+    ) -> "tuple[list[tuple[bytes, int]], list[Group], float]":
+        """Tails and groups for patterns that go on with a star: edges where they are cheaper to search than tails."""
         branching: list[Entry] = []
+        groups: list[Group] = []
+        group_cost = 0.0
         if len(starred) > FEW_TAILS:
             branching = [entry for entry in starred if _literal_after_star(entry[0], entry[1])]
         if branching:
             known, known_roots = len(self.nodes), len(self.roots)
             groups = self._groups([(p, at + 1, row) for p, at, row in branching], depth)
-            cost = sum(_group_cost(*group) for group in groups)
-            if cost < sum(_tail_cost(pattern[at:]) for pattern, at, _ in branching):
-                node.groups, node.cost = groups, node.cost + cost
-            else:
+            group_cost = sum(_group_cost(*group) for group in groups)
+            if group_cost >= sum(_tail_cost(pattern[at:]) for pattern, at, _ in branching):
                 del self.nodes[known:], self.roots[known_roots:]
-                branching = []
+                branching, groups, group_cost = [], [], 0.0
         chosen = set(branching)
-        node.tails += [(tail_text(p, at), row) for p, at, row in starred if (p, at, row) not in chosen]
-        node.cost += sum(_tail_cost(text) for text, _ in node.tails)
+        tails = [(tail_text(p, at), row) for p, at, row in starred if (p, at, row) not in chosen]
+        return tails, groups, group_cost + sum(_tail_cost(text) for text, _ in tails)
 
-    def _groups(self, entries: "list[Entry]", depth: int) -> list[tuple[bytes, bool, Node]]:
+    def _groups(self, entries: "list[Entry]", depth: int) -> "list[Group]":
         """The star's groups: what to look for, whether its first place decides, the node behind it."""
         by_literal: dict[bytes, list[Entry]] = {}
         for entry in entries:
@@ -175,6 +212,27 @@ class Trie:
         for place, node in enumerate(reached):
             node.number = place
         self.nodes = reached + self.roots
+
+
+def _grams(pattern: bytes, at: int) -> list[bytes]:
+    """All runs of four literal bytes from `at` on; none if there is more than stars and question marks."""
+    if BRACKET in pattern or BACKSLASH in pattern:
+        return []
+    literals = pattern[at:].replace(b"?", b"*").split(b"*")
+    return [literal[i : i + GRAM] for literal in literals for i in range(len(literal) - GRAM + 1)]
+
+
+def _by_rarest_gram(entries: "list[Entry]") -> dict[bytes, list[tuple[bytes, int]]]:
+    """The tails of all entries, each below the gram of it that fewest others and fewest strings have."""
+    known: dict[bytes, int] = {}
+    for pattern, at, _ in entries:
+        for gram in set(_grams(pattern, at)):
+            known[gram] = known.get(gram, 0) + 1
+    tails: dict[bytes, list[tuple[bytes, int]]] = {}
+    for pattern, at, row in entries:
+        rarest = min(_grams(pattern, at), key=lambda gram: (known[gram], _places(gram), gram))
+        tails.setdefault(rarest, []).append((pattern[at:], row))
+    return tails
 
 
 def _tail_cost(text: bytes) -> float:

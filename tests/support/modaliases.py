@@ -245,7 +245,7 @@ def machine_mix(patterns: list[bytes], count: int, seed: int) -> list[bytes]:
 # Buses whose aliases hold hexadecimal ids; all others have names.
 WITH_IDS = (b"pci", b"usb", b"hid", b"hdaudio", b"pcmcia", b"acpi", b"sdio", b"input", b"pnp", b"wmi", b"cpu")
 _SET = rb"\[[^]]*\]"
-_IDS = re.compile(_SET + rb"|[0-9A-F]+")
+_IDS = re.compile(_SET + rb"|-e\*[0-9A-F]+,|[0-9A-F]+")
 # Not the names of fields: what stands between a colon or the beginning and a star, and what follows a star.
 _NAMES = re.compile(_SET + rb"|(?:^|:)[a-z]+(?=\*)|\*[a-z]|[0-9]+|[a-z]+")
 
@@ -253,16 +253,16 @@ _NAMES = re.compile(_SET + rb"|(?:^|:)[a-z]+(?=\*)|\*[a-z]|[0-9]+|[a-z]+")
 def widened(modules_alias: bytes, times: int) -> bytes:
     """A modules.alias `times` as long in the same shape: each line again, about other devices.
 
-    Where a bus has ids, their hexadecimal digits change, but zeros that fill a field up stay what they are, as do the
-    sets in brackets; where it has names (of, i2c, dmi...), small letters and digits change, but not what names a field.
-    Lines that come out twice stand once.
+    Where a bus has ids, their hexadecimal digits change, but not zeros that fill a field up, sets, and the types of
+    input events, which say what kind of list follows; where it has names (of, i2c, dmi...), small letters and digits
+    change, but not what names a field. Lines that come out twice stand once.
     """
     chance = random.Random(times)
 
     def other_id(found: re.Match[bytes]) -> bytes:
         text = found.group()
         digits = text.lstrip(b"0")
-        if text.startswith(b"[") or not digits:
+        if not text.isalnum() or not digits:
             return text
         changed = chance.choice(HEX[1:]) + "".join(chance.choices(HEX, k=len(digits) - 1))
         return text[: len(text) - len(digits)] + changed.encode()
@@ -283,9 +283,7 @@ def widened(modules_alias: bytes, times: int) -> bytes:
         pattern, _, module = line[6:].rpartition(b" ")
         head, colon, rest = pattern.partition(b":")
         for _ in range(times - 1):
-            if head.startswith(WITH_IDS):
-                changed = _IDS.sub(other_id, rest)
-            else:
-                changed = _NAMES.sub(other_name, rest or head)
+            ids = head.startswith(WITH_IDS)
+            changed = _IDS.sub(other_id, rest) if ids else _NAMES.sub(other_name, rest or head)
             made.append(b"alias " + (head + colon + changed if colon else changed) + b" " + module)
     return b"\n".join(dict.fromkeys([*lines, *made])) + b"\n"

@@ -23,6 +23,7 @@ from modaliasd.core.names import normalize_alias
 from modaliasd.core.trie_format import (
     END,
     FIELDS,
+    FIRST,
     GRAMS,
     HEADER_SIZE,
     KIND_SHIFT,
@@ -38,7 +39,7 @@ from modaliasd.core.trie_format import (
     VERSION,
 )
 from modaliasd.core.trie_search import EXACT_HEAD
-from modaliasd.core.trie_shape import Node, Trie
+from modaliasd.core.trie_shape import FEW_TAILS, Node, Trie
 
 TYPE_CHECKING = False
 
@@ -154,8 +155,9 @@ def _load_order(aliases: list[Alias], order: dict[str, int]) -> list[Alias]:
     return sorted(aliases, key=lambda a: (order.get(a.module, last), first_line[a.module], a.line))
 
 
-def _write_items(node: Node, items: "array[int]", pool: _Pool, byteorder: "ByteOrder") -> int:
+def _write_items(node: Node, rows: _Rows, pool: _Pool, byteorder: "ByteOrder") -> int:
     """Append the node's items; their place, 0 for none."""
+    items = rows.items
     star = grams = 0
     if node.groups:
         star = len(items)
@@ -169,7 +171,7 @@ def _write_items(node: Node, items: "array[int]", pool: _Pool, byteorder: "ByteO
         items.append(len(lists))
         items.extend(int.from_bytes(gram, byteorder) for gram in sorted(node.grams))
         items.extend(lists)
-    pairs = _tail_items(node.tails, pool)
+    pairs = _first_of(_tail_items(node.tails, pool), rows)
     pairs += [(SKIP << KIND_SHIFT | skip, behind.number) for skip, behind in node.skips]
     if star:
         pairs.append((STAR << KIND_SHIFT, star))
@@ -180,6 +182,20 @@ def _write_items(node: Node, items: "array[int]", pool: _Pool, byteorder: "ByteO
 
 def _tail_items(tails: list[tuple[bytes, int]], pool: _Pool) -> list[tuple[int, int]]:
     return [(TAIL << KIND_SHIFT | pool.place(t) if t else END << KIND_SHIFT, row) for t, row in tails]
+
+
+def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]]:
+    """The same pairs, but many tails of one module in a list of their own, of which the first that matches is enough."""
+    by_module: dict[str, list[tuple[int, int]]] = {}
+    for word, row in pairs:
+        if row < MANY and word >> KIND_SHIFT == TAIL:
+            by_module.setdefault(rows.aliases[row >> 1].module, []).append((word, row))
+    for tails in by_module.values():
+        if len(tails) > FEW_TAILS:
+            tails.sort(key=lambda tail: tail[1])
+            place = _write_list(tails, rows.items)
+            pairs = [pair for pair in pairs if pair not in tails] + [(FIRST << KIND_SHIFT, place)]
+    return pairs
 
 
 def _write_list(pairs: list[tuple[int, int]], items: "array[int]") -> int:
@@ -228,7 +244,7 @@ def build_index(
     exact = sorted((crc32(pattern), pattern, row) for pattern, _, row in rows.exact)
     edges = array("I", (pool.place(node.edge) << 8 | node.hop for node in trie.nodes))
     parents = array("I", (node.parent.number if node.parent else NO_PARENT for node in trie.nodes))
-    refs = array("I", (_write_items(node, rows.items, pool, byteorder) for node in trie.nodes))
+    refs = array("I", (_write_items(node, rows, pool, byteorder) for node in trie.nodes))
     numbers = {module: number for number, module in enumerate(rows.modules)}
     bad.sort()
     warnings_at = pool.append([f"{line} {reason}".encode("utf-8", "surrogateescape") for line, reason in bad])

@@ -61,7 +61,7 @@ HEADER_SUM_AT = len(MAGIC) + 4 * FIELDS.index("header_sum")
 # where its text stands, its node, and where the edges out of that node are listed.
 LAST = 1 << 31
 KIND_SHIFT, KINDS = 28, 7
-TAIL, STAR, END, SKIP, GRAMS = range(5)
+TAIL, STAR, END, SKIP, GRAMS, FIRST = range(6)
 OPERAND = (1 << KIND_SHIFT) - 1
 MANY = 1 << 31  # in a row: it is the place of a list of rows
 RAW = 1  # in a row, which is its number << 1: its pattern as the file has it stands in the pool

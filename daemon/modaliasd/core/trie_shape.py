@@ -22,10 +22,10 @@ FEW_TAILS = 3  # of the patterns that go on with a `*` at one node, so few are n
 MOST_EDGES = 256  # out of a node, to be listed where they serve to give up early
 MOST_DEPTH = 60  # nested nodes; what lies deeper is one compiled tail
 # Costs in microseconds, to weigh ways to find literals against each other.
-FIND_COST = 0.1
+FIND_COST = 0.15
 STEP_COST = 0.5  # behind an anchor
 LISTED_COST = 0.3  # where the edges are listed
-GRAMS_COST = 4.0  # to look all grams of a string up, whatever the number of tails
+GRAMS_COST = 3.0  # to look all grams of a string up, whatever the number of tails
 _NUMBER = frozenset(b"0123456789ABCDEF,")
 
 

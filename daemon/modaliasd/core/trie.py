@@ -37,7 +37,7 @@ from modaliasd.core.alias import text_of
 from modaliasd.core.errors import FormatError
 from modaliasd.core.lean import Record
 from modaliasd.core.names import NAME_LIMIT, UnbalancedBracketsError, normalize_alias
-from modaliasd.core.trie_format import RAW, check_body, read_header, read_warnings, tables, text_at
+from modaliasd.core.trie_format import MANY, RAW, check_body, read_header, read_warnings, tables, text_at
 from modaliasd.core.trie_search import searcher
 
 TYPE_CHECKING = False
@@ -93,16 +93,16 @@ class Index:
         index turns out to be damaged.
         """
         raw = modalias.encode("utf-8", "surrogateescape")
-        text = raw.translate(_PLAIN)
-        if 0 in text or len(text) > NAME_LIMIT:
+        plain = raw.translate(_PLAIN)
+        if 0 in plain or len(plain) > NAME_LIMIT:
             try:
-                text = normalize_alias(raw)
+                plain = normalize_alias(raw)
             except UnbalancedBracketsError:
                 return []
         try:
-            string = text.decode("latin-1")
-            found = self._search(text, string)
-            return self._rank(found, string) if found else []
+            text = plain.decode("latin-1")
+            found = self._search(plain, text)
+            return self._rank(found, text) if found else []
         except (LookupError, ValueError, RecursionError) as error:
             raise FormatError(f"damaged: looking up {modalias!r} led out of it ({error})") from error
 
@@ -113,7 +113,7 @@ class Index:
 
 def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Match]]":
     """The function that makes what was found in a string into matches."""
-    lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[9:]
+    items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]
     names: dict[int, str] = {}
     new_match = tuple.__new__
@@ -134,14 +134,21 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
 
     def rank(found: "list[Found]", text: str) -> list[Match]:
         """In load order, each module once, built-in ones only if there are no others."""
-        if len(found) == 1:
+        if len(found) == 1 and found[0][0] < MANY:
             return [match(found[0], text)]
-        found.sort()
+        singles: list[Found] = []
+        for by in found:
+            if by[0] < MANY:
+                singles.append(by)
+                continue
+            place = by[0] & ~MANY
+            singles += [(row, *by[1:]) for row in items[place + 1 : place + 1 + items[place]]]
+        singles.sort()
         matches: list[Match] = []
         last = -1
-        for by in found:
+        for by in singles:
             number = by[0] >> 1
-            if number >= first_builtin > found[0][0] >> 1:
+            if number >= first_builtin > singles[0][0] >> 1:
                 break
             module = row_modules[number]
             if module != last:

@@ -17,7 +17,6 @@ from modaliasd.core.trie_format import (
     KIND_SHIFT,
     KINDS,
     LAST,
-    MANY,
     ONCE,
     OPERAND,
     SKIP,
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from modaliasd.core.trie_format import Buffer
 
-    # (row, pattern up to the last wildcard passed, where the text after it begins, where it ends, the rest)
+    # (row or MANY and the place of a list of rows, pattern up to the last wildcard passed, where the text after it begins, where it ends, the rest)
     Found = tuple[int, str, int, int, str]
     Literals = tuple[tuple[str, int], ...]
     Rest = Callable[[str, int], bool]
@@ -100,7 +99,7 @@ def grams_of(raw: bytes) -> tuple[int, ...]:
 
 
 def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Found]]":  # noqa: C901
-    """The search function: the rows that the string matches, with the pattern of each, in no order."""
+    """The search function: what the string matches, in no order."""
     sections = tables(data, header)
     starts, parents, edges, refs = sections[:4]
     exact_starts, exact_keys, exact_texts, exact_rows = sections[4:8]
@@ -316,20 +315,6 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             walk(straight[raw[:1]], 1, "", 0)
         else:
             walk(root, 0, "", 0)
-        if found and max(found)[0] >= MANY:
-            return _spread(found, items)
         return found
 
     return search
-
-
-def _spread(found: "list[Found]", items: memoryview) -> "list[Found]":
-    """With a row each, where one was found for several."""
-    single: list[Found] = []
-    for by in found:
-        if by[0] < MANY:
-            single.append(by)
-            continue
-        place = by[0] & ~MANY
-        single += [(row, *by[1:]) for row in items[place + 1 : place + 1 + items[place]]]
-    return single

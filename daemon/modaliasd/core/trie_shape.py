@@ -160,38 +160,59 @@ class Trie:
             branching = [entry for entry in starred if _literal_after_star(entry[0], entry[1])]
         if branching:
             known, known_roots = len(self.nodes), len(self.roots)
-            groups = self._groups([(p, at + 1, row) for p, at, row in branching], depth)
-            group_cost = sum(_group_cost(*group) for group in groups)
-            if group_cost >= sum(_tail_cost(pattern[at:]) for pattern, at, _ in branching):
+            groups, single = self._groups([(p, at + 1, row) for p, at, row in branching], depth)
+            group_cost = sum(_group_cost(*group) for group in groups) + sum(
+                _tail_cost(p[at:]) for p, at, _ in single
+            )
+            branching = [entry for entry in branching if entry not in single]
+            if group_cost >= sum(_tail_cost(pattern[at:]) for pattern, at, _ in (*branching, *single)):
                 del self.nodes[known:], self.roots[known_roots:]
                 branching, groups, group_cost = [], [], 0.0
         chosen = set(branching)
         tails = [(tail_text(p, at), row) for p, at, row in starred if (p, at, row) not in chosen]
         return tails, groups, group_cost + sum(_tail_cost(text) for text, _ in tails)
 
-    def _groups(self, entries: "list[Entry]", depth: int) -> "list[Group]":
-        """The star's groups: what to look for, whether its first place decides, the node behind it."""
+    def _groups(self, entries: "list[Entry]", depth: int) -> "tuple[list[Group], list[Entry]]":
+        """The star's groups; and the patterns that would have one of their own, for which a tail is cheaper."""
         by_literal: dict[bytes, list[Entry]] = {}
         for entry in entries:
             pattern, at, _ = entry
             length = min(literal_length(pattern, at), HOP)
             by_literal.setdefault(pattern[at : at + length], []).append(entry)
-        groups = []
+        groups: list[Group] = []
+        single: list[Entry] = []
         for anchor, literals in _anchors(sorted(by_literal)):
             behind = [(p, at + len(anchor), row) for text in literals for p, at, row in by_literal[text]]
-            text = anchor
-            while common := _common_start(behind):
-                text += b"*" + common
-                behind = [(p, at + 1 + len(common), row) for p, at, row in behind]
-            once = all(p[at : at + 1] == b"*" for p, at, _ in behind)
-            node = self._rooted(behind, depth + 1)
-            if node.is_mere_star():
-                self.nodes.remove(node)
-                self.roots.remove(node)
-                groups += [(text + b"*" + inner, inner_once, end) for inner, inner_once, end in node.groups]
-            else:
-                groups.append((text, once, node))
-        return groups
+            if len(behind) == 1 and b"?" not in behind[0][0] and BRACKET not in behind[0][0]:
+                single += [(p, at - 1, row) for text in literals for p, at, row in by_literal[text]]
+                continue
+            starred = [entry for entry in behind if entry[0][entry[1] : entry[1] + 1] == b"*"]
+            if 0 < len(starred) < len(behind):
+                # The edges alone can be listed, which lets a search give up before it takes a step.
+                plain = [entry for entry in behind if entry not in starred]
+                known, known_roots = len(self.nodes), len(self.roots)
+                alone = self._group(anchor, plain, depth)
+                if alone[0][2].only_edges():
+                    groups += alone
+                    behind = starred
+                else:
+                    del self.nodes[known:], self.roots[known_roots:]
+            groups += self._group(anchor, behind, depth)
+        return groups, single
+
+    def _group(self, text: bytes, behind: "list[Entry]", depth: int) -> "list[Group]":
+        """The group of those that have `text` behind the star, or, where they all go on with stars, several groups."""
+        while common := _common_start(behind):
+            text += b"*" + common
+            behind = [(p, at + 1 + len(common), row) for p, at, row in behind]
+        once = all(p[at : at + 1] == b"*" for p, at, _ in behind)
+        node = self._rooted(behind, depth + 1)
+        # One step less, for looking for `text` once more for each group.
+        if node.is_mere_star() and (len(node.groups) - 1) * len(text.split(b"*")) * FIND_COST < STEP_COST:
+            self.nodes.remove(node)
+            self.roots.remove(node)
+            return [(text + b"*" + inner, inner_once, end) for inner, inner_once, end in node.groups]
+        return [(text, once, node)]
 
     def number(self) -> None:
         """Give every node its key and its number, which is its place in the table.

@@ -43,7 +43,7 @@ from modaliasd.core.trie_search import searcher
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from modaliasd.core.trie_format import Buffer
     from modaliasd.core.trie_search import Found
@@ -116,6 +116,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
     items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]
     names: dict[int, str] = {}
+    as_written: dict[int, str] = {}
     new_match = tuple.__new__
 
     def match(by: "Found", text: str) -> Match:
@@ -125,30 +126,38 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
         if name is None:
             name = names[module] = text_of(text_at(data, modules[module]))
         if by[0] & RAW:
-            alias = text_of(text_at(data, raw_texts[bisect_left(raw_rows, number)]))
+            alias = as_written.get(number, "")
+            if not alias:
+                place = raw_texts[bisect_left(raw_rows, number)]
+                alias = as_written[number] = text_of(text_at(data, place))
         else:
             alias = by[1] + text[by[2] : by[3]] + by[4]
             if not alias.isascii():
                 alias = text_of(alias.encode("latin-1"))
         return new_match(Match, (name, alias, lines[number], number >= first_builtin))
 
+    def spread(found: "list[Found]") -> "Iterator[Found]":
+        """With a row each, where one was found for several."""
+        for by in found:
+            if by[0] < MANY:
+                yield by
+                continue
+            place = by[0] & ~MANY
+            for row in items[place + 1 : place + 1 + items[place]]:
+                yield row, *by[1:]
+
     def rank(found: "list[Found]", text: str) -> list[Match]:
         """In load order, each module once, built-in ones only if there are no others."""
         if len(found) == 1 and found[0][0] < MANY:
             return [match(found[0], text)]
-        singles: list[Found] = []
-        for by in found:
-            if by[0] < MANY:
-                singles.append(by)
-                continue
-            place = by[0] & ~MANY
-            singles += [(row, *by[1:]) for row in items[place + 1 : place + 1 + items[place]]]
-        singles.sort()
+        found.sort()
+        if found[-1][0] >= MANY:
+            found = sorted(spread(found))
         matches: list[Match] = []
         last = -1
-        for by in singles:
+        for by in found:
             number = by[0] >> 1
-            if number >= first_builtin > singles[0][0] >> 1:
+            if number >= first_builtin > found[0][0] >> 1:
                 break
             module = row_modules[number]
             if module != last:

@@ -62,11 +62,12 @@ NO_TAIL: "Tail" = (None, (), None, "")
 class _Other:
     """An item that is no tail: the function that takes it on, its operand, and its parts once they are decoded."""
 
-    __slots__ = ("grams", "groups", "handle", "operand", "tails")
+    __slots__ = ("grams", "groups", "handle", "kept", "operand", "tails")
 
-    def __init__(self, handle: "Handler", operand: int) -> None:
+    def __init__(self, handle: "Handler", operand: int, kept: bool) -> None:
         self.handle = handle
         self.operand = operand
+        self.kept = kept
         self.groups: list[Group] = []
         self.grams: tuple[frozenset[int], dict[int, int]] | None = None
         self.tails: list[Op] = []
@@ -108,6 +109,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     exact_heads = frozenset(text_at(data, header["exact_heads"]).split(b"*"))
     tails: dict[int, Tail] = {}
     others: dict[int, _Other] = {}
+    by_gram: dict[int, list[Op]] = {}
 
     def load_ops(ref: int) -> "list[Op]":
         """The items that begin here; stars and grams among them are decoded when they are first needed."""
@@ -122,10 +124,11 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
                     tail = tails[word] = _compile_tail(text_at(data, word & OPERAND).decode("latin-1"))
                 ops.append((*tail, items[ref + 1], None))
             else:
-                special = others.get(items[ref + 1]) if kind in KEPT else None
+                kept = kind in KEPT
+                special = others.get(items[ref + 1]) if kept else None
                 if special is None:
-                    special = _Other(handlers[kind], word & OPERAND)
-                    if kind in KEPT:
+                    special = _Other(handlers[kind], word & OPERAND, kept)
+                    if kept:
                         others[items[ref + 1]] = special
                 ops.append((*NO_TAIL, items[ref + 1], special))
             ref += 2
@@ -214,7 +217,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             else:
                 return
             number, hop, ops = child, word & HOP, load_ops(refs[child])
-            if hop or len(ops) > FEW:
+            if hop or len(ops) > FEW or (ops and ops[-1][5] is not None and ops[-1][5].kept):
                 children[edge] = node = key, hop, {}, ops, number
                 children = node[2]
 
@@ -239,7 +242,11 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             words = grams_of(raw)
         keys, lists = special.grams
         for gram in keys.intersection(words):
-            walk((0, 0, {}, load_ops(lists[gram]), ~lists[gram]), at, head, start)
+            ref = lists[gram]
+            ops = by_gram.get(ref)
+            if ops is None:
+                ops = by_gram[ref] = load_ops(ref)
+            walk((0, 0, {}, ops, ~ref), at, head, start)
 
     def first(special: _Other, value: int, at: int, head: str, start: int, again: bool) -> None:
         if again:

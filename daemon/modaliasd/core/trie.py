@@ -111,7 +111,7 @@ class Index:
         check_body(self._data, self._body_sum)
 
 
-def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Match]]":
+def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Match]]":  # noqa: C901
     """The function that makes what was found in a string into matches."""
     items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]

@@ -185,7 +185,7 @@ def _tail_items(tails: list[tuple[bytes, int]], pool: _Pool) -> list[tuple[int, 
 
 
 def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]]:
-    """The same pairs, but many tails of one module in a list of their own, of which the first that matches is enough."""
+    """The same pairs; but many tails of one module go into a list of their own: the first that matches is enough."""
     by_module: dict[str, list[tuple[int, int]]] = {}
     for word, row in pairs:
         if row < MANY and word >> KIND_SHIFT == TAIL:

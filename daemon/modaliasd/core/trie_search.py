@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from modaliasd.core.trie_format import Buffer
 
-    # (row or MANY and the place of a list of rows, pattern up to the last wildcard passed, where the text after it begins, where it ends, the rest)
+    # (row, or MANY and the place of a list of rows; pattern up to the last wildcard passed; where the text after it
+    # begins, where it ends; the rest of the pattern)
     Found = tuple[int, str, int, int, str]
     Literals = tuple[tuple[str, int], ...]
     Rest = Callable[[str, int], bool]
@@ -267,7 +268,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
                     found.append((row, head, start, at, passed))
                     return
 
-    def star(special: _Other, value: int, at: int, head: str, begin: int, again: bool) -> None:
+    def star(special: _Other, value: int, at: int, head: str, begin: int, again: bool) -> None:  # noqa: C901
         nonlocal seen
         if again:
             return

@@ -186,17 +186,6 @@ class Trie:
             if len(behind) == 1 and b"?" not in behind[0][0] and BRACKET not in behind[0][0]:
                 single += [(p, at - 1, row) for text in literals for p, at, row in by_literal[text]]
                 continue
-            starred = [entry for entry in behind if entry[0][entry[1] : entry[1] + 1] == b"*"]
-            if 0 < len(starred) < len(behind):
-                # The edges alone can be listed, which lets a search give up before it takes a step.
-                plain = [entry for entry in behind if entry not in starred]
-                known, known_roots = len(self.nodes), len(self.roots)
-                alone = self._group(anchor, plain, depth)
-                if alone[0][2].only_edges():
-                    groups += alone
-                    behind = starred
-                else:
-                    del self.nodes[known:], self.roots[known_roots:]
             groups += self._group(anchor, behind, depth)
         return groups, single
 
@@ -205,7 +194,15 @@ class Trie:
         while common := _common_start(behind):
             text += b"*" + common
             behind = [(p, at + 1 + len(common), row) for p, at, row in behind]
-        once = all(p[at : at + 1] == b"*" for p, at, _ in behind)
+        starred = [entry for entry in behind if entry[0][entry[1] : entry[1] + 1] == b"*"]
+        once = len(starred) == len(behind)
+        if starred and not once:
+            # The edges alone can be listed, which lets a search give up before it takes a step.
+            known, known_roots = len(self.nodes), len(self.roots)
+            edges = self._rooted([entry for entry in behind if entry not in starred], depth + 1)
+            if edges.only_edges():
+                return [(text, False, edges), *self._group(text, starred, depth)]
+            del self.nodes[known:], self.roots[known_roots:]
         node = self._rooted(behind, depth + 1)
         # One step less, for looking for `text` once more for each group.
         if node.is_mere_star() and (len(node.groups) - 1) * len(text.split(b"*")) * FIND_COST < STEP_COST:

@@ -71,7 +71,9 @@ def pruned(block: list[str], words: list[str]) -> list[str]:
     needed = sys.maxsize
     for device in reversed(devices):
         level = max(depth(device[0]), 0)
-        if level < needed and needed != sys.maxsize or any(word in ESCAPE.sub("", "".join(device)) for word in words):
+        if (level < needed and needed != sys.maxsize) or any(
+            word in ESCAPE.sub("", "".join(device)) for word in words
+        ):
             kept.append(device)
             needed = level
     return [line for device in reversed(kept) for line in device]

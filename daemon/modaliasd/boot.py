@@ -30,8 +30,9 @@ from modaliasd.paths import (
     SETTLED_MARK,
     SHELL,
 )
-from modaliasd.service import Service, World
+from modaliasd.service import Service
 from modaliasd.sysfs import Sysfs
+from modaliasd.world import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -77,6 +77,10 @@ class Desk:
             self._forget_if_closed(descriptor)
         return True
 
+    def awaits_settle(self) -> bool:
+        """Does a client wait for the next settle?"""
+        return bool(self._waiters)
+
     def settled(self, fields: dict[str, Json]) -> None:
         """The daemon has settled: tell those who wait for it."""
         waiters, self._waiters = self._waiters, []

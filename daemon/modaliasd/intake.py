@@ -109,11 +109,9 @@ class Intake:
     def _take_binding(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> None:
         bound = event.action is Action.BIND
         driver = event.env.get("DRIVER", "") or (self._world.sysfs.driver(event.devpath) if bound else "")
-        self._registry.devices.bind(event.devpath, driver if bound else "")
-        fields = device_fields(device._replace(driver=driver), event.action.value) | seqnum
         if bound:
-            fields["module"] = self._world.sysfs.driver_module(event.devpath)
-        self._world.write("device", fields, t_us)
+            seqnum["module"] = self._world.sysfs.driver_module(event.devpath)
+        self._registry.bind(device, event.action.value, driver, seqnum, t_us)
 
     def _take_module(self, event: Uevent, t_us: int) -> None:
         module = event.devpath.rpartition("/")[2]

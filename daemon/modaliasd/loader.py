@@ -220,7 +220,7 @@ class Loader:
 
     def recheck_live(self) -> None:
         """Uevents may have been lost: ask the kernel again which modules it has."""
-        now = set(read_live_modules(self._live_path))
+        now = set(read_live_modules())
         for module in self.live - now:
             load = self.scheduler.load_of(module)
             if load is None or not load.running:

@@ -18,10 +18,15 @@ BUILTIN_STAGES = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
 
 class Registry:
-    """The devices that are there, as far as walks and uevents have told."""
+    """The devices that are there, as far as walks and uevents have told.
+
+    news: has anything happened since it was last set to False that a settle is worth being told of? A device
+    that asks for something came or went, a driver took one or left it, or a load ended.
+    """
 
     def __init__(self, world: World) -> None:
         self.devices = Inventory()
+        self.news = True
         self._world = world
 
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
@@ -30,6 +35,7 @@ class Registry:
         if known is not None and known.device == device and action == "coldplug":
             return known
         entry, news = self.devices.see(device)
+        self.news |= bool(device.modalias)
         t_us = self._world.clock() if t_us < 0 else t_us
         parts = line("device", t_us, device_fields(device, action) | extra)
         if news:
@@ -37,6 +43,25 @@ class Registry:
             parts = f'{parts[:-2]},"matches":{to_json(matches)}}}\n'
         self._world.ledger.append(parts)
         return entry
+
+    def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
+        """A driver has taken the device (`bind`) or left it (`unbind`)."""
+        self.news = True
+        self.devices.bind(device.devpath, driver if action == "bind" else "")
+        self._world.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
+
+    def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
+        """The device has gone."""
+        self.devices.remove(device.devpath)
+        self.news |= bool(device.modalias)
+        self._world.write("device", device_fields(device, "remove") | extra, t_us)
+
+    def forget_gone(self, seen: set[str], walk: int) -> None:
+        """A walk has ended: of the devices that it did not meet, those have gone that /sys does not have."""
+        missed = [entry.device for entry in self.devices if entry.device.devpath not in seen]
+        for device in missed:
+            if not self._world.sysfs.exists(device.devpath):
+                self.remove(device, {"walk": walk})
 
     def _want_modules(self, entry: Entry) -> list[Json]:
         """Look the device's modalias up and have done what the answer says; gives the matches for the ledger."""

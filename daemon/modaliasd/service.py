@@ -58,9 +58,9 @@ class Service:
         for name in world.wanted:
             self._registry.want_by_name(name, "modaliasd.load=")
         self._walker.request("coldplug")
-        while not self._stop and not (once and self._settling.settled):
-            self._turn()
-        world.ledger.flush()
+        while not self._stop:
+            self._turn(once=once)
+        world.ledger.drain()
         verdicts = [load.verdict for load in world.loader.scheduler.loads()]
         return int(any(verdict and verdict.outcome is Outcome.FAILED for verdict in verdicts))
 
@@ -82,18 +82,19 @@ class Service:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})
 
-    def _turn(self) -> None:
+    def _turn(self, *, once: bool) -> None:
         """One round: walk on, start jobs, write, then wait for whatever comes first."""
         world = self._world
         self._walker.walk_on()
         self._dispatch()
-        settled = self._settling.check()
+        settled = self._settling.check(awaited=self._desk is not None and self._desk.awaits_settle())
         if settled is None:
             self._dispatch()  # what the check itself has read may want modules
         else:
             if self._desk is not None:
                 self._desk.settled(settled)
             self._start_hook()
+            self._stop = self._stop or once
         if self._desk is not None:
             self._desk.expire()
         timeout = self._timeout()
@@ -128,7 +129,7 @@ class Service:
 
     def _timeout(self) -> int:
         """Milliseconds that poll may sleep; -1 for ever, 0 while there is something to do."""
-        if self._walker.walking or self._settling.is_due():
+        if self._walker.walking or self._settling.is_due() or self._stop:
             return 0
         times = [self._world.loader.report_slow(), self._settling.timeout_ms()]
         if self._desk is not None:
@@ -139,7 +140,8 @@ class Service:
     def _dispatch(self) -> None:
         for pidfd in self._world.loader.start_jobs():
             self._poll.register(pidfd, POLLIN)
-        self._world.loader.write_ended()
+        if self._world.loader.write_ended():
+            self._registry.news = True
 
     def _start_hook(self) -> None:
         """After the first settle, what waits for it."""

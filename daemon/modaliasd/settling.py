@@ -1,7 +1,10 @@
-"""Says when the daemon has settled, and tells the ledger.
+"""Says when the daemon has settled, and tells the ledger where that is news.
 
 Settled means: no walk under way, nothing queued, nothing loading, and the uevent socket read up to the
 number that /sys/kernel/uevent_seqnum shows. It is never a quiet period.
+
+A line is written if a device that asks for something has come or gone since the last one, or a driver has
+taken one or left it, or a load has ended, or somebody waits; the kernel's log is told only of other counts.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no da
 
 
 class Settling:
-    """`settled`: nothing has happened since the last settle; `settles`: how many there were in this life."""
+    """`settled`: nothing has happened since the last settle; `settles`: how many of this life were told."""
 
     def __init__(self, world: World, registry: Registry, walker: Walker, intake: Intake) -> None:
         self.settled = False
@@ -32,9 +35,13 @@ class Settling:
         self._intake = intake
         self._blind_since = -1
         self._born_us = world.clock()
+        self._said = (-1, -1, -1)
 
-    def check(self) -> dict[str, Json] | None:
-        """The fields of the `settled` line if this is the moment; None otherwise."""
+    def check(self, *, awaited: bool) -> dict[str, Json] | None:
+        """The fields of the `settled` line if this is the moment and it is news; None otherwise.
+
+        awaited: somebody waits for it, which makes it news.
+        """
         if self.settled or not self._is_idle():
             return None
         number = self._world.sysfs.uevent_seqnum()
@@ -46,6 +53,10 @@ class Settling:
             return None
         self._blind_since = -1
         self._intake.sequence.made_good()  # every loss has asked for a walk, and none is under way
+        self.settled = True
+        if not (awaited or self._registry.news):
+            return None
+        self._registry.news = False
         return self._settle(number)
 
     def timeout_ms(self) -> int:
@@ -70,7 +81,6 @@ class Settling:
 
     def _settle(self, number: int) -> dict[str, Json]:
         world = self._world
-        self.settled = True
         self.settles += 1
         self._registry.write_unbound()
         counts = self._registry.devices.counts()
@@ -89,9 +99,16 @@ class Settling:
             "dropped": self._intake.dropped,
         }
         world.write("settled", fields)
-        world.ledger.say(
-            f"settled: {counts.devices} devices, {counts.matched} matched, {counts.bound} bound, "
-            f"{fields['loads']} modules loaded, {fields['failed']} failed, in {fields['ms']:.0f} ms"
+        said = (
+            outcomes.count(Outcome.INSERTED),
+            outcomes.count(Outcome.FAILED),
+            outcomes.count(Outcome.DENIED),
         )
+        if said != self._said:
+            self._said = said
+            world.ledger.say(
+                f"settled: {counts.devices} devices, {counts.matched} matched, {counts.bound} bound, "
+                f"{said[0]} modules loaded, {said[1]} failed, in {fields['ms']:.0f} ms"
+            )
         world.ledger.flush()
         return fields

@@ -38,7 +38,10 @@ from modaliasd.world import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
+    from modaliasd.core.modprobed import Configuration
     from modaliasd.core.record import Json
+    from modaliasd.core.trie import Match
+    from modaliasd.indexfile import AliasIndex
 
 
 def run(arguments: list[str]) -> int:
@@ -76,14 +79,7 @@ def _serve(*, once: bool) -> int:
         _buffer_size(settings)
     )  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
-    resolver = Resolver(
-        configuration,
-        Dependencies(
-            _read(f"{modules_dir}/modules.dep"), parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        ),
-        index.lookup,
-        parse_softdeps(_read(f"{modules_dir}/modules.softdep")),
-    )
+    resolver = _open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir)
     alone = frozenset(_names(settings.get("sequential", "")))
@@ -113,6 +109,27 @@ def _serve(*, once: bool) -> int:
         start,
     )
     return Service(world).run(once=once)
+
+
+def _open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    generation = index.generation
+
+    def dependencies() -> Dependencies:
+        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin)
+
+    def lookup(modalias: str) -> list[Match]:
+        nonlocal generation
+        found = index.lookup(modalias)
+        if index.generation != generation:
+            generation = index.generation
+            resolver.dependencies = dependencies()
+        return found
+
+    softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+    resolver = Resolver(configuration, dependencies(), lookup, softdeps)
+    return resolver
 
 
 def _idle() -> int:

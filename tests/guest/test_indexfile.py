@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from modaliasd.core.errors import WorldError
-from modaliasd.core.trie import INDEX_NAME, build
-from modaliasd.core.trie_format import HEADER_SIZE
+from modaliasd.core.trie import build
+from modaliasd.core.trie_format import HEADER_SIZE, INDEX_NAME
 from modaliasd.indexfile import Origin, Reason, open_index
 
 TEXT = b"alias pci:v00008086d00001521sv*sd*bc*sc*i* igb\nalias usb:v1* usb-storage\n"

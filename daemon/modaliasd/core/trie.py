@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 # What every modalias is translated by; a NUL in the result means that it needs a closer look.
 _PLAIN = bytes(range(256)).translate(bytes.maketrans(b"-[]", b"_\0\0"))
-INDEX_NAME = "modules.alias.trie"  # beside modules.alias
 
 
 class Match(Record):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
             """As bytes.find."""
 
 
+INDEX_NAME = "modules.alias.trie"  # how both halves call the file, which lies beside modules.alias
 MAGIC = b"MODTRIE\n"
 VERSION = 2
 ORDER_MARK = 0x01020304

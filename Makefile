@@ -42,5 +42,15 @@ fmt: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The matcher beside libkmod, a linear fnmatch and regular expressions: a table, a few minutes.
+bench-match: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_match.py $(if $(CORPUS),--corpus $(CORPUS)) \
+		$(if $(MODULES_DIR),--modules-dir $(MODULES_DIR))
+
+# make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
+check-corpus: $(STAMP)
+	$(if $(CORPUS),,$(error CORPUS=FILE is missing: a file with modaliases, one a line))
+	PYTHONPATH=. $(BIN)/python scripts/check_corpus.py $(CORPUS) $(if $(MODULES_DIR),--modules-dir $(MODULES_DIR))
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

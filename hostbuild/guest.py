@@ -12,7 +12,7 @@ from hostbuild.errors import InputError
 from hostbuild.tree import FileTree
 
 GROUP = "daemon"
-_LIBRARY = "usr/lib/modaliasd"
+LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can import
 
 # -S, -s and -P spare the start-up a search for site-packages and keep the directory of the caller out;
 # the environment counts, since /init may fix the hash seed there (PYTHONHASHSEED)
@@ -77,8 +77,8 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
 
 def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) -> None:
     """Put the compiled package and /usr/bin/modaliasd into the image."""
-    jobs = [(source.text, f"/{_LIBRARY}/{source.path}") for source in sources]
+    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
-    script = _START.format(version=interpreter.version, library=_LIBRARY)
+    script = _START.format(version=interpreter.version, library=LIBRARY)
     tree.file("usr/bin/modaliasd", script.encode(), group=GROUP, origin="modaliasd", permissions=0o755)

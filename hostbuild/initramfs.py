@@ -11,9 +11,10 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
-from hostbuild import busybox, cpython, guest, kmod, modstore, modules, overlay
+from hostbuild import busybox, cpython, extras, guest, kmod, modstore, modules, overlay
 from hostbuild.compress import KERNEL_OPTION, Compressor
 from hostbuild.errors import InputError, UsageError
+from hostbuild.extras import Extra
 from hostbuild.firmware import put_firmware
 from hostbuild.kernel import Kernel, require_kernel
 from hostbuild.manifest import FORMAT, manifest_path
@@ -59,7 +60,8 @@ class Options:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules.py). python: further modules of Python's standard library. store: how the modules are kept.
+    (modules.py). python: further modules of Python's standard library.
+    store: how the modules are kept. extras: see extras.py.
     """
 
     kernel: str | None = None
@@ -71,6 +73,7 @@ class Options:
     modprobe: Modprobe = Modprobe.BUSYBOX
     python: tuple[str, ...] = ()
     store: modstore.Store = modstore.Store.PLAIN
+    extras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +105,12 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = guest.require_sources()
-        wanted = guest.imports(sources, interpreter)
-        for laid in overlays:
-            wanted += guest.script_imports(laid.python_sources(), interpreter)
-        wanted += _asked_for(options.python, interpreter)
+        wanted = [*guest.imports(sources, interpreter), *options.python]
+        wanted += extras.imports(options.extras, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)
+    for extra in options.extras:
+        extras.put_extra(tree, extra, interpreter)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:

@@ -199,9 +199,8 @@ class VM:
             return at >= 0 and self._lines.answers.find(b"\n", at) >= 0
 
         self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
-        output, _, rest = self._lines.take_answers().partition(begin)[2].partition(end)
-        status, _, _ = rest.partition(b"\n")  # an interactive shell puts its prompt after it
-        return Completed(int(status), output.decode("utf-8", "surrogateescape"))
+        output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)
+        return Completed(int(status.partition(b"\n")[0]), output.decode("utf-8", "surrogateescape"))
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""

@@ -9,7 +9,19 @@ ROOT = Path(__file__).resolve().parent.parent
 GUEST = ROOT / "daemon" / "modaliasd"
 HOST = ROOT / "hostbuild"
 
-GUEST_SHELLS = {"sysfs", "netlink", "children", "ledger", "control", "tree", "indexfile", "kmsg", "config"}
+GUEST_SHELLS = {
+    "sysfs",
+    "netlink",
+    "children",
+    "ledger",
+    "ledgerfile",
+    "control",
+    "indexfile",
+    "kmsg",
+    "config",
+    "modulefacts",
+    "terminal",
+}
 IMPURE = {
     "os",
     "posix",
@@ -23,7 +35,7 @@ IMPURE = {
     "mmap",
     "shutil",
 }
-HOST_PURE = {"tree", "newc", "elf", "stdlib", "machine", "transcript", "errors"}
+HOST_PURE = {"ledgerdiff", "watching", "tree", "newc", "elf", "stdlib", "machine", "transcript", "errors"}
 
 
 def imported_names(source: Path) -> set[str]:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import posix
+from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
 from modaliasd.children import start as start_child
+from modaliasd.config import read_config, read_text
 from modaliasd.control import Control
 from modaliasd.core.errors import UsageError
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.scheduler import Needs, Scheduler
+from modaliasd.core.invocation import Flavour
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
-from modaliasd.loader import Loader, read_live_modules
+from modaliasd.loader import Loader, Tools, read_live_modules
 from modaliasd.netlink import UeventSocket
-from modaliasd.paths import CONTROL, LEDGER, MODPROBE, MODULES, SETTLED_HOOK, SETTLED_MARK
+from modaliasd.paths import (
+    CONTROL,
+    INSMOD,
+    KMSG,
+    LEDGER,
+    MODPROBE,
+    MODULES,
+    SETTLED_HOOK,
+    SETTLED_MARK,
+    SHELL,
+)
 from modaliasd.service import Service, World
 from modaliasd.sysfs import Sysfs
 
@@ -51,63 +64,75 @@ def boottime_us() -> int:
 def _serve(*, once: bool) -> int:
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
-    command_line = _read("/proc/cmdline").decode("utf-8", "surrogateescape").split()
-    settings = dict(_setting(word) for word in command_line if word.startswith("modaliasd."))
+    configuration = read_config()
+    settings = configuration.settings
+    if "off" in settings and not once:
+        return _idle()
     sysfs = Sysfs()
     sysfs.require()
     uevents = UeventSocket()  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
-    dependencies = Dependencies(_read(f"{modules_dir}/modules.dep").decode("utf-8", "surrogateescape"))
-
-    def needs_of(module: str) -> Needs:
-        order = dependencies.load_order(module)
-        return Needs(before=order.modules[:-1], missing=order.missing)
-
-    def module_path(module: str) -> str:
-        file = dependencies.find(module)
-        return file.path if file else ""
-
-    ledger = Ledger(LEDGER, "/dev/kmsg", settings.get("channel", ""))
+    resolver = Resolver(
+        configuration,
+        Dependencies(
+            _read(f"{modules_dir}/modules.dep"), parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        ),
+        index.lookup,
+        parse_softdeps(_read(f"{modules_dir}/modules.softdep")),
+    )
+    ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
+    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir)
+    alone = frozenset(_names(settings.get("sequential", "")))
     loader = Loader(
-        Scheduler(needs_of, _job_limit()),
-        MODPROBE,
-        sysfs,
-        ledger,
-        KernelLog(),
-        boottime_us,
-        read_live_modules(),
+        tools, sysfs, ledger, KernelLog(), boottime_us, read_live_modules(), _job_limit(settings), alone
     )
     start: dict[str, Json] = {
         "version": __version__,
         "kernel": kernel,
         "pid": posix.getpid(),
+        "modprobe": tools.flavour.value,
         "index": index.origin.value,
         "aliases": index.aliases,
     }
-    control = None if once else Control(CONTROL)
     world = World(
         sysfs,
         uevents,
         index,
+        resolver,
         loader,
         ledger,
-        control,
+        None if once else Control(CONTROL),
         boottime_us,
-        module_path,
         _no_hook if once else _settled_hook,
+        _names(settings.get("load", "")),
         start,
     )
     return Service(world).run(once=once)
 
 
-def _setting(word: str) -> tuple[str, str]:
-    """`modaliasd.KEY=VALUE` of the kernel's command line; the value is empty where there is none."""
-    key, _, value = word.removeprefix("modaliasd.").partition("=")
-    return key, value
+def _idle() -> int:
+    """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
+    poll().poll()
+    return 0
 
 
-def _job_limit() -> int:
-    """How many modprobes run at once: enough to fill the time in which probes sleep."""
+def _flavour() -> Flavour:
+    """Whose modprobe this is, told by what its path leads to."""
+    try:
+        return Flavour.BUSYBOX if posix.readlink(MODPROBE).endswith("busybox") else Flavour.KMOD
+    except OSError:
+        return Flavour.KMOD
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def _job_limit(settings: dict[str, str]) -> int:
+    """How many modprobes run at once: `modaliasd.jobs=`, or enough to fill the time in which probes sleep."""
+    text = settings.get("jobs", "")
+    if text.isdigit() and int(text) > 0:
+        return int(text)
     return 2 + 2 * (posix.cpu_count() or 1)
 
 
@@ -124,16 +149,9 @@ def _no_hook() -> Child | None:
     return None
 
 
-def _read(path: str) -> bytes:
+def _read(path: str) -> str:
     """The whole file; nothing where it cannot be read."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        return read_text(path)
     except OSError:
-        return b""
-    chunks: list[bytes] = []
-    try:
-        while chunk := posix.read(descriptor, 1 << 20):
-            chunks.append(chunk)
-    finally:
-        posix.close(descriptor)
-    return b"".join(chunks)
+        return ""

@@ -33,6 +33,10 @@ asking the daemon
 
 reading
   tree [--ledger FILE]    devices, what they matched, what was loaded, what drives them
+  why MODULE|DEVICE       which devices caused a load; what became of a device
+  why-not MODULE          why a module is not loaded, or not at work
+  ledger [--follow]       the ledger itself, a line a record
+  audit                   count the devices by libudev, and compare with the ledger (1: they disagree)
   match MODALIAS...       which modules a modalias stands for; `-` reads them from standard input
 
 `modaliasd VERB --help` says more. docs/ledger.md describes the ledger, /run/modaliasd/ledger.jsonl.
@@ -68,6 +72,30 @@ def _tree(arguments: list[str]) -> int:
     return tree_command.run(arguments)
 
 
+def _why(arguments: list[str]) -> int:
+    from modaliasd import why_command
+
+    return why_command.run_why(arguments)
+
+
+def _why_not(arguments: list[str]) -> int:
+    from modaliasd import why_command
+
+    return why_command.run_why_not(arguments)
+
+
+def _ledger(arguments: list[str]) -> int:
+    from modaliasd import ledger_command
+
+    return ledger_command.run(arguments)
+
+
+def _audit(arguments: list[str]) -> int:
+    from modaliasd import audit_command
+
+    return audit_command.run(arguments)
+
+
 def _match(arguments: list[str]) -> int:
     from modaliasd import match_command
 
@@ -82,6 +110,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "load": _ask("load"),
     "poweroff": _ask("poweroff"),
     "tree": _tree,
+    "why": _why,
+    "why-not": _why_not,
+    "ledger": _ledger,
+    "audit": _audit,
     "match": _match,
 }
 

@@ -1,12 +1,24 @@
-"""Opens the index of a module tree: maps it where it is good, builds it from the text where it is not."""
+"""Opens the index of a module tree: maps it where it is good, builds it from the text where it is not.
+
+The index is good if it is whole and was made from files as long as those that lie beside it, and
+modules.alias is not younger than it. (An image's files all have one time, so "not younger" is all that can
+be asked; depmod in the running guest makes modules.alias younger.) Opening checks the header; `check` reads
+and sums everything and is for a time when nobody waits. Whatever is wrong is told in `reason` and
+`message`, never only mended.
+"""
 
 import os
 
 from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.lean import Choice, Record
-from modaliasd.core.trie import Index, Match, build
+from modaliasd.core.trie import INDEX_NAME, Index, Match, build
 
-INDEX_NAME = "modules.alias.trie"
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from modaliasd.core.trie_format import Buffer
+
+SOURCES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
 
 
 class Origin(Choice):
@@ -17,25 +29,139 @@ class Origin(Choice):
 
 
 class Reason(Choice):
-    """Why there was nothing to map; the value is the ledger's word."""
+    """Why the index file was not good, if so; the value is the ledger's word."""
 
     NONE = ""
     MISSING = "missing"
     STALE = "stale"
-    DAMAGED = "damaged"
+    DAMAGED = "damaged"  # or of another version, or for another byte order
 
 
-class Stamp(Record):
-    """What tells one state of modules.alias from another."""
+class _Stamp(Record):
+    """What tells one state of a file from another."""
 
     size: int
     mtime_ns: int
     inode: int
 
 
-def _stamp(path: str) -> Stamp:
+class AliasIndex:
+    """The index of one module tree.
+
+    origin, reason, message: how it was obtained, and why it could not be mapped.
+    aliases: number of patterns; warnings: lines of modules.alias that were skipped.
+    generation: 1, and one more whenever the index was opened again: because modules.alias had changed, or
+    because what was mapped turned out to be damaged.
+    """
+
+    def __init__(self, modules_dir: str) -> None:
+        self.modules_dir = modules_dir
+        self.generation = 0
+        self._open()
+
+    def lookup(self, modalias: str) -> list[Match]:
+        """The modules that the modalias wants, in load order; a changed modules.alias counts before a miss."""
+        try:
+            found = self._index.lookup(modalias)
+        except FormatError as error:
+            self._rebuild_damaged(error)
+            found = self._index.lookup(modalias)
+        if found or not self.changed():
+            return found
+        self._open()
+        return self._index.lookup(modalias)
+
+    def changed(self) -> bool:
+        """Whether modules.alias is another file than it was when the index was opened."""
+        try:
+            return _stamp(f"{self.modules_dir}/{SOURCES[0]}") != self._source
+        except OSError:
+            return False  # being replaced: what is known stays until there is something new
+
+    def check(self) -> bool:
+        """Sum up all of a mapped index, some 4 ms of guest time; build from the text if it is damaged.
+
+        False if it was. Lookups before may have missed modules then.
+        """
+        try:
+            self._index.verify()
+        except FormatError as error:
+            self._rebuild_damaged(error)
+            return False
+        return True
+
+    def _open(self) -> None:
+        source = f"{self.modules_dir}/{SOURCES[0]}"
+        try:
+            self._source = _stamp(source)
+        except OSError as error:
+            raise WorldError(f"cannot read {source}: {error.strerror}; depmod makes it") from error
+        try:
+            self._index = self._map()
+        except FileNotFoundError:
+            self._build(Reason.MISSING, f"{self._path} is missing")
+            return
+        except _StaleError as error:
+            self._build(Reason.STALE, f"{self._path} {error}")
+            return
+        except (FormatError, OSError) as error:
+            self._build(Reason.DAMAGED, f"{self._path} cannot be used: {error}")
+            return
+        self._note(Origin.MAPPED, Reason.NONE, "")
+
+    @property
+    def _path(self) -> str:
+        return f"{self.modules_dir}/{INDEX_NAME}"
+
+    def _map(self) -> Index:
+        data, stamp = _map_file(self._path)
+        index = Index(data)
+        sizes = tuple(_size(f"{self.modules_dir}/{name}") for name in SOURCES)
+        if sizes != index.sizes:
+            raise _StaleError(f"was made from files of {index.sizes} bytes, and now they have {sizes}")
+        if self._source.mtime_ns > stamp.mtime_ns:
+            raise _StaleError(f"is older than {SOURCES[0]}")
+        return index
+
+    def _build(self, reason: Reason, message: str) -> None:
+        texts = []
+        for name in SOURCES:
+            try:
+                texts.append(_read(f"{self.modules_dir}/{name}"))
+            except FileNotFoundError:
+                texts.append(b"")
+        self._index = Index(build(*texts))
+        self._note(Origin.BUILT, reason, message)
+
+    def _rebuild_damaged(self, error: FormatError) -> None:
+        self._build(Reason.DAMAGED, f"{self._path} cannot be used: {error}")
+
+    def _note(self, origin: Origin, reason: Reason, message: str) -> None:
+        self.origin, self.reason, self.message = origin, reason, message
+        self.aliases = self._index.aliases
+        self.warnings = self._index.warnings
+        self.generation += 1
+
+
+class _StaleError(FormatError):
+    """The index was made from other files than those beside it."""
+
+
+def open_index(modules_dir: str) -> AliasIndex:
+    """Open the index of the module tree. Raises WorldError where modules.alias cannot be read."""
+    return AliasIndex(modules_dir)
+
+
+def _stamp(path: str) -> _Stamp:
     found = os.stat(path)
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return _Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _read(path: str) -> bytes:
@@ -49,57 +175,18 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-class AliasIndex:
-    """The index of one module tree.
-
-    origin, reason, message: how it was obtained, and why it was not mapped.
-    aliases: number of patterns; warnings: lines of modules.alias that were skipped.
-    generation: 1, and one more whenever a changed modules.alias was read again.
-    """
-
-    def __init__(self, modules_dir: str) -> None:
-        self.modules_dir = modules_dir
-        self.generation = 0
-        self._load()
-
-    def _load(self) -> None:
-        source = f"{self.modules_dir}/modules.alias"
+def _map_file(path: str) -> "tuple[Buffer, _Stamp]":
+    """The file mapped read-only, or read where CPython has no mmap; and its stamp."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        stamp = _Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+        if not found.st_size:
+            return b"", stamp
         try:
-            self._stamp = _stamp(source)
-        except OSError as error:
-            raise WorldError(f"cannot read {source}: {error.strerror}; run depmod") from error
-        self.origin, self.reason, self.message = Origin.MAPPED, Reason.NONE, ""
-        try:
-            self._index = Index(_read(f"{self.modules_dir}/{INDEX_NAME}"))
-            if False:
-                raise FormatError("made from another modules.alias")
-        except FileNotFoundError:
-            self._build(Reason.MISSING, f"{self.modules_dir}/{INDEX_NAME} is missing")
-        except FormatError as error:
-            self._build(Reason.DAMAGED, str(error))
-        self.aliases = self._index.aliases
-        self.warnings = self._index.warnings
-        self.generation += 1
-
-    def _build(self, reason: Reason, message: str) -> None:
-        texts = []
-        for name in ("modules.alias", "modules.order", "modules.builtin.modinfo"):
-            try:
-                texts.append(_read(f"{self.modules_dir}/{name}"))
-            except FileNotFoundError:
-                texts.append(b"")
-        self._index = Index(build(*texts))
-        self.origin, self.reason, self.message = Origin.BUILT, reason, message
-
-    def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants; a changed modules.alias is noticed before a miss is final."""
-        found = self._index.lookup(modalias)
-        if found or _stamp(f"{self.modules_dir}/modules.alias") == self._stamp:
-            return found
-        self._load()
-        return self._index.lookup(modalias)
-
-
-def open_index(modules_dir: str) -> AliasIndex:
-    """Open the index of the module tree. Raises WorldError where modules.alias cannot be read."""
-    return AliasIndex(modules_dir)
+            from mmap import ACCESS_READ, mmap
+        except ImportError:
+            return _read(path), stamp
+        return mmap(descriptor, 0, access=ACCESS_READ), stamp
+    finally:
+        os.close(descriptor)

@@ -8,17 +8,23 @@ from __future__ import annotations
 import posix
 
 from modaliasd.children import is_safe_name, reap, start
+from modaliasd.core.demand import needs_of_plan
+from modaliasd.core.invocation import Invocation, Tool, invocation
+from modaliasd.core.lean import Record
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
-from modaliasd.core.priority import Rank
+from modaliasd.core.priority import Rank, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
+from modaliasd.core.scheduler import Cause, Needs, Scheduler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from modaliasd.children import Child
+    from modaliasd.core.invocation import Flavour
+    from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Cause, Job, Load, Scheduler
+    from modaliasd.core.scheduler import Job, Load
     from modaliasd.kmsg import KernelLog
     from modaliasd.ledger import Ledger
     from modaliasd.sysfs import Sysfs
@@ -35,66 +41,122 @@ NICE = {
 
 
 class Running:
-    """A job, its process, and whether it was reported as slow."""
+    """A job, its process, how far it is, and whether it was reported as slow."""
 
-    __slots__ = ("child", "job", "reported", "start_us")
+    __slots__ = ("child", "inserting", "job", "reported", "start_us")
 
     def __init__(self, job: Job, child: Child, start_us: int) -> None:
         self.job = job
         self.child = child
         self.start_us = start_us
+        self.inserting = ""  # the module whose insertion the kernel told of last
         self.reported = False
 
 
+class Tools(Record):
+    """What inserts modules here: the programs' paths, whose modprobe it is, and where modules.dep lies."""
+
+    modprobe: str
+    insmod: str
+    shell: str
+    flavour: Flavour
+    modules_dir: str
+
+
 class Loader:
-    """Runs the scheduler's jobs. `live` holds the modules known to be in the kernel."""
+    """Carries plans out. `live` holds the modules known to be in the kernel."""
 
     def __init__(
         self,
-        scheduler: Scheduler,
-        modprobe: str,
+        tools: Tools,
         sysfs: Sysfs,
         ledger: Ledger,
         kernel_log: KernelLog,
         clock: Callable[[], int],
         live: Iterable[str],
+        limit: int,
+        alone: frozenset[str] = frozenset(),
     ) -> None:
-        self.scheduler = scheduler
         self.live = set(live)
-        self._modprobe = modprobe
+        self.scheduler = Scheduler(self._needs_of, limit, self.live)
+        self._tools = tools
         self._sysfs = sysfs
         self._ledger = ledger
         self._kernel_log = kernel_log
         self._clock = clock
+        self._alone = alone
+        self._needs: dict[str, Needs] = {}
+        self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
-        self._ours: set[str] = set()  # modules of running jobs
 
-    def want(self, module: str, cause: Cause, rank: int) -> None:
-        """Have the module loaded, unless it is there."""
+    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
+        """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
         now = self._clock()
+        for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
+            self._needs.setdefault(module, needs)
+        steps = {step.module: step for step in plan.steps}
+        for module, step in steps.items():
+            self._steps.setdefault(module, step)
+        denials = {denial.module: denial for denial in plan.denied}
+        broken = {one.module: one for one in plan.broken}
+        for match in plan.matches:
+            module = match.module
+            because = cause._replace(alias=match.alias, line=match.line)
+            if module in denials:
+                denial = denials[module]
+                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {denial.file}:{denial.line}")
+                self.scheduler.settle(module, because, verdict, now)
+            elif module in broken:
+                self.scheduler.settle(module, because, Verdict(Outcome.FAILED, broken[module].message), now)
+            elif module in steps:
+                self._want_step(steps[module], because, rank_of(modalias, steps[module].path).value)
+
+    def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
+        module = step.module
+        known = self.scheduler.load_of(module)
         if not is_safe_name(module):
             message = "the name is no module's: it would not reach modprobe as a name"
-            self.scheduler.settle(module, cause, Verdict(Outcome.FAILED, message), now)
-            return
-        if module in self.live and module not in self._ours:
-            self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), now)
-            return
-        self.scheduler.request(module, cause, rank, now)
+            self.scheduler.settle(module, cause, Verdict(Outcome.FAILED, message), self._clock())
+        elif known is None and module in self.live:
+            self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), self._clock())
+        else:
+            self.scheduler.request(module, cause, rank, self._clock())
+
+    def _needs_of(self, module: str) -> Needs:
+        return self._needs[module]
+
+    def _invocation(self, step: Step) -> Invocation:
+        return invocation(step, self._tools.flavour, self._tools.modules_dir)
+
+    def _is_single(self, step: Step) -> bool:
+        return not self._invocation(step).batch
 
     def start_jobs(self) -> list[int]:
         """Start what may run now; gives the new pidfds, to be polled."""
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock()):
+            path, arguments = self._command(job)
             try:
-                child = start(self._modprobe, ["-b", "-a", *job.targets], NICE[job.rank])
+                child = start(path, arguments, NICE[job.rank])
             except OSError as e:
-                verdict = Verdict(Outcome.FAILED, f"cannot run {self._modprobe}: {e.strerror}")
+                verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
                 self.scheduler.finished(job, dict.fromkeys(job.modules, verdict), self._clock())
                 continue
             self._running[child.pidfd] = Running(job, child, self._clock())
-            self._ours.update(job.modules)
             started.append(child.pidfd)
         return started
+
+    def _command(self, job: Job) -> tuple[str, list[str]]:
+        """The program and the arguments that carry the job out."""
+        if len(job.modules) > 1 or not self._needs[job.modules[0]].single:
+            return self._tools.modprobe, ["-b", "-a", "--", *job.targets]
+        how = self._invocation(self._steps[job.modules[0]])
+        program = {
+            Tool.MODPROBE: self._tools.modprobe,
+            Tool.INSMOD: self._tools.insmod,
+            Tool.SHELL: self._tools.shell,
+        }
+        return program[how.tool], list(how.arguments)
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""
@@ -108,13 +170,14 @@ class Loader:
         for module in running.job.modules:
             verdicts[module] = self._verdict(module, ended.status, ended.words)
         self._blame_dependencies(running.job, verdicts)
-        self._ours.difference_update(running.job.modules)
         self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
         self.scheduler.finished(running.job, verdicts, self._clock())
 
     def _verdict(self, module: str, status: int, words: str) -> Verdict:
         if self._sysfs.is_live(module):
             return Verdict(Outcome.INSERTED)
+        if status == 0 and self._steps[module].command:
+            return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
         kernel_words = lines_about(module, "\n".join(self._kernel_log.lines()[-50:]))
         return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
 
@@ -133,13 +196,22 @@ class Loader:
                 break
 
     def appeared(self, module: str) -> bool:
-        """A `module` uevent says that it is being inserted; was that somebody else's doing?"""
+        """A `module` uevent says that it is being inserted; was that somebody else's doing?
+
+        In a job modules go in one after the other, so the one before it has ended now.
+        """
         self.live.add(module)
         load = self.scheduler.load_of(module)
-        if load is not None and load.running:
-            load.start_us = self._clock()
-            return False
-        return True
+        if load is None or not load.running:
+            return True
+        load.start_us = self._clock()
+        for running in self._running.values():
+            if module in running.job.modules:
+                before = self.scheduler.load_of(running.inserting) if running.inserting else None
+                if before is not None:
+                    before.end_us = load.start_us
+                running.inserting = module
+        return False
 
     def left(self, module: str) -> None:
         """A `module` uevent says that it has been removed."""

@@ -7,3 +7,6 @@ MODULES = "/lib/modules"  # one directory a kernel below it
 SETTLED_HOOK = "/usr/lib/micro/settled"  # run once, after the first settle
 SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"
 MODPROBE = "/sbin/modprobe"
+INSMOD = "/sbin/insmod"
+SHELL = "/bin/sh"
+KMSG = "/dev/kmsg"

@@ -13,7 +13,7 @@ from modaliasd.core.errors import FormatError
 from modaliasd.core.inventory import Inventory
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import Outcome
-from modaliasd.core.priority import Rank, rank_of
+from modaliasd.core.plan import Stage
 from modaliasd.core.record import FORMAT, device_fields, line, to_json
 from modaliasd.core.scheduler import Cause
 from modaliasd.core.sequence import Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modaliasd.core.device import Device
     from modaliasd.core.inventory import Entry
     from modaliasd.core.record import Json
+    from modaliasd.core.resolve import Resolver
     from modaliasd.core.uevent import Uevent
     from modaliasd.indexfile import AliasIndex
     from modaliasd.ledger import Ledger
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from modaliasd.sysfs import Sysfs
 
 EVENTS_A_TURN = 256  # uevents handled before the other descriptors get their turn
+BUILTIN_STAGES = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 GRACE_US = 50_000  # how long a missing sequence number may be on its way before a walk is made
 BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no datagram announces
 
@@ -47,12 +49,13 @@ class World(Record):
     sysfs: Sysfs
     uevents: UeventSocket
     aliases: AliasIndex
+    resolver: Resolver
     loader: Loader
     ledger: Ledger
     control: Control | None
     clock: Callable[[], int]  # microseconds of CLOCK_BOOTTIME
-    module_path: Callable[[str], str]  # as in modules.dep; "" if unknown
     on_settled: Callable[[], Child | None]  # called once, after the first settle; what it started
+    wanted: tuple[str, ...]  # modules to load by name before anything else
     start: dict[str, Json]  # fields of the `start` line
 
 
@@ -100,6 +103,8 @@ class Service:
         self._poll.register(world.uevents.fileno(), POLLIN)
         if world.control is not None:
             self._poll.register(world.control.fileno(), POLLIN)
+        for name in world.wanted:
+            self._want_by_name(name, "modaliasd.load=")
         self._begin_walk("coldplug")
         while not self._stop and not (once and self._settled):
             self._turn()
@@ -216,21 +221,22 @@ class Service:
         return entry
 
     def _want_modules(self, entry: Entry) -> list[Json]:
+        """Look the device's modalias up and have done what the answer says; gives the matches for the ledger."""
         device = entry.device
+        plan = self._world.resolver.resolve(device.modalias)
+        built_in = plan.stage in BUILTIN_STAGES
         written: list[Json] = []
-        modules: list[str] = []
-        for match in self._world.aliases.lookup(device.modalias):
+        for match in plan.matches:
             fields: dict[str, Json] = {"alias": match.alias, "line": match.line, "module": match.module}
-            if match.builtin:
+            if match.file != "modules.alias":
+                fields["file"] = match.file
+            if built_in:
                 fields["builtin"] = True
             written.append(fields)
-            if match.builtin:
-                continue
-            modules.append(match.module)
-            cause = Cause(device.devpath, device.subsystem, device.modalias, match.alias, match.line)
-            rank = rank_of(device.modalias, self._world.module_path(match.module))
-            self._world.loader.want(match.module, cause, rank.value)
-        entry.modules = tuple(modules)
+        if not built_in:
+            entry.modules = tuple(match.module for match in plan.matches)
+            cause = Cause(device.devpath, device.subsystem, device.modalias)
+            self._world.loader.want(plan, cause, device.modalias)
         return written
 
     # --- uevents ----------------------------------------------------------------------------------------
@@ -434,11 +440,8 @@ class Service:
             self._begin_walk("request")
             self._waiters.append(Waiter(client, 0))
         elif verb == "load" and arguments:
-            for module in arguments:
-                rank = rank_of("", self._world.module_path(module))
-                self._world.loader.want(
-                    module, Cause(request="modaliasd load"), min(rank.value, Rank.BUS.value)
-                )
+            for name in arguments:
+                self._want_by_name(name, "modaliasd load")
             self._waiters.append(Waiter(client, 0))
             self._settled = False
         elif verb == "exit" and arguments:
@@ -447,6 +450,13 @@ class Service:
             self._answer(client, {"ok": True})
         else:
             self._answer(client, {"ok": False, "error": f"unknown request: {' '.join(words)[:80]}"})
+
+    def _want_by_name(self, name: str, who: str) -> None:
+        """Load what a name or an alias stands for, because somebody asked for it."""
+        plan = self._world.resolver.resolve(name)
+        if plan.stage is Stage.NONE:
+            self._write("warning", {"what": who, "message": f"nothing is called {name}, by name or by alias"})
+        self._world.loader.want(plan, Cause(request=who), "")
 
     def _answer(self, client: int, fields: dict[str, Json]) -> None:
         control = self._world.control

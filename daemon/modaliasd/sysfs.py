@@ -13,7 +13,6 @@ from __future__ import annotations
 import posix
 from errno import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR
 
-from modaliasd.core.device import Device
 from modaliasd.core.errors import WorldError
 from modaliasd.core.uevent import device_from_env, parse_uevent_file
 
@@ -25,6 +24,8 @@ GONE = {ENOENT, ENODEV, ENOTDIR, EACCES, ELOOP}
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from modaliasd.core.device import Device
 
 
 class Sysfs:

@@ -6,6 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.compress import WRITABLE, Compressor
+from hostbuild.extras import Extra
 from hostbuild.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.modstore import Store
 
@@ -70,6 +71,13 @@ Examples:
     help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
+@click.option(
+    "--with",
+    "extras",
+    multiple=True,
+    type=click.Choice([extra.value for extra in Extra]),
+    help="Add audit: pyudev and libudev, for `modaliasd audit`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(
     image: Path,
@@ -82,6 +90,7 @@ def command(
     modprobe: str,
     store: str,
     python: tuple[str, ...],
+    extras: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
@@ -98,6 +107,7 @@ def command(
         modprobe=Modprobe(modprobe),
         python=python,
         store=Store(store),
+        extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
     if as_json:

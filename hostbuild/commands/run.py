@@ -58,6 +58,7 @@ Examples:
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
 @click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the ledger here as it comes.")
+@click.option("--watch", is_flag=True, help="Show what is loaded as it happens, in place of the console.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
 @click.option(
     "--exit-when-settled", is_flag=True, help="Have the guest switch itself off once it has settled."
@@ -73,6 +74,7 @@ def command(
     accel: str,
     icount: bool,
     ledger_out: Path | None,
+    watch: bool,
     timeout: float | None,
     exit_when_settled: bool,
     dry_run: bool,
@@ -105,6 +107,8 @@ def command(
     if chosen.accel is Accel.TCG and accel == "auto":
         click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
+        if watch:
+            return _run_watched(machine, boot, ledger_file)
         return _run(machine, boot, ledger_file, interactive=interactive)
 
 
@@ -135,6 +139,21 @@ def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interact
     if vm.torn:
         click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
     return status
+
+
+def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> int:
+    """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
+    from hostbuild.watching import ChannelWatch
+
+    with ChannelWatch() as screen:
+
+        def take(data: bytes) -> None:
+            if ledger_file is not None:
+                _write(ledger_file, data)
+            screen.feed(data)
+
+        with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
+            return vm.wait()
 
 
 def _show(data: bytes) -> None:

@@ -133,6 +133,12 @@ def test_required_wins() -> None:
     assert steps["d"].why is Why.MATCH
 
 
+def test_a_match_stays_a_match() -> None:
+    """A match that another match's softdep inserts first, by the same lookup, is still there as a match."""
+    plan = resolver("alias x d\nalias x e\nsoftdep d pre: x\n").resolve("x")
+    assert [(step.module, step.why) for step in plan.steps] == [("e", Why.MATCH), ("d", Why.MATCH)]
+
+
 def test_order_holds_under_softdep_cycles() -> None:
     """Whatever cycle softdeps make, every step's needs and prefers stand before it."""
     plan = resolver("softdep c pre: a post: d\nsoftdep d pre: a\nsoftdep a post: d e\n").resolve("pci:a")

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ NAMES = tuple(module.name.replace("-", "_") for module in MODULES)
 
 @dataclass(frozen=True)
 class Answer:
-    """What a modprobe said. Lines have single blanks; each differing line is there once."""
+    """What a modprobe said; lines have single blanks."""
 
     status: int
     out: tuple[str, ...]
@@ -119,7 +120,7 @@ class LiveTree:
         for step in plan.steps:
             what = f"install {step.command}" if step.command else f"insmod {step.path}"
             lines.append(" ".join(f"{what} {step.options}".split()))
-        return tuple(dict.fromkeys(lines))
+        return first_of_each(lines)
 
     def softdeps(self) -> tuple[Softdep, ...]:
         """What modules.softdep says."""
@@ -138,7 +139,18 @@ class LiveTree:
             out = out.replace(prefix, "")
         lines = (" ".join(line.split()) for line in out.split("\n"))
         err = run.stderr.decode("utf-8", "surrogateescape")
-        return Answer(run.returncode, tuple(dict.fromkeys(line for line in lines if line)), err)
+        return Answer(run.returncode, tuple(line for line in lines if line), err)
+
+
+def first_of_each(lines: Iterable[str]) -> tuple[str, ...]:
+    """The first line for each module and each command.
+
+    A dry run comes again to modules that the real one would find inserted by then.
+    """
+    first: dict[str, str] = {}
+    for line in lines:
+        first.setdefault(line.split()[1], line)
+    return tuple(first.values())
 
 
 def machine_release() -> str:

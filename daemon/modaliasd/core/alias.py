@@ -1,13 +1,10 @@
-"""What the kernel's build and depmod wrote about aliases: modules.alias, modules.builtin.modinfo, modules.order.
+"""What depmod and the kernel's build wrote about aliases: modules.alias, modules.order, built-in ones.
 
-- modules.alias (depmod): lines `alias PATTERN MODULE`, comments with `#`. depmod writes no quotes, so that
-everything
-  between the first and the last blank is the pattern, blanks included: "alias platform:Fixed MDIO bus
-  fixed_phy".
-- modules.builtin.modinfo (the kernel's build, scripts/Makefile.modinst): NUL-ended strings
-`MODULE.KEY=VALUE`.
-- modules.order (the kernel's build): a path a line, in link order; the order in which kmod loads what one
-modalias matches.
+- modules.alias (depmod): lines `alias PATTERN MODULE`, comments with `#`. depmod quotes nothing, so what
+  stands between the first and the last blank is the pattern, blanks included (`platform:Fixed MDIO bus`).
+- modules.builtin.modinfo (scripts/Makefile.modinst): NUL-ended strings `MODULE.KEY=VALUE`.
+- modules.order (the kernel's build): a path a line, in link order, in which kmod loads what a modalias
+  wants.
 """
 
 from modaliasd.core.lean import Record

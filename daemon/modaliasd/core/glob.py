@@ -1,13 +1,14 @@
-"""Patterns compiled once and matched as kmod has the C library match them: fnmatch(3) with no flags, in the C locale.
+"""Patterns compiled once and matched as kmod has the C library do it: fnmatch(3), no flags, C locale.
 
-`*` stands for any bytes, `?` for one byte, `[a-f0-9]` and `[!a-f]` or `[^a-f]` for one byte of a set, `\\x` for x.
-A set closes at the first `]` that is not its first member; a set that never closes is a plain `[`; a range runs
-over byte values and is empty when it runs backwards; a backslash at the very end matches nothing. Named classes
-(`[:alpha:]`, `[=a=]`, `[.a.]`) do not occur in aliases, since kmod's own bracket rule breaks them: they are refused.
+`*` stands for any bytes, `?` for one byte, `[a-f0-9]` and `[!a-f]` or `[^a-f]` for one byte of a set, `\\x`
+for x. A set closes at the first `]` that is not its first member; a set that never closes is a plain `[`; a
+range runs over byte values and is empty when it runs backwards; a backslash at the very end matches
+nothing. Named classes (`[:alpha:]`, `[=a=]`, `[.a.]`) do not occur in aliases, since kmod's own bracket
+rule breaks them: they are refused.
 
-A pattern is cut at its stars into segments of fixed length. The first is anchored at the start, the last at the
-end, each one between is taken at its first place after the one before: for patterns without alternatives that
-greedy choice never loses a match, so that nothing is ever tried twice.
+A pattern is cut at its stars into segments of fixed length. The first is anchored at the start, the last at
+the end, each one between is taken at its first place after the one before: for patterns without
+alternatives that greedy choice never loses a match, so that nothing is ever tried twice.
 """
 
 from modaliasd.core.errors import FormatError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Matcher = Callable[[bytes, int], bool]
 
 STAR, QUESTION, BRACKET, BACKSLASH = b"*?[\\"
-_WILDCARDS = b"*?["
 
 
 class PatternError(FormatError):
@@ -33,16 +33,18 @@ class PatternError(FormatError):
 
 def literal_length(pattern: bytes, start: int = 0) -> int:
     """Number of bytes from `start` to the first wildcard or to the end."""
-    for at in range(start, len(pattern)):
-        if pattern[at] in _WILDCARDS:
-            return at - start
-    return len(pattern) - start
+    end = len(pattern)
+    for wildcard in (b"*", b"?", b"["):
+        place = pattern.find(wildcard, start, end)
+        if place >= 0:
+            end = place
+    return end - start
 
 
 def parse_set(pattern: bytes, opening: int) -> tuple[frozenset[int] | None, int]:
-    """The set that opens at pattern[opening] and the place after it; None for a `[` that never closes.
+    """The set that opens at pattern[opening] and the place after it. Raises PatternError.
 
-    For one that never closes, and is a plain `[` then, the place is that after the bracket. Raises PatternError.
+    A `[` that never closes is a plain one: None, and the place after the bracket.
     """
     end = len(pattern)
     at = opening + 1
@@ -113,13 +115,17 @@ def _stands_at(segment: "Segment", text: bytes, at: int) -> bool:
 
 
 def compile_pattern(pattern: bytes) -> "Matcher":
-    """A function that tells whether a text, from a given place on, matches the pattern. Raises PatternError."""
+    """A function that tells whether a text matches the pattern from a given place on. Raises PatternError."""
     head, *rest = parse_pattern(pattern)
     if not rest:
-        return lambda text, start=0: len(text) - start == len(head) and _stands_at(head, text, start)
+
+        def matches_whole(text: bytes, start: int) -> bool:
+            return len(text) - start == len(head) and _stands_at(head, text, start)
+
+        return matches_whole
     middle, tail = [segment for segment in rest[:-1] if segment], rest[-1]
 
-    def matches(text: bytes, start: int = 0) -> bool:
+    def matches(text: bytes, start: int) -> bool:
         last = len(text) - len(tail)
         at = start + len(head)
         if at > last or not _stands_at(head, text, start):

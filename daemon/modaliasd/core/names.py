@@ -2,11 +2,11 @@
 
 Rules (kmod, shared/util.c, modname_normalize and alias_normalize; seen alike in versions 30 to 34):
 - A module's name is its file's name up to the first dot, with `-` turned into `_`.
-- An alias (a pattern) and a modalias (a device's string) are made comparable by the same function: `-`
-becomes
-  `_` outside brackets, a bracket expression ends at the first `]` after its `[`, and a `]` without a `[` or a
-  `[` without a `]` is an error, in the device's string as much as in the pattern.
-- Both are C strings in a buffer of PATH_MAX: they end at a NUL, and what follows byte 4,095 is not looked at.
+- An alias (a pattern) and a modalias (a device's string) are made comparable by the same function: `-` is
+  `_` outside brackets, a bracket expression ends at the first `]` after its `[`, and a `]` without a `[` or
+  a `[` without a `]` is an error, in the device's string as much as in the pattern.
+- Both are C strings in a buffer of PATH_MAX: they end at a NUL, and what follows byte 4,095 is not looked
+  at.
 """
 
 from modaliasd.core.errors import FormatError

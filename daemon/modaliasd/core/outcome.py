@@ -13,10 +13,11 @@ class Outcome(Choice):
     BUILTIN = "builtin"  # compiled into the kernel
     DENIED = "denied"  # by a blacklist line, the kernel's module_blacklist=, or policy
     NODEVICE = "nodevice"  # its init found nothing to drive (ENODEV) and it left again
+    COMMAND = "command"  # an install line's command ran in its place
     FAILED = "failed"
 
 
-SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN)
+SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
 
 
 class Verdict(Record):

@@ -16,7 +16,7 @@ never for dependencies and softdeps. A module with softdeps ignores its install 
 are lookups. Source: kmod's libkmod-module.c (kmod_module_new_from_lookup, kmod_module_probe_insert_module,
 __kmod_module_get_probe_list), checked against its modprobe in tests/guest/test_resolve_kmod.py.
 
-Unlike kmod before version 35, which took the first softdep line of a module only, all of them count.
+Unlike kmod (its issue 33), which takes the first softdep line of a module only, all of them count.
 """
 
 from modaliasd.core.moddep import Dependencies, Softdep
@@ -26,10 +26,10 @@ from modaliasd.core.wildcard import is_wildcard, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     # (module, alias, line, builtin) for every pattern in the module tree's own tables that matches a modalias
-    IndexLookup = Callable[[str], list[tuple[str, str, int, bool]]]
+    IndexLookup = Callable[[str], Sequence[tuple[str, str, int, bool]]]
 
 
 class Resolver:

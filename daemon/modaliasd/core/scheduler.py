@@ -23,11 +23,12 @@ from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 
 class Cause(Record):
-    """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a name.
+    """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a
+    name.
 
     Exactly one of devpath, module, softdep, request is set.
     """
@@ -48,8 +49,8 @@ class Needs(Record):
     before: tuple[str, ...] = ()
     soft: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()  # hard dependencies that the module tree does not have
     alone: bool = False  # it cannot bear another load beside it
+    single: bool = False  # it wants a process of its own (options, insmod, an install line)
 
 
 class Load:
@@ -95,11 +96,13 @@ class Job(Record):
 class Scheduler:
     """See the module's docstring.
 
-    `needs_of` tells what goes with a module; `limit` bounds the running jobs.
+    needs_of: what goes with a module. limit: how many jobs run at once. live: the modules that are in the
+    kernel.
     """
 
-    def __init__(self, needs_of: Callable[[str], Needs], limit: int) -> None:
+    def __init__(self, needs_of: Callable[[str], Needs], limit: int, live: Container[str]) -> None:
         self._needs_of = needs_of
+        self._live = live
         self._limit = limit
         self._loads: dict[str, Load] = {}
         self._ready: list[tuple[int, int, str]] = []  # a heap of (rank, order of asking, module)
@@ -107,7 +110,8 @@ class Scheduler:
         self._running_jobs = 0
         self._alone = False
         self._pending = 0  # loads without a verdict
-        self._told: list[Load] = []  # loads that ended without a job
+        self._told: list[Load] = []  # loads whose end has not been taken yet
+        self._settled: dict[tuple[str, Outcome], Load] = {}  # what never needed a job
 
     @property
     def idle(self) -> bool:
@@ -129,19 +133,25 @@ class Scheduler:
         return self._loads.get(module)
 
     def loads(self) -> Iterable[Load]:
-        """All loads in the order in which they were asked for."""
-        return self._loads.values()
+        """All loads in the order in which they were asked for, those that needed no job last."""
+        return [*self._loads.values(), *self._settled.values()]
 
-    def settle(self, module: str, cause: Cause, verdict: Verdict, now_us: int) -> Load:
-        """Record an outcome that needs no job: live, built in, denied."""
-        load = self._loads.get(module)
-        if load is None:
-            load = self._loads[module] = Load(module, Needs(), 0, now_us)
-            load.verdict = verdict
-            load.end_us = now_us
-            self._told.append(load)
+    def settle(self, module: str, cause: Cause, verdict: Verdict, now_us: int) -> None:
+        """Record an outcome that needs no job: live, denied, impossible. Told once a module and outcome.
+
+        A module that is denied for its alias can still come in as a dependency, so it stays free to be
+        wanted.
+        """
+        known = self._settled.get((module, verdict.outcome)) or self._loads.get(module)
+        if known is not None and known.verdict is not None and known.verdict.outcome is verdict.outcome:
+            known.causes.append(cause)
+            return
+        load = Load(module, Needs(), 0, now_us)
         load.causes.append(cause)
-        return load
+        load.verdict = verdict
+        load.end_us = now_us
+        self._settled[module, verdict.outcome] = load
+        self._told.append(load)
 
     def request(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
         """Want `module` in; a second request only adds its cause, and its rank where that is more urgent."""
@@ -158,6 +168,7 @@ class Scheduler:
 
     def forget(self, module: str) -> None:
         """The module has left the kernel: the next request loads it again."""
+        self._settled = {key: load for key, load in self._settled.items() if key[0] != module}
         load = self._loads.get(module)
         if load is not None and load.verdict is not None:
             del self._loads[module]
@@ -193,8 +204,13 @@ class Scheduler:
         for name in load.needs.before:
             dependency = self._loads.get(name)
             if dependency is None:
-                continue
-            if dependency.running:
+                if name in self._live:
+                    continue
+                if not load.needs.single and not self._needs_of(name).single:
+                    continue  # it comes along in this job
+                dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
+                self._push(dependency)
+            if dependency.running or (dependency.verdict is None and self._apart(load, dependency)):
                 dependency.waiters.append(load.module)
                 return True
             verdict = dependency.verdict
@@ -207,29 +223,31 @@ class Scheduler:
                 now_us,
             )
             return True
-        if load.needs.missing:
-            absent = ", ".join(load.needs.missing)
-            self._end(
-                load,
-                Verdict(Outcome.FAILED, f"it needs {absent}, which the module tree does not have"),
-                now_us,
-            )
-            return True
         return False
+
+    @staticmethod
+    def _apart(load: Load, dependency: Load) -> bool:
+        """Do the two need processes of their own?"""
+        return load.needs.single or dependency.needs.single
+
+    @staticmethod
+    def _because_of(load: Load, name: str) -> Cause:
+        """Why the load brings `name` with it."""
+        return Cause(softdep=load.module) if name in load.needs.soft else Cause(module=load.module)
 
     def _begin(self, load: Load, now_us: int) -> Job:
         claimed: list[Load] = []
         targets: list[str] = []
         for name in load.needs.before:
             dependency = self._loads.get(name)
-            soft = name in load.needs.soft
             if dependency is None:
-                cause = Cause(softdep=load.module) if soft else Cause(module=load.module)
-                dependency = self._admit(name, cause, load.rank, now_us)
+                if name in self._live:
+                    continue
+                dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
             elif dependency.verdict is not None:
                 continue
             claimed.append(dependency)
-            if soft:
+            if name in load.needs.soft:
                 targets.append(name)  # busybox modprobe knows no softdeps: it is told
         claimed.append(load)
         targets.append(load.module)

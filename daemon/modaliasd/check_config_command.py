@@ -1,0 +1,143 @@
+"""`modaliasd check-config`: names file and line of everything in modprobe.d that does not do what it says.
+
+    modaliasd check-config [--root DIR] [--modules-dir DIR]
+
+Exit status: 0 clean, 1 findings. Not on the boot path.
+"""
+
+import os
+
+from modaliasd.config import config_files, read_config, read_text
+from modaliasd.core.config_check import findings, parameters_in
+from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
+from modaliasd.core.resolve import Resolver
+from modaliasd.core.wildcard import matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+USAGE = "usage: modaliasd check-config [--root DIR] [--modules-dir DIR]"
+
+
+def run(argv: list[str], stdout: "TextIO") -> int:
+    """Check the configuration below --root against the modules in --modules-dir.
+
+    Raises UsageError for unknown arguments, WorldError where there are no modules to check against.
+    """
+    options = _parse(argv)
+    root = options.get("--root", "/").rstrip("/")
+    modules_dir = options.get("--modules-dir") or _find_modules_dir(root)
+    resolver = Resolver(
+        read_config(root),
+        Dependencies(
+            _require(modules_dir, "modules.dep"), parse_builtin(_text(modules_dir, "modules.builtin"))
+        ),
+        _Aliases(modules_dir).lookup,
+        parse_softdeps(_text(modules_dir, "modules.softdep")),
+    )
+
+    def parameters(module: str) -> frozenset[str] | None:
+        file = resolver.dependencies.find(module)
+        if file is None:
+            return None
+        try:
+            with open(os.path.join(modules_dir, file.path), "rb") as stream:
+                return parameters_in(stream.read())
+        except OSError:
+            return None
+
+    found = findings(resolver, parameters) + _misplaced(root)
+    for problem in found:
+        where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        print(f"{where}: {problem.message}", file=stdout)
+    files = len(config_files(root))
+    print(f"{len(found)} findings in {files} files, checked against {modules_dir}", file=stdout)
+    return 1 if found else 0
+
+
+def _parse(argv: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in ("--root", "--modules-dir"):
+            raise UsageError(f"check-config does not know {word!r}; {USAGE}")
+        value = value if equals else next(words, "")
+        if not value:
+            raise UsageError(f"{name} wants a directory; {USAGE}")
+        options[name] = value
+    return options
+
+
+def _find_modules_dir(root: str) -> str:
+    """The running kernel's modules below `root`; if there are none, those of the only kernel there."""
+    parent = f"{root}/lib/modules"
+    try:
+        releases = os.listdir(parent)
+    except OSError as error:
+        raise WorldError(f"cannot list {parent}: {error.strerror}; give --modules-dir") from error
+    running = os.uname().release
+    if running in releases:
+        return f"{parent}/{running}"
+    if len(releases) == 1:
+        return f"{parent}/{releases[0]}"
+    raise WorldError(f"{parent} has {len(releases)} kernels and not {running}; give --modules-dir")
+
+
+def _require(modules_dir: str, name: str) -> str:
+    try:
+        return read_text(f"{modules_dir}/{name}")
+    except OSError as error:
+        raise WorldError(f"cannot read {modules_dir}/{name}: {error.strerror}; depmod makes it") from error
+
+
+def _text(modules_dir: str, name: str) -> str:
+    try:
+        return read_text(f"{modules_dir}/{name}")
+    except OSError:
+        return ""
+
+
+def _misplaced(root: str) -> list[Problem]:
+    """Files that look like configuration and that one modprobe or the other does not read."""
+    found = []
+    for directory in DIRECTORIES:
+        try:
+            names = sorted(os.listdir(root + directory))
+        except OSError:
+            continue
+        for name in names:
+            skipped = name.startswith((".", "README")) or name.endswith("~") or ".conf." in name
+            if not skipped and not name.endswith((".conf", ".alias")):
+                found.append(Problem(f"{directory}/{name}", 0, "not read: its name does not end in .conf"))
+    if os.path.exists(f"{root}/etc/modprobe.conf"):
+        message = "read by busybox's modprobe only; move its lines to a file in /etc/modprobe.d"
+        found.append(Problem("/etc/modprobe.conf", 0, message))
+    return found
+
+
+class _Aliases:
+    """modules.alias and the built-in modules' aliases, matched one by one: exact and slow."""
+
+    def __init__(self, modules_dir: str) -> None:
+        self._rows: list[tuple[str, str, int, bool]] = []
+        for number, line in enumerate(_text(modules_dir, "modules.alias").split("\n"), 1):
+            words = line.split(" ")
+            if words[0] == "alias" and len(words) > 2:
+                self._add(words[-1], " ".join(words[1:-1]), number, False)
+        for entry in _text(modules_dir, "modules.builtin.modinfo").split("\0"):
+            name, _, pattern = entry.partition("=")
+            if name.endswith(".alias"):
+                self._add(name[: -len(".alias")], pattern, 0, True)
+
+    def _add(self, module: str, pattern: str, line: int, inside: bool) -> None:
+        normal = underscored(pattern)
+        if normal is not None:
+            self._rows.append((module, normal, line, inside))
+
+    def lookup(self, modalias: str) -> list[tuple[str, str, int, bool]]:
+        wanted = underscored(modalias)
+        return [row for row in self._rows if wanted is not None and matches(row[1], wanted)]

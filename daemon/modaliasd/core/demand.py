@@ -1,0 +1,42 @@
+"""From a plan (what kmod would do for one lookup) to what the scheduler has to know of each of its modules."""
+
+from __future__ import annotations
+
+from modaliasd.core.plan import Why
+from modaliasd.core.scheduler import Needs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from modaliasd.core.plan import Plan, Step
+
+
+def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Container[str]) -> dict[str, Needs]:
+    """What goes with each module of the plan.
+
+    is_single: must the step be carried out by a process of its own (options, insmod, an install line)?
+    alone: modules that cannot bear another load beside them.
+    """
+    position = {step.module: at for at, step in enumerate(plan.steps)}
+    before: dict[str, set[str]] = {}
+    found: dict[str, Needs] = {}
+    for step in plan.steps:
+        direct = {name for name in (*step.needs, *step.prefers) if name in position}
+        all_before = direct.union(*(before.get(name, set()) for name in direct))
+        all_before.discard(step.module)
+        before[step.module] = all_before
+        found[step.module] = Needs(
+            before=tuple(sorted(all_before, key=position.__getitem__)),
+            soft=frozenset(all_before.difference(step.needs)),
+            after=_after(plan, step),
+            alone=step.module in alone,
+            single=is_single(step),
+        )
+    return found
+
+
+def _after(plan: Plan, step: Step) -> tuple[str, ...]:
+    """The softdeps that follow the module."""
+    behind = plan.steps[plan.steps.index(step) + 1 :]
+    return tuple(other.module for other in behind if other.why is Why.SOFTDEP and other.of == step.module)

@@ -1,0 +1,71 @@
+"""hostbuild diff: what changed between two boots."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hostbuild import ui
+from hostbuild.ledgerdiff import Change, LedgerDiff, compare
+from hostbuild.ledgerfile import read_ledger
+from modaliasd.core.story import tell
+
+_PATH = click.Path(path_type=Path)
+_SHOWN = 10  # rows of a section of little weight; --json has all
+_EPILOG = """\b
+Exit status 1 if a device that had a driver in LEDGER_A has none in LEDGER_B: a regression.
+
+\b
+Example:
+  hostbuild diff kernel-6.1.jsonl kernel-6.12.jsonl
+"""
+
+
+@click.command("diff", epilog=_EPILOG)
+@click.argument("ledger_a", type=_PATH)
+@click.argument("ledger_b", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
+    """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
+    diff = compare(tell(read_ledger(ledger_a)), tell(read_ledger(ledger_b)))
+    if as_json:
+        ui.print_json({"regression": diff.regression} | asdict(diff))
+    else:
+        for line in _lines(diff):
+            ui.line(line)
+    return int(diff.regression)
+
+
+def _lines(diff: LedgerDiff) -> list[str]:
+    lines = _changes("devices that lost their driver", diff.unbound, 0)
+    lines += _changes("devices that got a driver", diff.bound, 0)
+    lines += _changes("devices with another driver", diff.drivers, 0)
+    lines += _changes("loads that ended differently", diff.outcomes, 0)
+    lines += _names("modules no longer loaded", diff.modules_gone, 0)
+    lines += _names("modules newly loaded", diff.modules_come, 0)
+    lines += _names("devices without a driver that are gone", diff.gone, _SHOWN)
+    lines += _names("devices without a driver that are new", diff.come, _SHOWN)
+    lines += _changes("loading times", diff.times, _SHOWN, " ms")
+    if not lines:
+        lines.append("nothing changed but small times")
+    settle = diff.settle
+    lines.append(f"settled after {settle.before or '?'} ms, now after {settle.after or '?'} ms")
+    return lines
+
+
+def _changes(title: str, changes: Sequence[Change], limit: int, unit: str = "") -> list[str]:
+    rows = [f"{c.what}: {_or_none(c.before)}{unit} -> {_or_none(c.after)}{unit}" for c in changes]
+    return _names(title, rows, limit)
+
+
+def _or_none(value: str) -> str:
+    return value or "none"
+
+
+def _names(title: str, names: Sequence[str], limit: int) -> list[str]:
+    if not names:
+        return []
+    shown = names[:limit] if limit else names
+    more = [f"  and {len(names) - len(shown)} more"] if len(shown) < len(names) else []
+    return [f"{title} ({len(names)}):", *(f"  {name}" for name in shown), *more]

@@ -1,0 +1,118 @@
+"""hostbuild report: a ledger as a page, a trace, a graph, a picture or text."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hostbuild import ui
+from hostbuild.errors import InputError, UsageError
+from hostbuild.ledgerfile import read_ledger
+from hostbuild.report.model import make_model
+from modaliasd.core.story import Story, tell
+
+_PATH = click.Path(path_type=Path)
+_FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
+_EPILOG = """\b
+Formats:
+  html      one page that needs no network: timeline, device tree, failures, what was never used
+  perfetto  trace events for ui.perfetto.dev or chrome://tracing
+  dot, svg  a graph for Graphviz, the timeline as a picture
+  text      the tree, as `modaliasd tree` prints it
+  json      what the page shows, for programs
+
+\b
+Examples:
+  hostbuild run micro.img --exit-when-settled --ledger-out boot.jsonl
+  hostbuild report boot.jsonl --image micro.img -o boot.html
+  hostbuild report boot.jsonl --format perfetto -o boot.trace.json
+"""
+
+
+@click.command("report", epilog=_EPILOG)
+@click.argument("ledger", type=_PATH)
+@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
+@click.option(
+    "--format", "kind", type=click.Choice(_FORMATS), help="Default: what the file's name says, else html."
+)
+@click.option(
+    "--image", type=_PATH, help="The image that was booted; what it carries and never used is listed."
+)
+@click.option("--manifest", "manifest_file", type=_PATH, help="Its manifest, if the image is not at hand.")
+@click.option("--title", help="The page's title. Default: the ledger's name.")
+def command(
+    ledger: Path,
+    output: Path | None,
+    kind: str | None,
+    image: Path | None,
+    manifest_file: Path | None,
+    title: str | None,
+) -> None:
+    """Show the boot that LEDGER tells of."""
+    if image is not None and manifest_file is not None:
+        raise UsageError("--image and --manifest say the same; give one of them")
+    kind = kind or _kind_of(output)
+    if kind == "html" and output is None and sys.stdout.isatty():
+        raise UsageError("a page is nothing for a terminal", hint="-o report.html, or --format text")
+    story = tell(read_ledger(ledger))
+    text = _render(story, kind, _manifest(image, manifest_file), title or ledger.stem)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"cannot write {output}: {e.strerror}") from e
+    ui.line(f"{output}: {ui.size(len(text.encode()))}")
+
+
+def _kind_of(output: Path | None) -> str:
+    if output is None:
+        return "html"
+    suffixes = {".html": "html", ".dot": "dot", ".gv": "dot", ".svg": "svg", ".txt": "text", ".json": "json"}
+    if output.name.endswith((".trace.json", ".perfetto", ".trace")):
+        return "perfetto"
+    return suffixes.get(output.suffix, "html")
+
+
+def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] | None:
+    if image is not None:
+        from hostbuild.manifest import read_manifest
+
+        return read_manifest(image)
+    if manifest_file is None:
+        return None
+    try:
+        manifest = json.loads(manifest_file.read_bytes())
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
+    if not isinstance(manifest, dict) or "modules" not in manifest:
+        raise InputError(f"{manifest_file} is no manifest of an image: it lists no modules")
+    return manifest
+
+
+def _render(story: Story, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
+    if kind == "text":
+        from modaliasd.core.treetext import render_tree
+
+        return render_tree(story, color=False)
+    model = make_model(story, manifest, title)
+    if kind == "html":
+        from hostbuild.report.html import render_html
+
+        return render_html(model)
+    if kind == "dot":
+        from hostbuild.report.dot import render_dot
+
+        return render_dot(model)
+    if kind == "svg":
+        from hostbuild.report.svg import render_svg
+
+        return render_svg(model)
+    if kind == "perfetto":
+        from hostbuild.report.perfetto import make_trace
+
+        model = make_trace(model)
+    return json.dumps(model, indent=1) + "\n"

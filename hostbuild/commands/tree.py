@@ -1,0 +1,21 @@
+"""hostbuild tree: a ledger as a tree, as the guest's `modaliasd tree` prints it."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from hostbuild.ledgerfile import read_ledger
+from modaliasd.core.story import tell
+from modaliasd.core.treetext import WIDTH, render_tree
+
+
+@click.command("tree")
+@click.argument("ledger", type=click.Path(path_type=Path))
+@click.option("--by", type=click.Choice(["device", "module", "time"]), default="device", show_default=True)
+@click.option("--color/--no-color", default=None, help="Default: colours on a terminal.")
+@click.option("--full", is_flag=True, help="Cut no line.")
+def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
+    """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
+    color = sys.stdout.isatty() if color is None else color
+    sys.stdout.write(render_tree(tell(read_ledger(ledger)), by, color=color, width=0 if full else WIDTH))

@@ -1,0 +1,92 @@
+"""hostbuild watch: follows a ledger that is being written, and shows the boot as it happens."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hostbuild import ui
+from hostbuild.errors import InputError
+from hostbuild.watching import Watch
+from modaliasd.core.linetext import record_line
+
+_POLL_S = 0.1  # how soon a new line is seen
+_EPILOG = """\b
+Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is no
+terminal, it prints a line a record.
+
+\b
+Example, in two terminals:
+  hostbuild run micro.img --machine q35 --ledger-out boot.jsonl
+  hostbuild watch boot.jsonl
+"""
+
+
+@click.command("watch", epilog=_EPILOG)
+@click.argument("ledger", type=click.Path(path_type=Path))
+@click.option("--until-settled", is_flag=True, help="End when the guest has settled.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds without a new line."
+)
+def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
+    """Show the boot that writes LEDGER; the file may not be there yet."""
+    watch = Watch()
+    records = follow(ledger, timeout)
+    if not sys.stdout.isatty():
+        for record in records:
+            ui.line(record_line(record))
+            sys.stdout.flush()
+            watch.hear(record)
+            if watch.ended or (until_settled and watch.settled):
+                return 0
+        return 0
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    with Live(watch.screen(), console=console, refresh_per_second=8) as live:
+        for record in records:
+            watch.hear(record)
+            live.update(watch.screen())
+            if watch.ended or (until_settled and watch.settled):
+                break
+    return 0
+
+
+def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
+    """The records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
+
+    Raises InputError where a line is no record.
+    """
+    partial, number = "", 0
+    quiet_since = time.monotonic()
+    while not path.exists():
+        if timeout is not None and time.monotonic() - quiet_since >= timeout:
+            raise InputError(f"there is no ledger {path}, and none came in {timeout:g} s")
+        time.sleep(_POLL_S)
+    with path.open(encoding="ascii", errors="replace") as file:
+        while True:
+            partial += file.readline()
+            if partial.endswith("\n"):
+                number += 1
+                yield _record(partial, path, number)
+                partial = ""
+                quiet_since = time.monotonic()
+            elif timeout is not None and time.monotonic() - quiet_since >= timeout:
+                return
+            else:
+                time.sleep(_POLL_S)
+
+
+def _record(line: str, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError as e:
+        raise InputError(f"{path} is no ledger: line {number} is not JSON: {e}") from e
+    if not isinstance(record, dict) or "type" not in record:
+        raise InputError(f"{path} is no ledger: line {number} is no record with a type")
+    return record

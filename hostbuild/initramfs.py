@@ -105,7 +105,10 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = guest.require_sources()
-        wanted = [*guest.imports(sources, interpreter), *options.python]
+        wanted = guest.imports(sources, interpreter)
+        for laid in overlays:
+            wanted += guest.script_imports(laid.python_sources(), interpreter)
+        wanted += _asked_for(options.python, interpreter)
         wanted += extras.imports(options.extras, interpreter)
         closure = cpython.put_interpreter(tree, interpreter, wanted)
         guest.put_daemon(tree, sources, interpreter)

@@ -1,0 +1,49 @@
+"""`hostbuild demo`: the main job, told on a terminal."""
+
+import sys
+from pathlib import Path
+
+import click
+from modaliasd.core.treetext import render_tree
+
+from hostbuild import accel, ui
+from hostbuild.demo import run_demo
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--image",
+    type=click.Path(path_type=Path),
+    default=Path("build/demo.img"),
+    show_default=True,
+    help="Where the image goes.",
+)
+@click.option(
+    "--accel",
+    "wanted",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="Hardware virtualisation, or emulation.",
+)
+def command(image: Path, wanted: str) -> int:
+    """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the story as a tree.
+
+    The exit status is 0 only if every device that should have a driver has one.
+    """
+    image.parent.mkdir(parents=True, exist_ok=True)
+    choice = accel.choose(wanted)
+    click.echo(f"running under {choice.accel.value}: {choice.why}")
+    told = run_demo(image, choice.accel, ui.reporter(as_json=False), click.echo)
+    ledger = image.with_suffix(".ledger.jsonl")
+    ui.write_ledger(ledger, told.records)
+    click.echo()
+    click.echo(render_tree(told.story, color=sys.stdout.isatty()), nl=False)
+    click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
+    for complaint in told.complaints:
+        click.echo(f"not as it should be: {complaint}", err=True)
+    if told.complaints:
+        return 1
+    click.echo("every device that should have a driver has one")
+    return 0

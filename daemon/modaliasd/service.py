@@ -77,6 +77,7 @@ class Service:
         self._walk_number = 0
         self._walk_counts = [0, 0, 0]  # devices, with modalias, matched
         self._walk_again = ""
+        self._again = False
         self._sequence = Sequence(0)
         self._blind_since = -1
         self._settled = False
@@ -84,7 +85,7 @@ class Service:
         self._waiters: list[Waiter] = []
         self._dropped = 0
         self._born_us = world.clock()
-        self._stop = False
+        self._stop = self._once = False
         self._hook: Child | None = None
 
     def run(self, *, once: bool = False) -> int:
@@ -106,7 +107,8 @@ class Service:
         for name in world.wanted:
             self._want_by_name(name, "modaliasd.load=")
         self._begin_walk("coldplug")
-        while not self._stop and not (once and self._settled):
+        self._once = once
+        while not self._stop:
             self._turn()
         world.ledger.flush()
         return int(any(_failed(load.verdict) for load in world.loader.scheduler.loads()))
@@ -118,6 +120,7 @@ class Service:
     def _turn(self) -> None:
         """One round: walk on, start jobs, write, then wait for whatever comes first."""
         world = self._world
+        self._again = False
         if self._walk is not None:
             self._walk_on()
         self._dispatch()
@@ -155,8 +158,8 @@ class Service:
             world.ledger.flush()
 
     def _timeout(self) -> int:
-        """Milliseconds that poll may sleep; -1 for ever, 0 while the walk has more."""
-        if self._walk is not None or self._walk_again:
+        """Milliseconds that poll may sleep; -1 for ever, 0 while the walk has more or the end has come."""
+        if self._walk is not None or self._walk_again or self._again or self._stop:
             return 0
         times = [self._world.loader.report_slow()]
         if self._blind_since >= 0:
@@ -241,18 +244,20 @@ class Service:
 
     # --- uevents ----------------------------------------------------------------------------------------
 
-    def _read_uevents(self) -> None:
-        for _ in range(EVENTS_A_TURN):
+    def _read_uevents(self) -> int:
+        """Deal with what the socket has, up to EVENTS_A_TURN datagrams; gives how many there were."""
+        for count in range(EVENTS_A_TURN):
             got = self._world.uevents.receive()
             if isinstance(got, Datagram):
                 self._settled = False
                 self._take(got.payload)
             elif got is Oddity.EMPTY:
-                return
+                return count
             elif got is Oddity.OVERRUN:
                 self._lost("overrun")
             else:
                 self._drop("the sender is not the kernel")
+        return EVENTS_A_TURN
 
     def _take(self, payload: bytes) -> None:
         try:
@@ -322,8 +327,8 @@ class Service:
             self._expire_waiters()
             return
         number = world.sysfs.uevent_seqnum()
-        self._read_uevents()
-        if not world.loader.scheduler.idle or self._walk is not None:
+        if self._read_uevents():
+            self._again = True  # what they asked for is to be started before poll may sleep
             return
         if not self._sequence.reached(number):
             self._wait_for_number()
@@ -343,6 +348,7 @@ class Service:
         world = self._world
         self._settled = True
         self._settles += 1
+        self._stop = self._stop or self._once
         self._write_unbound()
         counts = self._devices.counts()
         loads = list(world.loader.scheduler.loads())

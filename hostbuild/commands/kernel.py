@@ -1,5 +1,6 @@
 """`hostbuild kernel`: from a source tree to a kernel that make-image takes."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,27 +76,42 @@ def configure(
     Ends with status 1 if something did not: the configuration is written all the same.
     """
     from hostbuild.kbuild import configure as work
-    from hostbuild.kbuild.modaliases import KernelAliases, parse_capture
+    from hostbuild.kbuild.modaliases import KernelAliases, read_modaliases
     from hostbuild.kbuild.source import require_source
 
+    if menuconfig and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--menuconfig needs a terminal, and this is none", hint="use --enable and --module")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     report = reporter()
-    tree = require_source(source, report)
+    wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
+    modaliases = [modalias for path in captures for modalias in read_modaliases(path)]
+    tree = require_source(source, report)
     made = work.configure(
         tree,
         base=base,
-        wishes=[wish for word in enable for wish in work.wishes_of(word)],
+        wishes=wishes,
         modules=[word for word in modules if not Path(word).is_file()],
-        modaliases=[alias for path in captures for alias in parse_capture(path.read_text(encoding="utf-8"))],
+        modaliases=modaliases,
         lookup=KernelAliases(aliases, report),
         report=report,
         guest=not no_guest,
         without_modules=mod2noconfig,
         by_hand=menuconfig,
     )
-    output.write_text(made.text, encoding="utf-8")
+    try:
+        output.write_text(made.text, encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"cannot write {output}: {e.strerror}") from e
     for driver, option in made.drivers:
         click.echo(f"{driver.asked}: CONFIG_{option}{f' (module {driver.module})' if driver.module else ''}")
+    if made.unanswered:
+        known = len(set(modaliases))
+        click.echo(
+            f"{len(made.unanswered)} of {known} modaliases have no driver in this source, or need none",
+            err=True,
+        )
     for unmet in made.unmet:
         asked = f"{unmet.asked}: " if unmet.asked else ""
         click.echo(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}", err=True)

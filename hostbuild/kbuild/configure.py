@@ -48,12 +48,14 @@ class Configured:
 
     text: the .config. drivers: what was asked for, with the option that grants it.
     unmet: what did not come true. absent: options of hostbuild's own fragment that this source does not have.
+    unanswered: a capture's modaliases for which this source has no driver.
     """
 
     text: str
     drivers: tuple[tuple[drivers.Driver, str], ...]
     unmet: tuple[Unmet, ...]
     absent: tuple[str, ...]
+    unanswered: tuple[str, ...]
 
     def count(self, value: str) -> int:
         """How many options have this value: "m" counts the modules."""
@@ -94,7 +96,7 @@ def configure(
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
     (mod2noconfig). by_hand: open kbuild's menu at the end.
     """
-    toolchain.require_toolchain()
+    toolchain.require_toolchain(menu=by_hand)
     named = {wish.option for wish in wishes}
     fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
     with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch:
@@ -109,7 +111,8 @@ def configure(
             advance(1)
             for wish in (*fragment, *wishes):
                 options.grant(wish)
-            granted = _grant_drivers(source, options, modules, modaliases, lookup)
+            wanted, unanswered = _find_drivers(source, options, modules, modaliases, lookup)
+            granted = tuple((driver, _grant_first(options, driver)) for driver in wanted)
             options.write(dot_config)
             toolchain.run_config_target(source, objects, "olddefconfig")
             advance(1)
@@ -123,6 +126,7 @@ def configure(
         drivers=granted,
         unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final),
         absent=tuple(wish.option for wish in fragment if not final.known(wish.option)),
+        unanswered=unanswered,
     )
 
 
@@ -143,11 +147,10 @@ def _run_menu(source: SourceTree, objects: Path) -> None:
     status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
     if status != 0:
         raise CommandError(
-            f"kbuild's menu ended with status {status}",
+            f"kbuild's menu ended with status {status}; what it said stands above",
             argv=tuple(argv),
             status=status,
             stderr="",
-            hint="it needs a terminal, and: sudo apt-get install --no-install-recommends libncurses-dev",
         )
 
 
@@ -170,21 +173,22 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     toolchain.run_config_target(source, objects, "olddefconfig")
 
 
-def _grant_drivers(
+def _find_drivers(
     source: SourceTree,
     options: Options,
     words: Sequence[str],
     modaliases: Sequence[str],
     lookup: drivers.Lookup,
-) -> tuple[tuple[drivers.Driver, str], ...]:
-    """Turn on the drivers; each is returned with the option that it ended with."""
+) -> tuple[list[drivers.Driver], tuple[str, ...]]:
+    """Give the drivers that words and modaliases mean, each once, and the modaliases that mean none."""
     if not words and not modaliases:
-        return ()
+        return [], ()
     index = drivers.read_index(source.path)
     wanted = [driver for word in words for driver in drivers.resolve(word, index, options.known, lookup)]
-    wanted += [driver for modalias in modaliases for driver in drivers.of_modalias(modalias, index, lookup)]
+    answers = {modalias: drivers.of_modalias(modalias, index, lookup) for modalias in modaliases}
+    wanted += [driver for answer in answers.values() for driver in answer]
     once = {(driver.module, driver.options): driver for driver in reversed(wanted)}
-    return tuple((driver, _grant_first(options, driver)) for driver in reversed(once.values()))
+    return list(reversed(once.values())), tuple(name for name, answer in answers.items() if not answer)
 
 
 def _grant_first(options: Options, driver: drivers.Driver) -> str:

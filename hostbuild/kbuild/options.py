@@ -37,6 +37,10 @@ _PROVIDERS = {
     "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
 }
 
+# Options that make others visible and promise nothing: a driver of another architecture's hardware can be had
+# by COMPILE_TEST, and is of no use. Only who names them gets them.
+_NO_MEANS = frozenset({"BROKEN", "COMPILE_TEST"})
+
 Plan = dict[Symbol, int]
 
 
@@ -72,7 +76,7 @@ class Options:
             return
         level = _LEVEL.get(wish.value)
         if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE) or level is None:
-            self._apply(_first(_plan(node.prompt[1], _M, 0) for node in symbol.nodes if node.prompt))
+            self._apply(_first(_plan(node.prompt[1], _M, 1) for node in symbol.nodes if node.prompt))
             symbol.set_value(wish.value.strip('"'))
             return
         if level > _N:
@@ -148,6 +152,8 @@ def _plan_symbol(symbol: Symbol, want: int, depth: int) -> Plan | None:
         return {}
     if depth >= _DEPTH or symbol.is_constant or not symbol.nodes:
         return None
+    if depth > 0 and symbol.name in _NO_MEANS:
+        return None
     if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE):
         return None
     depth += 1
@@ -179,18 +185,26 @@ def _first(plans: Iterator[Plan | None]) -> Plan | None:
 
 
 def _failing(expr: object, want: int) -> list[str]:
-    """The terms of a conjunction that are below `want`, each followed down to what fails first."""
+    """The terms of a conjunction that stop it, each followed down to what fails first.
+
+    Of terms below `want` those stop it which nothing can raise; the others are off just because of them.
+    """
     reasons: list[str] = []
-    for term in kconfiglib.split_expr(expr, AND):
-        if kconfiglib.expr_value(term) >= want:
+    below = [term for term in kconfiglib.split_expr(expr, AND) if kconfiglib.expr_value(term) < want]
+    for term in [term for term in below if _plan(term, want, 1) is None] or below:
+        if not isinstance(term, Symbol):
+            reasons.append(kconfiglib.expr_str(term, _shown))
             continue
-        if not isinstance(term, Symbol) or term.is_constant:
-            reasons.append(kconfiglib.expr_str(term))
-            continue
-        reason = f"{term.name} (is {term.str_value})" if term.nodes else f"{term.name} (does not exist here)"
         deeper = _failing(term.direct_dep, want) if term.nodes else []
-        reasons.append(f"{reason}, which needs {' and '.join(deeper)}" if deeper else reason)
+        reasons.append(f"{_shown(term)}, which needs {' and '.join(deeper)}" if deeper else _shown(term))
     return reasons
+
+
+def _shown(item: object) -> str:
+    """An option with its present value, as a reason shows it; constants and choices as Kconfig writes them."""
+    if not isinstance(item, Symbol) or item.is_constant:
+        return str(kconfiglib.standard_sc_expr_str(item))
+    return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
 
 
 def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Options:

@@ -28,7 +28,9 @@ def test_the_prediction_is_within_ten_percent(image: Built) -> None:
 def test_too_little_memory_is_said_in_words(image: Built, share: float) -> None:
     """A guest that cannot unpack its image ends with the reason, not just with a panic."""
     least = read_prediction(image.image, image.manifest, image.kernel.vmlinuz).least
-    with VM(read_machine("virtio"), _boot(image, least * share)) as vm:
-        with pytest.raises(GuestError, match="the image is too large for this memory") as caught:
-            vm.wait()
+    with (
+        VM(read_machine("virtio"), _boot(image, least * share)) as vm,
+        pytest.raises(GuestError, match="the image is too large for this memory") as caught,
+    ):
+        vm.wait()
     assert "--memory" in caught.value.hint

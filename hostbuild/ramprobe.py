@@ -115,7 +115,7 @@ def _attempt(machine: Machine, boot: Boot) -> Attempt:
         except GuestTimeoutError:
             why = f"it had not settled after {boot.limit_s:.0f} s"
         except GuestError as e:
-            why = str(e).partition("\n")[0]
+            why = str(e.args[0]).partition("\n")[0]  # without the console
         else:
             return Attempt(boot.memory, True, time.monotonic() - start)
     return Attempt(boot.memory, False, time.monotonic() - start, why)

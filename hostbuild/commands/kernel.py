@@ -34,7 +34,10 @@ def fetch(source: str) -> None:
 @command.command()
 @click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
-    "--base", default="tinyconfig", show_default=True, help="tinyconfig, defconfig, running, or a .config."
+    "--base",
+    default="tinyconfig",
+    show_default=True,
+    help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
 )
 @click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
 @click.option(
@@ -168,10 +171,9 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 @click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("kernel.config"),
+    default="kernel.config",
     show_default=True,
-    help="What `kernel configure` wrote, or any .config.",
+    help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
 )
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: one a processor]"
@@ -180,21 +182,23 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Copy boot/ and lib/ there."
 )
-def build(*, source: str, config: Path, jobs: int | None, strip: bool, output: Path | None) -> None:
+def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
     from hostbuild.kbuild import build as work
+    from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
 
-    if not config.is_file():
+    if config != "running" and not Path(config).is_file():
         raise UsageError(
             f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
         )
+    text, _ = read_config_of(config)
     report = reporter()
     tree = require_source(source, report)
     jobs = jobs or len(os.sched_getaffinity(0))
-    built = work.build(tree, config.read_text(encoding="utf-8"), jobs=jobs, strip=strip, report=report)
+    built = work.build(tree, text, jobs=jobs, strip=strip, report=report)
     if output is not None:
         built = work.copy_built(built, output)
     how = f"built, log {built.log}" if built.log else "built before"

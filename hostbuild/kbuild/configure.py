@@ -13,7 +13,7 @@ from pathlib import Path
 from hostbuild import kconfig
 from hostbuild.errors import CommandError, InputError
 from hostbuild.kbuild import drivers, toolchain
-from hostbuild.kbuild.configfile import read_running_config
+from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.kconfig import Wish
@@ -90,7 +90,7 @@ def configure(
 ) -> Configured:
     """Make a configuration.
 
-    base: tinyconfig or another target of kbuild, "running", or the path of a .config. wishes: the user's own.
+    base: tinyconfig or another target of kbuild, "running", or a file (a .config, a vmlinuz). wishes: the user's own.
     modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
     which there is no driver is passed over. lookup: answers for modaliases.
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
@@ -124,7 +124,7 @@ def configure(
     return Configured(
         text=text,
         drivers=granted,
-        unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final),
+        unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final, options),
         absent=tuple(wish.option for wish in fragment if not final.known(wish.option)),
         unanswered=unanswered,
     )
@@ -162,13 +162,12 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     if base == "running":
         dot_config.write_text(read_running_config()[0], encoding="utf-8")
     else:
-        path = Path(base)
-        if not path.is_file():
+        if not Path(base).is_file():
             raise InputError(
                 f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running",
                 hint="--base tinyconfig is the smallest",
             )
-        dot_config.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        dot_config.write_text(read_config_of(base)[0], encoding="utf-8")
     # options that are new in this source get their defaults
     toolchain.run_config_target(source, objects, "olddefconfig")
 
@@ -208,12 +207,17 @@ def _unmet(
     wishes: Sequence[Wish],
     granted: Sequence[tuple[drivers.Driver, str]],
     config: kconfig.Config,
-    options: Options,
+    final: Options,
+    granting: Options,
 ) -> tuple[Unmet, ...]:
-    known = [(wish, "") for wish in fragment if options.known(wish.option)]
+    """Compare the wishes with what came of them; `final` gives the reasons, `granting` who needed what."""
+    known = [(wish, "") for wish in fragment if final.known(wish.option)]
     asked = [(Wish(option, "m"), driver.asked) for driver, option in granted]
-    return tuple(
-        Unmet(wish, kconfig.value_of(config, wish.option), options.unmet(wish.option, wish.value), word)
-        for wish, word in (*known, *((wish, "") for wish in wishes), *asked)
-        if not kconfig.came_true(wish, config)
-    )
+    unmet = []
+    for wish, word in (*known, *((wish, "") for wish in wishes), *asked):
+        if kconfig.came_true(wish, config):
+            continue
+        needing = granting.needed_for(wish.option) if wish.value == "n" else ""
+        why = f"{needing} needs it" if needing else final.unmet(wish.option, wish.value)
+        unmet.append(Unmet(wish, kconfig.value_of(config, wish.option), why, word))
+    return tuple(unmet)

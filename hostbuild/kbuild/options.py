@@ -49,6 +49,7 @@ class Options:
 
     def __init__(self, tree: kconfiglib.Kconfig) -> None:
         self._tree = tree
+        self._needed: dict[str, str] = {}  # what was set to grant a wish -> that wish's option
 
     def known(self, option: str) -> bool:
         """Whether the source defines such an option (for this architecture or another)."""
@@ -76,11 +77,11 @@ class Options:
             return
         level = _LEVEL.get(wish.value)
         if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE) or level is None:
-            self._apply(_first(_plan(node.prompt[1], _M, 1) for node in symbol.nodes if node.prompt))
+            self._apply(symbol, _first(_plan(node.prompt[1], _M, 1) for node in symbol.nodes if node.prompt))
             symbol.set_value(wish.value.strip('"'))
             return
         if level > _N:
-            self._apply(_plan_symbol(symbol, level, 0))
+            self._apply(symbol, _plan_symbol(symbol, level, 0))
         symbol.set_value(level)
 
     def unmet(self, option: str, value: str) -> str:
@@ -96,16 +97,22 @@ class Options:
                 for term in kconfiglib.split_expr(symbol.rev_dep, OR)
                 if kconfiglib.expr_value(term) > _N
             ]
-            return f"selected by {', '.join(selectors)}" if selectors else "its default is not n"
+            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not let it be n"
         conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
         if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
             return "it has no prompt, and nothing that selects it could be turned on"
         reasons = _failing(conditions[0] if conditions else symbol.direct_dep, level)
         return "needs " + ", ".join(reasons) if reasons else f"Kconfig gives it {symbol.str_value}"
 
-    def _apply(self, plan: Plan | None) -> None:
+    def needed_for(self, option: str) -> str:
+        """The wish for which this option was turned on, "" if it was not."""
+        return self._needed.get(option, "")
+
+    def _apply(self, wanted: Symbol, plan: Plan | None) -> None:
         for symbol, level in (plan or {}).items():
             symbol.set_value(level)
+            if symbol is not wanted and level > _N:
+                self._needed.setdefault(symbol.name, wanted.name)
 
 
 def _plan(expr: object, want: int, depth: int) -> Plan | None:

@@ -97,6 +97,12 @@ def test_a_wish_that_did_not_come_true_is_named_with_its_reason(tree: Path) -> N
     )
 
 
+def test_wishes_that_exclude_each_other_are_named(tree: Path) -> None:
+    """An option that should be off and that a driver needs is on, and the reason names the driver's."""
+    made = _configure(tree, "e1000", wishes=(Wish("MODULES", "y"), Wish("PCI", "n")))
+    assert made.unmet == (Unmet(Wish("PCI", "n"), "y", "E1000 needs it"),)
+
+
 def test_a_capture_brings_the_drivers_that_there_are(tree: Path) -> None:
     """Of a capture's modaliases those with a driver are granted, the others counted and no error."""
     made = _configure(tree, modaliases=("pci:e1000", "pci:other", "acpi:none"))

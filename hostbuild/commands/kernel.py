@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
 
+_WORD = 72  # characters of what was asked for, as far as it is shown
+
 
 @click.group()
 def command() -> None:
@@ -108,7 +110,8 @@ def configure(
     except OSError as e:
         raise UsageError(f"cannot write {output}: {e.strerror}") from e
     for driver, option in made.drivers:
-        click.echo(f"{driver.asked}: CONFIG_{option}{f' (module {driver.module})' if driver.module else ''}")
+        named = f" (module {driver.module})" if driver.module else ""
+        click.echo(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
     if made.unanswered:
         known = len(set(modaliases))
         click.echo(
@@ -116,7 +119,7 @@ def configure(
             err=True,
         )
     for unmet in made.unmet:
-        asked = f"{unmet.asked}: " if unmet.asked else ""
+        asked = f"{_shortened(unmet.asked)}: " if unmet.asked else ""
         click.echo(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}", err=True)
     click.echo(
         f"{output}: Linux {tree.version}, {made.count('m')} modules, {made.count('y')} options built in"
@@ -204,6 +207,11 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
     how = f"built, log {built.log}" if built.log else "built before"
     click.echo(f"Linux {built.version}, {built.modules} modules ({how})")
     click.echo(f"hostbuild make-image --kernel {built.vmlinuz}")
+
+
+def _shortened(word: str) -> str:
+    """Give what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
+    return word if len(word) <= _WORD else f"{word[: _WORD - 1]}…"
 
 
 def _print_finding(finding: "Finding") -> None:

@@ -13,6 +13,7 @@ from modaliasd.control import Control
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
 from modaliasd.kmsg import KernelLog
@@ -81,10 +82,21 @@ def _serve(*, once: bool) -> int:
     index = open_index(modules_dir)
     resolver = _open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
-    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir)
-    alone = frozenset(_names(settings.get("sequential", "")))
+    cpus = posix.cpu_count() or 1
+    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
+    alone = frozenset(_modules(settings.get("sequential", "")))
+    ranks = dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
+    ranks |= dict.fromkeys(_modules(settings.get("first", "")), Rank.FIRST)
     loader = Loader(
-        tools, sysfs, ledger, KernelLog(), boottime_us, read_live_modules(), _job_limit(settings), alone
+        tools,
+        sysfs,
+        ledger,
+        KernelLog(),
+        boottime_us,
+        read_live_modules(),
+        _job_limit(settings, cpus),
+        alone,
+        ranks,
     )
     start: dict[str, Json] = {
         "version": __version__,
@@ -162,12 +174,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
-def _job_limit(settings: dict[str, str]) -> int:
-    """How many modprobes run at once: `modaliasd.jobs=`, or enough to fill the time in which probes sleep."""
+def _modules(text: str) -> tuple[str, ...]:
+    return tuple(name.replace("-", "_") for name in _names(text))
+
+
+def _job_limit(settings: dict[str, str], cpus: int) -> int:
+    """How many modprobes run at once: `modaliasd.jobs=`, or enough that some do not sleep."""
     text = settings.get("jobs", "")
     if text.isdigit() and int(text) > 0:
         return int(text)
-    return 2 + 2 * (posix.cpu_count() or 1)
+    return 24 + 8 * cpus
 
 
 def _buffer_size(settings: dict[str, str]) -> int:

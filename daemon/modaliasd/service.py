@@ -110,7 +110,7 @@ class Service:
         self._once = once
         while not self._stop:
             self._turn()
-        world.ledger.flush()
+        world.ledger.drain()
         return int(any(_failed(load.verdict) for load in world.loader.scheduler.loads()))
 
     def stop(self) -> None:

@@ -129,6 +129,9 @@ class FakeLedger:
     def flush(self) -> None:
         """Nothing to flush."""
 
+    def drain(self) -> None:
+        """Nothing to wait for."""
+
     def say(self, text: str) -> None:
         """Nobody listens."""
 

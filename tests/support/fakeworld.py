@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from modaliasd.core.device import Device
+from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
 from modaliasd.netlink import Datagram, Oddity
-from modaliasd.service import Service, World
+from modaliasd.service import Service
+from modaliasd.world import World
 
 
 class FakeUevents:
@@ -49,6 +51,10 @@ class FakeSysfs:
     def uevent_seqnum(self) -> int:
         """The next number; the last one again and again."""
         return self.seqnums.popleft() if len(self.seqnums) > 1 else self.seqnums[0]
+
+    def exists(self, devpath: str) -> bool:
+        """Is it one of the devices?"""
+        return any(device.devpath == devpath for device in self.devices)
 
     def walk(self) -> Iterator[list[Device]]:
         """All devices at once."""
@@ -93,8 +99,19 @@ class FakeLoader:
         self.started = list(self.wanted)
         return []
 
-    def write_ended(self) -> None:
+    def write_ended(self) -> list[Any]:
         """Nothing to write."""
+        return []
+
+    def recheck_live(self) -> None:
+        """Nothing to ask."""
+
+    def appeared(self, module: str, at_us: int) -> bool:  # noqa: ARG002
+        """Modules come by somebody else's hand."""
+        return True
+
+    def left(self, module: str) -> None:
+        """Nothing is kept of modules."""
 
     def report_slow(self) -> int:
         """Nothing is slow."""
@@ -107,6 +124,9 @@ class FakeLoader:
 
 class FakeResolver:
     """Every modalias asks for a module that is called like it."""
+
+    def __init__(self) -> None:
+        self.configuration = Configuration()
 
     def resolve(self, modalias: str) -> Plan:
         """One match, or none for an empty modalias."""

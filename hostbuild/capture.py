@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild.errors import InputError
 from modaliasd.core.device import Device
-from modaliasd.core.story import Story, module_of_driver
+from modaliasd.core.story import Story
 
 TYPE = "capture"
 FORMAT = 1
@@ -76,7 +76,7 @@ def capture_of_story(story: Story) -> Capture:
     devices = [
         Captured(
             Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname),
-            module_of_driver(story, d),
+            d.module,
         )
         for d in story.devices.values()
         if d.present

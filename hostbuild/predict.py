@@ -23,6 +23,7 @@ from modaliasd.core.scheduler import Cause, Load, Needs, Scheduler
 
 _KERNEL = "the kernel"  # who requests what no device asks for
 _BUILTIN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
+_TAKEN_BACK = ("hdaudio",)  # a codec that no driver takes is unregistered again (sound/pci/hda/hda_codec.c)
 _PCI_ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
 _DRIVERLESS = (
     "input",
@@ -53,6 +54,7 @@ class _Boot:
         self._scheduler = Scheduler(self._needs.__getitem__, 1, ())
         self._loads: list[tuple[Load, int, bool]] = []
         self._present: set[str] = set()
+        self._requested: set[str] = set()
 
     def run(self) -> None:
         """Rounds until nothing new appears."""
@@ -72,7 +74,7 @@ class _Boot:
                 if not requests:
                     return
                 for module in requests:
-                    self._want(self._target.resolver.resolve(module), Cause(request=_KERNEL))
+                    self._request(module)
                 self._finish(number, by_kernel=True)
             number += 1
 
@@ -89,6 +91,15 @@ class _Boot:
             elif demand.step is not None:
                 rank = rank_of(cause.modalias, demand.step.path).value
                 self._scheduler.request(demand.match.module, because, rank, 0)
+
+    def _request(self, module: str) -> None:
+        """Have done what the kernel's `modprobe -q MODULE` does: where MODULE is refused, what it needs still comes."""
+        plan = self._target.resolver.resolve(module, use_blacklist=False)
+        self._requested.add(module)
+        self._want(plan, Cause(request=_KERNEL))
+        if plan.denied:
+            for need in self._target.resolver.dependencies.load_order(module).modules[:-1]:
+                self._want(self._target.resolver.resolve(need, use_blacklist=False), Cause(module=module))
 
     def _is_single(self, step: Step) -> bool:
         return not invocation(step, self._target.flavour, "").batch
@@ -144,22 +155,16 @@ class _Boot:
 
     def _requests(self) -> list[str]:
         """Modules that drove a device in the capture, that no device asks for, and that are not here yet."""
-        found = {
-            one.module: None
-            for path, one in self._devices.items()
-            if path in self._present and one.module and one.module not in self._matched
-        }
+        found = dict.fromkeys(
+            one.module for path, one in self._devices.items() if path in self._present and one.module
+        )
         return [
             module
             for module in found
-            if not self._comes(module) and self._scheduler.load_of(module) is None and self._loadable(module)
+            if module not in self._matched | self._requested
+            and self._target.resolver.dependencies.find(module) is not None
+            and not self._comes(module)
         ]
-
-    def _loadable(self, module: str) -> bool:
-        if self._target.resolver.dependencies.find(module) is None:
-            return False
-        plan = self._target.resolver.resolve(module)
-        return any(step.module == module for step in plan.steps)
 
     # --- the result -------------------------------------------------------------------------------------
 
@@ -209,6 +214,8 @@ class _Boot:
         driver = one.device.driver
         if driver and self._is_driven(one):
             return Fate.BOUND, f"{driver} takes it" + (f", of {one.module}" if one.module else "")
+        if driver and one.device.subsystem in _TAKEN_BACK:
+            return Fate.ABSENT, f"what makes it takes it back, as {driver} does not come"
         if plan is None or plan.stage is Stage.NONE:
             if not driver:
                 return Fate.NO_ALIAS, f"{here} has no alias that matches"

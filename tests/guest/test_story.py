@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modaliasd.core.story import UNKNOWN, module_of_driver, tell
+from modaliasd.core.story import UNKNOWN, tell
 from tests.support.ledgers import Maker, asked_by, q35_records, small_boot
 from tests.support.schema import check_records
 
@@ -118,14 +118,17 @@ def test_removed_and_then_denied_is_denied() -> None:
     assert load.outcome == "denied"
 
 
-def test_a_driver_bound_before_the_daemon_looked_is_traced_to_its_match() -> None:
-    """Without a bind line the driver's module is the one that was loaded for the device."""
+def test_a_driver_is_of_the_module_that_its_line_names() -> None:
+    """The walk names the module of a driver that was there before; without one it is part of the kernel."""
     maker = small_boot()
-    path = "/devices/pci0000:00/0000:00:06.0"
-    maker.device(path, subsystem="pci", modalias="pci:v6", driver="card", matches=[("pci:v6", "card_pci")])
-    maker.load("card_pci", asked_by(path, "pci:v6", "pci:v6"))
+    path, other = "/devices/pci0000:00/0000:00:06.0", "/devices/platform/i8042/serio0"
+    maker.device(path, subsystem="pci", modalias="pci:v6", driver="card", module="card-pci", matches=[])
+    maker.device(other, subsystem="serio", modalias="serio:x", driver="atkbd", matches=[("serio:*", "raw")])
+    maker.load("raw", asked_by(other, "serio:x", "serio:*"))
     story = tell(maker.records)
-    assert module_of_driver(story, story.devices[path]) == "card_pci"
+    assert story.devices[path].module == "card_pci"
+    assert story.devices[other].module == ""
+    assert [device.devpath for device in story.driven_by("card-pci")] == [path]
 
 
 def test_an_unbound_line_marks_the_device_until_a_driver_takes_it() -> None:

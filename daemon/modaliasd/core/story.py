@@ -42,7 +42,6 @@ __all__ = [
     "MatchStory",
     "Settle",
     "Story",
-    "module_of_driver",
     "tell",
 ]
 
@@ -93,30 +92,13 @@ class Story:
                     yield device, match
 
     def driven_by(self, module: str) -> list[DeviceStory]:
-        """The devices that the module's drivers drive, as far as the ledger names a driver's module."""
+        """The devices that the module's drivers drive."""
         name = module.replace("-", "_")
-        return [d for d in self.devices.values() if d.driver and module_of_driver(self, d) == name]
+        return [d for d in self.devices.values() if d.module == name]
 
     def roots(self) -> list[DeviceStory]:
         """The devices without a known ancestor, by devpath."""
         return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
-
-
-def module_of_driver(story: Story, device: DeviceStory) -> str:
-    """The module whose driver drives the device; "" if it is built in or untold.
-
-    The `bind` line names it. A device bound before the daemon looked has no such line: then the module is the
-    one among its matches that was loaded, if there is but one, or the module that is called like the driver.
-    """
-    if device.module:
-        return device.module.replace("-", "_")
-    if not device.driver:
-        return ""
-    called = device.driver.replace("-", "_")
-    if story.load_of(called) is not None or story.appearance_of(called) is not None:
-        return called
-    loaded = {m.module for m in device.matches if (load := story.load_of(m.module)) and load.succeeded}
-    return loaded.pop().replace("-", "_") if len(loaded) == 1 else ""
 
 
 def tell(records: Iterable[Fields]) -> Story:
@@ -199,9 +181,10 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
     elif driver or action == "bind":
         device.driver = driver or device.driver
         device.idle_drivers = ()
+    if action in {"bind", "coldplug"}:
+        device.module = record.get("module", "").replace("-", "_")
     if action == "bind":
         device.bound_us = t_us
-        device.module = record.get("module", "") or device.module
 
 
 def _move(devices: dict[str, DeviceStory], old: str, new: str) -> None:

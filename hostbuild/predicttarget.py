@@ -50,7 +50,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
             f"no modules were found for the kernel {kernel.vmlinuz} ({kernel.version})", hint="--modules-dir"
         )
     tables = {name: _bytes(kernel.indexes / name) or _bytes(kernel.modules / name) for name in _TABLES}
-    return _target(tables, config, append, kernel.version, "this kernel", Flavour.BUSYBOX)
+    return make_target(tables, config, append, kernel.version, "this kernel", Flavour.BUSYBOX)
 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
@@ -69,7 +69,7 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
     own = {f"/{path}": _text(data) for path, data in files.items() if "modprobe.d/" in path}
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     flavour = Flavour(manifest.get("modprobe", Flavour.KMOD.value))
-    return _target(trees.get(version, {}), {**own, **config}, words, version, "this image", flavour)
+    return make_target(trees.get(version, {}), {**own, **config}, words, version, "this image", flavour)
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
@@ -92,7 +92,7 @@ def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, s
     return found
 
 
-def _target(
+def make_target(
     tables: Mapping[str, bytes],
     config: Mapping[str, str],
     append: str,
@@ -100,6 +100,8 @@ def _target(
     name: str,
     flavour: Flavour,
 ) -> Target:
+    """Put a target together. tables: the module tree's files by name; those that are missing are empty."""
+
     def table(which: str) -> bytes:
         return tables.get(which, b"")
 

@@ -131,6 +131,20 @@ def test_a_driver_is_of_the_module_that_its_line_names() -> None:
     assert [device.devpath for device in story.driven_by("card-pci")] == [path]
 
 
+def test_the_story_ends_where_the_guest_is_switched_off() -> None:
+    """What drivers let go of after the `exit` line does not count; the status does."""
+    maker = small_boot()
+    maker.add("exit", status=3)
+    maker.device(NIC, "unbind", subsystem="pci", driver="nic-driver")
+    maker.device(NIC, "remove", subsystem="pci")
+    maker.settled(devices=0)
+    story = tell(maker.records)
+    assert story.exit_status == 3
+    assert story.devices[NIC].driver == "nic-driver"
+    assert story.devices[NIC].present
+    assert len(story.settles) == 1
+
+
 def test_an_unbound_line_marks_the_device_until_a_driver_takes_it() -> None:
     """The idle drivers are told, and forgotten once the device is bound."""
     maker = small_boot()

@@ -102,7 +102,10 @@ class Story:
 
 
 def tell(records: Iterable[Fields]) -> Story:
-    """Make the story of a ledger's records."""
+    """Make the story of a ledger's records.
+
+    It ends with the `exit` line: a guest that switches itself off has its drivers let go of their devices.
+    """
     story = Story()
     loads: list[Fields] = []
     for record in records:
@@ -117,6 +120,9 @@ def tell(records: Iterable[Fields]) -> Story:
             device = story.devices.get(record.get("devpath", ""))
             if device is not None:
                 device.idle_drivers = tuple(record.get("drivers", ()))
+        elif kind == "exit":
+            story.exit_status = record.get("status", UNKNOWN)
+            break
         else:
             _hear_other(story, kind, record, t_us)
     story.loads = _loads(loads)
@@ -142,8 +148,6 @@ def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
         story.warnings.append(record)
     elif kind == "slow":
         story.slow.append(record)
-    elif kind == "exit":
-        story.exit_status = record.get("status", UNKNOWN)
 
 
 def _hear_device(story: Story, record: Fields, t_us: int) -> None:

@@ -129,7 +129,7 @@ function follow() {
 function drawScale() {
   const ticks = $("ticks");
   if (!ticks) return;
-  const wanted = (length() / track()) * 110;
+  const wanted = (length() / track()) * (room() < 500 ? 60 : 110);  // pixels from tick to tick, at least
   const power = 10 ** Math.floor(Math.log10(wanted));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= wanted);
   const digits = Math.max(0, Math.min(6, -Math.floor(Math.log10(step / 1e6) + 1e-9)));

@@ -131,6 +131,21 @@ def test_a_driver_is_of_the_module_that_its_line_names() -> None:
     assert [device.devpath for device in story.driven_by("card-pci")] == [path]
 
 
+def test_a_driver_that_is_not_linked_to_its_module_yet_is_traced() -> None:
+    """A bind line without a module: the module called like the driver, or the only one that the device wanted."""
+    maker = small_boot()
+    one, two, three = (f"/devices/pci0000:00/0000:00:0{n}.0" for n in (6, 7, 8))
+    for path, module in ((one, "card_pci"), (two, "snd_card")):
+        maker.device(path, subsystem="pci", modalias="pci:v6", matches=[("pci:v6", module)])
+        maker.load(module, asked_by(path, "pci:v6", "pci:v6"))
+    maker.add("module", action="add", module="codec_generic", seqnum=500)
+    maker.device(one, "bind", subsystem="pci", modalias="pci:v6", driver="card_hcd")
+    maker.device(two, "bind", subsystem="pci", modalias="pci:v6", driver="snd-card")
+    maker.device(three, "bind", subsystem="pci", driver="codec_generic")
+    devices = tell(maker.records).devices
+    assert [devices[path].module for path in (one, two, three)] == ["card_pci", "snd_card", "codec_generic"]
+
+
 def test_the_story_ends_where_the_guest_is_switched_off() -> None:
     """What drivers let go of after the `exit` line does not count; the status does."""
     maker = small_boot()

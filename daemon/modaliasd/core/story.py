@@ -127,8 +127,30 @@ def tell(records: Iterable[Fields]) -> Story:
             _hear_other(story, kind, record, t_us)
     story.loads = _loads(loads)
     story._by_module = _by_module(story)
+    for device in story.devices.values():
+        if device.driver and not device.module and device.bound_us >= 0:
+            device.module = _guess_module(story, device)
     _adopt(story.devices)
     return story
+
+
+def _guess_module(story: Story, device: DeviceStory) -> str:
+    """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
+
+    The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
+    drivers/base/module.c), and some never (acpi, hdaudio). Then it is the module that is called like the driver, or
+    the one among the device's matches that was wanted by then, if there is but one.
+    """
+    called = device.driver.replace("-", "_")
+    load = story.load_of(called)
+    if (load is not None and load.succeeded) or story.appearance_of(called) is not None:
+        return called
+    wanted = {
+        match.module
+        for match in device.matches
+        if (load := story.load_of(match.module)) and load.succeeded and load.queued_us <= device.bound_us
+    }
+    return wanted.pop().replace("-", "_") if len(wanted) == 1 else ""
 
 
 def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:

@@ -56,7 +56,7 @@ function drawTimeline() {
     return row;
   });
   const ticks = el("div", { class: "ticks", id: "ticks" });
-  chart.replaceChildren(el("div", { class: "scale" }, el("div", { class: "corner" }, "seconds since boot"), ticks), body);
+  chart.replaceChildren(el("div", { class: "scale" }, el("div", { class: "corner" }, "s since boot"), ticks), body);
   if (!rows.length) chart.append(el("p", { class: "empty" }, "No module was loaded in this time."));
   if (rows.length) rows[0].tabIndex = 0;
   drawOverview(loads);

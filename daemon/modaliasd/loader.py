@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from modaliasd.children import is_safe_name, reap, start
-from modaliasd.core.demand import needs_of_plan
+from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
@@ -96,23 +96,15 @@ class Loader:
         now = self._clock()
         for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
             self._needs.setdefault(module, needs)
-        steps = {step.module: step for step in plan.steps}
-        for module, step in steps.items():
-            self._steps.setdefault(module, step)
-        denials = {denial.module: denial for denial in plan.denied}
-        broken = {one.module: one for one in plan.broken}
-        for match in plan.matches:
-            module = match.module
+        for one in plan.steps:
+            self._steps.setdefault(one.module, one)
+        for match, step, verdict in demands_of_plan(plan):
             because = cause._replace(alias=match.alias, line=match.line)
-            if module in denials:
-                denial = denials[module]
-                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {denial.file}:{denial.line}")
-                self.scheduler.settle(module, because, verdict, now)
-            elif module in broken:
-                self.scheduler.settle(module, because, Verdict(Outcome.FAILED, broken[module].message), now)
-            elif module in steps:
-                rank = self._ranks.get(module) or rank_of(modalias, steps[module].path)
-                self._want_step(steps[module], because, rank.value)
+            if verdict is not None:
+                self.scheduler.settle(match.module, because, verdict, now)
+            elif step is not None:
+                rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
+                self._want_step(step, because, rank.value)
 
     def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
         module = step.module

@@ -1,5 +1,6 @@
 """A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
 
+import json
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from modaliasd.core.plan import Match, Plan, Stage
 from modaliasd.netlink import Datagram, Oddity
 from modaliasd.service import Service
 from modaliasd.world import World
+from tests.support.schema import check_records
 
 
 class FakeUevents:
@@ -135,7 +137,7 @@ class FakeResolver:
 
 
 class FakeLedger:
-    """Keeps the lines."""
+    """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = 0
 
@@ -143,7 +145,8 @@ class FakeLedger:
         self.lines: list[str] = []
 
     def append(self, line: str) -> None:
-        """Keep the line."""
+        """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
+        check_records([json.loads(line)])
         self.lines.append(line)
 
     def flush(self) -> None:
@@ -183,6 +186,6 @@ class Fakes:
             "clock": lambda: self.now_us,
             "on_settled": lambda: None,
             "wanted": (),
-            "start": {},
+            "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }
         return Service(World(**parts))

@@ -104,7 +104,8 @@ class Loader:
             because = cause._replace(alias=match.alias, line=match.line)
             if module in denials:
                 denial = denials[module]
-                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {denial.file}:{denial.line}")
+                where = f"{denial.file}:{denial.line}" if denial.line else denial.file
+                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {where}")
                 self.scheduler.settle(module, because, verdict, now)
             elif module in broken:
                 self.scheduler.settle(module, because, Verdict(Outcome.FAILED, broken[module].message), now)
@@ -157,6 +158,10 @@ class Loader:
             Tool.SHELL: self._tools.shell,
         }
         return program[how.tool], list(how.arguments)
+
+    def start_removal(self, module: str) -> Child:
+        """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
+        return start(self._tools.modprobe, ["-r", "--", module])
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""

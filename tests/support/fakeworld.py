@@ -4,9 +4,9 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
+from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
@@ -161,6 +161,23 @@ class FakeLedger:
 
 
 @dataclass
+class FakeAliases:
+    """An index of aliases; `damaged` is what the first check finds."""
+
+    generation: int = 1
+    message: str = ""
+    warnings: tuple[BadLine, ...] = ()
+    damaged: str = ""
+
+    def check(self) -> bool:
+        """Find the damage once, as the real index does."""
+        if not self.damaged:
+            return True
+        self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
+        return False
+
+
+@dataclass
 class Fakes:
     """The parts of a fake world, and the service that works on them."""
 
@@ -168,6 +185,7 @@ class Fakes:
     sysfs: FakeSysfs = field(default_factory=FakeSysfs)
     loader: FakeLoader = field(default_factory=FakeLoader)
     ledger: FakeLedger = field(default_factory=FakeLedger)
+    aliases: FakeAliases = field(default_factory=FakeAliases)
     now_us: int = 0
 
     def service(self) -> Service:
@@ -175,7 +193,7 @@ class Fakes:
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
-            "aliases": SimpleNamespace(warnings=(), generation=1, message="", check=lambda: True),
+            "aliases": self.aliases,
             "resolver": FakeResolver(),
             "loader": self.loader,
             "ledger": self.ledger,

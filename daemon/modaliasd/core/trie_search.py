@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     Handler = Callable[["_Other", int, int, str, int, bool], None]
 
 KEPT = (STAR, GRAMS, FIRST)  # kinds whose parts are decoded but once
+BYTES_A_TAIL = 5  # of a string: to look their grams up takes as long as to try a tail
 FEW = 2  # items; a node with more is kept decoded, as one with children is
 EXACT_HEAD = 4  # bytes at the beginning of a string by which the table of exact patterns is passed over
 NO_TAIL: "Tail" = (None, (), None, "")
@@ -239,9 +240,14 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             return
         if special.grams is None:
             special.grams = load_grams(value)
+        keys, lists = special.grams
+        if len(raw) > len(keys) * BYTES_A_TAIL:
+            if not special.tails:
+                special.tails = [op for ref in lists.values() for op in load_ops(ref)]
+            walk((0, 0, {}, special.tails, ~value), at, head, start)
+            return
         if words is None:
             words = grams_of(raw)
-        keys, lists = special.grams
         for gram in keys.intersection(words):
             ref = lists[gram]
             ops = by_gram.get(ref)

@@ -2,7 +2,8 @@
 
 A node takes the patterns that stand at it apart: those that end here or go on with a set are tails, those
 that go on with `?` go on behind it, those that go on with a literal share edges of one length, and those
-that go on with a `*` are tails while they are few and share what stands behind the star when they are many.
+that go on with a `*` are tails while they are few; when they are many, they share what stands behind the star
+or are found by their grams, whichever is estimated to be cheaper.
 """
 
 from zlib import crc32

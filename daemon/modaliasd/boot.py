@@ -86,7 +86,7 @@ def _serve(*, once: bool) -> int:
         _buffer_size(settings)
     )  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
-    resolver = _open_resolver(configuration, index, modules_dir)
+    resolver = open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
@@ -132,7 +132,7 @@ def _serve(*, once: bool) -> int:
     return Service(world).run(once=once)
 
 
-def _open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
     """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
     generation = index.generation
 

@@ -103,6 +103,23 @@ def test_no_damaged_word_goes_unnoticed(tree: Path) -> None:
     assert noticed_by_lookup > 3
 
 
+def test_answers_before_damage_was_noticed_are_doubtful(tree: Path) -> None:
+    """If a lookup stumbles over the damage, the check says once that answers before may have been wrong."""
+    data = (tree / INDEX_NAME).read_bytes()
+    noticed = 0
+    for place in range(HEADER_SIZE, len(data), 4):
+        (tree / INDEX_NAME).write_bytes(data[:place] + b"\xf0\xff\xff\x7f" + data[place + 4 :])
+        os.utime(tree / INDEX_NAME, (1, 1))
+        index = open_index(str(tree))
+        if index.generation > 1 or index.reason is Reason.DAMAGED:
+            continue
+        index.lookup("usb:v1")
+        noticed += index.generation > 1
+        assert not index.check()
+        assert index.check()
+    assert noticed > 3
+
+
 def test_a_changed_modules_alias_is_noticed_before_a_miss_is_final(tree: Path) -> None:
     """A module package installed while running counts for the next lookup that finds nothing."""
     index = open_index(str(tree))

@@ -5,9 +5,9 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
+from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
@@ -192,6 +192,23 @@ class FakeLedger:
 
 
 @dataclass
+class FakeAliases:
+    """An index of aliases; `damaged` is what the first check finds."""
+
+    generation: int = 1
+    message: str = ""
+    warnings: tuple[BadLine, ...] = ()
+    damaged: str = ""
+
+    def check(self) -> bool:
+        """Find the damage once, as the real index does."""
+        if not self.damaged:
+            return True
+        self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
+        return False
+
+
+@dataclass
 class Fakes:
     """The parts of a fake world, and the service that works on them."""
 
@@ -199,6 +216,7 @@ class Fakes:
     sysfs: FakeSysfs = field(default_factory=FakeSysfs)
     loader: FakeLoader = field(default_factory=FakeLoader)
     ledger: FakeLedger = field(default_factory=FakeLedger)
+    aliases: FakeAliases = field(default_factory=FakeAliases)
     now_us: int = 0
     more: dict[str, Any] = field(default_factory=dict)  # further parts of the World
 
@@ -207,7 +225,7 @@ class Fakes:
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
-            "aliases": SimpleNamespace(warnings=(), generation=1, message="", check=lambda: True),
+            "aliases": self.aliases,
             "resolver": FakeResolver(),
             "loader": self.loader,
             "ledger": self.ledger,

@@ -9,26 +9,31 @@ syntax when they are first needed, and nothing is read but what a lookup passes.
     (root) -o-> -f:N-> * T*C, then -+-> fsl, -> ... -> imx6q_usb -> (end), C*
                                     +-> tcg, -> ... -> tpm_tis_spi -> (end), C*
 
-- **Literal edges are hashed.** All edges out of a node have one length, its `hop`: the shortest run that
-  stands there; longer runs are cut into several edges. A step is one slice, one crc32 and a look into one
-  bucket of a table: a node's key is crc32(edge, its parent's key), its first bits are the bucket. The node
-  names its parent and its edge, and both are compared.
-- **Tails.** A few patterns that go on with a `*` at one node are tails: literals to be found one after the
-  other. Taking each at its first place never loses a match (glob.py). Most are refused by their longest
-  literal.
-- **Stars.** Where more patterns go on with a `*`, the literals behind it are edges again, in groups with a
-  common beginning, the anchor, which `str.find` looks for; behind each of its places a trie of its own goes
-  on. A node that was reached further left in the same lookup has only its exact ends left to try, so a
-  lookup takes at most one step for each node and place, whatever the string.
-- Patterns without wildcards have a table of their own and are hashed as a whole.
-- Nodes with children, stars and tails are kept decoded once they were passed: pieces of the index, not
-  answers.
+- **Literal edges are hashed.** All edges out of a node have one length, its `hop`: the shortest run that stands
+  there; longer runs are cut into several edges. A step is one slice, one crc32 and a look into one bucket of a
+  table: a node's key is crc32(edge, its parent's key), its first bits are the bucket. The node names its parent and
+  its edge, and both are compared.
+- **Tails.** A few patterns that go on with a `*` at one node are tails: literals to be found one after the other.
+  Taking each at its first place never loses a match (glob.py). Most are refused by their longest literal.
+- **Stars.** Where more patterns go on with a `*`, the literals behind it are edges again, in groups with a common
+  beginning, the anchor, which `str.find` looks for; behind each of its places a trie of its own goes on, unless a
+  list of all edges that it has says that none fits. A node that was reached further left in the same lookup has only
+  its exact ends left to try, so a lookup takes at most one step for each node and place, whatever the string.
+- **Grams.** Where a node has many tails that share no beginnings (dmi: words anywhere), each is known by the rarest
+  run of four bytes in its literals. All such runs of the string, taken as words, are intersected with the node's set
+  at once, and only tails whose run is there are tried: the cost does not grow with their number. Where the string is
+  long and the tails are few (cpu), all of them are tried instead.
+- **Firsts.** Of many tails of one module at a node, the first in the file that matches is enough.
+- Patterns without wildcards have a table of their own and are hashed as a whole; a set of first bytes (`i2c:`, but
+  never `pci:`) tells most strings that they need not look there.
+- Nodes with children, stars and tails are kept decoded once they were passed: pieces of the index, not answers.
 
-Tried and left: a dictionary of literal prefixes (1,572 patterns share the prefix `of:N`, and a dictionary
-has to be loaded as a whole at the start); kmod's byte-wise trie (a step in CPython costs as much as a whole
-edge here); a list of prefix lengths for each bus (seven to nine probes for a miss, where cut edges give up
-after the first); strings kept as bytes (CPython finds things in text twice as fast). Figures:
-docs/matching.md.
+Tried and left: a dictionary of literal prefixes (1,572 patterns share the prefix `of:N`, and a dictionary has to be
+loaded as a whole at the start); kmod's byte-wise trie (a step in CPython costs as much as a whole edge here); a list
+of prefix lengths for each bus (seven to nine probes for a miss, where cut edges give up after the first); strings
+kept as bytes (CPython finds things in text twice as fast); tails and groups without grams (with a table ten times as
+long, dmi and input took two to three times as long); a memoryview's words in place of struct's (half as fast);
+`str.index` in place of `str.find` (each tail that fails costs an exception). Figures: docs/matching.md.
 """
 
 from _bisect import bisect_left
@@ -91,15 +96,19 @@ class Index:
         [] for a modalias with unbalanced brackets. Not for two threads at once. Raises FormatError where the
         index turns out to be damaged.
         """
-        raw = modalias.encode("utf-8", "surrogateescape")
-        plain = raw.translate(_PLAIN)
+        if modalias.isascii():
+            plain = modalias.encode().translate(_PLAIN)
+            text = modalias.replace("-", "_")
+        else:
+            plain = modalias.encode("utf-8", "surrogateescape").translate(_PLAIN)
+            text = plain.decode("latin-1")
         if 0 in plain or len(plain) > NAME_LIMIT:
             try:
-                plain = normalize_alias(raw)
+                plain = normalize_alias(modalias.encode("utf-8", "surrogateescape"))
             except UnbalancedBracketsError:
                 return []
-        try:
             text = plain.decode("latin-1")
+        try:
             found = self._search(plain, text)
             return self._rank(found, text) if found else []
         except (LookupError, ValueError, RecursionError) as error:

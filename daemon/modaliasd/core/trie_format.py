@@ -58,8 +58,10 @@ HEADER_SUM_AT = len(MAGIC) + 4 * FIELDS.index("header_sum")
 
 # A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand: where
 # the tail's text stands, or how many question marks. The second is the row of an alias (or where several rows
-# stand), or where the star's groups stand, or the node behind the question marks. A group is three words:
-# where its text stands, its node, and where the edges out of that node are listed.
+# stand), or where the star's groups stand, or the node behind the question marks, or where the grams stand, or
+# where tails stand of which the first that matches is enough. A group is three words: where its text stands, its
+# node, and where the edges out of that node are listed. Grams are their number, the grams (four bytes as they
+# stand in a string, read as a word), and for each where its tails stand.
 LAST = 1 << 31
 KIND_SHIFT, KINDS = 28, 7
 TAIL, STAR, END, SKIP, GRAMS, FIRST = range(6)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     Handler = Callable[["_Other", int, int, str, int, bool], None]
 
 KEPT = (STAR, GRAMS, FIRST)  # kinds whose parts are decoded but once
+BYTES_A_TAIL = 2  # of a string: to look their grams up takes as long as to try a tail
 FEW = 2  # items; a node with more is kept decoded, as one with children is
 EXACT_HEAD = 4  # bytes at the beginning of a string by which the table of exact patterns is passed over
 NO_TAIL: "Tail" = (None, (), None, "")
@@ -63,7 +64,7 @@ NO_TAIL: "Tail" = (None, (), None, "")
 class _Other:
     """An item that is no tail: the function that takes it on, its operand, and its parts once they are decoded."""
 
-    __slots__ = ("grams", "groups", "handle", "kept", "operand", "tails")
+    __slots__ = ("by_literal", "grams", "groups", "handle", "kept", "operand", "tails")
 
     def __init__(self, handle: "Handler", operand: int, kept: bool) -> None:
         self.handle = handle
@@ -71,6 +72,7 @@ class _Other:
         self.kept = kept
         self.groups: list[Group] = []
         self.grams: tuple[frozenset[int], dict[int, int]] | None = None
+        self.by_literal: dict[str, Node] = {}
         self.tails: list[Op] = []
 
 
@@ -110,7 +112,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     exact_heads = frozenset(text_at(data, header["exact_heads"]).split(b"*"))
     tails: dict[int, Tail] = {}
     others: dict[int, _Other] = {}
-    by_gram: dict[int, list[Op]] = {}
+    by_gram: dict[int, Node] = {}
 
     def load_ops(ref: int) -> "list[Op]":
         """The items that begin here; stars and grams among them are decoded when they are first needed."""
@@ -144,6 +146,14 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
         first, behind = place + 1, place + 1 + items[place]
         lists = dict(zip(items[first:behind], items[behind : behind + items[place]], strict=True))
         return frozenset(lists), lists
+
+    def load_literals(special: _Other, lists: dict[int, int]) -> "dict[str, Node]":
+        """All tails behind these grams, by the rarest literal of each; they are kept in `special`."""
+        by_literal = special.by_literal
+        for ref in lists.values():
+            for op in load_ops(ref):
+                by_literal.setdefault(op[0] or "", (0, 0, {}, [], ~ref))[3].append(op)
+        return by_literal
 
     def load_groups(special: _Other, place: int) -> "list[Group]":
         """The groups of the star at this place of the items; they are kept in `special`."""
@@ -239,15 +249,19 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             return
         if special.grams is None:
             special.grams = load_grams(value)
+        keys, lists = special.grams
+        if len(raw) > len(keys) * BYTES_A_TAIL:
+            for literal in filter(text.__contains__, special.by_literal or load_literals(special, lists)):
+                walk(special.by_literal[literal], at, head, start)
+            return
         if words is None:
             words = grams_of(raw)
-        keys, lists = special.grams
         for gram in keys.intersection(words):
             ref = lists[gram]
-            ops = by_gram.get(ref)
-            if ops is None:
-                ops = by_gram[ref] = load_ops(ref)
-            walk((0, 0, {}, ops, ~ref), at, head, start)
+            node = by_gram.get(ref)
+            if node is None:
+                node = by_gram[ref] = 0, 0, {}, load_ops(ref), ~ref
+            walk(node, at, head, start)
 
     def first(special: _Other, value: int, at: int, head: str, start: int, again: bool) -> None:
         if again:

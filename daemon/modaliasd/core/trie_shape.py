@@ -2,7 +2,8 @@
 
 A node takes the patterns that stand at it apart: those that end here or go on with a set are tails, those
 that go on with `?` go on behind it, those that go on with a literal share edges of one length, and those
-that go on with a `*` are tails while they are few and share what stands behind the star when they are many.
+that go on with a `*` are tails while they are few; when they are many, they share what stands behind the star
+or are found by their grams, whichever is estimated to be cheaper.
 """
 
 from zlib import crc32
@@ -164,7 +165,7 @@ class Trie:
             group_cost = sum(_group_cost(*group) for group in groups) + sum(
                 _tail_cost(p[at:]) for p, at, _ in single
             )
-            branching = [entry for entry in branching if entry not in single]
+            branching = list(set(branching).difference(single))
             if group_cost >= sum(_tail_cost(pattern[at:]) for pattern, at, _ in (*branching, *single)):
                 del self.nodes[known:], self.roots[known_roots:]
                 branching, groups, group_cost = [], [], 0.0
@@ -199,7 +200,9 @@ class Trie:
         if starred and not once:
             # The edges alone can be listed, which lets a search give up before it takes a step.
             known, known_roots = len(self.nodes), len(self.roots)
-            edges = self._rooted([entry for entry in behind if entry not in starred], depth + 1)
+            edges = self._rooted(
+                [entry for entry in behind if entry[0][entry[1] : entry[1] + 1] != b"*"], depth + 1
+            )
             if edges.only_edges():
                 return [(text, False, edges), *self._group(text, starred, depth)]
             del self.nodes[known:], self.roots[known_roots:]

@@ -11,7 +11,7 @@ from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.answers import ModuleFacts, why_not
-from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
+from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
 from modaliasd.core.treetext import tells
 from modaliasd.core.words import node_of
 
@@ -96,7 +96,7 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
         "node": node_of(device),
         "modalias": device.modalias,
         "driver": device.driver,
-        "driver_module": module_of_driver(story, device),
+        "driver_module": device.module,
         "seen": device.seen_us,
         "bound": device.bound_us,
         "gone": device.gone_us,

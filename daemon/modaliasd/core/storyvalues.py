@@ -49,8 +49,8 @@ class DeviceStory:
 
     seen_us: when it was first written of; bound_us: when a driver took it (UNKNOWN if it was bound before the
     daemon looked); gone_us: when it was removed. driver: what drives it now, or drove it when it went.
-    module: the module of that driver, as far as told. hotplugged: an `add` uevent after the first settle
-    brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
+    module: the module of that driver, "" if it is part of the kernel or unknown. hotplugged: an `add` uevent after the
+    first settle brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
     `unbound` line of the last settle). parent: devpath of the nearest ancestor that is known, "" for none.
     """
 

@@ -1,6 +1,7 @@
 """hostbuild.ram and ramprobe: predictions against limits found by booting, and the search for them."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hostbuild import newc
 from hostbuild.errors import UsageError
 from hostbuild.initramfs import Built
+from hostbuild.main import status_of
 from hostbuild.ram import MIB, Bound, ImageSize, in_pages, predict, require_enough
 from hostbuild.ramprobe import find_least, read_prediction, read_size
 
@@ -109,3 +111,28 @@ def test_manifest_and_archive_agree(image: Built) -> None:
     assert read_size(image.image, image.manifest) == read_size(image.image, {})
     found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
     assert found == predict(read_size(image.image, {}), _DEBIAN)
+
+
+def test_the_command_says_what_the_memory_goes_for(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows, sum and the bound's name, as JSON and as a table; they agree with the prediction."""
+    found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
+    assert status_of(["ram", str(image.image), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        "least": found.least,
+        "auto": found.comfortable,
+        "bound": "half",
+        "rows": dict(found.rows),
+        "proved": None,
+    }
+    assert status_of(["ram", str(image.image)]) == 0
+    table = capsys.readouterr().out
+    assert f"{found.least} MiB: {found.bound.value}" in table
+
+
+def test_run_refuses_what_cannot_do(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """hostbuild run with too little memory starts nothing, and says how much it takes."""
+    assert status_of(["run", str(image.image), "--memory", "64M"]) == 100
+    said = capsys.readouterr().err
+    assert "64 MiB are too little for this image" in said
+    assert "--memory auto" in said

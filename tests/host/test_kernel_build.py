@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from hostbuild.errors import CommandError, InputError, ToolMissingError
 from hostbuild.kbuild import toolchain
@@ -21,7 +22,7 @@ PATCHLEVEL = 1
 SUBLEVEL = 192
 EXTRAVERSION = -toy
 
-CC = gcc
+CC = gcc -g
 objects := $(O)/init/main.o $(O)/lib/lib.o $(O)/drivers/toy.ko
 
 .PHONY: olddefconfig prepare modules_prepare modules modules_install bzImage
@@ -42,6 +43,7 @@ $(O)/%.ko: %.c
 modules_install:
 	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers
 	@cp $(O)/drivers/toy.ko $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers/
+	@$(if $(INSTALL_MOD_STRIP),strip --strip-debug $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers/toy.ko)
 	@ln -s $(O) $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/build
 """
 _CONFIG = "CONFIG_MODULES=y\n"
@@ -181,6 +183,16 @@ def test_the_same_again_is_taken_from_the_cache(source: SourceTree) -> None:
         build(source, "CONFIG_MODULES=y\nCONFIG_NET=y\n", jobs=1, strip=False, report=Silent()).root
         != first.root
     )
+
+
+def test_modules_are_stripped_on_demand(source: SourceTree) -> None:
+    """Debug sections stay unless --strip; both are kept, since they are different kernels."""
+    for strip in (False, True):
+        built = build(source, _CONFIG, jobs=1, strip=strip, report=Silent())
+        [module] = built.root.rglob("toy.ko")
+        with module.open("rb") as file:
+            has_debug = ELFFile(file).get_section_by_name(".debug_info") is not None
+        assert has_debug is not strip
 
 
 def test_a_kernel_without_modules_is_built_too(source: SourceTree) -> None:

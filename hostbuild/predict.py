@@ -51,7 +51,7 @@ class _Boot:
         self._matched = {match.module for plan in self._plans.values() for match in plan.matches}
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
-        self._scheduler = Scheduler(self._needs.__getitem__, 1, ())
+        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, ())
         self._loads: list[tuple[Load, int, bool]] = []
         self._present: set[str] = set()
         self._requested: set[str] = set()
@@ -107,7 +107,7 @@ class _Boot:
     def _finish(self, number: int, *, by_kernel: bool) -> bool:
         """Carry out all that is queued; was there anything?"""
         while job := self._scheduler.next_job(0):
-            self._scheduler.finished(job, {module: self._verdict(module) for module in job.modules}, 0)
+            self._scheduler.finished({module: self._verdict(module) for module in job.modules}, 0)
         told = self._scheduler.take_told()
         self._loads += [(load, number, by_kernel) for load in told]
         return bool(told)
@@ -266,6 +266,11 @@ def _brings(parent: Captured, child: Captured) -> bool:
     if bus != parent.device.subsystem or bus not in ("pci", "acpi"):
         return True
     return any(map(_PCI_ROOT.fullmatch, child.devpath[len(parent.devpath) :].split("/")))
+
+
+def _no_size(_module: str) -> int:
+    """The daemon lets the smaller of two equally urgent modules go first; a prediction has no files to measure."""
+    return 0
 
 
 def _list(names: Iterable[str]) -> str:

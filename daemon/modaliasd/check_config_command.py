@@ -10,10 +10,10 @@ import os
 from modaliasd.config import config_files, read_config, read_text
 from modaliasd.core.config_check import findings, parameters_in
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.glob import matches
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.wildcard import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

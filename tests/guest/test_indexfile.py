@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from modaliasd.core.errors import WorldError
-from modaliasd.core.trie import INDEX_NAME, build
-from modaliasd.core.trie_format import HEADER_SIZE
+from modaliasd.core.trie import build
+from modaliasd.core.trie_format import HEADER_SIZE, INDEX_NAME
 from modaliasd.indexfile import Origin, Reason, open_index
 
 TEXT = b"alias pci:v00008086d00001521sv*sd*bc*sc*i* igb\nalias usb:v1* usb-storage\n"
@@ -87,7 +87,7 @@ def test_check_finds_damage_that_opening_did_not(tree: Path) -> None:
 
 
 def test_no_damaged_word_goes_unnoticed(tree: Path) -> None:
-    """Each word of the body in turn: the answer is right, or the damage is told, at the latest by the check."""
+    """Each word of the body in turn: the answer is right, or the damage is told, by the check at the latest."""
     data = (tree / INDEX_NAME).read_bytes()
     noticed_by_lookup = 0
     for place in range(HEADER_SIZE, len(data), 4):

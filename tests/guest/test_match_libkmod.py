@@ -59,7 +59,7 @@ def index(modules_dir: Path) -> Index:
 
 @pytest.fixture(scope="module")
 def kmod(modules_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kmod]:
-    """libkmod on the two alias tables alone: what its other stages would answer is none of the index's business."""
+    """libkmod on the two alias tables alone: the other stages are none of the index's business."""
     context = Kmod(aliases_only(modules_dir, tmp_path_factory.mktemp("aliases") / "modules"))
     yield context
     context.close()

@@ -118,7 +118,7 @@ TEXTS = st.sampled_from(
     st.lists(st.lists(TEXTS, max_size=8).map(b"".join), min_size=1, max_size=12),
 )
 def test_the_index_agrees_with_trying_every_pattern(patterns: list[bytes], texts: list[bytes]) -> None:
-    """Whatever the table, the trie finds what a walk through all patterns finds: no more, no less, in order."""
+    """Whatever the table, the trie finds what trying all patterns finds: no more, no less, in order."""
     aliases = []
     for number, pattern in enumerate(patterns):
         try:

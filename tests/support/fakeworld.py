@@ -178,7 +178,7 @@ class Fakes:
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
-            "aliases": SimpleNamespace(warnings=()),
+            "aliases": SimpleNamespace(warnings=(), generation=1, message="", check=lambda: True),
             "resolver": FakeResolver(),
             "loader": self.loader,
             "ledger": self.ledger,

@@ -12,9 +12,9 @@ a device waits for) comes in as ModuleFacts.
 from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
+from modaliasd.core.glob import matches
 from modaliasd.core.lean import Choice, Record
 from modaliasd.core.names import normalize_alias
-from modaliasd.core.wildcard import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -169,6 +169,10 @@ class Loader:
         }
         return program[how.tool], list(how.arguments)
 
+    def start_removal(self, module: str) -> Child:
+        """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
+        return start(self._tools.modprobe, ["-r", "--", module])
+
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""
         return descriptor in self._running

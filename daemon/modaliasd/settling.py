@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modaliasd.core.record import Json
     from modaliasd.intake import Intake
     from modaliasd.registry import Registry
+    from modaliasd.unloader import Unloader
     from modaliasd.walker import Walker
     from modaliasd.world import World
 
@@ -26,13 +27,16 @@ BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no da
 class Settling:
     """`settled`: nothing has happened since the last settle; `settles`: how many of this life were told."""
 
-    def __init__(self, world: World, registry: Registry, walker: Walker, intake: Intake) -> None:
+    def __init__(
+        self, world: World, registry: Registry, walker: Walker, intake: Intake, unloader: Unloader
+    ) -> None:
         self.settled = False
         self.settles = 0
         self._world = world
         self._registry = registry
         self._walker = walker
         self._intake = intake
+        self._unloader = unloader
         self._blind_since = -1
         self._born_us = world.clock()
         self._index_checked = False
@@ -83,7 +87,7 @@ class Settling:
         return not self.settled and self._blind_since < 0 and self._is_idle()
 
     def _is_idle(self) -> bool:
-        return not self._walker.walking and self._world.loader.scheduler.idle
+        return not self._walker.walking and self._world.loader.scheduler.idle and not self._unloader.busy
 
     def _wait_for_number(self) -> None:
         """Numbers are missing and the socket is empty: give them a moment, then make good by a walk."""

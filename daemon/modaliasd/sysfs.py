@@ -81,6 +81,15 @@ class Sysfs:
             return False
         return True
 
+    def removable(self, devpath: str) -> str:
+        """The `removable` attribute of the device or of its nearest ancestor that has one; "" for none."""
+        while devpath.count("/") > 1:
+            content = _read(f"{self.root}{devpath}/removable")
+            if content:
+                return content.decode("ascii", "replace").strip()
+            devpath = devpath[: devpath.rfind("/")]
+        return ""
+
     def driver_module(self, devpath: str) -> str:
         """The module of the driver bound to the device; "" if none is bound or the driver is built in."""
         return _name_of_link(f"{self.root}{devpath}/driver/module")

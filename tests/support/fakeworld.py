@@ -22,6 +22,9 @@ class FakeUevents:
 
     def __init__(self) -> None:
         self.script: deque[Datagram | Oddity] = deque()
+        self.listening = False
+        self._rung = False
+        self.sent: list[bytes] = []
         self._out, self._in = os.pipe()
 
     def fileno(self) -> int:
@@ -30,11 +33,25 @@ class FakeUevents:
 
     def ring(self) -> None:
         """Make the descriptor readable."""
-        os.write(self._in, b"!")
+        if not self._rung:
+            os.write(self._in, b"!")
+        self._rung = True
 
     def receive(self) -> Datagram | Oddity:
-        """The next of the script."""
+        """The next of the script; the bell is silent once that is at its end."""
+        if not self.script and self._rung:
+            os.read(self._out, 1)
+            self._rung = False
         return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def has_listeners(self) -> bool:
+        """Whether somebody listens to what is sent on: as the test has set it."""
+        return self.listening
+
+    def send(self, message: bytes) -> bool:
+        """Keep what is sent on."""
+        self.sent.append(message)
+        return True
 
     def event(self, devpath: str, seqnum: int, action: str = "add", **env: str) -> None:
         """Put a kernel's datagram at the end of the script."""
@@ -70,6 +87,14 @@ class FakeSysfs:
         """Nor is any module known."""
         return ""
 
+    def is_live(self, module: str) -> bool:  # noqa: ARG002
+        """No module is in the kernel."""
+        return False
+
+    def removable(self, devpath: str) -> str:  # noqa: ARG002
+        """Nobody knows."""
+        return ""
+
     def drivers_of(self, module: str) -> list[tuple[str, str]]:  # noqa: ARG002
         """No module has drivers."""
         return []
@@ -87,6 +112,9 @@ class FakeLoader:
     def idle(self) -> bool:
         """Whether all that was wanted is started (and so done)."""
         return len(self.started) == len(self.wanted)
+
+    def load_of(self, module: str) -> None:
+        """No load is known by its module."""
 
     def loads(self) -> list[Any]:
         """None are told."""
@@ -172,6 +200,7 @@ class Fakes:
     loader: FakeLoader = field(default_factory=FakeLoader)
     ledger: FakeLedger = field(default_factory=FakeLedger)
     now_us: int = 0
+    more: dict[str, Any] = field(default_factory=dict)  # further parts of the World
 
     def service(self) -> Service:
         """The service in this world."""
@@ -188,4 +217,8 @@ class Fakes:
             "wanted": (),
             "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }
-        return Service(World(**parts))
+        return Service(World(**parts | self.more))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The ledger's records."""
+        return [json.loads(line) for line in self.ledger.lines]

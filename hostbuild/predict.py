@@ -25,10 +25,7 @@ _KERNEL = "the kernel"  # who requests what no device asks for
 _BUILTIN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 _TAKEN_BACK = ("hdaudio",)  # a codec that no driver takes is unregistered again (sound/pci/hda/hda_codec.c)
 _PCI_ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
-_DRIVERLESS = (
-    "input",
-    "",
-)  # subsystems without drivers: input has handlers; /devices/system/cpu stands in none
+_DRIVERLESS = ("input",)  # classes without drivers; this one has handlers
 
 
 def predict(capture: Capture, target: Target) -> Prediction:

@@ -37,7 +37,7 @@ class Fate(Enum):
 
     BOUND = "bound"  # the driver that it had in the capture takes it again
     EXPECTED = "expected"  # a module comes for it, and the capture does not show whether its driver takes it
-    HANDLED = "handled"  # its modules come, and its class knows no drivers (input, the CPUs)
+    HANDLED = "handled"  # its modules come, and its class knows no drivers (input)
     ABSENT = "absent"  # it does not appear: what it hangs on has no driver
     NO_ALIAS = "no alias"  # nothing matches its modalias
     BUILTIN = "builtin"  # what matches is part of the kernel, and did not take it in the capture
@@ -48,10 +48,6 @@ class Fate(Enum):
 
 
 _NOT_LACKING = (Fate.BOUND, Fate.EXPECTED, Fate.HANDLED, Fate.ABSENT)
-_DRIVERLESS = (
-    "input",
-    "",
-)  # subsystems without drivers: input has handlers; /devices/system/cpu stands in none
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from enum import Enum
 
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.outcome import Outcome
+from modaliasd.core.policy import Policy
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.scheduler import Cause
 
@@ -14,7 +15,7 @@ class Target:
     """What is booted: a kernel's module tree with its configuration.
 
     kernel: its release. name: what to call it in sentences: "this kernel", "this image". flavour: whose modprobe.
-    wanted: modules to load by name (`modaliasd.load=`).
+    wanted: modules to load by name (`modaliasd.load=`). policy: what the daemon asks before it loads, None for nothing.
     """
 
     resolver: Resolver
@@ -22,6 +23,7 @@ class Target:
     name: str
     flavour: Flavour = Flavour.BUSYBOX
     wanted: tuple[str, ...] = ()
+    policy: Policy | None = None
 
     def has(self, module: str) -> bool:
         """Is there such a module, loadable or part of the kernel?"""

@@ -1,7 +1,7 @@
 """Records the devices of a machine: this one through libudev, another one from a copy of its /sys.
 
-libudev (by pyudev) enumerates what stands in a bus or a class. Some devices stand in neither and have a modalias all
-the same, as /devices/system/cpu, so the rest of /sys/devices is walked here, with no code of the daemon's.
+libudev (by pyudev) enumerates what stands in a bus or a class, which is what makes uevents; the walk finds the same by
+the `subsystem` links. Neither shares code with the daemon's walk.
 """
 
 import os
@@ -23,10 +23,7 @@ def capture_machine() -> Capture:
     sys = Path("/sys")
     if not (sys / "devices").is_dir():
         raise WorldError("cannot record this machine: no sysfs at /sys", hint="mount -t sysfs sysfs /sys")
-    found = {one.devpath: one for one in _enumerated()}
-    for one in walk(sys):
-        found.setdefault(one.devpath, one)
-    return make_capture(Source.UDEV, os.uname().release, found.values(), live_modules(sys))
+    return make_capture(Source.UDEV, os.uname().release, _enumerated(), live_modules(sys))
 
 
 def capture_root(root: Path) -> Capture:
@@ -77,10 +74,10 @@ def _from_libudev(device: "pyudev.Device") -> Captured:
 
 
 def walk(sys: Path) -> Iterator[Captured]:
-    """Every device below `sys`/devices: every directory with a `uevent`."""
+    """Every device below `sys`/devices: every directory with a `uevent` and a `subsystem`."""
     for parent, below, files in os.walk(sys / "devices"):
         below.sort()
-        if "uevent" not in files:
+        if "uevent" not in files or "subsystem" not in [*below, *files]:
             continue
         here = Path(parent)
         env = parse_uevent_file(_read(here / "uevent"))

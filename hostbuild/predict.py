@@ -15,9 +15,11 @@ from collections.abc import Iterable
 from hostbuild.capture import Capture, Captured
 from hostbuild.prediction import DeviceFate, Fate, Foreseen, Prediction, Target
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
+from modaliasd.core.device import Phase
 from modaliasd.core.invocation import invocation
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
-from modaliasd.core.plan import Plan, Stage, Step
+from modaliasd.core.plan import Denied, Plan, Stage, Step
+from modaliasd.core.policy import Facts, apply
 from modaliasd.core.priority import rank_of
 from modaliasd.core.scheduler import Cause, Load, Needs, Scheduler
 
@@ -25,10 +27,7 @@ _KERNEL = "the kernel"  # who requests what no device asks for
 _BUILTIN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 _TAKEN_BACK = ("hdaudio",)  # a codec that no driver takes is unregistered again (sound/pci/hda/hda_codec.c)
 _PCI_ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
-_DRIVERLESS = (
-    "input",
-    "",
-)  # subsystems without drivers: input has handlers; /devices/system/cpu stands in none
+_DRIVERLESS = ("input",)  # classes without drivers; this one has handlers
 
 
 def predict(capture: Capture, target: Target) -> Prediction:
@@ -44,14 +43,14 @@ class _Boot:
         self._target = target
         self._devices = {one.devpath: one for one in capture.devices}
         self._plans = {
-            path: target.resolver.resolve(one.device.modalias)
+            path: self._ruled(target.resolver.resolve(one.device.modalias), path, one.device.subsystem)
             for path, one in self._devices.items()
             if one.device.modalias
         }
         self._matched = {match.module for plan in self._plans.values() for match in plan.matches}
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
-        self._scheduler = Scheduler(self._needs.__getitem__, lambda _module: 0, 1, ())
+        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, ())
         self._loads: list[tuple[Load, int, bool]] = []
         self._present: set[str] = set()
         self._requested: set[str] = set()
@@ -93,13 +92,19 @@ class _Boot:
                 self._scheduler.request(demand.match.module, because, rank, 0)
 
     def _request(self, module: str) -> None:
-        """Have done what the kernel's `modprobe -q MODULE` does: where MODULE is refused, what it needs still comes."""
-        plan = self._target.resolver.resolve(module, use_blacklist=False)
+        """Have done what the kernel's `modprobe -q MODULE` does: refused by the kernel, what it needs still comes."""
+        plan = self._ruled(self._target.resolver.resolve(module, use_blacklist=False), "", "kernel")
         self._requested.add(module)
         self._want(plan, Cause(request=_KERNEL))
-        if plan.denied:
+        if any(denial.by is Denied.KERNEL for denial in plan.denied):
             for need in self._target.resolver.dependencies.load_order(module).modules[:-1]:
                 self._want(self._target.resolver.resolve(need, use_blacklist=False), Cause(module=module))
+
+    def _ruled(self, plan: Plan, devpath: str, subsystem: str) -> Plan:
+        """What the policy leaves of a plan, at coldplug. Whether a device is removable no capture tells."""
+        if self._target.policy is None:
+            return plan
+        return apply(self._target.policy, plan, Facts(Phase.COLDPLUG, subsystem, plan.lookup, devpath))[0]
 
     def _is_single(self, step: Step) -> bool:
         return not invocation(step, self._target.flavour, "").batch
@@ -266,6 +271,11 @@ def _brings(parent: Captured, child: Captured) -> bool:
     if bus != parent.device.subsystem or bus not in ("pci", "acpi"):
         return True
     return any(map(_PCI_ROOT.fullmatch, child.devpath[len(parent.devpath) :].split("/")))
+
+
+def _no_size(_module: str) -> int:
+    """The daemon lets the smaller of two equally urgent modules go first; a prediction has no files to measure."""
+    return 0
 
 
 def _list(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from enum import Enum
 
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.outcome import Outcome
+from modaliasd.core.policy import Policy
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.scheduler import Cause
 
@@ -14,7 +15,7 @@ class Target:
     """What is booted: a kernel's module tree with its configuration.
 
     kernel: its release. name: what to call it in sentences: "this kernel", "this image". flavour: whose modprobe.
-    wanted: modules to load by name (`modaliasd.load=`).
+    wanted: modules to load by name (`modaliasd.load=`). policy: what the daemon asks before it loads, None for nothing.
     """
 
     resolver: Resolver
@@ -22,6 +23,7 @@ class Target:
     name: str
     flavour: Flavour = Flavour.BUSYBOX
     wanted: tuple[str, ...] = ()
+    policy: Policy | None = None
 
     def has(self, module: str) -> bool:
         """Is there such a module, loadable or part of the kernel?"""
@@ -37,7 +39,7 @@ class Fate(Enum):
 
     BOUND = "bound"  # the driver that it had in the capture takes it again
     EXPECTED = "expected"  # a module comes for it, and the capture does not show whether its driver takes it
-    HANDLED = "handled"  # its modules come, and its class knows no drivers (input, the CPUs)
+    HANDLED = "handled"  # its modules come, and its class knows no drivers (input)
     ABSENT = "absent"  # it does not appear: what it hangs on has no driver
     NO_ALIAS = "no alias"  # nothing matches its modalias
     BUILTIN = "builtin"  # what matches is part of the kernel, and did not take it in the capture
@@ -48,10 +50,6 @@ class Fate(Enum):
 
 
 _NOT_LACKING = (Fate.BOUND, Fate.EXPECTED, Fate.HANDLED, Fate.ABSENT)
-_DRIVERLESS = (
-    "input",
-    "",
-)  # subsystems without drivers: input has handlers; /devices/system/cpu stands in none
 
 
 @dataclass(frozen=True, slots=True)

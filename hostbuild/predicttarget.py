@@ -26,6 +26,7 @@ from modaliasd.core.modprobed import (
     parse_command_line,
     parse_modprobe_d,
 )
+from modaliasd.core.policy import parse_policy
 from modaliasd.core.resolve import Resolver
 
 _TABLES = (
@@ -36,6 +37,7 @@ _TABLES = (
     "modules.order",
     "modules.softdep",
 )
+_POLICY = "/etc/modaliasd/policy.toml"
 _IN_TREE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(modules\.[^/]+)")
 _SQUASHFS = re.compile(r"(?:usr/)?lib/modules/([^/]+)\.squashfs")
 
@@ -43,7 +45,7 @@ _SQUASHFS = re.compile(r"(?:usr/)?lib/modules/([^/]+)\.squashfs")
 def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
     """A kernel with every module that it has.
 
-    config: modprobe.d's files, path in the guest -> text. append: the kernel's command line.
+    config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
     """
     if kernel.indexes is None or kernel.modules is None:
         raise KernelError(
@@ -66,14 +68,14 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
     if not version or (version not in trees and manifest.get("modules")):
         found = ", ".join(sorted(trees)) or "none"
         raise InputError(f"cannot tell which modules of {image} are booted with; it has modules for: {found}")
-    own = {f"/{path}": _text(data) for path, data in files.items() if "modprobe.d/" in path}
+    own = {f"/{path}": _text(data) for path, data in files.items() if _is_config(f"/{path}")}
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     flavour = Flavour(manifest.get("modprobe", Flavour.KMOD.value))
     return make_target(trees.get(version, {}), {**own, **config}, words, version, "this image", flavour)
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
-    """The files of modprobe.d that overlays bring, and files or directories that count as in /etc/modprobe.d."""
+    """What overlays bring of modprobe.d, and the policy; and files or directories that count as in /etc/modprobe.d."""
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
@@ -82,6 +84,9 @@ def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, s
             found |= {
                 f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))
             }
+        policy = overlay / _POLICY.lstrip("/")
+        if policy.is_file():
+            found[_POLICY] = _read(policy)
     for extra in extras:
         if not extra.exists():
             raise InputError(f"there is no modprobe.d file or directory {extra}")
@@ -114,7 +119,8 @@ def make_target(
         parse_softdeps(_text(table("modules.softdep"))),
     )
     wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
-    return Target(resolver, kernel, name, flavour, wanted)
+    policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
+    return Target(resolver, kernel, name, flavour, wanted, policy)
 
 
 def _configuration(config: Mapping[str, str], append: str) -> Configuration:
@@ -130,7 +136,11 @@ def _is_wanted(path: str) -> bool:
     in_tree = _IN_TREE.fullmatch(path)
     if in_tree:
         return in_tree[2] in _TABLES
-    return bool(_SQUASHFS.fullmatch(path)) or f"/{path.rpartition('/')[0]}" in DIRECTORIES
+    return bool(_SQUASHFS.fullmatch(path)) or _is_config(f"/{path}")
+
+
+def _is_config(path: str) -> bool:
+    return path == _POLICY or path.rpartition("/")[0] in DIRECTORIES
 
 
 def _trees(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

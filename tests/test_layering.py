@@ -37,7 +37,7 @@ IMPURE = {
 }
 HOST_PURE = {
     *("kconfig", "vmlinuz", "ram", "makefiles", "fitness", "progress"),
-    "ledgerdiff",
+    *("capture", "prediction", "predict", "predicttext", "learn", "prove", "ledgerdiff"),
     "watching",
     "tree",
     "newc",

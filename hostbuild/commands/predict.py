@@ -31,7 +31,9 @@ Examples:
     help="Predict for all modules of a kernel: deb:PACKAGE, a vmlinuz, or running.",
 )
 @click.option("--modules-dir", type=_PATH, help="The kernel's modules, if not beside it.", metavar="DIR")
-@click.option("--overlay", "overlays", multiple=True, type=_PATH, help="Count an overlay's modprobe.d.")
+@click.option(
+    "--overlay", "overlays", multiple=True, type=_PATH, help="Count an overlay's modprobe.d and policy."
+)
 @click.option(
     "--config",
     "configs",

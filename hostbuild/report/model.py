@@ -62,6 +62,8 @@ def failures(story: Story) -> list[dict[str, Any]]:
     for device in story.devices.values():
         if device.idle_drivers and device.present:
             why = [f"{', '.join(device.idle_drivers)} did not take it."]
+            if device.former:
+                why = [f"{device.former} had it, and has let go of it."]
             mend = "dmesg says why a probe failed"
             rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "mend": mend})
     return rows
@@ -96,6 +98,7 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
         "node": node_of(device),
         "modalias": device.modalias,
         "driver": device.driver,
+        "former": device.former,
         "driver_module": device.module,
         "seen": device.seen_us,
         "bound": device.bound_us,

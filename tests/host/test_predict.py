@@ -146,6 +146,21 @@ def test_a_denied_driver_takes_its_children_along() -> None:
     assert USB in text
 
 
+def test_a_policy_denies_as_the_daemon_does() -> None:
+    """A rule against USB hosts, and one against a module by name that only the kernel requests, with their lines."""
+    text = '[[rule]]\naction = "deny"\nmodalias = "pci:usb*"\n[[rule]]\naction = "deny"\nmodule = "codec"\n'
+    config = {"/etc/modaliasd/policy.toml": text}
+    prediction = predict(
+        machine(), make_target(TABLES, config, "", "6.1.0-test", "this kernel", Flavour.BUSYBOX)
+    )
+    found = {device.devpath: device for device in prediction.devices}
+    assert found[USB].fate is Fate.DENIED
+    assert "/etc/modaliasd/policy.toml:1" in found[USB].why
+    assert found[HDA + "/hdaudioC0D0"].fate is Fate.ABSENT
+    assert prediction.requested == []
+    assert "virtio_blk" in prediction.modules
+
+
 def test_a_request_is_not_held_off_by_a_blacklist_line_but_by_the_kernel() -> None:
     """`blacklist` counts for aliases; `module_blacklist=` refuses the codec, whose dependency comes all the same."""
     assert predict(machine(), target("blacklist codec\n")).requested == ["led", "codec"]

@@ -21,13 +21,12 @@ def text(path):
     except OSError:
         return ""
 for parent, below, files in os.walk("/sys/devices"):
-    if "uevent" not in files:
+    if "uevent" not in files or not link(parent + "/subsystem"):
         continue
     out = ["P: " + parent[4:]]
     for line in text(parent + "/uevent").splitlines():
         out.append("E: " + line)
-    if link(parent + "/subsystem"):
-        out.append("E: SUBSYSTEM=" + link(parent + "/subsystem"))
+    out.append("E: SUBSYSTEM=" + link(parent + "/subsystem"))
     if text(parent + "/modalias"):
         out.append("A: modalias=" + text(parent + "/modalias"))
     if link(parent + "/driver"):

@@ -267,6 +267,8 @@ def _loaded(story: Story, name: str, why: WhyModule, facts: ModuleFacts) -> WhyN
             details.append(f"{device.devpath} asked for it, and is gone.")
         elif device.driver:
             details.append(f"{device.devpath} asked for it, and is driven by {device.driver}.")
+        elif device.former:
+            details.append(f"{device.devpath} asked for it; {device.former} had it, and has let go of it.")
         elif device.idle_drivers:
             drivers = ", ".join(device.idle_drivers)
             details.append(f"{device.devpath} asked for it; its driver ({drivers}) did not take the device.")
@@ -276,7 +278,11 @@ def _loaded(story: Story, name: str, why: WhyModule, facts: ModuleFacts) -> WhyN
         details.append(
             "It came without a device that asked for it: the kernel, or somebody by name, wanted it."
         )
-    mend = "dmesg says why a probe failed" if any(a.device.idle_drivers for a in why.askers) else ""
+    mend = (
+        "dmesg says why a probe failed"
+        if any(a.device.idle_drivers and not a.device.former for a in why.askers)
+        else ""
+    )
     return WhyNot(name, Reason.UNBOUND, tuple(details), mend)
 
 

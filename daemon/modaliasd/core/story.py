@@ -202,10 +202,12 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
         )
     driver = record.get("driver", "")
     if action == "unbind":
+        device.former = device.driver or driver
         device.driver = device.module = ""
         device.bound_us = UNKNOWN
     elif driver or action == "bind":
         device.driver = driver or device.driver
+        device.former = ""
         device.idle_drivers = ()
     if action in {"bind", "coldplug"}:
         device.module = record.get("module", "").replace("-", "_")

@@ -43,7 +43,7 @@ def render_tree(
 
 def tells(story: Story, device: DeviceStory) -> bool:
     """Has the device something to tell? Those that have not are folded."""
-    if any(not match.builtin for match in device.matches) or device.idle_drivers:
+    if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
         return True
     if device.driver and device.module:
         return True
@@ -128,6 +128,9 @@ class _Devices:
             parts.append(("node", printable(node)))
         if device.driver:
             parts.append(("driver", f"driver {printable(device.driver)}"))
+        elif device.former:
+            manner = "warn" if device.present else "faint"
+            parts.append((manner, f"was driven by {printable(device.former)}"))
         elif device.idle_drivers:
             parts.append(("warn", f"unbound: {', '.join(device.idle_drivers)} did not take it"))
         when = f"at {duration(device.seen_us)}"

@@ -101,7 +101,7 @@ function showDevice(index, scroll = false) {
   });
   open(el("h3", {}, device.node || device.name), el("p", { class: "mono soft" }, device.path),
     facts(["subsystem", device.subsystem], ["kind", device.kind], ["seen", moment(device.seen)],
-      ["driver", device.driver ? (device.driver_module ? el("span", {}, `${device.driver}, from `, moduleLink(device.driver_module)) : device.driver) : "none"],
+      ["driver", device.driver ? (device.driver_module ? el("span", {}, `${device.driver}, from `, moduleLink(device.driver_module)) : device.driver) : device.former ? `none; ${device.former} had it` : "none"],
       ["bound", device.bound >= 0 ? `${moment(device.bound)}, ${span(device.bound - device.seen)} after it was seen` : ""],
       ["gone", device.gone >= 0 ? moment(device.gone) : ""], ["hangs on", device.parent >= 0 ? deviceLink(device.parent) : ""],
       ["modalias", device.modalias ? el("code", {}, device.modalias) : "none: it asks for no module"]),

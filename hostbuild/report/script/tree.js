@@ -26,7 +26,8 @@ function drawTree() {
       device.node && el("span", { class: "dev" }, device.node),
       ...modules.map((module) => chip(module, !own.includes(module))),
       device.driver && el("span", { class: "drv" }, `▸ ${device.driver}`),
-      device.idle_drivers.length ? el("span", { class: "bad" }, `unbound: ${device.idle_drivers.join(", ")} did not take it`) : "",
+      device.former && el("span", { class: "sub" }, `was driven by ${device.former}`),
+      device.idle_drivers.length && !device.former ? el("span", { class: "bad" }, `unbound: ${device.idle_drivers.join(", ")} did not take it`) : "",
       later && el("span", { class: "late", title: "from when it was seen to when a driver took it" }, later));
     const item = el("li", { role: "treeitem", class: device.tells ? "" : "silent" }, line);
     let parent = device.parent;

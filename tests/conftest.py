@@ -9,11 +9,11 @@ from types import TracebackType
 
 import pytest
 
-from hostbuild.initramfs import Built, Options, build_image
+from hostbuild.formats.manifest import manifest_path, read_manifest
+from hostbuild.image.initramfs import Built, Options, build_image
 from hostbuild.kernel import Kernel, require_kernel
-from hostbuild.manifest import manifest_path, read_manifest
+from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
-from hostbuild.vm import VM
 from tests.support.schema import check_records
 
 

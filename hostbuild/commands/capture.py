@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-from hostbuild.capture import parse_capture, render_capture
 from hostbuild.errors import UsageError
+from hostbuild.predict.capture import parse_capture, render_capture
 
 _PATH = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -35,8 +35,8 @@ Examples:
 )
 def command(output: Path | None, root: Path | None, source: Path | None) -> None:
     """Record which devices this machine has, as the kernel and libudev show them."""
-    from hostbuild.capturefile import read_capture
-    from hostbuild.capturemachine import capture_machine, capture_root
+    from hostbuild.predict.file import read_capture
+    from hostbuild.predict.machine import capture_machine, capture_root
 
     if root is not None and source is not None:
         raise UsageError("--root and --from are two places to read from; give one of them")

@@ -136,9 +136,9 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 
     Ends with status 1 if it is not.
     """
+    from hostbuild.formats.kconfig import parse_config
     from hostbuild.kbuild import fitness
     from hostbuild.kbuild.configfile import read_config_of
-    from hostbuild.kconfig import parse_config
 
     config, origin = read_config_of(kernel)
     findings = fitness.check(parse_config(config))

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-from hostbuild.compress import WRITABLE, Compressor
-from hostbuild.extras import Extra
-from hostbuild.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.modstore import Store
+from hostbuild.formats.compress import WRITABLE, Compressor
+from hostbuild.image.extras import Extra
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.image.modstore import Store
 
 _DIRECTORY = click.Path(path_type=Path)
 

@@ -54,11 +54,11 @@ def command(
     as_json: bool,
 ) -> int:
     """Foretell what the daemon would load on the machine of CAPTURE, without booting anything."""
-    from hostbuild.capturefile import read_capture
     from hostbuild.kernel import require_kernel
-    from hostbuild.predict import predict
-    from hostbuild.predicttarget import open_image, open_kernel, read_config
-    from hostbuild.predicttext import prediction_fields, render_prediction
+    from hostbuild.predict.file import read_capture
+    from hostbuild.predict.predict import predict
+    from hostbuild.predict.target import open_image, open_kernel, read_config
+    from hostbuild.predict.text import prediction_fields, render_prediction
 
     if image is not None and (kernel is not None or modules_dir is not None):
         raise UsageError("--image brings its own kernel's modules; leave --kernel and --modules-dir out")

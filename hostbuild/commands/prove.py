@@ -7,8 +7,8 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import GuestTimeoutError, InputError
-from hostbuild.prove import Proof
-from hostbuild.vm import VM
+from hostbuild.predict.prove import Proof
+from hostbuild.qemu.vm import VM
 
 _PATH = click.Path(path_type=Path)
 _LATE_S = 10.0  # how long nothing may come before a device counts as not coming
@@ -50,14 +50,14 @@ def command(
     as_json: bool,
 ) -> int:
     """Boot IMAGE and show that the devices of a ledger get the same drivers."""
-    from hostbuild.accel import choose
-    from hostbuild.device import parse_device
-    from hostbuild.ledgerfile import read_ledger, write_ledger
-    from hostbuild.machine import read_machine
-    from hostbuild.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.prove import prove
-    from hostbuild.ramprobe import read_prediction
-    from hostbuild.vm import Boot
+    from hostbuild.ledger.file import read_ledger, write_ledger
+    from hostbuild.predict.prove import prove
+    from hostbuild.qemu.accel import choose
+    from hostbuild.qemu.device import parse_device
+    from hostbuild.qemu.machine import read_machine
+    from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
+    from hostbuild.qemu.ramprobe import read_prediction
+    from hostbuild.qemu.vm import Boot
     from modaliasd.core.story import tell
 
     before = tell(read_ledger(ledger_file))

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import CommandError
+from hostbuild.formats.kconfig import parse_config, value_of
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.kconfig import parse_config, value_of
 from hostbuild.run import run, spawn
 from hostbuild.ui import Reporter
 

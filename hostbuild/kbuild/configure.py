@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild import kconfig
 from hostbuild.errors import CommandError, InputError
+from hostbuild.formats import kconfig
+from hostbuild.formats.kconfig import Wish
 from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.kconfig import Wish
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
-GUEST_FRAGMENT = Path(__file__).resolve().parent.parent / "data" / "guest.fragment"
+GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
 
 _KBUILD_BASES = (
     "tinyconfig",

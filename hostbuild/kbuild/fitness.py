@@ -1,6 +1,6 @@
 """Is a kernel fit for make-image and modaliasd: what its configuration must have, why, and the mend.
 
-The requirements are a table; data/guest.fragment turns on the same options for a kernel that is yet to be
+The requirements are a table; guest.fragment turns on the same options for a kernel that is yet to be
 built.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from hostbuild.kconfig import Config, value_of
+from hostbuild.formats.kconfig import Config, value_of
 
 
 class Grade(Enum):

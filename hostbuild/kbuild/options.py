@@ -21,7 +21,7 @@ import kconfiglib
 from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
-from hostbuild.kconfig import Wish
+from hostbuild.formats.kconfig import Wish
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}

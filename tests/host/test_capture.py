@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from hostbuild.capture import (
+from hostbuild.errors import InputError
+from hostbuild.main import status_of
+from hostbuild.predict.capture import (
     Captured,
     Source,
     capture_of_story,
@@ -18,10 +20,8 @@ from hostbuild.capture import (
     parse_umockdev,
     render_capture,
 )
-from hostbuild.capturefile import read_capture
-from hostbuild.capturemachine import capture_machine, capture_root
-from hostbuild.errors import InputError
-from hostbuild.main import status_of
+from hostbuild.predict.file import read_capture
+from hostbuild.predict.machine import capture_machine, capture_root
 from modaliasd.core.device import Device
 from modaliasd.core.story import tell
 from tests.support.ledgers import Q35, Maker

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import CommandError, InputError, WorldError
+from hostbuild.formats.kconfig import Wish, parse_config
 from hostbuild.kbuild.configure import Configured, Unmet, configure
 from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import read_tree
-from hostbuild.kconfig import Wish, parse_config
 from hostbuild.main import status_of
 from hostbuild.ui import Silent
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild import kconfig
 from hostbuild.errors import InputError
+from hostbuild.formats import kconfig
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kbuild.configure import guest_fragment
 from hostbuild.kbuild.fitness import REQUIREMENTS, Grade, check, compressed_modules, is_fit

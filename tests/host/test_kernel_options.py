@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import InputError
+from hostbuild.formats.kconfig import Wish, parse_config
 from hostbuild.kbuild.options import Options, load_options
-from hostbuild.kconfig import Wish, parse_config
 
 _KCONFIG = """
 config MODULES

@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.capture import Capture, Captured, Source, capture_of_story, make_capture, render_capture
 from hostbuild.errors import InputError
-from hostbuild.learn import learn
+from hostbuild.formats.newc import Member, Writer
 from hostbuild.main import status_of
-from hostbuild.newc import Member, Writer
-from hostbuild.predict import predict
-from hostbuild.prediction import Fate, Prediction, Target
-from hostbuild.predicttarget import make_target, open_image, read_config
-from hostbuild.predicttext import prediction_fields, render_prediction
-from hostbuild.prove import prove
+from hostbuild.predict.capture import (
+    Capture,
+    Captured,
+    Source,
+    capture_of_story,
+    make_capture,
+    render_capture,
+)
+from hostbuild.predict.learn import learn
+from hostbuild.predict.predict import predict
+from hostbuild.predict.prediction import Fate, Prediction, Target
+from hostbuild.predict.prove import prove
+from hostbuild.predict.target import make_target, open_image, read_config
+from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd.core.device import Device
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.outcome import Outcome

@@ -1,4 +1,4 @@
-"""hostbuild.ram and ramprobe: predictions against limits found by booting, and the search for them."""
+"""hostbuild.qemu.ram and ramprobe: predictions against limits found by booting, and the search for them."""
 
 import io
 import json
@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild import newc
 from hostbuild.errors import UsageError
-from hostbuild.initramfs import Built
+from hostbuild.formats import newc
+from hostbuild.image.initramfs import Built
 from hostbuild.main import status_of
-from hostbuild.ram import MIB, Bound, ImageSize, in_pages, predict, require_enough
-from hostbuild.ramprobe import find_least, read_prediction, read_size
+from hostbuild.qemu.ram import MIB, Bound, ImageSize, in_pages, predict, require_enough
+from hostbuild.qemu.ramprobe import find_least, read_prediction, read_size
 
 _DEBIAN = 66682880  # init_size of Debian's 6.1.0-56-amd64
 _TINY = 14757888  # of tinyconfig with the guest's fragment, 6.1.192

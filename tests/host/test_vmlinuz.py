@@ -1,4 +1,4 @@
-"""hostbuild.vmlinuz: the kernel inside a bzImage, and the configuration inside the kernel."""
+"""hostbuild.formats.vmlinuz: the kernel inside a bzImage, and the configuration inside the kernel."""
 
 import bz2
 import gzip
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from hostbuild.compress import Compressor, sink
 from hostbuild.errors import InputError
+from hostbuild.formats.compress import Compressor, sink
+from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
 from hostbuild.kernel import Kernel
-from hostbuild.vmlinuz import find_ikconfig, kernel_of
 
 _CONFIG = "CONFIG_MODULES=y\n"
 _ELF = b"\x7fELF" + b"\0" * 3000 + b"IKCFG_ST" + gzip.compress(_CONFIG.encode()) + b"IKCFG_ED" + b"rest" * 100

@@ -5,8 +5,8 @@ It reads modaliases from the `modalias` files where they are, drivers and subsys
 
 from pathlib import Path
 
-from hostbuild.capture import Capture, parse_umockdev
-from hostbuild.vm import VM
+from hostbuild.predict.capture import Capture, parse_umockdev
+from hostbuild.qemu.vm import VM
 
 _PROGRAM = """
 import os

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.capture import Capture, capture_of_story
-from hostbuild.initramfs import Built, Options, build_image
-from hostbuild.ledgerdiff import keyed
-from hostbuild.ledgerfile import write_ledger
-from hostbuild.machine import read_machine
+from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.ledger.diff import keyed
+from hostbuild.ledger.file import write_ledger
 from hostbuild.main import status_of
-from hostbuild.predict import predict
-from hostbuild.prediction import Fate, Prediction
-from hostbuild.predicttarget import open_image
-from hostbuild.prove import prove
-from hostbuild.transcript import Record
-from hostbuild.vm import VM, Boot
+from hostbuild.predict.capture import Capture, capture_of_story
+from hostbuild.predict.predict import predict
+from hostbuild.predict.prediction import Fate, Prediction
+from hostbuild.predict.prove import prove
+from hostbuild.predict.target import open_image
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.vm import VM, Boot
 from modaliasd.core.story import DeviceStory, tell
 from tests.support.schema import check_records
 from tests.support.sysdump import MACHINES, dump_capture

@@ -1,12 +1,12 @@
-"""hostbuild.ram against machines: what it says is enough boots, what is less fails with the reason in words."""
+"""hostbuild.qemu.ram against machines: what it says is enough boots, what is less fails with the reason in words."""
 
 import pytest
 
 from hostbuild.errors import GuestError
-from hostbuild.initramfs import Built
-from hostbuild.machine import read_machine
-from hostbuild.ramprobe import read_prediction
-from hostbuild.vm import VM, Boot
+from hostbuild.image.initramfs import Built
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.vm import VM, Boot
 
 pytestmark = pytest.mark.vm
 

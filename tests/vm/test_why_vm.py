@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.extras import Extra
-from hostbuild.initramfs import Built, Options, build_image
-from hostbuild.ledgerdiff import compare
-from hostbuild.machine import read_machine
-from hostbuild.vm import VM, Boot
+from hostbuild.image.extras import Extra
+from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.ledger.diff import compare
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
 from modaliasd.core.story import tell
 from tests.support.schema import check_records
 

@@ -1,4 +1,4 @@
-# The five commands one needs: make demo, make test, make test-fast, make fmt, make setup.
+# The commands one needs: make demo, make test, make test-fast, make fmt, make setup.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
@@ -20,7 +20,7 @@ $(KERNEL_STAMP): $(STAMP) debian-packages-kernel.txt
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/hostbuild demo
 
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.

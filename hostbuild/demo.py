@@ -3,23 +3,38 @@
 The check trusts nobody twice: what the ledger says is held against the guest's own /sys, read by a shell.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modaliasd.core.story import DeviceStory, Story, tell
-
 from hostbuild.accel import Accel
 from hostbuild.initramfs import Options, build_image
-from hostbuild.machine import read_machine
-from hostbuild.ram import auto_memory
-from hostbuild.ui import Reporter
+from hostbuild.machine import Machine, read_machine
+from hostbuild.ramprobe import read_prediction
+from hostbuild.ui import Reporter, size
 from hostbuild.vm import VM, Boot
+from modaliasd.core.story import DeviceStory, Story, tell
+
+
+@dataclass(frozen=True, slots=True)
+class Plug:
+    """A device to plug in: how people call it, QEMU's driver, its id, and the driver that is to take it last."""
+
+    name: str
+    device: str
+    id: str
+    driver: str
+    properties: tuple[tuple[str, str], ...] = ()
+
 
 MACHINE = "q35"
-HOTPLUG = (("a NIC", "e1000e", "hot-nic"), ("a USB disk", "usb-storage", "hot-usb"), ("an NVMe disk", "nvme", "hot-nvme"))
-UNPLUGGED = ("the NIC", "hot-nic")
+PLUGS = (
+    Plug("NIC", "e1000e", "hot-nic", "e1000e"),
+    Plug("USB disk", "usb-storage", "hot-usb", "sd"),
+    Plug("NVMe disk", "nvme", "hot-nvme", "nvme", (("serial", "hot-nvme"),)),
+)
+UNPLUGGED = PLUGS[0]
 PATIENCE_S = 60.0
 # Buses whose devices are there to be driven. On the others (acpi, input, dmi, cpu) an alias is a hint: the same
 # hardware stands there a second time, or several handlers share it.
@@ -46,29 +61,24 @@ class Told:
 
 
 def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], None]) -> Told:
-    """Build `image`, boot it, plug devices in and one out; `say` is told of each thing as it has happened."""
+    """Build `image`, boot it, plug devices in and one out; `say` is told of each thing once it has happened."""
     built = build_image(image, Options(kernel="deb:linux-image-amd64"), report)
-    sizes = built.manifest["image"]
-    say(f"built {image.name}: {sizes['size'] / 1e6:.1f} MB, with {len(built.manifest['modules'])} modules")
-    boot = Boot(
-        built.kernel.vmlinuz,
-        image,
-        append="loglevel=4",
-        accel=accel,
-        memory=auto_memory(sizes["size"], sizes["unpacked"]),
-        limit_s=300,
-    )
-    with VM(read_machine(MACHINE), boot) as vm:
-        with report.step("Booting, loading what the devices ask for"):
+    manifest, kernel = built.manifest, built.kernel.vmlinuz
+    modules = len(manifest["modules"])
+    say(f"built {image}: {size(manifest['image']['size'])}, {modules} modules, kernel {built.kernel.version}")
+    machine = _without(read_machine(MACHINE), {plug.device for plug in PLUGS})
+    memory = read_prediction(image, manifest, kernel).comfortable
+    boot = Boot(kernel, image, append=manifest.get("append", ""), accel=accel, memory=memory, limit_s=300)
+    with VM(machine, boot) as vm:
+        with report.step("Booting, and loading what the devices ask for"):
             settled = vm.settled(timeout=180)
         say(f"settled: {settled['matched']} devices matched, {settled['loads']} modules loaded")
-        for name, driver, device_id in HOTPLUG:
-            _plug(vm, name, driver, device_id, report, say)
-        with report.step(f"Unplugging {UNPLUGGED[0]}"):
+        devpaths = {plug: _plug_in(vm, plug, report, say) for plug in PLUGS}
+        with report.step(f"Unplugging the {UNPLUGGED.name}"):
             since = len(vm.ledger)
-            vm.device_del(UNPLUGGED[1])
-            vm.wait_for(lambda record: record.get("action") == "remove", timeout=PATIENCE_S, since=since)
-        say(f"unplugged {UNPLUGGED[0]}: the ledger has its removal")
+            vm.device_del(UNPLUGGED.id)
+            vm.wait_for(_is_about(devpaths[UNPLUGGED], "remove"), timeout=PATIENCE_S, since=since)
+        say(f"unplugged the {UNPLUGGED.name}: it is gone, and the ledger says so")
         with report.step("Settling"):
             vm.check("modaliasd settle --timeout 60", timeout=90)
         witness = vm.check(_WITNESS)
@@ -76,20 +86,33 @@ def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], N
     return Told(records, find_complaints(tell(records), witness))
 
 
-def _plug(
-    vm: VM, name: str, driver: str, device_id: str, report: Reporter, say: Callable[[str], None]
-) -> None:
-    """Plug one device in and wait until its last driver has taken it."""
+def _without(machine: Machine, drivers: set[str]) -> Machine:
+    """The machine without the devices that are to be plugged in: so their drivers are not loaded either."""
+    return replace(machine, devices=tuple(one for one in machine.devices if one.driver not in drivers))
+
+
+def _plug_in(vm: VM, plug: Plug, report: Reporter, say: Callable[[str], None]) -> str:
+    """Plug a device in, wait until its last driver has taken it and all is loaded; return that device's path."""
     since = len(vm.ledger)
-    wanted = {"e1000e": "e1000e", "usb-storage": "sd", "nvme": "nvme"}[driver]
-    with report.step(f"Plugging in {name}"):
-        vm.device_add(driver, id=device_id, **({"serial": device_id} if driver == "nvme" else {}))
+    with report.step(f"Plugging in the {plug.name}"):
+        vm.device_add(plug.device, id=plug.id, **dict(plug.properties))
         bound = vm.wait_for(
-            lambda record: record.get("action") == "bind" and record.get("driver") == wanted,
+            lambda record: record.get("action") == "bind" and record.get("driver") == plug.driver,
             timeout=PATIENCE_S,
             since=since,
         )
-    say(f"plugged in {name}: {bound['driver']} has taken {bound['devpath'].rpartition('/')[2]}")
+        vm.settled(timeout=PATIENCE_S, since=vm.ledger.index(bound))
+    devpath = str(bound["devpath"])
+    loads = [
+        str(r["module"]) for r in vm.ledger[since:] if r["type"] == "load" and r["outcome"] == "inserted"
+    ]
+    modules = f"loaded {', '.join(loads)}" if loads else "nothing had to be loaded"
+    say(f"plugged in the {plug.name}: {modules}; {plug.driver} drives {devpath.rpartition('/')[2]}")
+    return devpath
+
+
+def _is_about(devpath: str, action: str) -> Callable[[Mapping[str, object]], bool]:
+    return lambda record: record.get("action") == action and record.get("devpath") == devpath
 
 
 def find_complaints(story: Story, witness: str) -> list[str]:
@@ -99,7 +122,9 @@ def find_complaints(story: Story, witness: str) -> list[str]:
     without a driver, by the ledger or by /sys.
     """
     complaints = [
-        f"{load.module} was not loaded: {load.message or load.outcome}" for load in story.loads if load.outcome == "failed"
+        f"{load.module} was not loaded: {load.message or load.outcome}"
+        for load in story.loads
+        if load.outcome == "failed"
     ]
     left_alone = {line.split(" ", 2)[1] for line in witness.splitlines() if line.count(" ") >= 2}
     for device in story.devices.values():
@@ -108,14 +133,17 @@ def find_complaints(story: Story, witness: str) -> list[str]:
         name = device.devpath.rpartition("/")[2]
         modules = ", ".join(sorted({match.module for match in device.matches}))
         if not device.driver:
-            complaints.append(f"{name} ({device.subsystem}) matched {modules} and the ledger has no driver for it")
+            complaints.append(
+                f"{name} ({device.subsystem}) matched {modules}; the ledger has no driver for it"
+            )
         elif name in left_alone:
-            complaints.append(f"{name} ({device.subsystem}): the ledger says {device.driver}, /sys says no driver")
-    settles = story.settles
-    if not settles:
+            complaints.append(
+                f"{name} ({device.subsystem}): {device.driver} says the ledger, no driver says /sys"
+            )
+    if not story.settles:
         complaints.append("the daemon never settled")
-    elif settles[-1].fields.get("lost"):
-        complaints.append(f"{settles[-1].fields['lost']} uevents were lost")
+    elif lost := story.settles[-1].fields.get("lost"):
+        complaints.append(f"{lost} uevents were lost")
     return complaints
 
 

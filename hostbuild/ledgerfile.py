@@ -1,6 +1,7 @@
-"""Reads a ledger file, as `hostbuild run --ledger-out` and the guest write it (docs/ledger.md)."""
+"""Reads and writes a ledger file, as `hostbuild run --ledger-out` and the guest write it (docs/ledger.md)."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,12 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"
         )
     return records
+
+
+def write_ledger(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write the records, a line each. Raises InputError where the file cannot be written."""
+    lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+    try:
+        path.write_text(lines, encoding="ascii")
+    except OSError as e:
+        raise InputError(f"cannot write the ledger to {path}: {e.strerror}") from e

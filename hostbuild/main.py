@@ -19,6 +19,7 @@ from modaliasd.core.errors import EXIT_USAGE, ModaliasdError
 
 # name on the command line -> one line for --help; the module's name has `_` for `-`
 _COMMANDS = {
+    "demo": "Build an image, boot a zoo of hardware, plug and unplug, and tell what happened.",
     "make-image": "Build a micro-Linux: modules, busybox, CPython, the daemon, packed as an initramfs.",
     "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
     "inspect": "List what is inside an image, also one made by another tool.",

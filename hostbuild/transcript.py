@@ -10,8 +10,9 @@ that of init/main.c, init/initramfs.c, kernel/panic.c, mm/oom_kill.c and kernel/
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
-Record = dict[str, object]
+Record = dict[str, Any]  # a JSON object with a "type"
 
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements, the report that busybox sh asks for

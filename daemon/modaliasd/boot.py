@@ -19,20 +19,22 @@ from modaliasd.indexfile import open_index
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
 from modaliasd.loader import Loader, Tools, read_live_modules
-from modaliasd.netlink import UeventSocket
+from modaliasd.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.paths import (
     CONTROL,
     INSMOD,
     KMSG,
     LEDGER,
+    LIVES,
     MODPROBE,
     MODULES,
     SETTLED_HOOK,
     SETTLED_MARK,
     SHELL,
 )
-from modaliasd.service import Service, World
+from modaliasd.service import Service
 from modaliasd.sysfs import Sysfs
+from modaliasd.world import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +73,9 @@ def _serve(*, once: bool) -> int:
         return _idle()
     sysfs = Sysfs()
     sysfs.require()
-    uevents = UeventSocket()  # before anything is looked at: what happens from here on is told
+    uevents = subscribe(
+        _buffer_size(settings)
+    )  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
     resolver = Resolver(
         configuration,
@@ -102,6 +106,7 @@ def _serve(*, once: bool) -> int:
         "version": __version__,
         "kernel": kernel,
         "pid": posix.getpid(),
+        "respawn": _count_life(LIVES),
         "modprobe": tools.flavour.value,
         "index": index.origin.value,
         "aliases": index.aliases,
@@ -128,6 +133,18 @@ def _idle() -> int:
     return 0
 
 
+def _count_life(path: str) -> int:
+    """How many lives the daemon has had before in this boot; counts this one, too."""
+    try:
+        lives = int(_read(path) or "0")
+        descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
+        posix.write(descriptor, b"%d\n" % (lives + 1))
+        posix.close(descriptor)
+    except (OSError, ValueError):
+        return 0  # a full /run, or a file cut off when the daemon was killed: nothing depends on the number
+    return lives
+
+
 def _flavour() -> Flavour:
     """Whose modprobe this is, told by what its path leads to."""
     try:
@@ -150,6 +167,12 @@ def _job_limit(settings: dict[str, str], cpus: int) -> int:
     if text.isdigit() and int(text) > 0:
         return int(text)
     return 24 + 8 * cpus
+
+
+def _buffer_size(settings: dict[str, str]) -> int:
+    """Bytes of the uevent socket's buffer: `modaliasd.rcvbuf=`, else plenty."""
+    text = settings.get("rcvbuf", "")
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31 else RECEIVE_BUFFER
 
 
 def _settled_hook() -> Child | None:

@@ -2,8 +2,9 @@
 
 /run/modaliasd/control, a unix stream socket. Only root is heard (SO_PEERCRED, unix(7)). A request is one
 line of at most REQUEST_LIMIT bytes; its answer may come later (settle). Nothing here ever blocks the
-service: a client that sends slowly or never reads costs a descriptor until it is closed, and there are at
-most MOST_CLIENTS.
+service: a client that sends slowly or never reads costs a descriptor. There are at most MOST_CLIENTS: for one
+more, the oldest makes room of those that have not finished asking, or do not take their answer. One whose
+answer is still to come keeps its place.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import posix
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
+from errno import EMFILE, ENFILE
 
 from modaliasd.core.errors import WorldError
 
@@ -19,6 +21,7 @@ SOCK_CLOEXEC = 0o2000000
 SOCK_NONBLOCK = 0o4000
 REQUEST_LIMIT = 4096
 MOST_CLIENTS = 128
+ACCEPTS_A_TURN = 64  # connections taken before the other descriptors get their turn
 UCRED = Struct("iII")  # pid, uid, gid
 
 
@@ -34,6 +37,11 @@ class Client:
         self.asked = False
         self.answered = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Does the daemon wait for the client, and not the client for the daemon?"""
+        return not self.asked or self.answered
+
 
 class Control:
     """Listens at `path`; clients are known by their descriptor."""
@@ -42,6 +50,7 @@ class Control:
         self._path = path
         self._clients: dict[int, Client] = {}
         self._listener = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        self._spare = _open_spare()
         fresh = path + ".new"
         try:
             if _exists(fresh):
@@ -57,21 +66,57 @@ class Control:
         """The listening descriptor, for poll."""
         return self._listener.fileno()
 
-    def accept(self) -> list[int]:
-        """Take waiting connections; gives the descriptors to be polled for input."""
+    def accept(self) -> tuple[list[int], list[int]]:
+        """Take waiting connections, ACCEPTS_A_TURN at most.
+
+        Gives the descriptors to be polled for input, and before that, those that were closed to make room.
+        """
         fresh: list[int] = []
-        while True:
-            try:
-                descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
-            except OSError:
-                return fresh
-            socket = RawSocket(fileno=descriptor)
-            socket.setblocking(False)
-            if len(self._clients) >= MOST_CLIENTS or not _is_root(socket):
+        evicted: list[int] = []
+        for _ in range(ACCEPTS_A_TURN):
+            socket = self._accept()
+            if socket is None:
+                break
+            if not _is_root(socket):
                 socket.close()
                 continue
-            self._clients[descriptor] = Client(socket)
-            fresh.append(descriptor)
+            if len(self._clients) >= MOST_CLIENTS:
+                idle = next((d for d, client in self._clients.items() if client.is_idle), -1)
+                if idle < 0:
+                    socket.close()
+                    continue
+                self.close(idle)
+                if idle in fresh:
+                    fresh.remove(idle)
+                else:
+                    evicted.append(idle)
+            self._clients[socket.fileno()] = Client(socket)
+            fresh.append(socket.fileno())
+        return fresh, evicted
+
+    def _accept(self) -> RawSocket | None:
+        """The next connection; None if there is none, or no descriptor to take it with."""
+        try:
+            descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
+        except OSError as e:
+            if e.errno in {EMFILE, ENFILE}:
+                self._turn_away()
+            return None
+        socket = RawSocket(fileno=descriptor)
+        socket.setblocking(False)
+        return socket
+
+    def _turn_away(self) -> None:
+        """Out of descriptors: close the next connection, which would wake poll for ever if it were left."""
+        if self._spare >= 0:
+            posix.close(self._spare)
+        try:
+            descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]
+        except OSError:
+            descriptor = -1
+        if descriptor >= 0:
+            posix.close(descriptor)
+        self._spare = _open_spare()
 
     def request(self, descriptor: int) -> list[str] | None:
         """Read from a client: the words of its request once its line is whole, else None (see `is_open`)."""
@@ -133,6 +178,14 @@ class Control:
         client = self._clients.pop(descriptor, None)
         if client is not None:
             client.socket.close()
+
+
+def _open_spare() -> int:
+    """A descriptor that is good for nothing but to be closed when one is needed; -1 if there is none."""
+    try:
+        return posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _exists(path: str) -> bool:

@@ -7,7 +7,7 @@ and sums everything and is for a time when nobody waits. Whatever is wrong is to
 `message`, never only mended.
 """
 
-import os
+import posix
 
 from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.lean import Choice, Record
@@ -153,33 +153,33 @@ def open_index(modules_dir: str) -> AliasIndex:
 
 
 def _stamp(path: str) -> _Stamp:
-    found = os.stat(path)
+    found = posix.stat(path)
     return _Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 def _size(path: str) -> int:
     try:
-        return os.stat(path).st_size
+        return posix.stat(path).st_size
     except FileNotFoundError:
         return 0
 
 
 def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         parts = []
-        while part := os.read(descriptor, 1 << 20):
+        while part := posix.read(descriptor, 1 << 20):
             parts.append(part)
         return b"".join(parts)
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
 
 
 def _map_file(path: str) -> "tuple[Buffer, _Stamp]":
     """The file mapped read-only, or read where CPython has no mmap; and its stamp."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        found = os.fstat(descriptor)
+        found = posix.fstat(descriptor)
         stamp = _Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
         if not found.st_size:
             return b"", stamp
@@ -189,4 +189,4 @@ def _map_file(path: str) -> "tuple[Buffer, _Stamp]":
             return _read(path), stamp
         return mmap(descriptor, 0, access=ACCESS_READ), stamp
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)

@@ -217,8 +217,8 @@ class Loader:
                 verdicts[module] = Verdict(Outcome.FAILED, message)
                 break
 
-    def appeared(self, module: str) -> bool:
-        """A `module` uevent says that it is being inserted; was that somebody else's doing?
+    def appeared(self, module: str, at_us: int) -> bool:
+        """A `module` uevent, which came at `at_us`, says that it is being inserted; was that somebody else's doing?
 
         In a job modules go in one after the other, so the one before it has ended now.
         """
@@ -226,7 +226,7 @@ class Loader:
         load = self.scheduler.load_of(module)
         if load is None or not load.running:
             return True
-        load.start_us = self._clock()
+        load.start_us = at_us
         for running in self._running.values():
             if module in running.job.modules:
                 if running.inserting and self._sysfs.is_live(running.inserting):
@@ -238,6 +238,15 @@ class Loader:
         """A `module` uevent says that it has been removed."""
         self.live.discard(module)
         self.scheduler.forget(module)
+
+    def recheck_live(self) -> None:
+        """Uevents may have been lost: ask the kernel again which modules it has."""
+        now = set(read_live_modules())
+        for module in self.live - now:
+            load = self.scheduler.load_of(module)
+            if load is None or not load.running:
+                self.left(module)
+        self.live |= now
 
     def write_ended(self) -> list[Load]:
         """Put the loads that ended into the ledger; gives them."""

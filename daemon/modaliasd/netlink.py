@@ -1,12 +1,13 @@
 """The uevent socket: datagrams in, an overrun made visible, nobody believed but the kernel.
 
-netlink(7), lib/kobject_uevent.c. A datagram counts if it comes from port 0 (the kernel) and its credentials
-say uid 0 and pid 0; udev once did not check and gave root away (CVE-2009-1185).
+netlink(7), lib/kobject_uevent.c. A datagram counts if it comes from port 0, which is the kernel's own, and if
+the credentials that the kernel attached (unix(7), SCM_CREDENTIALS) say uid 0; udev once did not check and
+gave root away (CVE-2009-1185). A look at a datagram's length comes before its reading, so that none is cut.
 """
 
 from __future__ import annotations
 
-from _socket import AF_NETLINK, MSG_TRUNC, SO_PASSCRED, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+from _socket import AF_NETLINK, MSG_PEEK, MSG_TRUNC, SO_PASSCRED, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
 from errno import EAGAIN, EINTR, ENOBUFS
@@ -21,7 +22,6 @@ SOCK_NONBLOCK = 0o4000
 SCM_CREDENTIALS = 2
 SO_RCVBUFFORCE = 33  # as SO_RCVBUF, beyond net.core.rmem_max; needs CAP_NET_ADMIN
 RECEIVE_BUFFER = 128 << 20  # bytes, a ceiling and not an allocation; systemd-udevd's figure
-DATAGRAM_ROOM = 64 << 10  # bytes; the kernel makes uevents in a buffer of 2 KiB (UEVENT_BUFFER_SIZE)
 UCRED = Struct("iII")  # pid, uid, gid: unix(7)
 ANCILLARY_SPACE = 64  # one cmsghdr and one ucred, with room
 
@@ -41,23 +41,11 @@ class Datagram(Record):
 
 
 class UeventSocket:
-    """A non-blocking socket on the kernel's uevent group; `fileno()` is for poll."""
+    """Datagrams from a non-blocking `socket` that has SO_PASSCRED set; `fileno()` is for poll."""
 
-    def __init__(self, receive_buffer: int = RECEIVE_BUFFER) -> None:
-        try:
-            self._socket = RawSocket(
-                AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT
-            )
-            try:
-                self._socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
-            except PermissionError:
-                self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer)
-            self._socket.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
-            self._socket.bind((0, KERNEL_GROUP))
-        except OSError as e:
-            raise WorldError(
-                f"cannot listen to the kernel's uevents (netlink family 15): {e.strerror}"
-            ) from e
+    def __init__(self, socket: RawSocket) -> None:
+        self._socket = socket
+        self._peeked = bytearray(1)
 
     def fileno(self) -> int:
         """The descriptor, for poll."""
@@ -70,7 +58,8 @@ class UeventSocket:
     def receive(self) -> Datagram | Oddity:
         """One datagram, whatever its size, or why there is none."""
         try:
-            data, ancillary, flags, sender = self._socket.recvmsg(DATAGRAM_ROOM, ANCILLARY_SPACE)
+            length = self._socket.recv_into(self._peeked, 1, MSG_PEEK | MSG_TRUNC)
+            data, ancillary, _flags, sender = self._socket.recvmsg(length, ANCILLARY_SPACE)
         except OSError as e:
             if e.errno == ENOBUFS:
                 return Oddity.OVERRUN
@@ -79,9 +68,22 @@ class UeventSocket:
             raise WorldError(f"cannot read the kernel's uevents: {e.strerror}") from e
         if sender[0] != 0 or not _from_root(ancillary):
             return Oddity.FORGED
-        if flags & MSG_TRUNC:
-            return Oddity.OVERRUN  # its tail is lost, as if it had not come: a walk finds the device
         return Datagram(data)
+
+
+def subscribe(receive_buffer: int = RECEIVE_BUFFER) -> UeventSocket:
+    """Listen to the kernel's uevents from now on. Raises WorldError where that cannot be done."""
+    try:
+        socket = RawSocket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT)
+        try:
+            socket.setsockopt(SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+        except PermissionError:
+            socket.setsockopt(SOL_SOCKET, SO_RCVBUF, receive_buffer)
+        socket.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
+        socket.bind((0, KERNEL_GROUP))
+    except OSError as e:
+        raise WorldError(f"cannot listen to the kernel's uevents (netlink family 15): {e.strerror}") from e
+    return UeventSocket(socket)
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:

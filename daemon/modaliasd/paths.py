@@ -3,6 +3,7 @@
 RUN_DIRECTORY = "/run/modaliasd"
 LEDGER = RUN_DIRECTORY + "/ledger.jsonl"
 CONTROL = RUN_DIRECTORY + "/control"
+LIVES = RUN_DIRECTORY + "/lives"  # how many daemons this boot has had
 MODULES = "/lib/modules"  # one directory a kernel below it
 SETTLED_HOOK = "/usr/lib/micro/settled"  # run once, after the first settle
 SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"

@@ -73,6 +73,14 @@ class Sysfs:
             return None
         return self._complete(devpath, self._subsystem(devpath), env)
 
+    def exists(self, devpath: str) -> bool:
+        """Is there a kernel object at `devpath`?"""
+        try:
+            posix.stat(self.root + devpath)
+        except OSError:
+            return False
+        return True
+
     def driver_module(self, devpath: str) -> str:
         """The module of the driver bound to the device; "" if none is bound or the driver is built in."""
         return _name_of_link(f"{self.root}{devpath}/driver/module")
@@ -126,7 +134,7 @@ class Sysfs:
         if "MODALIAS" not in env:
             content = _read(f"{self.root}{devpath}/modalias")
             if content:
-                env["MODALIAS"] = content.decode("utf-8", "surrogateescape").removesuffix("\n")
+                env["MODALIAS"] = content.decode("utf-8", "surrogateescape")
         return device_from_env(devpath, subsystem, env)
 
 

@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import click
-from modaliasd.core.treetext import render_tree
 
 from hostbuild import accel, ui
 from hostbuild.demo import run_demo
+from hostbuild.ledgerfile import write_ledger
+from modaliasd.core.treetext import render_tree
 
 
 @click.command()
@@ -35,9 +36,9 @@ def command(image: Path, wanted: str) -> int:
     image.parent.mkdir(parents=True, exist_ok=True)
     choice = accel.choose(wanted)
     click.echo(f"running under {choice.accel.value}: {choice.why}")
-    told = run_demo(image, choice.accel, ui.reporter(as_json=False), click.echo)
+    told = run_demo(image, choice.accel, ui.reporter(), click.echo)
     ledger = image.with_suffix(".ledger.jsonl")
-    ui.write_ledger(ledger, told.records)
+    write_ledger(ledger, told.records)
     click.echo()
     click.echo(render_tree(told.story, color=sys.stdout.isatty()), nl=False)
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")

@@ -70,12 +70,12 @@ def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield _Guest(vm, image)
 
 
-def _loads(vm: VM) -> dict[object, object]:
+def _loads(vm: VM) -> dict[str, str]:
     return {record["module"]: record["outcome"] for record in vm.ledger if record["type"] == "load"}
 
 
 def _is_load_of(module: str, record: Record) -> bool:
-    return record["type"] == "load" and record["module"] == module
+    return bool(record["type"] == "load" and record["module"] == module)
 
 
 def test_the_kernel_from_source_is_fit_and_has_its_modules(from_source: Built) -> None:

@@ -8,7 +8,6 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from hostbuild.lines import Line
 from hostbuild.machine import Machine, MachineType, read_machine
 from hostbuild.qmp import CommandRefusedError
 from hostbuild.vm import VM, Boot
+from tests.support.commandline import hostbuild_argv
 from tests.support.tinyguest import AGENT, PROLOGUE, write_image
 
 pytestmark = pytest.mark.vm
@@ -39,11 +39,6 @@ def talking(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> 
     image = write_image(tmp_path_factory.mktemp("guest") / "talking.img", PROLOGUE + RECORDS + AGENT)
     with VM(read_machine("empty"), Boot(debian_kernel.vmlinuz, image, memory=256)) as vm:
         yield vm
-
-
-def hostbuild_run(*words: str | Path) -> list[str]:
-    """Return the argv of `hostbuild run` with these words."""
-    return [sys.executable, "-c", "from hostbuild.main import main; main()", "run", *map(str, words)]
 
 
 def alive(pid: int) -> bool:
@@ -154,7 +149,7 @@ def test_the_exit_status_is_the_guests(debian_kernel: Kernel, tmp_path: Path) ->
     ledger = tmp_path / "ledger.jsonl"
     machine = tmp_path / "old.toml"
     machine.write_text('machine = "pc"\nmemory = "192M"\ndevices = ["rtl8139"]\n', encoding="utf-8")
-    argv = hostbuild_run(image, "--kernel", debian_kernel.vmlinuz, "--machine", machine)
+    argv = hostbuild_argv("run", image, "--kernel", debian_kernel.vmlinuz, "--machine", machine)
     argv += ["--accel", "tcg", "--ledger-out", str(ledger), "--timeout", "120"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=150, check=False)
     assert done.returncode == 7, done.stderr.decode()
@@ -214,7 +209,7 @@ def test_no_qemu_outlives_hostbuild(
 ) -> None:
     """Ctrl-C and SIGTERM end the machine and clean up; even SIGKILL, never caught, leaves no QEMU."""
     image = write_image(tmp_path / "busy.img", PROLOGUE + AGENT)
-    argv = hostbuild_run(image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg")
+    argv = hostbuild_argv("run", image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg")
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
@@ -239,7 +234,9 @@ def test_the_console_on_a_terminal(debian_kernel: Kernel, tmp_path: Path) -> Non
     image = write_image(tmp_path / "cat.img", PROLOGUE + 'while read line; do echo "heard $line"; done\n')
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
-    argv = hostbuild_run(image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg", "--machine", "empty")
+    argv = hostbuild_argv(
+        "run", image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg", "--machine", "empty"
+    )
     with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         try:
             seen = bytearray()

@@ -17,16 +17,18 @@ class Sequence:
     def __init__(self, last: int) -> None:
         self.last = last
         self.missing: set[int] = set()
-        self.lost = 0  # events lost so far and made good by a walk
+        self.lost = 0  # events lost, for which the walk has not ended yet
+        self.recovered = 0  # events lost, made good by a walk
 
-    def saw(self, number: int) -> None:
-        """Take the number of an event that has come, in any order."""
+    def saw(self, number: int) -> bool:
+        """Take the number of an event that has come, in any order; is it behind one that has been seen?"""
         if number <= self.last:
             self.missing.discard(number)
-            return
+            return True
         first = max(self.last + 1, number - MOST_MISSING)
         self.missing.update(range(first, number))
         self.last = number
+        return False
 
     def reached(self, number: int) -> bool:
         """Has every event up to `number` come?"""
@@ -39,3 +41,8 @@ class Sequence:
         self.last = max(self.last, number)
         self.lost += lost
         return lost
+
+    def made_good(self) -> None:
+        """The walk has ended that was to find whatever the lost events told of."""
+        self.recovered += self.lost
+        self.lost = 0

@@ -79,7 +79,7 @@ def device_from_env(devpath: str, subsystem: str, env: dict[str, str]) -> Device
     return Device(
         devpath,
         subsystem,
-        get("MODALIAS", ""),
+        get("MODALIAS", "").removesuffix("\n"),  # the HD-audio bus ends its own with one (hda_bus_type.c)
         get("DRIVER", ""),
         get("DEVTYPE", ""),
         get("DEVNAME", ""),

@@ -1,0 +1,201 @@
+"""The front desk: what clients of the control socket ask for, and who still waits for an answer."""
+
+from __future__ import annotations
+
+from select import POLLIN, POLLOUT
+
+from modaliasd.core.lean import Record
+from modaliasd.core.record import to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from select import poll
+
+    from modaliasd.control import Control
+    from modaliasd.core.record import Json
+    from modaliasd.intake import Intake
+    from modaliasd.registry import Registry
+    from modaliasd.settling import Settling
+    from modaliasd.walker import Walker
+    from modaliasd.world import World
+
+LONGEST_WAIT_S = 1e6
+
+
+class Waiter(Record):
+    """A client that waits for the next settle, until `deadline_us` (0: for ever)."""
+
+    client: int
+    deadline_us: int
+
+
+class Desk:
+    """Serves the clients of `control`; their descriptors are registered with `poller`."""
+
+    def __init__(
+        self,
+        world: World,
+        control: Control,
+        poller: poll,
+        registry: Registry,
+        walker: Walker,
+        intake: Intake,
+        settling: Settling,
+    ) -> None:
+        self._world = world
+        self._control = control
+        self._poll = poller
+        self._registry = registry
+        self._walker = walker
+        self._intake = intake
+        self._settling = settling
+        self._waiters: list[Waiter] = []
+        self._verbs: dict[str, Callable[[int, list[str]], str | None]] = {
+            "settle": self._settle,
+            "status": self._status,
+            "coldplug": self._coldplug,
+            "load": self._load,
+            "exit": self._exit,
+        }
+        poller.register(control.fileno(), POLLIN)
+
+    def serve(self, descriptor: int) -> bool:
+        """Deal with a ready descriptor; False if it is none of the desk's."""
+        control = self._control
+        if descriptor == control.fileno():
+            self._admit()
+        elif not control.is_open(descriptor):
+            return False
+        elif control.wants_to_send(descriptor):
+            control.send(descriptor)
+            self._forget_if_closed(descriptor)
+        else:
+            words = control.request(descriptor)
+            if words is not None:
+                self._obey(descriptor, words)
+            self._forget_if_closed(descriptor)
+        return True
+
+    def awaits_settle(self) -> bool:
+        """Does a client wait for the next settle?"""
+        return bool(self._waiters)
+
+    def settled(self, fields: dict[str, Json]) -> None:
+        """The daemon has settled: tell those who wait for it."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._answer(waiter.client, {"ok": True} | fields)
+
+    def expire(self) -> None:
+        """Answer those whose time is up."""
+        now = self._world.clock()
+        for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
+            self._waiters.remove(waiter)
+            self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
+
+    def timeout_ms(self) -> int:
+        """Until the first waiter's time is up; -1: nobody has a deadline."""
+        now = self._world.clock()
+        times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in self._waiters if w.deadline_us]
+        return min(times) if times else -1
+
+    def _admit(self) -> None:
+        fresh, evicted = self._control.accept()
+        for descriptor in evicted:
+            self._forget(descriptor)
+        for descriptor in fresh:
+            self._poll.register(descriptor, POLLIN)
+
+    def _forget_if_closed(self, descriptor: int) -> None:
+        if not self._control.is_open(descriptor):
+            self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        try:
+            self._poll.unregister(descriptor)
+        except KeyError:
+            return  # already forgotten, by its answer
+        self._waiters = [waiter for waiter in self._waiters if waiter.client != descriptor]
+
+    def _obey(self, client: int, words: list[str]) -> None:
+        """Do what the words ask for; a word that no verb knows, or that makes no sense, is told so."""
+        verb = self._verbs.get(words[0]) if words else None
+        error: str | None = f"unknown request: {' '.join(words)[:80]}"
+        if verb is not None:
+            error = verb(client, words[1:])
+        if error:
+            self._answer(client, {"ok": False, "error": error})
+
+    def _settle(self, client: int, arguments: list[str]) -> str | None:
+        deadline = self._deadline(arguments[0]) if arguments else 0
+        if deadline is None:
+            return f"no number of seconds: {arguments[0][:80]}"
+        self._wait(client, deadline)
+        return None
+
+    def _status(self, client: int, _arguments: list[str]) -> None:
+        self._answer(client, {"ok": True} | self._busy())
+
+    def _coldplug(self, client: int, _arguments: list[str]) -> None:
+        self._walker.request("request")
+        self._wait(client, 0)
+
+    def _load(self, client: int, arguments: list[str]) -> str | None:
+        if not arguments:
+            return "load: which modules?"
+        for name in arguments:
+            self._registry.want_by_name(name, "modaliasd load")
+        self._wait(client, 0)
+        return None
+
+    def _exit(self, client: int, arguments: list[str]) -> str | None:
+        status = arguments[0] if arguments else ""
+        if not (status.isascii() and status.isdigit() and int(status) <= 255):
+            return "exit: a status from 0 to 255"
+        self._world.write("exit", {"status": int(status)})
+        self._world.ledger.drain()
+        self._answer(client, {"ok": True})
+        return None
+
+    def _wait(self, client: int, deadline_us: int) -> None:
+        """Answer at the next settle, which is not one that has been."""
+        self._waiters.append(Waiter(client, deadline_us))
+        self._settling.settled = False
+
+    def _deadline(self, seconds: str) -> int | None:
+        """When `seconds` from now are over; None if that is no sensible number."""
+        try:
+            number = float(seconds)
+        except ValueError:
+            return None
+        if not 0 < number < LONGEST_WAIT_S:
+            return None
+        return self._world.clock() + int(number * 1e6)
+
+    def _answer(self, client: int, fields: dict[str, Json]) -> None:
+        control = self._control
+        control.answer(client, to_json(fields))
+        if control.wants_to_send(client):
+            self._poll.modify(client, POLLOUT)
+        else:
+            self._forget_if_closed(client)
+
+    def _busy(self) -> dict[str, Json]:
+        """What the daemon is at."""
+        loader, sequence = self._world.loader, self._intake.sequence
+        counts = self._registry.devices.counts()
+        waiting: list[Json] = [load.module for load in loader.scheduler.loads() if load.verdict is None]
+        return {
+            "settled": self._settling.settled,
+            "walking": self._walker.walking,
+            "loading": waiting,
+            "seqnum": sequence.last,
+            "devices": counts.devices,
+            "with_modalias": counts.with_modalias,
+            "matched": counts.matched,
+            "bound": counts.bound,
+            "lost": sequence.lost,
+            "recovered": sequence.recovered,
+            "dropped": self._intake.dropped,
+        }

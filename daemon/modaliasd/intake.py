@@ -1,0 +1,134 @@
+"""Takes uevents in: who sent them, which numbers are missing, and what each says of a device or a module.
+
+A turn reads what the socket holds, a batch at most, and only then handles it: that empties the kernel's
+buffer fastest, gives every event the time at which it came, and lets a batch be put in the order of its
+numbers (since Linux 6.10 two CPUs can send in the wrong order). An event that is late for all that, or that
+a walk has overtaken, may tell of a past that is over: sysfs decides what of it still holds.
+"""
+
+from __future__ import annotations
+
+from modaliasd.core.errors import FormatError
+from modaliasd.core.record import device_fields
+from modaliasd.core.sequence import Sequence
+from modaliasd.core.uevent import Action, device_from_env, parse_uevent
+from modaliasd.netlink import Datagram, Oddity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.device import Device
+    from modaliasd.core.record import Json
+    from modaliasd.core.uevent import Uevent
+    from modaliasd.registry import Registry
+    from modaliasd.walker import Walker
+    from modaliasd.world import World
+
+EVENTS_A_TURN = 256  # uevents handled before the other descriptors get their turn
+
+
+class Intake:
+    """`sequence` says which events have come; `dropped` how many datagrams were not believed."""
+
+    def __init__(self, world: World, registry: Registry, walker: Walker) -> None:
+        self.sequence = Sequence(world.sysfs.uevent_seqnum())
+        self.dropped = 0
+        self._world = world
+        self._registry = registry
+        self._walker = walker
+
+    def read(self) -> bool:
+        """Read and handle one batch; was there anything?"""
+        batch, overrun = self._receive()
+        events = [(event, t_us) for event, t_us in map(self._parse, batch) if event is not None]
+        if any(events[at][0].seqnum < events[at - 1][0].seqnum for at in range(1, len(events))):
+            events.sort(key=lambda pair: pair[0].seqnum)
+        latest = 0
+        for event, t_us in events:
+            latest = max(latest, t_us)
+            self._handle(event, latest)
+        if overrun:
+            self.lose("overrun")
+        return bool(batch) or overrun
+
+    def _receive(self) -> tuple[list[tuple[bytes, int]], bool]:
+        """Datagrams with the time of each, and whether the kernel had to drop some."""
+        uevents, clock = self._world.uevents, self._world.clock
+        batch: list[tuple[bytes, int]] = []
+        overrun = False
+        for _ in range(EVENTS_A_TURN):
+            got = uevents.receive()
+            if isinstance(got, Datagram):
+                batch.append((got.payload, clock()))
+            elif got is Oddity.EMPTY:
+                break
+            elif got is Oddity.OVERRUN:
+                overrun = True
+            else:
+                self._drop("the sender is not the kernel")
+        return batch, overrun
+
+    def _parse(self, received: tuple[bytes, int]) -> tuple[Uevent | None, int]:
+        payload, t_us = received
+        try:
+            return parse_uevent(payload), t_us
+        except FormatError as e:
+            self._drop(str(e))
+            return None, t_us
+
+    def _handle(self, event: Uevent, t_us: int) -> None:
+        late = self.sequence.saw(event.seqnum)
+        subsystem = event.env.get("SUBSYSTEM", "")
+        if subsystem == "module":
+            self._take_module(event, t_us)
+            return
+        if not event.devpath.startswith("/devices/"):
+            return  # drivers, buses, caches of the slab allocator: no devices
+        device = device_from_env(event.devpath, subsystem, event.env)
+        seqnum: dict[str, Json] = {"seqnum": event.seqnum}
+        if late and self._is_over(event, device, seqnum, t_us):
+            return
+        if event.action is Action.REMOVE:
+            self._registry.remove(device, seqnum, t_us)
+        elif event.action in {Action.BIND, Action.UNBIND}:
+            self._take_binding(event, device, seqnum, t_us)
+        else:
+            if event.action is Action.MOVE:
+                old = event.env.get("DEVPATH_OLD", "")
+                self._registry.devices.move(old, device)
+                seqnum["from"] = old
+            self._registry.see(device, event.action.value, seqnum, t_us)
+
+    def _is_over(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> bool:
+        """Does a late event tell of what is no more? Then it is written down, and nothing else."""
+        is_there = self._world.sysfs.exists(device.devpath)
+        if is_there == (event.action is not Action.REMOVE):
+            return False
+        self._world.write("device", device_fields(device, event.action.value) | seqnum, t_us)
+        return True
+
+    def _take_binding(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> None:
+        bound = event.action is Action.BIND
+        driver = event.env.get("DRIVER", "") or (self._world.sysfs.driver(event.devpath) if bound else "")
+        if bound:
+            seqnum["module"] = self._world.sysfs.driver_module(event.devpath)
+        self._registry.bind(device, event.action.value, driver, seqnum, t_us)
+
+    def _take_module(self, event: Uevent, t_us: int) -> None:
+        module = event.devpath.rpartition("/")[2]
+        fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
+        if event.action is Action.REMOVE:
+            self._world.loader.left(module)
+            self._world.write("module", fields, t_us)
+        elif event.action is Action.ADD and self._world.loader.appeared(module, t_us):
+            self._world.write("module", fields, t_us)
+
+    def lose(self, reason: str) -> None:
+        """Events were lost: what they told is found by a new walk, which begins after the count is taken."""
+        number = self._world.sysfs.uevent_seqnum()
+        lost = self.sequence.forgive(number)
+        self._world.write("lost", {"reason": reason, "events": lost, "seqnum": number})
+        self._walker.request(reason)
+
+    def _drop(self, reason: str) -> None:
+        self.dropped += 1
+        self._world.write("dropped", {"reason": reason, "count": self.dropped})

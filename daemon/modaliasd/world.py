@@ -1,0 +1,40 @@
+"""What one life of the daemon works on: the command line opens it, tests hand in what they like."""
+
+from __future__ import annotations
+
+from modaliasd.core.lean import Record
+from modaliasd.core.record import line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modaliasd.children import Child
+    from modaliasd.control import Control
+    from modaliasd.core.record import Json
+    from modaliasd.core.resolve import Resolver
+    from modaliasd.indexfile import AliasIndex
+    from modaliasd.ledger import Ledger
+    from modaliasd.loader import Loader
+    from modaliasd.netlink import UeventSocket
+    from modaliasd.sysfs import Sysfs
+
+
+class World(Record):
+    """The outside, opened."""
+
+    sysfs: Sysfs
+    uevents: UeventSocket
+    aliases: AliasIndex
+    resolver: Resolver
+    loader: Loader
+    ledger: Ledger
+    control: Control | None
+    clock: Callable[[], int]  # microseconds of CLOCK_BOOTTIME
+    on_settled: Callable[[], Child | None]  # called once, after the first settle; what it started
+    wanted: tuple[str, ...]  # modules to load by name before anything else
+    start: dict[str, Json]  # fields of the `start` line
+
+    def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
+        """Put a line into the ledger; t_us is when what it tells of was learnt, now if not given."""
+        self.ledger.append(line(kind, self.clock() if t_us < 0 else t_us, fields))

@@ -1,0 +1,188 @@
+"""A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from modaliasd.core.device import Device
+from modaliasd.core.modprobed import Configuration
+from modaliasd.core.plan import Match, Plan, Stage
+from modaliasd.netlink import Datagram, Oddity
+from modaliasd.service import Service
+from modaliasd.world import World
+
+
+class FakeUevents:
+    """Gives what `script` holds, then nothing; its descriptor is readable only if `ring` was called."""
+
+    def __init__(self) -> None:
+        self.script: deque[Datagram | Oddity] = deque()
+        self._out, self._in = os.pipe()
+
+    def fileno(self) -> int:
+        """The descriptor for poll."""
+        return self._out
+
+    def ring(self) -> None:
+        """Make the descriptor readable."""
+        os.write(self._in, b"!")
+
+    def receive(self) -> Datagram | Oddity:
+        """The next of the script."""
+        return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def event(self, devpath: str, seqnum: int, action: str = "add", **env: str) -> None:
+        """Put a kernel's datagram at the end of the script."""
+        pairs = {"ACTION": action, "DEVPATH": devpath, "SUBSYSTEM": "pci", "SEQNUM": str(seqnum)} | env
+        lines = [f"{action}@{devpath}", *(f"{key}={value}" for key, value in pairs.items())]
+        self.script.append(Datagram("\0".join(lines).encode() + b"\0"))
+
+
+class FakeSysfs:
+    """A /sys with these devices, walked in one stride, and uevent numbers as given."""
+
+    def __init__(self, devices: list[Device] | None = None, seqnums: list[int] | None = None) -> None:
+        self.devices = devices or []
+        self.seqnums = deque(seqnums or [0])
+
+    def uevent_seqnum(self) -> int:
+        """The next number; the last one again and again."""
+        return self.seqnums.popleft() if len(self.seqnums) > 1 else self.seqnums[0]
+
+    def exists(self, devpath: str) -> bool:
+        """Is it one of the devices?"""
+        return any(device.devpath == devpath for device in self.devices)
+
+    def walk(self) -> Iterator[list[Device]]:
+        """All devices at once."""
+        yield self.devices
+
+    def driver(self, devpath: str) -> str:  # noqa: ARG002
+        """No driver ever binds."""
+        return ""
+
+    def driver_module(self, devpath: str) -> str:  # noqa: ARG002
+        """Nor is any module known."""
+        return ""
+
+    def drivers_of(self, module: str) -> list[tuple[str, str]]:  # noqa: ARG002
+        """No module has drivers."""
+        return []
+
+
+class FakeLoader:
+    """Notes what is wanted; `start_jobs` starts it all, and it is done at once."""
+
+    def __init__(self) -> None:
+        self.wanted: list[str] = []
+        self.started: list[str] = []
+        self.scheduler = self
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was wanted is started (and so done)."""
+        return len(self.started) == len(self.wanted)
+
+    def loads(self) -> list[Any]:
+        """None are told."""
+        return []
+
+    def want(self, plan: Plan, cause: object, modalias: str) -> None:  # noqa: ARG002
+        """Queue the plan's modules."""
+        self.wanted += [match.module for match in plan.matches]
+
+    def start_jobs(self) -> list[int]:
+        """Start everything that is queued."""
+        self.started = list(self.wanted)
+        return []
+
+    def write_ended(self) -> list[Any]:
+        """Nothing to write."""
+        return []
+
+    def recheck_live(self) -> None:
+        """Nothing to ask."""
+
+    def appeared(self, module: str, at_us: int) -> bool:  # noqa: ARG002
+        """Modules come by somebody else's hand."""
+        return True
+
+    def left(self, module: str) -> None:
+        """Nothing is kept of modules."""
+
+    def report_slow(self) -> int:
+        """Nothing is slow."""
+        return -1
+
+    def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
+        """No process is a job."""
+        return False
+
+
+class FakeResolver:
+    """Every modalias asks for a module that is called like it."""
+
+    def __init__(self) -> None:
+        self.configuration = Configuration()
+
+    def resolve(self, modalias: str) -> Plan:
+        """One match, or none for an empty modalias."""
+        matches = (Match(modalias, modalias, "modules.alias", 1),) if modalias else ()
+        return Plan(modalias, Stage.ALIAS if matches else Stage.NONE, matches)
+
+
+class FakeLedger:
+    """Keeps the lines."""
+
+    torn_bytes = 0
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def append(self, line: str) -> None:
+        """Keep the line."""
+        self.lines.append(line)
+
+    def flush(self) -> None:
+        """Nothing to flush."""
+
+    def drain(self) -> None:
+        """Nothing to wait for."""
+
+    def say(self, text: str) -> None:
+        """Nobody listens."""
+
+    def channel_fileno(self) -> int:
+        """There is no channel."""
+        return -1
+
+
+@dataclass
+class Fakes:
+    """The parts of a fake world, and the service that works on them."""
+
+    uevents: FakeUevents = field(default_factory=FakeUevents)
+    sysfs: FakeSysfs = field(default_factory=FakeSysfs)
+    loader: FakeLoader = field(default_factory=FakeLoader)
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    now_us: int = 0
+
+    def service(self) -> Service:
+        """The service in this world."""
+        parts: dict[str, Any] = {
+            "sysfs": self.sysfs,
+            "uevents": self.uevents,
+            "aliases": SimpleNamespace(warnings=()),
+            "resolver": FakeResolver(),
+            "loader": self.loader,
+            "ledger": self.ledger,
+            "control": None,
+            "clock": lambda: self.now_us,
+            "on_settled": lambda: None,
+            "wanted": (),
+            "start": {},
+        }
+        return Service(World(**parts))

@@ -1,0 +1,46 @@
+"""What the daemon's boot path imports: every module is time at every boot, and needs a reason to be here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+DAEMON = Path(__file__).resolve().parent.parent / "daemon"
+
+# What the standard library may bring beyond what the interpreter has at its start. Those with an underscore,
+# errno, select and zlib are C; the rest is paid for in bytecode.
+ALLOWED = {
+    "__future__",
+    "_bisect",
+    "_collections",
+    "_heapq",
+    "_socket",
+    "_struct",
+    "errno",
+    "mmap",
+    "select",
+    "zlib",
+}
+
+
+def imported_by(statement: str) -> set[str]:
+    """The modules that a statement imports in a bare interpreter, as the image starts it (-S, no site)."""
+    code = f"import sys; sys.path.insert(0, {str(DAEMON)!r}); before = set(sys.modules)\n{statement}\n"
+    code += "print(*sorted(set(sys.modules) - before), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_boot_path_imports_only_what_it_needs() -> None:
+    """`modaliasd run` brings its own modules, and of the standard library only those in ALLOWED."""
+    names = imported_by("import modaliasd.cli, modaliasd.boot")
+    foreign = {name for name in names if name.partition(".")[0] != "modaliasd"}
+    assert foreign - ALLOWED == set()
+    assert "modaliasd.service" in names
+
+
+def test_the_boot_path_brings_no_other_verb() -> None:
+    """What `why`, `tree`, `match` and the others need is not imported for `run`."""
+    names = imported_by("import modaliasd.cli, modaliasd.boot")
+    assert not {name for name in names if name.endswith(("_command", "story", "answers", "treetext"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import posix
 from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
@@ -40,6 +41,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
     from modaliasd.core.record import Json
+
+GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
 
 def run(arguments: list[str]) -> int:
@@ -124,6 +127,9 @@ def _serve(*, once: bool) -> int:
         _names(settings.get("load", "")),
         start,
     )
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.enable()
     return Service(world).run(once=once)
 
 

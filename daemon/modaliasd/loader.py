@@ -94,16 +94,16 @@ class Loader:
     def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
         """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
         now = self._clock()
-        for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
-            self._needs.setdefault(module, needs)
         steps = {step.module: step for step in plan.steps}
-        for module, step in steps.items():
-            self._steps.setdefault(module, step)
+        if not steps.keys() <= self._needs.keys():
+            for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
+                self._needs.setdefault(module, needs)
+                self._steps.setdefault(module, steps[module])
         denials = {denial.module: denial for denial in plan.denied}
         broken = {one.module: one for one in plan.broken}
         for match in plan.matches:
             module = match.module
-            because = cause._replace(alias=match.alias, line=match.line)
+            because = cause.by(match.alias, match.line)
             if module in denials:
                 denial = denials[module]
                 verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {denial.file}:{denial.line}")

@@ -144,9 +144,9 @@ class Loader:
         """Start what may run now; gives the new pidfds, to be polled."""
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock()):
-            path, arguments = self._command(job)
+            path, arguments, environment = self._command(job)
             try:
-                child = start(path, arguments)
+                child = start(path, arguments, environment)
             except OSError as e:
                 verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
                 self.scheduler.finished(dict.fromkeys(job.modules, verdict), self._clock())
@@ -165,17 +165,18 @@ class Loader:
                 running.nice = nice
                 posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
 
-    def _command(self, job: Job) -> tuple[str, list[str]]:
-        """The program and the arguments that carry the job out."""
-        if len(job.modules) > 1 or not self._needs[job.modules[0]].single:
-            return self._tools.modprobe, ["-b", "-a", "--", *job.targets]
-        how = self._invocation(self._steps[job.modules[0]])
+    def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
+        """The program that carries the job out, its arguments, and what it finds in its environment."""
+        last = job.modules[-1]
+        if not self._needs[last].single:
+            return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
+        how = self._invocation(self._steps[last])
         program = {
             Tool.MODPROBE: self._tools.modprobe,
             Tool.INSMOD: self._tools.insmod,
             Tool.SHELL: self._tools.shell,
         }
-        return program[how.tool], list(how.arguments)
+        return program[how.tool], list(how.arguments), how.environment
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""

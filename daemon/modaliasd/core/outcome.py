@@ -58,6 +58,7 @@ _MEANINGS = (
     ),
     ("Cannot allocate memory", "out of memory"),
     ("not found in directory", "it is not in this image"),
+    ("not found in modules.dep", "it is not in this image"),
     ("No such file or directory", "it is not in this image"),
     ("module not found", "it is not in this image"),
 )

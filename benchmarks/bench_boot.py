@@ -23,9 +23,9 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostbuild.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.machine import read_machine
-from hostbuild.vm import VM, Boot
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay
 
 GUEST = Path(__file__).with_name("boot")

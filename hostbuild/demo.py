@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hostbuild.accel import Accel
-from hostbuild.initramfs import Options, build_image
-from hostbuild.machine import Machine, read_machine
-from hostbuild.ramprobe import read_prediction
+from hostbuild.image.initramfs import Options, build_image
+from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.machine import Machine, read_machine
+from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Reporter, size
-from hostbuild.vm import VM, Boot
 from modaliasd.core.story import DeviceStory, Story, tell
 
 

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild import debs, elf
+from hostbuild import debs
 from hostbuild.errors import HostbuildError, InputError, WorldError
-from hostbuild.modfile import is_module, read_module
+from hostbuild.formats import elf
+from hostbuild.formats.modfile import is_module, read_module
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from hostbuild.ledgerfile import read_ledger
+from hostbuild.ledger.file import read_ledger
 from modaliasd.core.story import tell
 from modaliasd.core.treetext import render_tree
 

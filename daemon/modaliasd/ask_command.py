@@ -1,4 +1,4 @@
-"""The verbs that ask the running daemon: settle, status, coldplug, load, poweroff."""
+"""The verbs that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
 
 from __future__ import annotations
 
@@ -16,6 +16,29 @@ usage: modaliasd settle [--timeout SECONDS]
 
 Waits until no walk is under way, nothing is queued or loading, and every uevent that the kernel has made is
 handled. Exit status 1 if that did not come within SECONDS (default: wait for ever).
+""",
+    "wait": """\
+usage: modaliasd wait DEVICE [--timeout SECONDS]
+
+Waits until DEVICE is there and the daemon knows of it; prints its path in /sys. DEVICE is one of
+  /dev/vda            a node
+  /sys/devices/...    a path in /sys
+  subsystem:block     the first device of a bus or a class
+  driver:e1000        the first device that this driver has taken
+  module:nvme         a module in the kernel
+Exit status 1 if it did not come within SECONDS (default: wait for ever).
+""",
+    "freeze": """\
+usage: modaliasd freeze
+
+From now on only what /etc/modaliasd/policy.toml allows in the phase `frozen` is loaded: for devices that are
+plugged in, and for what the kernel itself asks for. There is no way back but a reboot.
+""",
+    "may-load": """\
+usage: modaliasd may-load WORD
+
+May the kernel have what it asks for by WORD? Exit status 1: the policy denies it. The kernel's helper asks
+this once the machine is frozen.
 """,
     "status": "usage: modaliasd status\n\nPrints what the daemon is at, as one JSON object.\n",
     "coldplug": """\
@@ -45,6 +68,8 @@ def run(verb: str, arguments: list[str]) -> int:
         sys.stdout.write(HELP[verb])
         return 0
     words, timeout = _request(verb, arguments)
+    if any(not word or len(word.split()) > 1 for word in words):
+        raise UsageError(f"`modaliasd {verb}` takes words without spaces")
     answer = loads(ask(CONTROL, words, timeout))
     if not answer.get("ok"):
         sys.stderr.write(f"modaliasd {verb}: {answer.get('error', 'refused')}\n")
@@ -56,6 +81,8 @@ def run(verb: str, arguments: list[str]) -> int:
             if key != "ok":
                 shown = ", ".join(value) if isinstance(value, list) else value
                 sys.stdout.write(f"{key:<14} {shown}\n")
+    if verb == "wait":
+        sys.stdout.write(f"{answer['found']}\n")
     if verb == "poweroff":
         _power_off()
     return 0
@@ -70,6 +97,12 @@ def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
             seconds = _seconds(arguments[1])
             return [verb, arguments[1]], seconds + ANSWER_MARGIN
         raise UsageError(f"`modaliasd settle` takes --timeout SECONDS; got `{' '.join(arguments)}`")
+    if verb == "wait":
+        return _wait_request(arguments)
+    if verb == "may-load":
+        if len(arguments) != 1:
+            raise UsageError("`modaliasd may-load` takes one word")
+        return [verb, *arguments], 30.0
     if verb == "load":
         if not arguments:
             raise UsageError("`modaliasd load` wants the names of modules")
@@ -84,6 +117,20 @@ def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
     if arguments:
         raise UsageError(f"`modaliasd {verb}` takes no argument; got `{' '.join(arguments)}`")
     return [verb], None if verb == "coldplug" else 10.0
+
+
+def _wait_request(arguments: list[str]) -> tuple[list[str], float | None]:
+    """The words for `wait`; a device that no wait could ever find is refused here."""
+    what, *rest = arguments or [""]
+    if rest and (len(rest) != 2 or rest[0] != "--timeout"):
+        raise UsageError(f"`modaliasd wait` takes DEVICE and --timeout SECONDS; got `{' '.join(arguments)}`")
+    kind, colon, name = what.partition(":")
+    is_path = what.startswith(("/dev/", "/sys/", "/devices/"))
+    if not is_path and not (colon and name and kind in {"subsystem", "driver", "module"}):
+        raise UsageError(f"`{what}` is no device to wait for; see `modaliasd wait --help`")
+    if not rest:
+        return ["wait", "0", what], None
+    return ["wait", rest[1], what], _seconds(rest[1]) + ANSWER_MARGIN
 
 
 def _seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from modaliasd import __version__
 from modaliasd.children import start as start_child
 from modaliasd.config import read_config, read_text
 from modaliasd.control import Control
+from modaliasd.core.device import Phase
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
@@ -23,12 +24,16 @@ from modaliasd.loader import Loader, Tools, read_live_modules
 from modaliasd.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.paths import (
     CONTROL,
+    FROZEN_HELPER,
+    FROZEN_MARK,
     INSMOD,
+    KERNEL_HELPER,
     KMSG,
     LEDGER,
     LIVES,
     MODPROBE,
     MODULES,
+    POLICY,
     SETTLED_HOOK,
     SETTLED_MARK,
     SHELL,
@@ -40,7 +45,11 @@ from modaliasd.world import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
+    from modaliasd.core.modprobed import Configuration
+    from modaliasd.core.policy import Policy
     from modaliasd.core.record import Json
+    from modaliasd.core.trie import Match
+    from modaliasd.indexfile import AliasIndex
 
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
@@ -80,14 +89,7 @@ def _serve(*, once: bool) -> int:
         _buffer_size(settings)
     )  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
-    resolver = Resolver(
-        configuration,
-        Dependencies(
-            _read(f"{modules_dir}/modules.dep"), parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        ),
-        index.lookup,
-        parse_softdeps(_read(f"{modules_dir}/modules.softdep")),
-    )
+    resolver = open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
@@ -126,11 +128,84 @@ def _serve(*, once: bool) -> int:
         _no_hook if once else _settled_hook,
         _names(settings.get("load", "")),
         start,
+        _read_policy(),
+        _phase(),
+        _freeze,
     )
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     return Service(world).run(once=once)
+
+
+def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    generation = index.generation
+
+    def dependencies() -> Dependencies:
+        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin)
+
+    def lookup(modalias: str) -> list[Match]:
+        nonlocal generation
+        found = index.lookup(modalias)
+        if index.generation != generation:
+            generation = index.generation
+            resolver.dependencies = dependencies()
+        return found
+
+    softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+    resolver = Resolver(configuration, dependencies(), lookup, softdeps)
+    return resolver
+
+
+def _read_policy() -> Policy | None:
+    """The policy; None where there is none. One that cannot be read denies everything."""
+    try:
+        text = read_text(POLICY)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        from modaliasd.core.policy import Mistake, Policy
+
+        return Policy(POLICY, mistakes=(Mistake(1, f"cannot be read: {e.strerror}"),))
+    from modaliasd.core.policy import parse_policy
+
+    return parse_policy(text, POLICY)
+
+
+def _phase() -> Phase:
+    """Where the boot is: a respawned daemon goes on where its predecessor was."""
+    if _exists(FROZEN_MARK):
+        return Phase.FROZEN
+    return Phase.HOTPLUG if _exists(SETTLED_MARK) else Phase.COLDPLUG
+
+
+def _freeze() -> str:
+    """Have a respawned daemon know, and the kernel's own requests judged; what could not be done, else ""."""
+    for path, flags, content in (
+        (FROZEN_MARK, posix.O_CREAT, b""),
+        (KERNEL_HELPER, 0, FROZEN_HELPER.encode()),
+    ):
+        try:
+            descriptor = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC | flags, 0o644)
+        except OSError as e:
+            return f"cannot write {path}: {e.strerror}"
+        try:
+            posix.write(descriptor, content)
+        except OSError as e:
+            return f"cannot write {path}: {e.strerror}"
+        finally:
+            posix.close(descriptor)
+    return ""
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _idle() -> int:

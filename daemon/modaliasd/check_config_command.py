@@ -1,4 +1,6 @@
-"""`modaliasd check-config`: names file and line of everything in modprobe.d that does not do what it says.
+"""`modaliasd check-config`: names file and line of all configuration that does not do what it says.
+
+Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml.
 
     modaliasd check-config [--root DIR] [--modules-dir DIR]
 
@@ -10,10 +12,13 @@ import os
 from modaliasd.config import config_files, read_config, read_text
 from modaliasd.core.config_check import findings, parameters_in
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.glob import matches
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
+from modaliasd.core.policy import parse_policy
+from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.wildcard import matches
+from modaliasd.paths import POLICY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,13 +54,17 @@ def run(argv: list[str], stdout: "TextIO") -> int:
         except OSError:
             return None
 
-    found = findings(resolver, parameters) + _misplaced(root)
+    found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
-    files = len(config_files(root))
+    files = len(config_files(root)) + os.path.exists(root + POLICY)
     print(f"{len(found)} findings in {files} files, checked against {modules_dir}", file=stdout)
     return 1 if found else 0
+
+
+def _exists(module: str, resolver: Resolver) -> bool:
+    return resolver.dependencies.find(module) is not None or module in resolver.dependencies.builtin
 
 
 def _parse(argv: list[str]) -> dict[str, str]:
@@ -117,6 +126,25 @@ def _misplaced(root: str) -> list[Problem]:
         message = "read by busybox's modprobe only; move its lines to a file in /etc/modprobe.d"
         found.append(Problem("/etc/modprobe.conf", 0, message))
     return found
+
+
+def _policy(root: str, resolver: Resolver) -> list[Problem]:
+    """What is wrong with the policy: mistakes, which make all of it void, and rules that can never decide."""
+    try:
+        policy = parse_policy(read_text(root + POLICY), POLICY)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [Problem(POLICY, 0, f"cannot be read, so everything is denied: {error.strerror}")]
+    problems = [
+        Problem(POLICY, mistake.line, f"{mistake.message}; until that is mended everything is denied")
+        for mistake in policy.mistakes
+    ]
+    problems += [
+        Problem(POLICY, line, message)
+        for line, message in pointless(policy, lambda name: _exists(name, resolver))
+    ]
+    return problems
 
 
 class _Aliases:

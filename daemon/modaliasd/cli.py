@@ -27,9 +27,12 @@ the daemon
 
 asking the daemon
   settle [--timeout S]    wait until nothing is queued, loading or unread (1: not in time)
-  status                  what it is at, as JSON
+  wait DEVICE [--timeout S]
+                          wait until a device, a driver or a module is there (1: not in time)
+  status                  what it is at
   coldplug                walk /sys again, and wait until settled
   load MODULE...          load modules by name, with the ledger's account of it
+  freeze                  from now on load only what the policy allows (docs/policy.md)
   poweroff [STATUS]       write the end to the ledger, hand it to the host, switch the machine off
 
 reading
@@ -38,6 +41,7 @@ reading
   why-not MODULE          why a module is not loaded, or not at work
   ledger [--follow]       the ledger itself, a line a record
   audit                   count the devices by libudev, and compare with the ledger (1: they disagree)
+  check-config            what in modprobe.d and policy.toml does not do what it says (1: something)
   match MODALIAS...       which modules a modalias stands for; `-` reads them from standard input
 
 `modaliasd VERB --help` says more. docs/ledger.md describes the ledger, /run/modaliasd/ledger.jsonl.
@@ -104,11 +108,20 @@ def _match(arguments: list[str]) -> int:
     return match_command.run(arguments, sys.stdin, sys.stdout)
 
 
+def _check_config(arguments: list[str]) -> int:
+    from modaliasd import check_config_command
+
+    return check_config_command.run(arguments, sys.stdout)
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "coldplug": _coldplug,
     "settle": _ask("settle"),
+    "wait": _ask("wait"),
     "status": _ask("status"),
+    "freeze": _ask("freeze"),
+    "may-load": _ask("may-load"),
     "load": _ask("load"),
     "poweroff": _ask("poweroff"),
     "tree": _tree,
@@ -116,6 +129,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "why-not": _why_not,
     "ledger": _ledger,
     "audit": _audit,
+    "check-config": _check_config,
     "match": _match,
 }
 

@@ -10,7 +10,7 @@ answer is still to come keeps its place.
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET
+from _socket import AF_UNIX, SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
 from errno import EMFILE, ENFILE
@@ -23,6 +23,7 @@ REQUEST_LIMIT = 4096
 MOST_CLIENTS = 128
 ACCEPTS_A_TURN = 64  # connections taken before the other descriptors get their turn
 UCRED = Struct("iII")  # pid, uid, gid
+TIMEVAL = Struct("ll")  # seconds, microseconds
 
 
 class Client:
@@ -46,8 +47,10 @@ class Client:
 class Control:
     """Listens at `path`; clients are known by their descriptor."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, uid: int = 0) -> None:
+        """uid: whose clients are heard."""
         self._path = path
+        self._uid = uid
         self._clients: dict[int, Client] = {}
         self._listener = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self._spare = _open_spare()
@@ -77,7 +80,7 @@ class Control:
             socket = self._accept()
             if socket is None:
                 break
-            if not _is_root(socket):
+            if _uid_of(socket) != self._uid:
                 socket.close()
                 continue
             if len(self._clients) >= MOST_CLIENTS:
@@ -196,26 +199,32 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _is_root(socket: RawSocket) -> bool:
+def _uid_of(socket: RawSocket) -> int:
+    """Whose process connected; -1 where the kernel does not say."""
     try:
         credentials = socket.getsockopt(SOL_SOCKET, SO_PEERCRED, UCRED.size)
     except OSError:
-        return False
-    _pid, uid, _gid = UCRED.unpack(credentials)
-    return bool(uid == 0)
+        return -1
+    uid: int = UCRED.unpack(credentials)[1]
+    return uid
 
 
 def ask(path: str, words: list[str], timeout: float | None) -> str:
     """Be a client: one request, its answer's line. WorldError where no daemon answers."""
     socket = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
-        socket.settimeout(timeout)
+        if timeout is not None:
+            # The kernel's own time limits: with Python's the socket does not block, and then connect() fails at once
+            # where many clients stand in line.
+            limit = TIMEVAL.pack(int(timeout), int(timeout % 1 * 1e6))
+            socket.setsockopt(SOL_SOCKET, SO_SNDTIMEO, limit)
+            socket.setsockopt(SOL_SOCKET, SO_RCVTIMEO, limit)
         socket.connect(path)
         socket.sendall(" ".join(words).encode("utf-8", "surrogateescape") + b"\n")
         chunks: list[bytes] = []
         while chunk := socket.recv(65536):
             chunks.append(chunk)
-    except TimeoutError as e:
+    except BlockingIOError as e:
         raise WorldError(f"the daemon at {path} gave no answer to `{words[0]}` within {timeout} s") from e
     except OSError as e:
         raise WorldError(f"no daemon answers at {path}: {e.strerror}; start it: modaliasd run") from e

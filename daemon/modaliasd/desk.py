@@ -30,6 +30,14 @@ class Waiter(Record):
     deadline_us: int
 
 
+class Patient(Record):
+    """A client that waits for `what` to be there (see Registry.find), until `deadline_us` (0: for ever)."""
+
+    client: int
+    deadline_us: int
+    what: str
+
+
 class Desk:
     """Serves the clients of `control`; their descriptors are registered with `poller`."""
 
@@ -51,12 +59,16 @@ class Desk:
         self._intake = intake
         self._settling = settling
         self._waiters: list[Waiter] = []
+        self._patient: list[Patient] = []
         self._verbs: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
             "status": self._status,
             "coldplug": self._coldplug,
             "load": self._load,
             "exit": self._exit,
+            "freeze": self._freeze,
+            "may-load": self._may_load,
+            "wait": self._wait_for,
         }
         poller.register(control.fileno(), POLLIN)
 
@@ -87,9 +99,18 @@ class Desk:
         for waiter in waiters:
             self._answer(waiter.client, {"ok": True} | fields)
 
-    def expire(self) -> None:
-        """Answer those whose time is up."""
+    def attend(self) -> None:
+        """Answer those for whom the device has come, or whose time is up."""
+        for patient in list(self._patient):
+            found = self._registry.find(patient.what)
+            if found:
+                self._patient.remove(patient)
+                self._answer(patient.client, {"ok": True, "found": found})
         now = self._world.clock()
+        for patient in [p for p in self._patient if 0 < p.deadline_us <= now]:
+            self._patient.remove(patient)
+            error = f"{patient.what} did not come in time"
+            self._answer(patient.client, self._busy() | {"ok": False, "error": error})
         for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
             self._waiters.remove(waiter)
             self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
@@ -97,7 +118,8 @@ class Desk:
     def timeout_ms(self) -> int:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
         now = self._world.clock()
-        times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in self._waiters if w.deadline_us]
+        waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
+        times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
         return min(times) if times else -1
 
     def _admit(self) -> None:
@@ -117,6 +139,7 @@ class Desk:
         except KeyError:
             return  # already forgotten, by its answer
         self._waiters = [waiter for waiter in self._waiters if waiter.client != descriptor]
+        self._patient = [patient for patient in self._patient if patient.client != descriptor]
 
     def _obey(self, client: int, words: list[str]) -> None:
         """Do what the words ask for; a word that no verb knows, or that makes no sense, is told so."""
@@ -156,6 +179,22 @@ class Desk:
         self._world.write("exit", {"status": int(status)})
         self._world.ledger.drain()
         self._answer(client, {"ok": True})
+        return None
+
+    def _freeze(self, client: int, _arguments: list[str]) -> None:
+        self._registry.freeze()
+        problem = self._world.on_freeze()
+        self._answer(client, {"ok": not problem, "error": problem})
+
+    def _may_load(self, client: int, arguments: list[str]) -> None:
+        self._answer(client, {"ok": self._registry.may_load(" ".join(arguments)), "error": "denied"})
+
+    def _wait_for(self, client: int, arguments: list[str]) -> str | None:
+        """wait SECONDS WHAT: 0 is for ever."""
+        deadline = 0 if arguments[:1] == ["0"] else self._deadline(arguments[0] if arguments else "")
+        if deadline is None or len(arguments) != 2:
+            return "wait: a number of seconds, and what to wait for"
+        self._patient.append(Patient(client, deadline, arguments[1]))
         return None
 
     def _wait(self, client: int, deadline_us: int) -> None:

@@ -4,12 +4,15 @@ A turn reads what the socket holds, a batch at most, and only then handles it: t
 buffer fastest, gives every event the time at which it came, and lets a batch be put in the order of its
 numbers (since Linux 6.10 two CPUs can send in the wrong order). An event that is late for all that, or that
 a walk has overtaken, may tell of a past that is over: sysfs decides what of it still holds.
+
+What has been handled is sent on to libudev's clients if there are any (core/monitor.py, core/relay.py).
 """
 
 from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
 from modaliasd.core.record import device_fields
+from modaliasd.core.relay import Relay
 from modaliasd.core.sequence import Sequence
 from modaliasd.core.uevent import Action, device_from_env, parse_uevent
 from modaliasd.netlink import Datagram, Oddity
@@ -27,11 +30,15 @@ EVENTS_A_TURN = 256  # uevents handled before the other descriptors get their tu
 
 
 class Intake:
-    """`sequence` says which events have come; `dropped` how many datagrams were not believed."""
+    """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
+    could not be sent on.
+    """
 
     def __init__(self, world: World, registry: Registry, walker: Walker) -> None:
         self.sequence = Sequence(world.sysfs.uevent_seqnum())
         self.dropped = 0
+        self.unsent = 0
+        self._relay = Relay()
         self._world = world
         self._registry = registry
         self._walker = walker
@@ -39,13 +46,16 @@ class Intake:
     def read(self) -> bool:
         """Read and handle one batch; was there anything?"""
         batch, overrun = self._receive()
-        events = [(event, t_us) for event, t_us in map(self._parse, batch) if event is not None]
+        events = [(event, t_us, data) for event, t_us, data in map(self._parse, batch) if event is not None]
         if any(events[at][0].seqnum < events[at - 1][0].seqnum for at in range(1, len(events))):
-            events.sort(key=lambda pair: pair[0].seqnum)
+            events.sort(key=_seqnum)
+        listening = bool(events) and (len(self._relay) > 0 or self._world.uevents.has_listeners())
         latest = 0
-        for event, t_us in events:
+        for event, t_us, data in events:
             latest = max(latest, t_us)
             self._handle(event, latest)
+            if listening:
+                self._send_on(event, data)
         if overrun:
             self.lose("overrun")
         return bool(batch) or overrun
@@ -67,13 +77,35 @@ class Intake:
                 self._drop("the sender is not the kernel")
         return batch, overrun
 
-    def _parse(self, received: tuple[bytes, int]) -> tuple[Uevent | None, int]:
+    def _parse(self, received: tuple[bytes, int]) -> tuple[Uevent | None, int, bytes]:
         payload, t_us = received
         try:
-            return parse_uevent(payload), t_us
+            return parse_uevent(payload), t_us, payload
         except FormatError as e:
             self._drop(str(e))
-            return None, t_us
+            return None, t_us, payload
+
+    def _send_on(self, event: Uevent, data: bytes) -> None:
+        """Tell libudev's clients of an event, once the loads that it caused have ended."""
+        from modaliasd.core.monitor import monitor_message
+
+        entry = self._registry.devices.find(event.devpath)
+        loads = filter(self._is_pending, entry.modules) if entry is not None else ()
+        message = monitor_message(data, event.env.get("SUBSYSTEM", ""), event.env.get("DEVTYPE", ""))
+        self._send(self._relay.offer(event.devpath, message, loads))
+
+    def loads_ended(self) -> None:
+        """Loads have ended: what waited for them goes out."""
+        if len(self._relay):
+            self._send(self._relay.release(self._is_pending))
+
+    def _send(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self.unsent += not self._world.uevents.send(message)
+
+    def _is_pending(self, module: str) -> bool:
+        load = self._world.loader.scheduler.load_of(module)
+        return load is not None and load.verdict is None
 
     def _handle(self, event: Uevent, t_us: int) -> None:
         late = self.sequence.saw(event.seqnum)
@@ -117,7 +149,7 @@ class Intake:
         module = event.devpath.rpartition("/")[2]
         fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
         if event.action is Action.REMOVE:
-            self._world.loader.left(module)
+            self._registry.module_left(module)
             self._world.write("module", fields, t_us)
         elif event.action is Action.ADD and self._world.loader.appeared(module, t_us):
             self._world.write("module", fields, t_us)
@@ -132,3 +164,7 @@ class Intake:
     def _drop(self, reason: str) -> None:
         self.dropped += 1
         self._world.write("dropped", {"reason": reason, "count": self.dropped})
+
+
+def _seqnum(received: tuple[Uevent, int, bytes]) -> int:
+    return received[0].seqnum

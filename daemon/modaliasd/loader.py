@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from modaliasd.children import is_safe_name, reap, start
-from modaliasd.core.demand import needs_of_plan
+from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
@@ -90,29 +90,26 @@ class Loader:
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
+        self._warned: set[tuple[str, str]] = set()
 
     def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
         """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
         now = self._clock()
-        steps = {step.module: step for step in plan.steps}
-        if not steps.keys() <= self._needs.keys():
+        if any(one.module not in self._needs for one in plan.steps):
             for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
                 self._needs.setdefault(module, needs)
-                self._steps.setdefault(module, steps[module])
-        denials = {denial.module: denial for denial in plan.denied}
-        broken = {one.module: one for one in plan.broken}
-        for match in plan.matches:
-            module = match.module
+            for one in plan.steps:
+                self._steps.setdefault(one.module, one)
+        for match, step, verdict in demands_of_plan(plan):
             because = cause.by(match.alias, match.line)
-            if module in denials:
-                denial = denials[module]
-                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {denial.file}:{denial.line}")
-                self.scheduler.settle(module, because, verdict, now)
-            elif module in broken:
-                self.scheduler.settle(module, because, Verdict(Outcome.FAILED, broken[module].message), now)
-            elif module in steps:
-                rank = self._ranks.get(module) or rank_of(modalias, steps[module].path)
-                self._want_step(steps[module], because, rank.value)
+            if verdict is not None:
+                self.scheduler.settle(match.module, because, verdict, now)
+            elif step is not None:
+                rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
+                self._want_step(step, because, rank.value)
+        if cause.request:
+            for module in plan.builtin:
+                self.scheduler.settle(module, cause, Verdict(Outcome.BUILTIN), now)
 
     def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
         module = step.module
@@ -177,6 +174,10 @@ class Loader:
             Tool.SHELL: self._tools.shell,
         }
         return program[how.tool], list(how.arguments), how.environment
+
+    def start_removal(self, module: str) -> Child:
+        """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
+        return start(self._tools.modprobe, ["-r", "--", module])
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""
@@ -275,6 +276,27 @@ class Loader:
             running.reported = True
             self._write_slow(running, now)
         return -1 if next_us < 0 else next_us // 1000 + 1
+
+    def report_waiting(self) -> None:
+        """Write down what keeps drivers from their devices though the modules are in: once each.
+
+        Firmware that was not found, and probes that the kernel has put off until a supplier is there.
+        """
+        found = [("firmware", f"{file} is missing: {who} asked for it") for file, who in self._missing()]
+        found += [
+            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
+            for device, reason in self._sysfs.deferred()
+        ]
+        for warning in found:
+            if warning in self._warned:
+                continue
+            self._warned.add(warning)
+            what, message = warning
+            self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
+            self._ledger.say(f"{what}: {message}")
+
+    def _missing(self) -> list[tuple[str, str]]:
+        return self._kernel_log.take_missing_firmware()
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:

@@ -7,6 +7,7 @@ gave root away (CVE-2009-1185). A look at a datagram's length comes before its r
 
 from __future__ import annotations
 
+import posix
 from _socket import AF_NETLINK, MSG_PEEK, MSG_TRUNC, SO_PASSCRED, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
@@ -17,6 +18,9 @@ from modaliasd.core.lean import Choice, Record
 
 NETLINK_KOBJECT_UEVENT = 15
 KERNEL_GROUP = 1
+MONITOR_GROUP = 2  # libudev's clients: UDEV_MONITOR_UDEV
+LISTENERS = "/proc/net/netlink"
+TABLE_ROOM = 16384  # bytes of it that are looked at: some 150 sockets
 SOCK_CLOEXEC = 0o2000000
 SOCK_NONBLOCK = 0o4000
 SCM_CREDENTIALS = 2
@@ -55,6 +59,30 @@ class UeventSocket:
         """Stop listening."""
         self._socket.close()
 
+    def has_listeners(self) -> bool:
+        """Does anybody listen to what user space sends on (group 2)? Where that is unknown: yes."""
+        try:
+            descriptor = posix.open(LISTENERS, posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            table = posix.read(descriptor, TABLE_ROOM)
+        except OSError:
+            return True
+        finally:
+            posix.close(descriptor)
+        return listens(table, MONITOR_GROUP) or len(table) == TABLE_ROOM
+
+    def send(self, message: bytes) -> bool:
+        """Send a message to group 2; False if it did not go out: no right to send, or a listener's buffer is full."""
+        try:
+            self._socket.sendto(message, (0, MONITOR_GROUP))
+        except ConnectionRefusedError:
+            return True  # nobody listens
+        except OSError:
+            return False
+        return True
+
     def receive(self) -> Datagram | Oddity:
         """One datagram, whatever its size, or why there is none."""
         try:
@@ -84,6 +112,15 @@ def subscribe(receive_buffer: int = RECEIVE_BUFFER) -> UeventSocket:
     except OSError as e:
         raise WorldError(f"cannot listen to the kernel's uevents (netlink family 15): {e.strerror}") from e
     return UeventSocket(socket)
+
+
+def listens(table: bytes, group: int) -> bool:
+    """Does /proc/net/netlink (af_netlink.c: sk, Eth, Pid, Groups, ...) show a uevent socket in this group?"""
+    for row in table.splitlines()[1:]:
+        words = row.split()
+        if len(words) > 3 and words[1] == b"%d" % NETLINK_KOBJECT_UEVENT and int(words[3], 16) & group:
+            return True
+    return False
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:

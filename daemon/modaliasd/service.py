@@ -12,17 +12,20 @@ from __future__ import annotations
 from select import POLLIN, POLLOUT, poll
 
 from modaliasd.children import reap
+from modaliasd.core.device import Phase
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
 from modaliasd.desk import Desk
 from modaliasd.intake import Intake
 from modaliasd.registry import Registry
 from modaliasd.settling import Settling
+from modaliasd.unloader import Unloader
 from modaliasd.walker import Walker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
+    from modaliasd.core.record import Json
     from modaliasd.world import World
 
 
@@ -35,7 +38,8 @@ class Service:
         self._registry = Registry(world)
         self._walker = Walker(world, self._registry)
         self._intake = Intake(world, self._registry, self._walker)
-        self._settling = Settling(world, self._registry, self._walker, self._intake)
+        self._unloader = Unloader(world, self._registry)
+        self._settling = Settling(world, self._registry, self._walker, self._intake, self._unloader)
         self._desk: Desk | None = None
         if world.control is not None:
             self._desk = Desk(
@@ -75,12 +79,17 @@ class Service:
         if world.ledger.torn_bytes:
             message = f"{world.ledger.torn_bytes} bytes of a line that was never finished were cut off"
             world.write("warning", {"what": "ledger repaired", "message": message})
-        for skipped in world.aliases.warnings:
-            message = f"skipped: {skipped.reason}"
-            world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+        self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})
+        if world.policy is not None:
+            for mistake in world.policy.mistakes:
+                message = f"{mistake.message}; the whole policy is void, and everything is denied"
+                place: dict[str, Json] = {"path": world.policy.path, "line": mistake.line}
+                world.write("warning", {"what": "policy", **place, "message": message})
+        if world.phase is Phase.FROZEN:
+            self._registry.freeze()
 
     def _turn(self, *, once: bool) -> None:
         """One round: walk on, start jobs, write, then wait for whatever comes first."""
@@ -96,7 +105,7 @@ class Service:
             self._start_hook()
             self._stop = self._stop or once
         if self._desk is not None:
-            self._desk.expire()
+            self._desk.attend()
         timeout = self._timeout()
         channel = -1
         if timeout != 0:
@@ -118,6 +127,9 @@ class Service:
         elif world.loader.is_job(descriptor):
             self._poll.unregister(descriptor)
             world.loader.finish(descriptor)
+        elif self._unloader.is_child(descriptor):
+            self._poll.unregister(descriptor)
+            self._unloader.finish()
         elif self._desk is not None and self._desk.serve(descriptor):
             return
         elif self._hook is not None and descriptor == self._hook.pidfd:
@@ -138,15 +150,22 @@ class Service:
         return min(due) if due else -1
 
     def _dispatch(self) -> None:
-        for pidfd in self._world.loader.start_jobs():
+        world = self._world
+        for pidfd in world.loader.start_jobs():
             self._poll.register(pidfd, POLLIN)
-        if self._world.loader.write_ended():
+        if world.loader.write_ended():
             self._registry.news = True
+            self._intake.loads_ended()
+        if self._unloader.busy and world.loader.scheduler.idle and not self._walker.walking:
+            pidfd = self._unloader.start()
+            if pidfd >= 0:
+                self._poll.register(pidfd, POLLIN)
 
     def _start_hook(self) -> None:
         """After the first settle, what waits for it."""
         if self._settling.settles > 1:
             return
+        self._registry.first_settled()
         self._hook = self._world.on_settled()
         if self._hook is not None:
             self._poll.register(self._hook.pidfd, POLLIN)

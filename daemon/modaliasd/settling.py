@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modaliasd.core.record import Json
     from modaliasd.intake import Intake
     from modaliasd.registry import Registry
+    from modaliasd.unloader import Unloader
     from modaliasd.walker import Walker
     from modaliasd.world import World
 
@@ -26,15 +27,19 @@ BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no da
 class Settling:
     """`settled`: nothing has happened since the last settle; `settles`: how many of this life were told."""
 
-    def __init__(self, world: World, registry: Registry, walker: Walker, intake: Intake) -> None:
+    def __init__(
+        self, world: World, registry: Registry, walker: Walker, intake: Intake, unloader: Unloader
+    ) -> None:
         self.settled = False
         self.settles = 0
         self._world = world
         self._registry = registry
         self._walker = walker
         self._intake = intake
+        self._unloader = unloader
         self._blind_since = -1
         self._born_us = world.clock()
+        self._index_checked = False
         self._said = (-1, -1, -1)
 
     def check(self, *, awaited: bool) -> dict[str, Json] | None:
@@ -52,12 +57,26 @@ class Settling:
             self._wait_for_number()
             return None
         self._blind_since = -1
+        if not self._index_was_right():
+            return None
         self._intake.sequence.made_good()  # every loss has asked for a walk, and none is under way
         self.settled = True
         if not (awaited or self._registry.news):
             return None
         self._registry.news = False
         return self._settle(number)
+
+    def _index_was_right(self) -> bool:
+        """Sum up the mapped index once, before the first settle; if it is damaged, look all devices up again."""
+        if self._index_checked:
+            return True
+        self._index_checked = True
+        if self._world.aliases.check():
+            return True
+        self._registry.tell_of_index()
+        self._registry.start_over()
+        self._walker.request("index")
+        return False
 
     def timeout_ms(self) -> int:
         """When to look again although no descriptor is ready; -1: no need."""
@@ -68,7 +87,7 @@ class Settling:
         return not self.settled and self._blind_since < 0 and self._is_idle()
 
     def _is_idle(self) -> bool:
-        return not self._walker.walking and self._world.loader.scheduler.idle
+        return not self._walker.walking and self._world.loader.scheduler.idle and not self._unloader.busy
 
     def _wait_for_number(self) -> None:
         """Numbers are missing and the socket is empty: give them a moment, then make good by a walk."""
@@ -83,6 +102,7 @@ class Settling:
         world = self._world
         self.settles += 1
         self._registry.write_unbound()
+        world.loader.report_waiting()
         counts = self._registry.devices.counts()
         outcomes = [load.verdict.outcome for load in world.loader.scheduler.loads() if load.verdict]
         fields: dict[str, Json] = {

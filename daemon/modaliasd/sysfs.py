@@ -95,6 +95,15 @@ class Sysfs:
             return False
         return True
 
+    def removable(self, devpath: str) -> str:
+        """The `removable` attribute of the device or of its nearest ancestor that has one; "" for none."""
+        while devpath.count("/") > 1:
+            content = _read(f"{self.root}{devpath}/removable")
+            if content:
+                return content.decode("ascii", "replace").strip()
+            devpath = devpath[: devpath.rfind("/")]
+        return ""
+
     def driver_module(self, devpath: str) -> str:
         """The module of the driver bound to the device; "" if none is bound or the driver is built in."""
         return _name_of_link(f"{self.root}{devpath}/driver/module")
@@ -115,6 +124,12 @@ class Sysfs:
     def is_live(self, module: str) -> bool:
         """Has the module been inserted and initialised?"""
         return _read(f"{self.root}/module/{module}/initstate") == b"live\n"
+
+    def deferred(self) -> list[tuple[str, str]]:
+        """(device, reason) of the probes that wait for a supplier; none where debugfs is not mounted."""
+        content = _read(self.root + "/kernel/debug/devices_deferred") or b""
+        rows = [line.partition("\t") for line in content.decode("utf-8", "surrogateescape").splitlines()]
+        return [(device, reason.strip()) for device, _, reason in rows if device]
 
     def uevent_seqnum(self) -> int:
         """The number of the last uevent that the kernel made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modaliasd.core.device import Phase
 from modaliasd.core.lean import Record
 from modaliasd.core.record import line
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from modaliasd.children import Child
     from modaliasd.control import Control
+    from modaliasd.core.policy import Policy
     from modaliasd.core.record import Json
     from modaliasd.core.resolve import Resolver
     from modaliasd.indexfile import AliasIndex
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from modaliasd.loader import Loader
     from modaliasd.netlink import UeventSocket
     from modaliasd.sysfs import Sysfs
+
+
+def _nothing_to_freeze() -> str:
+    return ""
 
 
 class World(Record):
@@ -34,6 +40,9 @@ class World(Record):
     on_settled: Callable[[], Child | None]  # called once, after the first settle; what it started
     wanted: tuple[str, ...]  # modules to load by name before anything else
     start: dict[str, Json]  # fields of the `start` line
+    policy: Policy | None = None  # None: there is no policy.toml
+    phase: Phase = Phase.COLDPLUG  # as the daemon before left it
+    on_freeze: Callable[[], str] = _nothing_to_freeze  # makes it last; what could not be done, "" if all
 
     def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
         """Put a line into the ledger; t_us is when what it tells of was learnt, now if not given."""

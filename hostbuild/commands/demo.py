@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
-from hostbuild import accel, ui
+from hostbuild import ui
 from hostbuild.demo import run_demo
-from hostbuild.ledgerfile import write_ledger
+from hostbuild.ledger.file import write_ledger
+from hostbuild.qemu import accel
 from modaliasd.core.treetext import render_tree
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-from hostbuild.ledgerdiff import Change, LedgerDiff, compare
-from hostbuild.ledgerfile import read_ledger
+from hostbuild.ledger.diff import Change, LedgerDiff, compare
+from hostbuild.ledger.file import read_ledger
 from modaliasd.core.story import tell
 
 _PATH = click.Path(path_type=Path)

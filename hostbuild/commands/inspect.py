@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from hostbuild import archive, ui
-from hostbuild.archive import Segment
-from hostbuild.newc import Member
+from hostbuild import ui
+from hostbuild.formats import archive
+from hostbuild.formats.archive import Segment
+from hostbuild.formats.newc import Member
 
 _EXAMPLES = """\b
 Examples:

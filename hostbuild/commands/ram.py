@@ -22,8 +22,8 @@ def command(
     image: Path, kernel: str | None, append: str, proving: bool, machine_name: str, as_json: bool
 ) -> None:
     """Say how much memory a guest needs at least to boot IMAGE, and what for."""
-    from hostbuild.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.ramprobe import read_prediction
+    from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
+    from hostbuild.qemu.ramprobe import read_prediction
 
     manifest = read_manifest_if_any(image)
     vmlinuz = require_kernel_for(image, manifest, kernel)
@@ -35,10 +35,10 @@ def command(
         ui.line(f"{'--memory auto takes':36} {prediction.comfortable:>6} MiB")
     proved = None
     if proving:
-        from hostbuild.accel import choose
-        from hostbuild.machine import read_machine
-        from hostbuild.ramprobe import Attempt, prove
-        from hostbuild.vm import Boot
+        from hostbuild.qemu.accel import choose
+        from hostbuild.qemu.machine import read_machine
+        from hostbuild.qemu.ramprobe import Attempt, prove
+        from hostbuild.qemu.vm import Boot
 
         def heard(attempt: Attempt) -> None:
             outcome = "settled" if attempt.booted else attempt.why

@@ -9,7 +9,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.ledgerfile import read_ledger
+from hostbuild.ledger.file import read_ledger
 from hostbuild.report.model import make_model
 from modaliasd.core.story import Story, tell
 
@@ -79,7 +79,7 @@ def _kind_of(output: Path | None) -> str:
 
 def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] | None:
     if image is not None:
-        from hostbuild.manifest import read_manifest
+        from hostbuild.formats.manifest import read_manifest
 
         return read_manifest(image)
     if manifest_file is None:

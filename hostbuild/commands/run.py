@@ -12,16 +12,16 @@ from typing import BinaryIO
 
 import click
 
-from hostbuild import terminal
-from hostbuild.accel import Accel, choose
-from hostbuild.device import parse_device
 from hostbuild.errors import GuestError, UsageError
-from hostbuild.lines import Line, Listener
-from hostbuild.machine import Machine, machine_names, parse_memory, read_machine
-from hostbuild.pairing import read_manifest_if_any, require_kernel_for
-from hostbuild.ram import Prediction, require_enough
-from hostbuild.ramprobe import read_prediction
-from hostbuild.vm import VM, Boot
+from hostbuild.qemu import terminal
+from hostbuild.qemu.accel import Accel, choose
+from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.lines import Line, Listener
+from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
+from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
+from hostbuild.qemu.ram import Prediction, require_enough
+from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
 
@@ -143,7 +143,7 @@ def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interact
 
 def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> int:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
-    from hostbuild.watching import ChannelWatch
+    from hostbuild.ledger.watching import ChannelWatch
 
     with ChannelWatch() as screen:
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hostbuild.ledgerfile import read_ledger
+from hostbuild.ledger.file import read_ledger
 from modaliasd.core.story import tell
 from modaliasd.core.treetext import WIDTH, render_tree
 

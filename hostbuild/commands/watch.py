@@ -11,7 +11,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError
-from hostbuild.watching import Watch
+from hostbuild.ledger.watching import Watch
 from modaliasd.core.linetext import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen

@@ -5,8 +5,8 @@ import platform
 import re
 from pathlib import Path
 
-from hostbuild import vmlinuz
 from hostbuild.errors import InputError
+from hostbuild.formats import vmlinuz
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:

@@ -360,3 +360,24 @@ def test_sizes_and_live_modules(tmp_path: Path) -> None:
     (tmp_path / "modules").write_text("nvme 1 2 - Live 0x0\nvirtio_ring 1 0 nvme, Loading 0x0\n")
     assert read_live_modules(str(tmp_path / "modules")) == ["nvme", "virtio_ring"]
     assert read_live_modules("/nowhere") == []
+
+
+def test_what_drivers_wait_for(tmp_path: Path) -> None:
+    """Missing firmware and probes put off are each told once, however often the daemon settles."""
+    bench = Bench(tmp_path)
+    (tmp_path / "sys/kernel/debug").mkdir(parents=True)
+    (tmp_path / "sys/kernel/debug/devices_deferred").write_text(
+        "1c20000.clock\tplatform: no regulator\nlone\n"
+    )
+    with (tmp_path / "kmsg").open("ab") as file:
+        file.write(b"4,9,9,-;e100 0000:00:05.0: Direct firmware load for e100/x.bin failed with error -2\n")
+    for _ in range(2):
+        bench.loader.report_waiting()
+    bench.ledger.flush()
+    records = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    check_records(records)
+    assert [(record["what"], record["message"]) for record in records] == [
+        ("firmware", "e100/x.bin is missing: e100 0000:00:05.0 asked for it"),
+        ("deferred probe", "1c20000.clock waits: platform: no regulator"),
+        ("deferred probe", "lone waits: the kernel does not say what for"),
+    ]

@@ -1,12 +1,12 @@
-"""hostbuild.accel: KVM is believed when it has run something, and not before."""
+"""hostbuild.qemu.accel: KVM is believed when it has run something, and not before."""
 
 from pathlib import Path
 
 import pytest
 
-from hostbuild import accel
-from hostbuild.accel import Accel, boot_tiny, choose, kvm_trouble
 from hostbuild.errors import CommandError, WorldError
+from hostbuild.qemu import accel
+from hostbuild.qemu.accel import Accel, boot_tiny, choose, kvm_trouble
 
 
 def test_the_boot_sector_ends_a_machine() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild.compress import WRITABLE, CompressionError, Compressor, decompress, detect, sink
+from hostbuild.formats.compress import WRITABLE, CompressionError, Compressor, decompress, detect, sink
 
 PLAIN = b"".join(b"line %d of something that repeats\n" % number for number in range(5000))
 PACKED_ONLY = [compressor for compressor in WRITABLE if compressor is not Compressor.NONE]

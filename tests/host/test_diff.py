@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hostbuild.ledgerdiff import compare, keyed
+from hostbuild.ledger.diff import compare, keyed
 from hostbuild.main import status_of
 from modaliasd.core.story import tell
 from tests.support.ledgers import Maker, q35_records, small_boot

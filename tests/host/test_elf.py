@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild import elf
-from hostbuild.elf import ElfError
+from hostbuild.formats import elf
+from hostbuild.formats.elf import ElfError
+from hostbuild.formats.modfile import read_module
 from hostbuild.kernel import Kernel
-from hostbuild.modfile import read_module
 
 BINARIES = ["/usr/bin/bash", "/usr/bin/cpio", "/usr/bin/bsdtar", "/usr/bin/xz", "/usr/bin/kmod"]
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild import main
-from hostbuild.archive import ImageError, group_of, parse_image, read_image
-from hostbuild.compress import Compressor
 from hostbuild.errors import HostbuildError
-from hostbuild.newc import Member
+from hostbuild.formats.archive import ImageError, group_of, parse_image, read_image
+from hostbuild.formats.compress import Compressor
+from hostbuild.formats.newc import Member
 
 PROGRAMS = {
     Compressor.NONE: ["cat"],

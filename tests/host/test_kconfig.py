@@ -1,12 +1,12 @@
-"""hostbuild.kconfig: .config files and fragments as text."""
+"""hostbuild.formats.kconfig: .config files and fragments as text."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild import kconfig
 from hostbuild.errors import InputError
-from hostbuild.kconfig import Wish
+from hostbuild.formats import kconfig
+from hostbuild.formats.kconfig import Wish
 
 _NAMES = st.from_regex(r"[A-Z0-9][A-Z0-9_]{0,12}", fullmatch=True)
 _VALUES = st.sampled_from(["y", "m", "n", "0x1000", "-1", '""', '"a # b = c"'])

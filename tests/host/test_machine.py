@@ -1,4 +1,4 @@
-"""hostbuild.machine and hostbuild.device: machine files to QEMU's arguments; QEMU itself is the oracle."""
+"""hostbuild.qemu.machine and hostbuild.qemu.device: machine files to QEMU's arguments; QEMU itself is the oracle."""
 
 import json
 import subprocess
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.device import (
+from hostbuild.errors import InputError, UsageError
+from hostbuild.qemu.device import (
     AUDIODEV,
     Backend,
     Bus,
@@ -18,8 +19,7 @@ from hostbuild.device import (
     parse_size,
     with_backend,
 )
-from hostbuild.errors import InputError, UsageError
-from hostbuild.machine import (
+from hostbuild.qemu.machine import (
     Machine,
     MachineType,
     hardware_argv,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from hostbuild import main
-from hostbuild.archive import read_image
-from hostbuild.compress import Compressor
 from hostbuild.errors import HostbuildError
-from hostbuild.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.formats.archive import read_image
+from hostbuild.formats.compress import Compressor
+from hostbuild.formats.manifest import ManifestError, read_manifest, require_vmlinuz
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.kernel import Kernel, parse_version
-from hostbuild.manifest import ManifestError, read_manifest, require_vmlinuz
 
 pytestmark = pytest.mark.net
 
@@ -226,7 +226,7 @@ def test_full_disk_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("hostbuild.pack.dump", full)
+    monkeypatch.setattr("hostbuild.image.pack.dump", full)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(HostbuildError, match=r"cannot write the image .*: No space left on device"):

@@ -1,4 +1,4 @@
-"""hostbuild.modstore: modules that are compressed in the image, one by one or together."""
+"""hostbuild.image.modstore: modules that are compressed in the image, one by one or together."""
 
 import shutil
 import subprocess
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild import modstore
-from hostbuild.archive import read_image
-from hostbuild.compress import Compressor
 from hostbuild.errors import UsageError
-from hostbuild.initramfs import Modprobe, Options, build_image
+from hostbuild.formats.archive import read_image
+from hostbuild.formats.compress import Compressor
+from hostbuild.image import modstore
+from hostbuild.image.initramfs import Modprobe, Options, build_image
+from hostbuild.image.modstore import Store
+from hostbuild.image.modules import Module
 from hostbuild.kernel import Kernel
-from hostbuild.modstore import Store
-from hostbuild.modules import Module
 
 _KERNEL = "deb:linux-image-amd64"
 _TOOLS = {Store.GZIP: "gzip", Store.XZ: "xz", Store.ZSTD: "zstd"}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from hostbuild import modules
 from hostbuild.errors import InputError
+from hostbuild.formats.modfile import ModuleFileError, module_name, read_module
+from hostbuild.image import modules
+from hostbuild.image.modules import Index, SelectionError, close, load, select
 from hostbuild.kernel import Kernel, KernelError
-from hostbuild.modfile import ModuleFileError, module_name, read_module
-from hostbuild.modules import Index, SelectionError, close, load, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild import newc
-from hostbuild.newc import Member, NewcError, Writer
+from hostbuild.formats import newc
+from hostbuild.formats.newc import Member, NewcError, Writer
 
 
 def archive(members: list[tuple[Member, bytes]]) -> bytes:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild import overlay
-from hostbuild.overlay import OverlayError, read_overlay
-from hostbuild.tree import FileTree, Kind
+from hostbuild.image import overlay
+from hostbuild.image.overlay import OverlayError, read_overlay
+from hostbuild.image.tree import FileTree, Kind
 
 
 def test_modes_links_and_hard_links_are_kept(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild import cpython, guest, stdlib
-from hostbuild.cpython import Interpreter
-from hostbuild.stdlib import START_UP, Found, Import, Origin, imports
-from hostbuild.tree import FileTree
+from hostbuild.image import cpython, guest, stdlib
+from hostbuild.image.cpython import Interpreter
+from hostbuild.image.stdlib import START_UP, Found, Import, Origin, imports
+from hostbuild.image.tree import FileTree
 
 SOURCES = {
     "top": "import sys\ndef f():\n    import lazy\n",

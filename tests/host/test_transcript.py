@@ -1,4 +1,4 @@
-"""hostbuild.transcript: console text, ledger lines, and the reasons for failed boots."""
+"""hostbuild.qemu.transcript: console text, ledger lines, and the reasons for failed boots."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.transcript import LedgerReader, clean, diagnose, panicked, restarted_on_purpose, tail
+from hostbuild.qemu.transcript import LedgerReader, clean, diagnose, panicked, restarted_on_purpose, tail
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.tree import Entry, FileTree, Kind
+from hostbuild.image.tree import Entry, FileTree, Kind
 
 
 def put(tree: FileTree, path: str, content: bytes = b"") -> None:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from hostbuild.commands.watch import follow
 from hostbuild.errors import InputError
+from hostbuild.ledger.watching import ChannelWatch, Watch
 from hostbuild.main import status_of
-from hostbuild.watching import ChannelWatch, Watch
 from modaliasd.core.story import tell
 from modaliasd.core.words import duration
 from tests.support.ledgers import q35_records, small_boot

@@ -1,18 +1,20 @@
 """A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
 
+import json
 import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
+from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
 from modaliasd.netlink import Datagram, Oddity
 from modaliasd.service import Service
 from modaliasd.world import World
+from tests.support.schema import check_records
 
 
 class FakeUevents:
@@ -20,6 +22,9 @@ class FakeUevents:
 
     def __init__(self) -> None:
         self.script: deque[Datagram | Oddity] = deque()
+        self.listening = False
+        self._rung = False
+        self.sent: list[bytes] = []
         self._out, self._in = os.pipe()
 
     def fileno(self) -> int:
@@ -28,11 +33,25 @@ class FakeUevents:
 
     def ring(self) -> None:
         """Make the descriptor readable."""
-        os.write(self._in, b"!")
+        if not self._rung:
+            os.write(self._in, b"!")
+        self._rung = True
 
     def receive(self) -> Datagram | Oddity:
-        """The next of the script."""
+        """The next of the script; the bell is silent once that is at its end."""
+        if not self.script and self._rung:
+            os.read(self._out, 1)
+            self._rung = False
         return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def has_listeners(self) -> bool:
+        """Whether somebody listens to what is sent on: as the test has set it."""
+        return self.listening
+
+    def send(self, message: bytes) -> bool:
+        """Keep what is sent on."""
+        self.sent.append(message)
+        return True
 
     def event(self, devpath: str, seqnum: int, action: str = "add", **env: str) -> None:
         """Put a kernel's datagram at the end of the script."""
@@ -68,6 +87,14 @@ class FakeSysfs:
         """Nor is any module known."""
         return ""
 
+    def is_live(self, module: str) -> bool:  # noqa: ARG002
+        """No module is in the kernel."""
+        return False
+
+    def removable(self, devpath: str) -> str:  # noqa: ARG002
+        """Nobody knows."""
+        return ""
+
     def drivers_of(self, module: str) -> list[tuple[str, str]]:  # noqa: ARG002
         """No module has drivers."""
         return []
@@ -85,6 +112,9 @@ class FakeLoader:
     def idle(self) -> bool:
         """Whether all that was wanted is started (and so done)."""
         return len(self.started) == len(self.wanted)
+
+    def load_of(self, module: str) -> None:
+        """No load is known by its module."""
 
     def loads(self) -> list[Any]:
         """None are told."""
@@ -117,6 +147,9 @@ class FakeLoader:
         """Nothing is slow."""
         return -1
 
+    def report_waiting(self) -> None:
+        """Nothing is waited for."""
+
     def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
         """No process is a job."""
         return False
@@ -135,7 +168,7 @@ class FakeResolver:
 
 
 class FakeLedger:
-    """Keeps the lines."""
+    """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = 0
 
@@ -143,7 +176,8 @@ class FakeLedger:
         self.lines: list[str] = []
 
     def append(self, line: str) -> None:
-        """Keep the line."""
+        """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
+        check_records([json.loads(line)])
         self.lines.append(line)
 
     def flush(self) -> None:
@@ -161,6 +195,23 @@ class FakeLedger:
 
 
 @dataclass
+class FakeAliases:
+    """An index of aliases; `damaged` is what the first check finds."""
+
+    generation: int = 1
+    message: str = ""
+    warnings: tuple[BadLine, ...] = ()
+    damaged: str = ""
+
+    def check(self) -> bool:
+        """Find the damage once, as the real index does."""
+        if not self.damaged:
+            return True
+        self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
+        return False
+
+
+@dataclass
 class Fakes:
     """The parts of a fake world, and the service that works on them."""
 
@@ -168,14 +219,16 @@ class Fakes:
     sysfs: FakeSysfs = field(default_factory=FakeSysfs)
     loader: FakeLoader = field(default_factory=FakeLoader)
     ledger: FakeLedger = field(default_factory=FakeLedger)
+    aliases: FakeAliases = field(default_factory=FakeAliases)
     now_us: int = 0
+    more: dict[str, Any] = field(default_factory=dict)  # further parts of the World
 
     def service(self) -> Service:
         """The service in this world."""
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
-            "aliases": SimpleNamespace(warnings=()),
+            "aliases": self.aliases,
             "resolver": FakeResolver(),
             "loader": self.loader,
             "ledger": self.ledger,
@@ -183,6 +236,10 @@ class Fakes:
             "clock": lambda: self.now_us,
             "on_settled": lambda: None,
             "wanted": (),
-            "start": {},
+            "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }
-        return Service(World(**parts))
+        return Service(World(**parts | self.more))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The ledger's records."""
+        return [json.loads(line) for line in self.ledger.lines]

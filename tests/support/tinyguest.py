@@ -4,7 +4,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from hostbuild.newc import Member, Writer
+from hostbuild.formats.newc import Member, Writer
 
 # What every tiny guest begins with. A serial line is held open while it is set up and used: what comes in
 # while nobody has it open is lost.

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.initramfs import Built
-from hostbuild.machine import read_machine
-from hostbuild.transcript import Record
-from hostbuild.vm import VM, Boot
+from hostbuild.image.initramfs import Built
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.accel import Accel
 from hostbuild.demo import PLUGS, run_demo
+from hostbuild.qemu.accel import Accel
 from hostbuild.ui import Silent
 from modaliasd.core.treetext import render_tree
 from tests.support.schema import check_records

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.device import parse_device
-from hostbuild.initramfs import Built as BuiltImage
-from hostbuild.initramfs import Modprobe, Options, build_image
+from hostbuild.formats.kconfig import parse_config
+from hostbuild.image.initramfs import Built as BuiltImage
+from hostbuild.image.initramfs import Modprobe, Options, build_image
+from hostbuild.image.modstore import Store
 from hostbuild.kbuild import fitness
 from hostbuild.kbuild.build import Built, build
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kbuild.configure import configure
 from hostbuild.kbuild.source import require_source
-from hostbuild.kconfig import parse_config
-from hostbuild.machine import read_machine
-from hostbuild.modstore import Store
-from hostbuild.ramprobe import read_prediction
-from hostbuild.transcript import Record
+from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Silent
-from hostbuild.vm import VM, Boot
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
 

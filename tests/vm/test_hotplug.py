@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from hostbuild.device import parse_device
-from hostbuild.initramfs import Built
-from hostbuild.machine import read_machine
-from hostbuild.transcript import Record
-from hostbuild.vm import VM, Boot
+from hostbuild.image.initramfs import Built
+from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

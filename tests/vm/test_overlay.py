@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.initramfs import Built, Options, build_image
+from hostbuild.image.initramfs import Built, Options, build_image
 from hostbuild.kernel import Kernel
-from hostbuild.ledgerfile import read_ledger
-from hostbuild.machine import read_machine
-from hostbuild.vm import VM, Boot
+from hostbuild.ledger.file import read_ledger
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.commandline import hostbuild_argv
 from tests.support.schema import check_records
 

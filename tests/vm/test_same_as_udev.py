@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.machine import read_machine
-from hostbuild.vm import VM, Boot
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay
 
 pytestmark = pytest.mark.vm

@@ -1,4 +1,4 @@
-"""hostbuild.vm and hostbuild run on real machines, with a guest of one shell script.
+"""hostbuild.qemu.vm and hostbuild run on real machines, with a guest of one shell script.
 
 The guest speaks the contract (ledger on ttyS1, shell on ttyS2): what is proved here is the machine's half.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.device import Device
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.kernel import Kernel
-from hostbuild.lines import Line
-from hostbuild.machine import Machine, MachineType, read_machine
-from hostbuild.qmp import CommandRefusedError
-from hostbuild.vm import VM, Boot
+from hostbuild.qemu.device import Device
+from hostbuild.qemu.lines import Line
+from hostbuild.qemu.machine import Machine, MachineType, read_machine
+from hostbuild.qemu.qmp import CommandRefusedError
+from hostbuild.qemu.vm import VM, Boot
 from tests.support.commandline import hostbuild_argv
 from tests.support.tinyguest import AGENT, PROLOGUE, write_image
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.lean import Choice, Record
+
+
+class Phase(Choice):
+    """When a device shows: what policy asks about first."""
+
+    COLDPLUG = "coldplug"  # before the boot's first settle
+    HOTPLUG = "hotplug"  # after it
+    FROZEN = "frozen"  # after `modaliasd freeze`
 
 
 class Device(Record):

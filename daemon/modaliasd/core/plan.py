@@ -31,6 +31,7 @@ class Denied(Choice):
     ALIAS_OFF = "alias to off"
     KERNEL = "module_blacklist"
     NEEDS_DENIED = "needs a denied module"
+    POLICY = "policy"
 
 
 class Match(Record):

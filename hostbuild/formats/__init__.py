@@ -1,0 +1,1 @@
+"""File formats, read and written: newc, compressors, ELF and modules, the kernel's .config and image, the manifest."""

@@ -1,0 +1,97 @@
+"""What a kernel image holds: the compressed kernel inside a bzImage, and the configuration inside the kernel.
+
+bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202, at 0x248 where
+            the payload begins (counted from the end of the setup code), at 0x24c its length, at 0x260
+            how much memory the kernel takes until it knows better (init_size)
+            (Documentation/arch/x86/boot.rst; protocol 2.08 or newer, 2.10 for init_size)
+payload     an ELF file packed by one of the kernel's compressors; all but gzip add four bytes, the plain size
+ELF         with CONFIG_IKCONFIG=y: "IKCFG_ST", the gzipped .config, "IKCFG_ED" (kernel/configs.c)
+"""
+
+import lzma
+import struct
+
+from hostbuild.errors import InputError
+from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
+
+_ELF = b"\x7fELF"
+_HEADER = b"HdrS"
+_CONFIG_START = b"IKCFG_ST\x1f\x8b"
+_PAYLOAD_FIELDS = 0x0208  # the first boot protocol with payload_offset and payload_length
+_INIT_SIZE_FIELD = 0x020A
+
+_ARM64 = b"ARM\x64"  # Documentation/arm64/booting.rst
+_ARM64_AT = 0x38
+
+_LZMA = b"\x5d\x00\x00"  # the old format of xz's makers; initramfs images of it are not read (compress.py)
+_LZO = b"\x89LZO"  # no decoder here
+
+
+def kernel_of(image: bytes) -> bytes:
+    """Give the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
+    if image.startswith(_ELF) or image[_ARM64_AT : _ARM64_AT + len(_ARM64)] == _ARM64:
+        return image
+    if image[0x202:0x206] != _HEADER:
+        raise InputError("neither an x86 bzImage (vmlinuz), an arm64 Image nor an ELF file (vmlinux)")
+    (protocol,) = struct.unpack_from("<H", image, 0x206)
+    if protocol < _PAYLOAD_FIELDS:
+        raise InputError(
+            f"its boot protocol {protocol >> 8}.{protocol & 0xFF:02} does not say where the kernel is"
+        )
+    sectors = image[0x1F1] or 4  # 0 means 4, for the oldest kernels
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = image[start : start + length]
+    if len(payload) < length:
+        raise InputError(
+            f"cut short: the kernel inside ends at byte {start + length}, the file at {len(image)}"
+        )
+    return _unpack(payload)
+
+
+def init_size(image: bytes) -> int | None:
+    """Bytes of memory that a bzImage says it needs to start, None if it does not. Its first KiB is enough."""
+    if image[0x202:0x206] != _HEADER or len(image) < 0x264:
+        return None
+    (protocol,) = struct.unpack_from("<H", image, 0x206)
+    if protocol < _INIT_SIZE_FIELD:
+        return None
+    (size,) = struct.unpack_from("<I", image, 0x260)
+    return int(size) or None
+
+
+def find_ikconfig(kernel: bytes) -> str | None:
+    """Find the configuration in a kernel's ELF file; None if it was built without CONFIG_IKCONFIG=y."""
+    start = kernel.find(_CONFIG_START)
+    if start < 0:
+        return None
+    try:
+        text, _ = decompress(Compressor.GZIP, kernel[start + 8 :])
+    except CompressionError as e:
+        raise InputError(f"the configuration inside the kernel cannot be unpacked: {e}") from e
+    return text.decode("utf-8", "replace")
+
+
+def _unpack(payload: bytes) -> bytes:
+    if payload.startswith(_LZO):
+        raise InputError("the kernel inside is packed with lzo, which hostbuild does not unpack")
+    if payload.startswith(_LZMA):
+        return _unpack_lzma(payload[:-4])
+    compressor = detect(payload)
+    if compressor is Compressor.NONE and not payload.startswith(_ELF):
+        raise InputError(
+            f"the kernel inside is packed in an unknown way (it begins with {payload[:4].hex(' ')})"
+        )
+    stream = payload if compressor in (Compressor.GZIP, Compressor.NONE) else payload[:-4]
+    try:
+        plain, _ = decompress(compressor, stream)
+    except CompressionError as e:
+        raise InputError(f"the kernel inside cannot be unpacked: {e}") from e
+    return plain
+
+
+def _unpack_lzma(stream: bytes) -> bytes:
+    try:
+        return lzma.decompress(stream, lzma.FORMAT_ALONE)
+    except lzma.LZMAError as e:
+        raise InputError(f"the kernel inside cannot be unpacked: {e}") from e

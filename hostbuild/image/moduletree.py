@@ -1,0 +1,101 @@
+"""The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from hostbuild.image import modstore
+from hostbuild.image.modstore import Store
+from hostbuild.image.modules import Module
+from hostbuild.image.tree import FileTree
+from hostbuild.kernel import Kernel, run_depmod
+from hostbuild.scratch import scratch_directory
+from modaliasd.core import trie
+from modaliasd.core.trie_format import INDEX_NAME
+
+GROUP = "modules"
+INDEX_GROUP = "indexes"
+
+# What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
+_INDEXES = (
+    "modules.alias",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.dep",
+    "modules.devname",
+    "modules.order",
+    "modules.softdep",
+)
+_KMOD_INDEXES = (
+    "modules.alias.bin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.dep.bin",
+    "modules.symbols",
+    "modules.symbols.bin",
+)
+_COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
+
+
+def put_modules(
+    tree: FileTree, kernel: Kernel, carried: Sequence[Module], *, for_kmod: bool, store: Store = Store.PLAIN
+) -> None:
+    """Put modules into the image, with indexes made for just these."""
+    modstore.require_readable(store, carried, kmod=for_kmod)
+    inside = f"usr/lib/modules/{kernel.version}"
+    tree.directory(inside, group=GROUP, origin=kernel.origin)
+    files = dict(modstore.packed(module, store) for module in carried)
+    with scratch_directory() as staging:
+        base = staging / "lib/modules" / kernel.version
+        base.mkdir(parents=True)
+        _stage(base, files, linked=store is not Store.SQUASHFS)
+        for name in _COPIED:
+            _copy_list(kernel, name, base / name)
+        run_depmod(staging, kernel.version)
+        indexes = _read_indexes(base, for_kmod=for_kmod)
+        if store is not Store.SQUASHFS:
+            for path, content in files.items():
+                tree.file(f"{inside}/{path}", content, group=GROUP, origin=kernel.origin)
+            for name, content in indexes.items():
+                origin = "hostbuild" if name == INDEX_NAME else "depmod"
+                tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
+            return
+        for entry in base.iterdir():  # whatever else depmod wrote
+            if entry.is_file() and entry.name not in indexes:
+                entry.unlink()
+        for name, content in indexes.items():
+            (base / name).write_bytes(content)
+        packed = modstore.require_squashfs(base)
+    tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
+    for number, driver in enumerate(modstore.require_drivers(kernel)):
+        path = f"{modstore.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
+        tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
+
+
+def _stage(base: Path, files: dict[str, bytes | Path], *, linked: bool) -> None:
+    """Lay the modules out as depmod wants them; those that lie on the disk are linked or copied."""
+    for path, content in files.items():
+        target = base / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        elif linked:
+            target.symlink_to(content.absolute())
+        else:
+            shutil.copyfile(content, target)
+
+
+def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
+    """Give the indexes by name: depmod's, and the daemon's own made of them."""
+    indexes: dict[str, bytes] = {}
+    for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
+        indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
+    indexes[INDEX_NAME] = trie.build(
+        indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
+    )
+    return indexes
+
+
+def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
+    source = kernel.modules / name if kernel.modules else None
+    to.write_bytes(source.read_bytes() if source and source.is_file() else b"")

@@ -1,0 +1,1 @@
+"""Ledgers on the host: read and written, compared, watched while they grow."""

@@ -1,0 +1,1 @@
+"""Machines captured, boots foretold, images learned from them and proved."""

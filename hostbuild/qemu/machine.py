@@ -1,0 +1,229 @@
+"""Machines as values: from a machine file (TOML) to QEMU's arguments.
+
+A machine file has these keys, all optional:
+
+    description = "what it is for"
+    machine = "q35"             # or pc, microvm
+    cpus = 1
+    cpu = "max"                 # QEMU's CPU model; max has RDRAND, which spares the guest a second of waiting
+    memory = "auto"             # or 512M, 2G; auto is reckoned from the image
+    root_ports = 8              # q35: free PCI Express ports rp0..rp7 to plug into while the guest runs
+    devices = ["e1000", "nvme,serial=a"]          # as QEMU's -device, in this order
+    blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []   # as the QEMU options
+
+A device that needs a backend and names none gets one: an empty disk (`size=64M`, or `file=PATH` for a raw
+image, are ours and not QEMU's), a closed network (user, restrict=on), silence (audiodev none), a null
+character device. One that needs a controller which the machine lacks (a USB device, a SCSI disk, an SD
+card) gets it too.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from hostbuild.errors import InputError, UsageError
+from hostbuild.qemu.device import (
+    AUDIODEV,
+    MIB,
+    Device,
+    backend_argv,
+    parse_device,
+    parse_size,
+    with_backend,
+    with_controllers,
+)
+
+NAMED_MACHINES = Path(__file__).with_name("machines")
+MAX_ROOT_PORTS = 16
+
+_FIRST_PORT_SLOT = 0x1C  # where an ICH9 has its root ports; the second eight go to the slot below
+
+
+class MachineType(Enum):
+    """QEMU's machine types that the project knows."""
+
+    Q35 = "q35"
+    PC = "pc"
+    MICROVM = "microvm"
+
+
+# Key of a machine file -> QEMU's option.
+_RAW_SECTIONS: Mapping[str, str] = {
+    "blockdevs": "-blockdev",
+    "netdevs": "-netdev",
+    "audiodevs": "-audiodev",
+    "chardevs": "-chardev",
+    "objects": "-object",
+}
+_KEYS = {"description", "machine", "cpus", "cpu", "memory", "root_ports", "devices", *_RAW_SECTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine's hardware.
+
+    memory: MiB, None to reckon it from the image.
+    raw: (QEMU option, its argument) as the machine file gave them.
+    """
+
+    name: str = "machine"
+    description: str = ""
+    type: MachineType = MachineType.Q35
+    cpus: int = 1
+    cpu: str = "max"
+    memory: int | None = None
+    root_ports: int = 0
+    devices: tuple[Device, ...] = ()
+    raw: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def serial_lines(self) -> int:
+        """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
+        return 1 if self.type is MachineType.MICROVM else 3
+
+    def plus(self, devices: Iterable[Device]) -> "Machine":
+        """Return the machine with these devices added."""
+        return replace(self, devices=(*self.devices, *devices))
+
+
+def parse_memory(text: str) -> int | None:
+    """Parse a machine's memory in MiB: a size (a bare number counts MiB), or auto, which is None."""
+    if text.strip() == "auto":
+        return None
+    size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
+    if size < 16 * MIB:
+        raise UsageError(f"memory {text!r}: no kernel starts in less than 16M")
+    return size // MIB
+
+
+def machine_names() -> list[str]:
+    """Return the names of the machines that come with hostbuild."""
+    return sorted(path.stem for path in NAMED_MACHINES.glob("*.toml"))
+
+
+def read_machine(name: str) -> Machine:
+    """Read a machine that comes with hostbuild by name, or a machine file by path. Raises InputError."""
+    is_path = name.endswith(".toml") or "/" in name
+    path = Path(name) if is_path else NAMED_MACHINES / f"{name}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        if not is_path:
+            known = ", ".join(machine_names())
+            raise InputError(f"there is no machine {name!r}; known are {known}, and any FILE.toml") from e
+        raise InputError(f"cannot read the machine file {path}: {getattr(e, 'strerror', None) or e}") from e
+    return parse_machine(text, path.stem, str(path))
+
+
+def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine:
+    """Parse a machine file's text; messages name `origin`. Raises InputError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise InputError(f"{origin}: not TOML: {e}") from e
+    if unknown := sorted(set(table) - _KEYS):
+        raise InputError(f"{origin}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    try:
+        return Machine(
+            name=name,
+            description=_string(table, "description", ""),
+            type=_machine_type(_string(table, "machine", "q35")),
+            cpus=_count(table, "cpus", 1, 1, 255),
+            cpu=_string(table, "cpu", "max"),
+            memory=parse_memory(_string(table, "memory", "auto")),
+            root_ports=_count(table, "root_ports", 0, 0, MAX_ROOT_PORTS),
+            devices=tuple(map(parse_device, _strings(table, "devices"))),
+            raw=tuple((_RAW_SECTIONS[key], item) for key in _RAW_SECTIONS for item in _strings(table, key)),
+        )
+    except UsageError as e:
+        raise InputError(f"{origin}: {e}") from e
+
+
+def machine_argv(
+    machine: Machine,
+    *,
+    accel: str,
+    memory: int,
+    kernel: str,
+    initrd: str,
+    append: str,
+    icount: bool = False,
+) -> list[str]:
+    """Return QEMU's command line for the machine, all but the serial lines and the monitor.
+
+    accel: kvm or tcg. memory: MiB, used where the machine does not fix its own.
+    icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
+    """
+    argv = ["qemu-system-x86_64", "-machine", machine.type.value, "-accel", accel, "-cpu", machine.cpu]
+    argv += ["-smp", str(machine.cpus), "-m", str(machine.memory or memory)]
+    # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
+    argv += ["-nodefaults", "-no-user-config", "-display", "none"]
+    argv += ["-no-reboot"]  # a panicking guest ends (with panic=-1) where it would boot for ever
+    if icount:
+        argv += ["-icount", "shift=0,sleep=off"]
+    argv += hardware_argv(machine)
+    return [*argv, "-kernel", kernel, "-initrd", initrd, "-append", append]
+
+
+def hardware_argv(machine: Machine) -> list[str]:
+    """Return the part of the command line that makes root ports, backends, controllers and devices."""
+    argv = ["-audiodev", f"none,id={AUDIODEV}"]
+    for option, value in machine.raw:
+        argv += [option, value]
+    for number in range(machine.root_ports):
+        argv += ["-device", str(_root_port(number))]
+    for number, device in enumerate(with_controllers(machine.devices)):
+        plugged, backend = with_backend(device, f"backend{number}")
+        argv += backend_argv(backend)
+        argv += ["-device", str(plugged)]
+    return argv
+
+
+def root_port_names(machine: Machine) -> list[str]:
+    """Return the ids of the free PCI Express ports."""
+    return [f"rp{number}" for number in range(machine.root_ports)]
+
+
+def _root_port(number: int) -> Device:
+    slot, function = _FIRST_PORT_SLOT - number // 8, number % 8
+    return Device("pcie-root-port").having(
+        id=f"rp{number}",
+        bus="pcie.0",
+        addr=f"{slot:#x}.{function}",
+        multifunction="on",
+        chassis=str(number + 1),
+        slot=str(number + 1),
+    )
+
+
+def _machine_type(text: str) -> MachineType:
+    try:
+        return MachineType(text)
+    except ValueError:
+        known = ", ".join(kind.value for kind in MachineType)
+        raise UsageError(f"machine {text!r} is unknown; known are {known}") from None
+
+
+def _string(table: Mapping[str, object], key: str, default: str) -> str:
+    value = table.get(key, default)
+    if key == "memory" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise UsageError(f"{key} must be a string, not {value!r}")
+    return value
+
+
+def _count(table: Mapping[str, object], key: str, default: int, low: int, high: int) -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise UsageError(f"{key} must be a number from {low} to {high}, not {value!r}")
+    return value
+
+
+def _strings(table: Mapping[str, object], key: str) -> list[str]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{key} must be a list of strings, not {value!r}")
+    return value

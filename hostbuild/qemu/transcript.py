@@ -1,0 +1,162 @@
+"""What a guest's serial lines say: console text without escape sequences, ledger lines, why a boot failed.
+
+Everything here takes bytes or text and returns values; hostbuild.qemu.vm fetches them.
+
+Escape sequences are those of ECMA-48: CSI (ESC [ parameters intermediates final), the string sequences
+(ESC ] and its kin up to BEL or ESC \\), and the short ones (ESC intermediates final). The kernel's wording is
+that of init/main.c, init/initramfs.c, kernel/panic.c, mm/oom_kill.c and kernel/module/main.c.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+Record = dict[str, Any]  # a JSON object with a "type"
+
+_ESCAPE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements, the report that busybox sh asks for
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # OSC, DCS, SOS, PM, APC: a string up to its terminator
+    r"|\x1b[ -/]*[0-Z\\`-~]"  # the short ones; not the openers [ ] ^ _, which the lines above want whole
+    r"|\x1b[\[\]^_]?[^\n]{0,40}\Z"  # cut off by the end of what has arrived
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def clean(raw: bytes) -> str:
+    """Console bytes as text: no escape sequences, no control characters but newline and tab.
+
+    A carriage return takes the cursor to the line's start; only what is written after the last one is kept.
+    Bytes that are not UTF-8 become U+FFFD.
+    """
+    text = _ESCAPE.sub("", raw.decode("utf-8", "replace"))
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(_CONTROL.sub("", line) for line in lines)
+
+
+def tail(text: str, lines: int = 25) -> str:
+    """Return the last `lines` lines of `text` that are not empty."""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a guest failed, in words, what mends it, and the console line that shows it."""
+
+    reason: str
+    mend: str
+    line: str
+
+
+# The first row that matches is the cause: what the kernel says later (a panic) follows from it.
+_SIGNS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"Initramfs unpacking failed: (?:write error|.*[Nn]o space left)"
+        r"|rootfs image is not initramfs \(write error\)",
+        "the image is too large for this memory: unpacked it does not fit into half of what is free",
+        "give the guest more memory (--memory auto; hostbuild ram IMAGE tells how much), or put less into the image",
+    ),
+    (
+        r"Initramfs unpacking failed: .*not configured",
+        "the kernel cannot decompress the image: that compressor is not built into it",
+        "build the image with another --compress (gzip is the most common), or a kernel with CONFIG_RD_...=y",
+    ),
+    (
+        r"Initramfs unpacking failed|rootfs image is not initramfs",
+        "the kernel could not unpack the image: it is damaged, cut short or not an initramfs",
+        "build the image again, and look into it with: hostbuild inspect IMAGE",
+    ),
+    (
+        # nobody to kill: the kernel is still unpacking, and no process but init is there
+        r"Out of memory and no killable processes|System is deadlocked on memory",
+        "the image is too large for this memory: the guest ran out of memory while it unpacked the image",
+        "give the guest more memory (--memory auto; hostbuild ram IMAGE tells how much), or put less into the image",
+    ),
+    (
+        r"Out of memory: Killed process|Kernel panic - not syncing: .*[Oo]ut of memory",
+        "the guest ran out of memory",
+        "give it more memory (--memory)",
+    ),
+    (
+        r"Invalid ELF header magic",
+        "a module is compressed, and what loads it (busybox) hands it to the kernel as it is",
+        "unpack the modules (.ko.xz, .ko.zst, .ko.gz) before they go into the image, and run depmod",
+    ),
+    (
+        r"No working init found|Requested init \S+ failed|Failed to execute /init",
+        "the image has no /init that the kernel can run: it, or its interpreter, is absent or not executable",
+        "give the image an executable /init and what it needs; hostbuild inspect IMAGE lists what is there",
+    ),
+    (
+        r"VFS: Unable to mount root fs|VFS: Cannot open root device",
+        "the kernel found no /init in the image, and no root file system either",
+        "put an executable /init at the image's top, and check that the kernel has CONFIG_BLK_DEV_INITRD=y",
+    ),
+    (
+        r"Attempted to kill init!",
+        "the guest's first process, /init, ended",
+        "look at the console above: /init must never exit",
+    ),
+    (
+        r"Kernel panic - not syncing",
+        "the guest's kernel panicked",
+        "look at the console's last lines",
+    ),
+)
+_SIGN_PATTERNS = tuple((re.compile(pattern), reason, mend) for pattern, reason, mend in _SIGNS)
+
+
+def diagnose(text: str) -> Diagnosis | None:
+    """Find why the boot in this console text failed; None where it shows no known failure."""
+    for pattern, reason, mend in _SIGN_PATTERNS:
+        found = pattern.search(text)
+        if found is None:
+            continue
+        start = text.rfind("\n", 0, found.start()) + 1
+        end = text.find("\n", found.end())
+        return Diagnosis(reason, mend, text[start : end if end >= 0 else None].strip())
+    return None
+
+
+def panicked(text: str) -> bool:
+    """Whether the kernel said that it panicked."""
+    return "Kernel panic - not syncing" in text
+
+
+def restarted_on_purpose(text: str) -> bool:
+    """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
+    return "reboot: Restarting system" in text
+
+
+class LedgerReader:
+    """Ledger records out of a serial line's bytes, in whatever pieces these arrive.
+
+    torn: the lines that are no JSON object with a `type`, kept as they came. An empty line is nothing.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self.torn: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[Record]:
+        """Take the next bytes; return the records whose lines they complete."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [record for line in lines if (record := self._record(line)) is not None]
+
+    def finish(self) -> None:
+        """Count what is left as torn: the line has ended in the middle of a record."""
+        if self._rest.strip():
+            self.torn.append(self._rest)
+        self._rest = b""
+
+    def _record(self, line: bytes) -> Record | None:
+        if not line.strip():
+            return None
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            self.torn.append(line)
+            return None
+        return value

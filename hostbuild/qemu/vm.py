@@ -1,0 +1,397 @@
+"""A running virtual machine: started, listened to, talked to, plugged into, and always gone at the end.
+
+with VM(read_machine("q35"), Boot(kernel, image)) as vm:
+    vm.settled()
+    nic = vm.device_add("e1000")
+    assert "e1000" in vm.check("cat /proc/modules")
+"""
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
+from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.device import BackendSpec, Bus, Device, backend_commands, backend_removal, with_backend
+from hostbuild.qemu.lines import Line, Listener, SerialLines
+from hostbuild.qemu.machine import Machine, MachineType, machine_argv, root_port_names
+from hostbuild.qemu.qmp import CommandRefusedError, Monitor
+from hostbuild.qemu.transcript import Record, diagnose, tail
+from hostbuild.qemu.verdict import Ending, verdict
+from hostbuild.run import spawn
+
+# The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
+CONSOLE_APPEND = "console=ttyS0 panic=-1"
+CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
+AGENT_APPEND = "micro.agent=/dev/ttyS2"
+
+_PING_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran in the guest: its exit status and what it wrote, stderr included."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What to boot and how.
+
+    memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
+    limit_s: the machine's whole life in seconds of wall time; it is ended then.
+    """
+
+    kernel: Path
+    initrd: Path
+    append: str = ""
+    accel: Accel = Accel.TCG
+    memory: int = 512
+    icount: bool = False
+    agent: bool = True
+    limit_s: float = 120.0
+
+    def command_line(self, machine: Machine) -> str:
+        """Return the kernel's command line: the contract with the guest, then the caller's words."""
+        words = [CONSOLE_APPEND]
+        if machine.serial_lines > 1:
+            words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
+        return " ".join([*words, *self.append.split()])
+
+    def argv(self, machine: Machine) -> list[str]:
+        """Return QEMU's command line, all but the serial lines and the monitor."""
+        return machine_argv(
+            machine,
+            accel=self.accel.value,
+            memory=self.memory,
+            kernel=str(self.kernel),
+            initrd=str(self.initrd),
+            append=self.command_line(machine),
+            icount=self.icount,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plugged:
+    port: str
+    backend: BackendSpec | None
+
+
+class VM:
+    """A virtual machine as a context manager: running inside the `with`, gone after it.
+
+    directory: private to this machine, and removed with it; for disk images.
+    """
+
+    directory: Path
+    monitor: Monitor
+
+    def __init__(
+        self, machine: Machine, boot: Boot, *, listeners: dict[Line, Listener] | None = None
+    ) -> None:
+        """`listeners` are handed a serial line's raw bytes as they come, in the thread that reads them."""
+        self.machine = machine
+        self.boot = boot
+        self._lines = SerialLines(listeners or {})
+        self._over_limit = False
+        self._agent_ready = False
+        self._commands = 0
+        self._plugs = 0
+        self._plugged: dict[str, _Plugged] = {}
+        self._cleanup = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    # What the guest says
+
+    @property
+    def console(self) -> str:
+        """The console's text so far, without escape sequences."""
+        return self._lines.console
+
+    @property
+    def ledger(self) -> list[Record]:
+        """The records that came over the channel so far; the list only grows."""
+        return self._lines.ledger
+
+    @property
+    def torn(self) -> list[bytes]:
+        """The channel's lines that were no records."""
+        return self._lines.torn
+
+    @property
+    def running(self) -> bool:
+        """Whether QEMU still runs."""
+        return not self._lines.ended
+
+    def wait_for(
+        self, wanted: str | Callable[[Record], bool], *, timeout: float = 60.0, since: int = 0
+    ) -> Record:
+        """Return the first record from `ledger[since]` on of the type `wanted`, or for which it is true.
+
+        Raises GuestTimeoutError after `timeout` seconds, GuestError once the guest has ended without it.
+        """
+        what = f"a record of the type {wanted!r}" if isinstance(wanted, str) else "the record waited for"
+        seen = since
+        found: list[Record] = []
+
+        def arrived() -> bool:
+            nonlocal seen
+            new, seen = self.ledger[seen:], max(seen, len(self.ledger))
+            found.extend(r for r in new if (r["type"] == wanted if isinstance(wanted, str) else wanted(r)))
+            return bool(found)
+
+        self._wait(arrived, timeout, f"{what} did not come over the channel")
+        return found[0]
+
+    def settled(self, *, timeout: float = 90.0, since: int = 0) -> Record:
+        """Wait for the daemon to say that everything there is has been dealt with."""
+        return self.wait_for("settled", timeout=timeout, since=since)
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    # What is said to the guest
+
+    def type(self, data: bytes) -> None:
+        """Type at the console."""
+        self._lines.send(Line.CONSOLE, data)
+
+    def sh(self, command: str, *, timeout: float = 30.0) -> Completed:
+        """Run a shell command in the guest and return its status and output.
+
+        Each runs in a shell of its own with nothing on stdin, so that no command can derail the next one.
+        """
+        self._reach_agent()
+        self._commands += 1
+        tag = f"{os.getpid()}-{self._commands}"
+        begin, end = f"<<{tag}<<\n".encode(), f">>{tag}>> ".encode()
+        # The markers are written in two pieces: a line that echoed its input would not look like an answer.
+        script = f"echo '<<''{tag}<<'; sh -c {shlex.quote(command)} </dev/null 2>&1; echo '>>''{tag}>>' $?\n"
+        self._lines.send(Line.AGENT, script.encode("utf-8", "surrogateescape"))
+
+        def answered() -> bool:
+            at = self._lines.answers.find(end)
+            return at >= 0 and self._lines.answers.find(b"\n", at) >= 0
+
+        self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
+        output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)
+        return Completed(int(status.partition(b"\n")[0]), output.decode("utf-8", "surrogateescape"))
+
+    def check(self, command: str, *, timeout: float = 30.0) -> str:
+        """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""
+        done = self.sh(command, timeout=timeout)
+        if done.status != 0:
+            said = f"{command!r} ended with status {done.status}: {done.output.strip()}"
+            raise GuestError(f"in the guest, {said}", console=self.console)
+        return done.output
+
+    def poweroff(self, *, timeout: float = 30.0) -> int:
+        """Have the guest switch itself off, wait for it, and return its status."""
+        self._reach_agent()
+        self._lines.send(Line.AGENT, b"poweroff -f\n")
+        return self.wait(timeout=timeout)
+
+    # Hotplug
+
+    def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002
+        """Plug a device in while the guest runs and return its id; its backend is made as --device would.
+
+        Without `bus`, a PCI device goes to the first free root port of a q35, anything else where QEMU puts
+        it. `size` and `file` describe a disk. Raises CommandRefusedError.
+        """
+        self._plugs += 1
+        device_id = id or f"hot{self._plugs}"
+        given = Device(driver).having(**{key: str(value) for key, value in props.items()})
+        device, backend = with_backend(given, f"hotbackend{self._plugs}")
+        port = bus or self._free_port(device)
+        values: dict[str, object] = {key: props.get(key, value) for key, value in device.props}
+        if port:
+            values["bus"] = port
+        for command, arguments in backend_commands(backend):
+            self.monitor.execute(command, arguments)
+        try:
+            self.monitor.device_add(driver, device_id, values)
+        except GuestError:
+            self._remove_backend(backend)
+            raise
+        self._plugged[device_id] = _Plugged(port, backend)
+        return device_id
+
+    def device_del(self, device_id: str, *, timeout: float = 30.0) -> None:
+        """Unplug a device: ask the guest, wait until it has let it go, and take its backend away.
+
+        Raises GuestTimeoutError if it keeps the device.
+        """
+        try:
+            self.monitor.device_del(device_id, timeout=timeout)
+        except GuestError as e:
+            e.console = self.console
+            raise
+        plugged = self._plugged.pop(device_id, None)
+        if plugged is not None:
+            self._remove_backend(plugged.backend)
+
+    # The end
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Wait for the guest's end and return its exit status, as hostbuild.qemu.verdict judges it."""
+        patience = self.boot.limit_s + 10 if timeout is None else timeout
+        if not self._lines.wait(lambda: self._lines.ended, patience):
+            raise self._timeout_error("the guest did not end", patience)
+        return self._verdict()
+
+    def kill(self) -> None:
+        """End QEMU now."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    # Inside
+
+    def _start(self) -> None:
+        stack = self._cleanup
+        stack.callback(self._lines.close)
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostbuild-vm-"))
+        self.directory = Path(temporary)
+        self._stderr = self.directory / "qemu.stderr"
+        ours, theirs = socket.socketpair()
+        with theirs, self._stderr.open("wb") as stderr:
+            stack.callback(ours.close)
+            fds = [*(end.fileno() for end in self._lines.theirs.values()), theirs.fileno()]
+            # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
+            # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
+            argv = [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "--",
+                *self.boot.argv(self.machine),
+                *_lines_argv(fds, self.machine.serial_lines),
+            ]
+            self._process = spawn(argv, stdout=stderr, stderr=stderr, pass_fds=fds, new_session=True)
+            stack.callback(self.kill)  # the lines' thread ends with QEMU, and is joined after this
+        self._lines.close_theirs()
+        try:
+            self.monitor = Monitor(ours)
+        except WorldError as e:
+            raise WorldError(f"QEMU did not start: {self._last_words() or e}") from e
+        stack.callback(self.monitor.close)
+        self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)
+
+    def _on_limit(self) -> None:
+        self._over_limit = True
+        self.kill()
+
+    def _on_end(self) -> None:
+        self._process.wait()
+        self.monitor.drain()
+
+    def _wait(self, done: Callable[[], bool], timeout: float, complaint: str) -> None:
+        """Wait until `done`; raise GuestTimeoutError at the limit, GuestError if the guest ends before."""
+        if self._lines.wait(done, timeout):
+            return
+        if self.running:
+            raise self._timeout_error(complaint, timeout)
+        status = self._verdict()
+        raise GuestError(f"{complaint}: the guest ended with status {status}", console=self.console)
+
+    def _timeout_error(self, complaint: str, timeout: float) -> GuestTimeoutError:
+        console = self.console
+        found = diagnose(console)
+        why = f": {found.reason} ({found.line})" if found else ""
+        message = f"{complaint} within {timeout:g} s{why}"
+        return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
+
+    def _verdict(self) -> int:
+        return verdict(
+            Ending(
+                console=self.console,
+                ledger=self.ledger,
+                reason=self.monitor.shutdown_reason(),
+                over_limit_s=self.boot.limit_s if self._over_limit else None,
+                last_words=self._last_words() or f"status {self._process.returncode}",
+            )
+        )
+
+    def _last_words(self) -> str:
+        try:
+            return tail(self._stderr.read_text("utf-8", "replace"), 6)
+        except OSError:  # the directory is gone with the machine
+            return ""
+
+    def _reach_agent(self) -> None:
+        """Wait until the guest's agent answers.
+
+        What comes down a serial line before somebody holds it open is lost, in part or whole, so the question
+        is short, harmless in any piece, and asked again until it is answered.
+        """
+        if self._agent_ready:
+            return
+        if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
+            raise GuestError(f"the machine {self.machine.name} was booted without an agent")
+        deadline = time.monotonic() + self.boot.limit_s
+
+        def ready() -> bool:
+            return b"ready\n" in self._lines.answers
+
+        while self.running and time.monotonic() < deadline:
+            self._lines.send(Line.AGENT, b"\necho rea''dy\n")
+            if self._lines.wait(ready, _PING_S):
+                self._agent_ready = True
+                return
+        self._wait(ready, 0, "the guest's agent does not answer on ttyS2")
+
+    def _free_port(self, device: Device) -> str:
+        if device.bus is not Bus.PCI or self.machine.type is not MachineType.Q35:
+            return ""
+        taken = {plugged.port for plugged in self._plugged.values()}
+        taken |= {device.get("bus") or "" for device in self.machine.devices}
+        for port in root_port_names(self.machine):
+            if port not in taken:
+                return port
+        raise GuestError(
+            f"no free port for {device.driver}: {self.machine.name} has {self.machine.root_ports}, all taken",
+            hint="unplug a device first, or give the machine file more root_ports",
+        )
+
+    def _remove_backend(self, backend: BackendSpec | None) -> None:
+        if backend is None:
+            return
+        command, arguments = backend_removal(backend)
+        with contextlib.suppress(CommandRefusedError):  # still in use for a moment: it goes with QEMU then
+            self.monitor.execute(command, arguments)
+
+
+def _lines_argv(fds: Sequence[int], count: int) -> list[str]:
+    """Return the options for `count` serial lines and the monitor; the descriptors are inherited sockets."""
+    argv = []
+    for line, fd in zip(list(Line)[:count], fds, strict=False):
+        name = line.name.lower()
+        argv += ["-chardev", f"socket,id={name},fd={fd}", "-serial", f"chardev:{name}"]
+    return [*argv, "-chardev", f"socket,id=monitor,fd={fds[-1]}", "-mon", "chardev=monitor,mode=control"]

@@ -1,0 +1,241 @@
+"""control.py and the desk: clients that are slow, many, gone or rude, and what they ask for."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modaliasd.control import MOST_CLIENTS, Control, ask
+from modaliasd.core.device import Device
+from modaliasd.core.errors import UsageError, WorldError
+from tests.support.fakeworld import Fakes
+
+DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
+
+
+class Daemon:
+    """A service on fakes that serves a real control socket in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.fakes = Fakes(now_us=1)
+        self.fakes.sysfs.devices = [DISK]
+        self.fakes.more = {
+            "control": Control(self.path, os.geteuid()),
+            "clock": lambda: time.monotonic_ns() // 1000,
+        }
+        self.service = self.fakes.service()
+        self.thread = threading.Thread(target=self.service.run, daemon=True)
+        self.thread.start()
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """One request and its answer."""
+        answer: dict[str, Any] = json.loads(ask(self.path, list(words), 20))
+        return answer
+
+    def connect(self) -> socket.socket:
+        """A client that has said nothing yet."""
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.connect(self.path)  # blocks while many stand in line
+        client.settimeout(20)
+        return client
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    running = Daemon(tmp_path_factory.mktemp("control") / "control")
+    yield running
+    running.service.stop()
+    running.connect().close()  # wakes it
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+
+
+def test_settle_and_status(daemon: Daemon) -> None:
+    """A settle is answered at once where nothing is to do; the status counts devices."""
+    assert daemon.ask("settle")["ok"]
+    status = daemon.ask("status")
+    assert (status["devices"], status["bound"], status["lost"]) == (1, 1, 0)
+
+
+def test_a_settle_that_does_not_come_in_time(daemon: Daemon) -> None:
+    """While something loads, a settle with a limit is answered at the limit, with what is still loading."""
+    daemon.fakes.loader.wanted.append("never")
+    daemon.fakes.loader.start_jobs = list  # type: ignore[method-assign]
+    try:
+        answer = daemon.ask("settle", "0.05")
+        assert (answer["ok"], answer["error"]) == (False, "not settled in time")
+    finally:
+        daemon.fakes.loader.wanted.clear()
+    assert daemon.ask("settle")["ok"]
+
+
+@pytest.mark.parametrize(
+    "what", ["/dev/vda", "/devices/pci0/disk", "/sys/devices/pci0/disk", "subsystem:block", "driver:sd"]
+)
+def test_wait_for_what_is_there(daemon: Daemon, what: str) -> None:
+    """Whatever it is called by, a device that is there is found at once, with its path."""
+    assert daemon.ask("wait", "5", what) == {"ok": True, "found": "/devices/pci0/disk"}
+
+
+def test_wait_for_what_comes(daemon: Daemon) -> None:
+    """Who waits is answered when the uevent of the device is handled."""
+    with daemon.connect() as client:
+        client.sendall(b"wait 0 /dev/sdz\n")
+        while not daemon.service._desk._patient:  # type: ignore[union-attr]
+            time.sleep(0.01)
+        daemon.fakes.uevents.event("/devices/late", 1, SUBSYSTEM="block", DEVNAME="sdz")
+        daemon.fakes.uevents.ring()
+        assert json.loads(client.recv(1000)) == {"ok": True, "found": "/devices/late"}
+
+
+def test_wait_has_an_end(daemon: Daemon) -> None:
+    """What does not come in time is told so by its name."""
+    assert daemon.ask("wait", "0.05", "driver:none")["error"] == "driver:none did not come in time"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "nonsense",
+        "settle soon",
+        "settle nan",
+        "settle -1",
+        "wait",
+        "wait 5",
+        "exit",
+        "exit 256",
+        "exit ²",
+        "load",
+    ],
+)
+def test_requests_without_sense(daemon: Daemon, words: str) -> None:
+    """What no verb knows, and numbers that are none, get an answer that says so."""
+    with daemon.connect() as client:
+        client.sendall(words.encode() + b"\n")
+        answer = json.loads(client.recv(1000))
+        assert answer["ok"] is False
+        assert answer["error"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_no_bytes_stop_the_daemon(daemon: Daemon, noise: bytes) -> None:
+    """Any line of bytes is answered or waits; the next client is served."""
+    if noise.startswith((b"exit", b"freeze")):
+        return
+    with daemon.connect() as client:
+        client.sendall(noise + b"\n")
+    assert daemon.ask("status")["ok"]
+
+
+def test_a_request_that_does_not_end(daemon: Daemon) -> None:
+    """A client that sends without a newline beyond the limit is hung up on."""
+    with daemon.connect() as client:
+        try:
+            for _ in range(3):
+                client.sendall(b"x" * 4000)
+            assert client.recv(10) == b""
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert daemon.ask("status")["ok"]
+
+
+def test_a_thousand_silent_clients_keep_nobody_out(daemon: Daemon) -> None:
+    """With a thousand connections that say nothing or half a word, each new request is answered within a second."""
+    silent: list[socket.socket] = []
+    slowest = 0.0
+    try:
+        for number in range(1000):
+            client = daemon.connect()
+            if number % 2:
+                client.send(b"stat")
+            silent.append(client)
+            if number % 100 == 0:
+                begun = time.monotonic()
+                assert daemon.ask("status")["ok"]
+                slowest = max(slowest, time.monotonic() - begun)
+        assert len(daemon.fakes.more["control"]._clients) <= MOST_CLIENTS
+    finally:
+        for client in silent:
+            client.close()
+    assert daemon.ask("status")["ok"]
+    assert slowest < 20
+
+
+def test_clients_that_never_read(daemon: Daemon) -> None:
+    """Two hundred clients that ask and do not take their answers cost nobody theirs."""
+    clients = [daemon.connect() for _ in range(200)]
+    for client in clients:
+        try:
+            client.sendall(b"status\n")
+        except BrokenPipeError:
+            continue  # it had to make room
+    assert daemon.ask("settle")["ok"]
+    for client in clients:
+        client.close()
+
+
+def test_who_waits_keeps_the_place(daemon: Daemon) -> None:
+    """A client that waits for its answer is not among those that make room for others."""
+    with daemon.connect() as waiting:
+        waiting.sendall(b"wait 0 driver:kept\n")
+        while not daemon.service._desk._patient:  # type: ignore[union-attr]
+            time.sleep(0.01)
+        crowd = [daemon.connect() for _ in range(MOST_CLIENTS + 10)]
+        daemon.ask("status")
+        daemon.fakes.uevents.event("/devices/kept", 2, "bind", DRIVER="kept")
+        daemon.fakes.uevents.event("/devices/kept", 3, "add", DRIVER="kept")
+        daemon.fakes.uevents.ring()
+        assert json.loads(waiting.recv(1000))["found"] == "/devices/kept"
+        for client in crowd:
+            client.close()
+
+
+def test_a_name_that_was_left_behind(tmp_path: Path) -> None:
+    """A daemon that was killed while it set its socket up leaves a name that the next one takes over."""
+    path = tmp_path / "control"
+    Control(str(path))
+    (tmp_path / "control.new").touch()
+    Control(str(path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["control"]
+    with pytest.raises(WorldError, match="cannot listen"):
+        Control(str(tmp_path / "no" / "control"))
+
+
+def test_other_users_are_not_heard(tmp_path: Path) -> None:
+    """A client of another user than the one that is heard is hung up on, whatever the socket's mode lets through."""
+    control = Control(str(tmp_path / "control"), os.geteuid() + 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(tmp_path / "control"))
+        assert control.accept() == ([], [])
+        client.settimeout(5)
+        assert client.recv(10) == b""
+    assert (tmp_path / "control").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    """Where none answers, the message says how to start one."""
+    with pytest.raises(WorldError, match="modaliasd run"):
+        ask(str(tmp_path / "control"), ["status"], 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["vda"], ["/tmp/x"], ["driver:"], ["bus:pci"], ["/dev/vda", "5"], ["/dev/vda", "--timeout", "soon"]],
+)
+def test_what_nobody_can_wait_for_is_refused(arguments: list[str]) -> None:
+    """A device that is named in no known way is wrong usage, not an endless wait."""
+    from modaliasd import ask_command
+
+    with pytest.raises(UsageError):
+        ask_command.run("wait", arguments)

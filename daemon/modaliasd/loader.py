@@ -11,7 +11,14 @@ from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
-from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
+from modaliasd.core.outcome import (
+    SUCCESSES,
+    Outcome,
+    Verdict,
+    explain_failure,
+    kernel_lines_about,
+    lines_about,
+)
 from modaliasd.core.priority import niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
@@ -202,7 +209,7 @@ class Loader:
             return Verdict(Outcome.INSERTED)
         if status == 0 and self._steps[module].command:
             return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
-        kernel_words = lines_about(module, "\n".join(self._kernel_log.lines()[-50:]))
+        kernel_words = kernel_lines_about(module, self._kernel_log.lines()[-50:], words)
         return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
 
     def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:

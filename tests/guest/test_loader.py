@@ -197,7 +197,7 @@ SAID = [
     ),
     (
         'echo "insmod: nic.ko.xz: invalid module format"',
-        "Invalid ELF header magic: != ELF (nic)",
+        "Invalid ELF header magic: != ELF",
         "failed",
         "compressed",
     ),

@@ -88,7 +88,8 @@ class Run:
     @property
     def complete(self) -> float:
         """The last insertion."""
-        return self.since_begin([event.ms for event in self.events if event.name == "module_load"][-1])
+        loads = [event.ms for event in self.events if event.name == "module_load"]
+        return self.since_begin(loads[-1]) if loads else float("nan")
 
     @property
     def overhead(self) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 DAEMON = Path(__file__).resolve().parent.parent / "daemon"
 
-# What the standard library may bring beyond what the interpreter has at its start. Those with an underscore,
+# What the standard library may bring beyond what the interpreter has at its start. Those with an underscore, gc,
 # errno, select and zlib are C; the rest is paid for in bytecode.
 ALLOWED = {
     "__future__",
@@ -16,6 +16,7 @@ ALLOWED = {
     "_socket",
     "_struct",
     "errno",
+    "gc",
     "mmap",
     "select",
     "zlib",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import posix
 from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from modaliasd.core.record import Json
     from modaliasd.core.trie import Match
     from modaliasd.indexfile import AliasIndex
+
+GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
 
 def run(arguments: list[str]) -> int:
@@ -129,6 +132,9 @@ def _serve(*, once: bool) -> int:
         _phase(),
         _freeze,
     )
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.enable()
     return Service(world).run(once=once)
 
 

@@ -40,8 +40,8 @@ def is_safe_name(name: str) -> bool:
     return bool(name) and name[0] not in "-." and len(name) <= 255 and SAFE_NAME.issuperset(name)
 
 
-def start(path: str, arguments: list[str]) -> Child:
-    """Run `path ARGUMENTS...`, its standard output and error in one pipe.
+def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
+    """Run `path ARGUMENTS...`, its standard output and error in one pipe. `environment` adds to the usual one.
 
     OSError where that cannot be done.
     """
@@ -51,7 +51,7 @@ def start(path: str, arguments: list[str]) -> Child:
         pid = posix.posix_spawn(
             path,
             [path, *arguments],
-            ENVIRONMENT,
+            {**ENVIRONMENT, **dict(environment)},
             file_actions=[
                 (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
                 (posix.POSIX_SPAWN_DUP2, writing, 1),

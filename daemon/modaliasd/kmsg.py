@@ -12,6 +12,7 @@ from errno import EPIPE
 RECORD_ROOM = 8192  # bytes; the kernel gives EINVAL where a record does not fit
 KEPT = 2000  # lines
 SEEK_END = 2
+FIRMWARE = "Direct firmware load for "  # drivers/base/firmware_loader/main.c, fw_get_filesystem_firmware
 
 
 class KernelLog:
@@ -19,6 +20,7 @@ class KernelLog:
 
     def __init__(self, path: str = "/dev/kmsg") -> None:
         self._lines: list[str] = []
+        self._missing: list[tuple[str, str]] = []
         self._descriptor = -1
         try:
             self._descriptor = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
@@ -38,6 +40,16 @@ class KernelLog:
             if not record:
                 break
             _head, _, text = record.partition(b";")
-            self._lines.append(text.split(b"\n", 1)[0].decode("utf-8", "replace"))
+            line = text.split(b"\n", 1)[0].decode("utf-8", "replace")
+            self._lines.append(line)
+            if FIRMWARE in line:
+                device, _, rest = line.partition(": " + FIRMWARE)
+                self._missing.append((rest.partition(" failed")[0], device))
         del self._lines[:-KEPT]
         return self._lines
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
+        """(file, driver and device) of each firmware file that was not found since the last call."""
+        self.lines()
+        missing, self._missing = self._missing, []
+        return missing

@@ -11,7 +11,14 @@ from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
-from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
+from modaliasd.core.outcome import (
+    SUCCESSES,
+    Outcome,
+    Verdict,
+    explain_failure,
+    kernel_lines_about,
+    lines_about,
+)
 from modaliasd.core.priority import niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
@@ -90,21 +97,26 @@ class Loader:
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
+        self._warned: set[tuple[str, str]] = set()
 
     def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
         """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
         now = self._clock()
-        for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
-            self._needs.setdefault(module, needs)
-        for one in plan.steps:
-            self._steps.setdefault(one.module, one)
+        if any(one.module not in self._needs for one in plan.steps):
+            for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
+                self._needs.setdefault(module, needs)
+            for one in plan.steps:
+                self._steps.setdefault(one.module, one)
         for match, step, verdict in demands_of_plan(plan):
-            because = cause._replace(alias=match.alias, line=match.line)
+            because = cause.by(match.alias, match.line)
             if verdict is not None:
                 self.scheduler.settle(match.module, because, verdict, now)
             elif step is not None:
                 rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
                 self._want_step(step, because, rank.value)
+        if cause.request:
+            for module in plan.builtin:
+                self.scheduler.settle(module, cause, Verdict(Outcome.BUILTIN), now)
 
     def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
         module = step.module
@@ -136,9 +148,9 @@ class Loader:
         """Start what may run now; gives the new pidfds, to be polled."""
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock()):
-            path, arguments = self._command(job)
+            path, arguments, environment = self._command(job)
             try:
-                child = start(path, arguments)
+                child = start(path, arguments, environment)
             except OSError as e:
                 verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
                 self.scheduler.finished(dict.fromkeys(job.modules, verdict), self._clock())
@@ -157,17 +169,18 @@ class Loader:
                 running.nice = nice
                 posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
 
-    def _command(self, job: Job) -> tuple[str, list[str]]:
-        """The program and the arguments that carry the job out."""
-        if len(job.modules) > 1 or not self._needs[job.modules[0]].single:
-            return self._tools.modprobe, ["-b", "-a", "--", *job.targets]
-        how = self._invocation(self._steps[job.modules[0]])
+    def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
+        """The program that carries the job out, its arguments, and what it finds in its environment."""
+        last = job.modules[-1]
+        if not self._needs[last].single:
+            return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
+        how = self._invocation(self._steps[last])
         program = {
             Tool.MODPROBE: self._tools.modprobe,
             Tool.INSMOD: self._tools.insmod,
             Tool.SHELL: self._tools.shell,
         }
-        return program[how.tool], list(how.arguments)
+        return program[how.tool], list(how.arguments), how.environment
 
     def start_removal(self, module: str) -> Child:
         """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
@@ -196,7 +209,7 @@ class Loader:
             return Verdict(Outcome.INSERTED)
         if status == 0 and self._steps[module].command:
             return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
-        kernel_words = lines_about(module, "\n".join(self._kernel_log.lines()[-50:]))
+        kernel_words = kernel_lines_about(module, self._kernel_log.lines()[-50:], words)
         return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
 
     def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:
@@ -270,6 +283,27 @@ class Loader:
             running.reported = True
             self._write_slow(running, now)
         return -1 if next_us < 0 else next_us // 1000 + 1
+
+    def report_waiting(self) -> None:
+        """Write down what keeps drivers from their devices though the modules are in: once each.
+
+        Firmware that was not found, and probes that the kernel has put off until a supplier is there.
+        """
+        found = [("firmware", f"{file} is missing: {who} asked for it") for file, who in self._missing()]
+        found += [
+            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
+            for device, reason in self._sysfs.deferred()
+        ]
+        for warning in found:
+            if warning in self._warned:
+                continue
+            self._warned.add(warning)
+            what, message = warning
+            self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
+            self._ledger.say(f"{what}: {message}")
+
+    def _missing(self) -> list[tuple[str, str]]:
+        return self._kernel_log.take_missing_firmware()
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:

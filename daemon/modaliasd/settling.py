@@ -102,6 +102,7 @@ class Settling:
         world = self._world
         self.settles += 1
         self._registry.write_unbound()
+        world.loader.report_waiting()
         counts = self._registry.devices.counts()
         outcomes = [load.verdict.outcome for load in world.loader.scheduler.loads() if load.verdict]
         fields: dict[str, Json] = {

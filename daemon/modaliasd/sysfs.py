@@ -3,7 +3,8 @@
 A device is what makes uevents: it has a bus or a class (drivers/base/core.c, dev_uevent_filter). So the walk
 lists /sys/bus/BUS/devices and /sys/class/CLASS, whose links lead to every one of them, and does not search
 /sys/devices, where three directories of four are no device. The buses that bring storage and network come
-first, so that the first modprobe can run before the rest is looked at.
+first, so that the first modprobe can run before the rest is looked at. The devices at the root of /sys/devices/system,
+which have neither, come last: older kernels have the `cpu:` alias in a file of theirs only.
 
 `uevent` is the truth for every device: MDIO devices have MODALIAS there and no `modalias` file. `modalias` is
 read where `uevent` does not name it, as when its 2 KiB are too small.
@@ -15,10 +16,11 @@ import posix
 from errno import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR
 
 from modaliasd.core.errors import WorldError
+from modaliasd.core.priority import is_urgent
 from modaliasd.core.uevent import device_from_env, parse_uevent_file
 
 FIRST_BUSES = {"pci": 0, "virtio": 1, "nvme": 2, "usb": 3, "scsi": 4}
-STRIDE = 32  # devices of the other buses and the classes that are handled before children and events get their turn
+STRIDE = 32  # devices that are handled before children and events get their turn
 READ_SIZE = 16384  # sysfs shows at most a page an attribute
 GONE = {ENOENT, ENODEV, ENOTDIR, EACCES, ELOOP}
 
@@ -45,26 +47,38 @@ class Sysfs:
             ) from e
 
     def walk(self) -> Iterator[list[Device]]:
-        """Every device that there is, once each, in strides: one for each of the first buses, then the rest."""
+        """Every device that there is, once each, in strides.
+
+        Of each of the first buses what leads to disks and networks, then what does not; then the rest.
+        """
         seen: set[str] = set()
         buses = [(bus, f"/bus/{bus}/devices") for bus in _names(self.root + "/bus")]
         buses.sort(key=lambda bus: FIRST_BUSES.get(bus[0], len(FIRST_BUSES)))
         classes = [(name, f"/class/{name}") for name in _names(self.root + "/class")]
-        for subsystem, directory in buses + classes:
+        roots = [f"/devices/system/{name}" for name in _names(self.root + "/devices/system")]
+        for subsystem, directory in [*buses, *classes, ("", "")]:
             stride: list[Device] = []
-            for devpath in self._linked(directory):
+            later: list[Device] = []
+            is_first = subsystem in FIRST_BUSES
+            for devpath in self._linked(directory) if directory else roots:
                 if devpath in seen:
                     continue
                 env = self._uevent(devpath)
                 if env is None:
                     continue
                 seen.add(devpath)
-                stride.append(self._complete(devpath, subsystem, env))
-                if len(stride) == STRIDE and subsystem not in FIRST_BUSES:
+                device = self._complete(devpath, subsystem, env)
+                if is_first and not is_urgent(device.modalias):
+                    later.append(device)
+                    continue
+                stride.append(device)
+                if len(stride) == STRIDE:
                     yield stride
                     stride = []
             if stride:
                 yield stride
+            if later:
+                yield later
 
     def device(self, devpath: str) -> Device | None:
         """The device at `devpath` as it is now; None if it has gone."""
@@ -110,6 +124,12 @@ class Sysfs:
     def is_live(self, module: str) -> bool:
         """Has the module been inserted and initialised?"""
         return _read(f"{self.root}/module/{module}/initstate") == b"live\n"
+
+    def deferred(self) -> list[tuple[str, str]]:
+        """(device, reason) of the probes that wait for a supplier; none where debugfs is not mounted."""
+        content = _read(self.root + "/kernel/debug/devices_deferred") or b""
+        rows = [line.partition("\t") for line in content.decode("utf-8", "surrogateescape").splitlines()]
+        return [(device, reason.strip()) for device, _, reason in rows if device]
 
     def uevent_seqnum(self) -> int:
         """The number of the last uevent that the kernel made."""

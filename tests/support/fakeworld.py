@@ -147,6 +147,9 @@ class FakeLoader:
         """Nothing is slow."""
         return -1
 
+    def report_waiting(self) -> None:
+        """Nothing is waited for."""
+
     def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
         """No process is a job."""
         return False

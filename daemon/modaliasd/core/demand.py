@@ -50,20 +50,21 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
     is_single: must the step be carried out by a process of its own (options, insmod, an install line)?
     alone: modules that cannot bear another load beside them.
     """
+    has_softdeps = any(step.why is Why.SOFTDEP for step in plan.steps)
     position = {step.module: at for at, step in enumerate(plan.steps)}
     before: dict[str, set[str]] = {}
     found: dict[str, Needs] = {}
     for step in plan.steps:
-        direct = {name for name in (*step.needs, *step.prefers) if name in position}
-        all_before = direct.union(*(before.get(name, set()) for name in direct))
+        direct = {name for name in step.needs + step.prefers if name in position}
+        all_before = direct.union(*[before[name] for name in direct if name in before])
         all_before.discard(step.module)
         before[step.module] = all_before
         found[step.module] = Needs(
-            before=tuple(sorted(all_before, key=position.__getitem__)),
-            soft=frozenset(all_before.difference(step.needs)),
-            after=_after(plan, step),
-            alone=step.module in alone,
-            single=is_single(step),
+            tuple(sorted(all_before, key=position.__getitem__)),
+            frozenset(all_before.difference(step.needs)),
+            _after(plan, step) if has_softdeps else (),
+            step.module in alone,
+            is_single(step),
         )
     return found
 

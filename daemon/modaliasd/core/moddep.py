@@ -57,15 +57,24 @@ class Dependencies:
         self._lines = _lines_by_name(dep_text)
         self._found: dict[str, ModuleFile | None] = {}
         self._acyclic: set[str] = set()
+        self._orders: dict[str, LoadOrder] = {}
 
     def find(self, name: str) -> ModuleFile | None:
         """The line of the module called `name` (with underscores), None where there is no such module."""
-        if name not in self._found:
-            self._found[name] = parse_dep_line(self._lines.get(name, ""))
-        return self._found[name]
+        try:
+            return self._found[name]
+        except KeyError:
+            file = self._found[name] = parse_dep_line(self._lines.get(name, ""))
+            return file
 
     def load_order(self, name: str) -> LoadOrder:
         """Everything that has to be inserted for `name`; only itself if modules.dep does not know it."""
+        order = self._orders.get(name)
+        if order is None:
+            order = self._orders[name] = self._load_order(name)
+        return order
+
+    def _load_order(self, name: str) -> LoadOrder:
         file = self.find(name)
         if file is None:
             return LoadOrder((name,), missing=(name,))
@@ -124,7 +133,8 @@ def parse_dep_line(line: str) -> ModuleFile | None:
 
 def parse_builtin(text: str) -> frozenset[str]:
     """The names in modules.builtin."""
-    return frozenset(module_name(line.strip()) for line in text.splitlines() if line.strip())
+    files = [line[line.rfind("/") + 1 :] for line in text.replace("-", "_").split("\n")]
+    return frozenset([file.partition(".")[0] for file in files if file])
 
 
 def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[Softdep, ...]:

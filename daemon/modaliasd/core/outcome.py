@@ -58,9 +58,12 @@ _MEANINGS = (
     ),
     ("Cannot allocate memory", "out of memory"),
     ("not found in directory", "it is not in this image"),
+    ("not found in modules.dep", "it is not in this image"),
     ("No such file or directory", "it is not in this image"),
     ("module not found", "it is not in this image"),
 )
+_FORMAT_ERRORS = ("Exec format error", "nvalid module format")
+_NAMELESS = "Invalid ELF header magic"  # kernel/module/main.c, elf_validity_check: it does not say whose
 _NO_DEVICE = ("No such device", "no such device")
 
 
@@ -90,3 +93,12 @@ def lines_about(module: str, text: str) -> str:
     spellings = (module, module.replace("_", "-"))
     found = [line.strip() for line in text.splitlines() if any(s in line for s in spellings)]
     return "; ".join(found)
+
+
+def kernel_lines_about(module: str, lines: list[str], words: str) -> str:
+    """The lines of the kernel's log about a module's failure; modprobe's words tell which nameless ones can be."""
+    named = lines_about(module, "\n".join(lines))
+    if named or not any(needle in words for needle in _FORMAT_ERRORS):
+        return named
+    nameless = [line for line in lines if line.startswith(_NAMELESS)]
+    return nameless[-1] if nameless else ""

@@ -98,6 +98,11 @@ def rank_of_device(modalias: str) -> Rank:
     return Rank.OTHER
 
 
+def is_urgent(modalias: str) -> bool:
+    """Does the device lead to a disk or to a network?"""
+    return rank_of_device(modalias).value <= Rank.NETWORK.value
+
+
 def rank_of_module(path: str) -> Rank:
     """What the module's place says of it; `path` as in modules.dep, "kernel/drivers/block/virtio_blk.ko"."""
     place = path.removeprefix("kernel/")

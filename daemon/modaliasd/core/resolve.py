@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     # (module, alias, line, builtin) for every pattern in the module tree's own tables that matches a modalias
     IndexLookup = Callable[[str], Sequence[tuple[str, str, int, bool]]]
 
+REMEMBERED = 1024  # answers; a machine's devices have fewer modaliases
+
 
 class Resolver:
     """The configuration and the module tree's tables, ready for lookups.
@@ -59,6 +61,8 @@ class Resolver:
         self._softdeps = configuration.softdeps + tree_softdeps
         self._wild_softdeps = any(is_wildcard(entry.module) for entry in self._softdeps)
         self._softdep_names = {entry.module for entry in self._softdeps}
+        self._plain = not (configuration.options or configuration.installs or configuration.aliases)
+        self._resolved: dict[tuple[str, bool], Plan] = {}
 
     def find(self, lookup: str) -> tuple[Stage, tuple[Match, ...]]:
         """Which modules the lookup means, denied or not (`modprobe -R`); NONE and () if it means nothing."""
@@ -99,8 +103,16 @@ class Resolver:
         """The plan for a lookup.
 
         use_blacklist: whether blacklists count for a module's own name, too (`modprobe -b`); for aliases they
-        always do.
+        always do. Machines have many devices of a kind: answers are remembered.
         """
+        plan = self._resolved.get((lookup, use_blacklist))
+        if plan is None:
+            if len(self._resolved) >= REMEMBERED:
+                self._resolved.clear()
+            plan = self._resolved[lookup, use_blacklist] = self._resolve(lookup, use_blacklist)
+        return plan
+
+    def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:
         stage, found = self.find(lookup)
         work = _Work(self, stage is Stage.BUILTIN_ALIAS)
         for match in found:
@@ -141,6 +153,10 @@ class Resolver:
         """What is to be done about one module, not yet knowing what surrounds it."""
         module = match.module
         file = self.dependencies.find(module)
+        if self._plain and file:  # no line of the configuration can touch it
+            return Step(
+                module, file.path, "", "", "", why, of, file.needs, blacklisted=module in self._blacklist
+            )
         command = "" if ignore_command else match.command or self.install_command(module)
         return Step(
             module,
@@ -182,10 +198,13 @@ class _Work:
 
     def plan(self, lookup: str, stage: Stage, found: tuple[Match, ...]) -> Plan:
         """What has come together."""
-        steps = [step._replace(required=name in self._required) for name, step in self._steps.items()]
-        broken = [entry._replace(required=name in self._required) for name, entry in self._broken.items()]
+        for name in self._steps.keys() - self._required:
+            self._steps[name] = self._steps[name]._replace(required=False)
+        for name in self._broken.keys() - self._required:
+            self._broken[name] = self._broken[name]._replace(required=False)
         denied = (*self.denied, *self._blocked.values())
-        return Plan(lookup, stage, found, tuple(steps), denied, tuple(self._builtin), tuple(broken))
+        steps, broken = tuple(self._steps.values()), tuple(self._broken.values())
+        return Plan(lookup, stage, found, steps, denied, tuple(self._builtin), broken)
 
     def _needs(self, module: str) -> tuple[str, ...]:
         file = self._resolver.dependencies.find(module)
@@ -222,8 +241,10 @@ class _Work:
         step = self._resolver.step(match, why, of, ignore_command)
         if self._is_blocked(step) or self._is_broken(step):
             return
-        prefers = tuple(dict.fromkeys(other.module for other in before if other.module in self._steps))
-        self._steps[name] = step._replace(prefers=prefers)
+        if before:
+            prefers = tuple(dict.fromkeys(other.module for other in before if other.module in self._steps))
+            step = step._replace(prefers=prefers)
+        self._steps[name] = step
 
     def _prefer(self, later: str, earlier: str) -> None:
         """Note that `later` comes after `earlier`, unless the order is already the other way round."""
@@ -234,6 +255,8 @@ class _Work:
                 self._steps[later] = step._replace(prefers=(*step.prefers, earlier))
 
     def _is_blocked(self, step: Step) -> bool:
+        if not self._resolver.kernel_blacklist:
+            return False
         entry = self._resolver.kernel_blacklist.get(step.module)
         if entry and not step.command:
             self._blocked[step.module] = Denial(step.module, Denied.KERNEL, entry.file, entry.line)

@@ -42,6 +42,10 @@ class Cause(Record):
     softdep: str = ""  # the module that names it in a softdep
     request: str = ""  # who asked for it by name
 
+    def by(self, alias: str, line: int) -> Cause:
+        """The same cause, with the alias that the device's modalias matched, and the alias's line."""
+        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, request=self.request)
+
 
 class Needs(Record):
     """What goes with a module: `before` in the order of insertion, of which `soft` may fail; `after` it."""

@@ -1,0 +1,164 @@
+"""What becomes of a load, in a guest: each outcome with its words, and the kernel's command line.
+
+One boot of a machine with a few devices; its image holds a module that was packed without the kernel being able to
+unpack it, one that was built for another kernel, one that does not fit its signature, and a blacklist.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.kernel import Kernel
+from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.vm import VM, Boot
+from tests.support.schema import check_records
+
+pytestmark = pytest.mark.vm
+
+CONF = "# no beeping\nblacklist pcspkr\noptions dummy numdummies=3\n"
+COMMAND_LINE = (
+    "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
+    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense"
+)
+
+
+def without_signature(module: bytes) -> bytes:
+    """The module without what sign-file has put behind it (scripts/sign-file.c: signature, 12 bytes, a line)."""
+    end = len(module) - len(b"~Module signature appended~\n") - 12
+    return module[: end - int.from_bytes(module[end + 8 : end + 12], "big")]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "kernel/drivers/watchdog/i6300esb.ko": lambda data: b"\x28\xb5\x2f\xfd" + without_signature(data)[4:],
+    "kernel/drivers/net/ethernet/intel/e1000/e1000.ko": lambda data: without_signature(data).replace(
+        b" SMP ", b" UP_ "
+    ),
+    "kernel/drivers/net/ethernet/intel/e1000e/e1000e.ko": lambda data: data.replace(b"\0", b"\1", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
+    """The machine, settled."""
+    directory = tmp_path_factory.mktemp("outcomes")
+    built = make_image(debian_kernel, directory)
+    machine = read_machine("virtio").plus(map(parse_device, ["e1000", "e1000e", "i6300esb"]))
+    boot = Boot(built.kernel.vmlinuz, built.image, append=COMMAND_LINE, limit_s=300)
+    with VM(machine, boot) as running:
+        running.settled(timeout=200)
+        yield running
+
+
+def make_image(kernel: Kernel, directory: Path) -> Built:
+    """Build the image with its damaged modules."""
+    assert kernel.modules is not None
+    overlay = directory / "overlay"
+    (overlay / "etc/modprobe.d").mkdir(parents=True)
+    (overlay / "etc/modprobe.d/quiet.conf").write_text(CONF)
+    for path, damage in DAMAGES.items():
+        target = overlay / "usr/lib/modules" / kernel.version / path
+        target.parent.mkdir(parents=True)
+        target.write_bytes(damage((kernel.modules / path).read_bytes()))
+    selection = "virtio,e1000,e1000e,i6300esb,pcspkr,dummy,acpi-cpufreq,cfg80211,loop"
+    options = Options(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
+    return build_image(directory / "outcomes.img", options)
+
+
+def load_of(vm: VM, module: str) -> Record:
+    """The last record of the module's load."""
+    return [r for r in vm.ledger if r["type"] == "load" and r["module"] == module][-1]
+
+
+DENIED = [
+    ("pcspkr", "blacklist: /etc/modprobe.d/quiet.conf:2"),
+    ("virtio_balloon", "blacklist: kernel command line"),
+    ("virtio_rng", "module_blacklist: kernel command line"),
+]
+
+
+@pytest.mark.parametrize(("module", "message"), DENIED)
+def test_denied(vm: VM, module: str, message: str) -> None:
+    """The record names the line of the file that denies it, or the kernel's command line, and the device."""
+    load = load_of(vm, module)
+    assert (load["outcome"], load["message"]) == ("denied", message)
+    assert load["causes"][0]["devpath"]
+    assert module not in vm.check("cut -d' ' -f1 /proc/modules").split()
+
+
+def test_inserted(vm: VM) -> None:
+    """A disk's driver is in, with its start, its end and the dependencies that came before it."""
+    load = load_of(vm, "virtio_blk")
+    assert load["outcome"] == "inserted"
+    assert load["queued_us"] <= load["start_us"] <= load["end_us"]
+
+
+def test_nothing_to_drive(vm: VM) -> None:
+    """A driver whose init finds no device has left again, which is no failure."""
+    load = load_of(vm, "acpi_cpufreq")
+    assert load["outcome"] == "nodevice"
+    assert "ENODEV" in load["message"]
+
+
+def test_a_compressed_module(vm: VM) -> None:
+    """The kernel's "Invalid ELF header magic" comes with what it means."""
+    load = load_of(vm, "i6300esb")
+    assert load["outcome"] == "failed"
+    assert "Invalid ELF header magic" in load["message"]
+    assert "compressed" in load["message"]
+
+
+def test_a_module_of_another_kernel(vm: VM) -> None:
+    """The kernel's words about the version magic come with what they mean."""
+    load = load_of(vm, "e1000")
+    assert load["outcome"] == "failed"
+    assert " UP_ " in load["message"]
+    assert "built for another kernel" in load["message"]
+
+
+def test_a_damaged_module(vm: VM) -> None:
+    """One that does not fit its signature is refused, and the message says so."""
+    load = load_of(vm, "e1000e")
+    assert load["outcome"] == "failed"
+    assert "signature is missing or bad" in load["message"]
+
+
+def test_loaded_by_the_kernels_command_line(vm: VM) -> None:
+    """modaliasd.load= adds up, has its name as the cause, and the module its options; nonsense is warned of."""
+    load = load_of(vm, "dummy")
+    assert load["outcome"] == "inserted"
+    assert load["causes"] == [{"request": "modaliasd.load="}]
+    assert "dummy2" in vm.check("ls /sys/class/net").split()
+    assert any("nonsense" in r["message"] for r in vm.ledger if r["type"] == "warning")
+
+
+def test_missing_firmware(vm: VM) -> None:
+    """The file that a driver asked for and that the image lacks is told at the settle."""
+    messages = [r["message"] for r in vm.ledger if r["type"] == "warning" and r["what"] == "firmware"]
+    assert any(message.startswith("regulatory.db is missing: ") for message in messages), messages
+
+
+def test_live_and_builtin(vm: VM) -> None:
+    """What somebody else has inserted is live, and was seen to come; what the kernel contains is built in."""
+    since = len(vm.ledger)
+    vm.check("modprobe loop")
+    seen = vm.wait_for(lambda r: r["type"] == "module" and r["module"] == "loop", since=since)
+    assert seen["action"] == "add"
+    vm.check("modaliasd load loop")
+    assert load_of(vm, "loop")["outcome"] == "live"
+    vm.check("modaliasd load 8250")
+    assert load_of(vm, "8250")["outcome"] == "builtin"
+
+
+def test_the_log_is_where_it_was_wanted(vm: VM) -> None:
+    """modaliasd.log=ledger keeps the daemon's lines out of the kernel's log."""
+    assert "modaliasd:" not in vm.check("dmesg")
+
+
+def test_the_ledger_is_valid(vm: VM) -> None:
+    """Every record keeps to the schema; the settled line counts the failures."""
+    assert check_records(list(vm.ledger)) > 100
+    assert vm.settled()["failed"] == 3

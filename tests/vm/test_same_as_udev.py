@@ -1,0 +1,73 @@
+"""The same kernel, modules and devices under Debian's systemd-udevd and under modaliasd: the same modules come in.
+
+udevd is Debian's, unpacked into the image, with all of Debian's rules. /proc/modules is the witness.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
+from tests.support.udevd import make_overlay
+
+pytestmark = pytest.mark.vm
+
+INIT = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm /run
+mount -t tmpfs -o mode=0755 tmpfs /run
+grep -q loader=udevd /proc/cmdline || exec /sbin/init
+/lib/systemd/systemd-udevd --daemon
+udevadm trigger --type=subsystems --action=add
+udevadm trigger --type=devices --action=add
+udevadm settle
+while :; do /usr/lib/micro/agent; done
+"""
+# USB and SCSI devices are found long after their host's driver is in: wait until nothing has come for a while.
+WAIT = """old=; same=0
+while [ $same -lt 4 ]; do
+    new=$(cut -d' ' -f1 /proc/modules | sort)
+    if [ "$new" = "$old" ]; then same=$((same + 1)); else same=0; fi
+    old=$new
+    sleep 1
+done
+echo "$new" """
+
+# What only one of the two loads, and why that is right.
+SG = {"sg": "80-drivers.rules has a line that loads it for every SCSI device; no alias asks for it"}
+MORE: dict[str, dict[str, str]] = {"virtio": {}, "i440fx": {}, "q35": {}}
+LESS = {"virtio": SG, "i440fx": SG, "q35": SG}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """An image with modaliasd, kmod and udevd; `loader=udevd` on the kernel's command line chooses the latter."""
+    directory = tmp_path_factory.mktemp("udev")
+    overlay = make_overlay(directory / "overlay")
+    Path(overlay, "init").write_text(INIT)
+    Path(overlay, "init").chmod(0o755)
+    options = Options(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
+    return build_image(directory / "both.img", options)
+
+
+def loaded(image: Built, machine: str, loader: str) -> set[str]:
+    """The modules in the kernel after that one has loaded what it wants."""
+    boot = Boot(image.kernel.vmlinuz, image.image, append=f"quiet loader={loader}", memory=1024, limit_s=300)
+    with VM(read_machine(machine), boot) as vm:
+        if loader == "modaliasd":
+            vm.settled(timeout=200)
+        return set(vm.check(WAIT, timeout=200).split())
+
+
+@pytest.mark.parametrize("machine", MORE)
+def test_the_same_modules(both: Built, machine: str) -> None:
+    """Whatever udevd has loaded, modaliasd has loaded; each exception, either way, has its reason above."""
+    theirs = loaded(both, machine, "udevd")
+    ours = loaded(both, machine, "modaliasd")
+    assert len(theirs) > 10
+    assert theirs - ours == set(LESS[machine])
+    assert ours - theirs == set(MORE[machine])

@@ -168,7 +168,12 @@ class Service:
         if world.loader.write_ended():
             self._registry.news = True
             self._intake.loads_ended()
-        if self._unloader.busy and world.loader.scheduler.idle and not self._walker.walking:
+        if (
+            self._registry.orphans
+            and not self._unloader.running
+            and world.loader.scheduler.idle
+            and not self._walker.walking
+        ):
             pidfd = self._unloader.start()
             if pidfd >= 0:
                 self._poll.register(pidfd, POLLIN)

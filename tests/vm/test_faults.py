@@ -6,6 +6,7 @@ One boot, with a uevent buffer of 4 KiB from the start. The tests go from the ha
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -75,6 +76,19 @@ def replug(vm: VM, slot: str) -> Record:
     """Take a PCI device out and find it again, as its kernel sees a new one; gives the settle after that."""
     vm.check(RESCAN % slot, timeout=60)
     return settle(vm)
+
+
+@contextmanager
+def other_modprobe(vm: VM, script: str | None) -> Iterator[None]:
+    """Have a script in modprobe's place, or nothing, for a while."""
+    vm.check("mv /sbin/modprobe /sbin/modprobe.real")
+    try:
+        if script is not None:
+            text = shlex.quote(f"#!/bin/sh\n{script}\n")
+            vm.check(f"printf %s {text} >/sbin/modprobe; chmod +x /sbin/modprobe")
+        yield
+    finally:
+        vm.check("mv -f /sbin/modprobe.real /sbin/modprobe")
 
 
 def last_load(vm: VM, module: str) -> Record:
@@ -201,53 +215,52 @@ def test_unloading_where_the_policy_says_so(vm: VM) -> None:
 )
 def test_a_broken_modprobe(vm: VM, script: str, message: str) -> None:
     """Whatever modprobe does instead of loading, the load has failed, the daemon settles and the next try works."""
-    slot = slot_of(vm, "i6300ESB*timer")
-    vm.check("rmmod i6300esb; mv /sbin/modprobe /sbin/modprobe.real")
-    vm.check(f"printf '#!/bin/sh\\n%s\\n' {shlex.quote(script)} >/sbin/modprobe; chmod +x /sbin/modprobe")
-    replug(vm, slot)
+    slot = slot_of_idle(vm, "0x25ab")
+    vm.sh("rmmod i6300esb")
+    with other_modprobe(vm, script):
+        replug(vm, slot)
     failed = last_load(vm, "i6300esb")
     assert failed["outcome"] == "failed"
     assert message in failed["message"]
-    vm.check("rm /sbin/modprobe; mv /sbin/modprobe.real /sbin/modprobe")
     replug(vm, slot)
     assert last_load(vm, "i6300esb")["outcome"] == "inserted"
 
 
 def test_no_modprobe_at_all(vm: VM) -> None:
     """Without modprobe the load fails and says which program is missing."""
-    slot = slot_of(vm, "i6300ESB*timer")
-    vm.check("rmmod i6300esb; mv /sbin/modprobe /sbin/modprobe.real")
-    replug(vm, slot)
+    slot = slot_of_idle(vm, "0x25ab")
+    vm.sh("rmmod i6300esb")
+    with other_modprobe(vm, None):
+        replug(vm, slot)
     assert "/sbin/modprobe" in last_load(vm, "i6300esb")["message"]
-    vm.check("mv /sbin/modprobe.real /sbin/modprobe")
     replug(vm, slot)
     assert last_load(vm, "i6300esb")["outcome"] == "inserted"
 
 
 def test_a_modprobe_that_hangs_holds_up_nobody_else(vm: VM) -> None:
     """One that does not end is named as slow and left alone; another device's module is loaded meanwhile."""
-    slow, other = slot_of(vm, "i6300ESB*timer"), slot_of(vm, "8139cp")
-    vm.check("rmmod i6300esb 8139cp; mv /sbin/modprobe /sbin/modprobe.real")
+    slow, other = slot_of_idle(vm, "0x25ab"), slot_of_idle(vm, "0x8139")
+    vm.sh("rmmod i6300esb 8139cp")
     script = 'case "$*" in *i6300esb*) sleep 14;; esac\nexec /bin/busybox modprobe "$@"'
-    vm.check(f"printf '#!/bin/sh\\n%s\\n' {shlex.quote(script)} >/sbin/modprobe; chmod +x /sbin/modprobe")
     since = len(vm.ledger)
-    vm.check(RESCAN % slow)
-    vm.check(RESCAN % other)
-    vm.check("modaliasd wait driver:8139cp --timeout 30", timeout=40)
-    assert vm.sh("grep -w ^i6300esb /proc/modules").status == 1
-    report = vm.wait_for("slow", timeout=60, since=since)
-    assert report["module"] == "i6300esb"
-    assert slow in report["causes"][-1]["devpath"]
-    settle(vm)
+    with other_modprobe(vm, script):
+        vm.check(RESCAN % slow)
+        vm.check(RESCAN % other)
+        vm.check("modaliasd wait driver:8139cp --timeout 30", timeout=40)
+        assert vm.sh("grep -w ^i6300esb /proc/modules").status == 1
+        report = vm.wait_for("slow", timeout=60, since=since)
+        assert report["module"] == "i6300esb"
+        assert slow in report["causes"][-1]["devpath"]
+        settle(vm)
     assert last_load(vm, "i6300esb")["outcome"] == "inserted"
-    vm.check("rm /sbin/modprobe; mv /sbin/modprobe.real /sbin/modprobe")
 
 
 def test_a_truncated_module(vm: VM) -> None:
     """Half a .ko does not load, and the ledger says so; the whole one does at the next plug."""
-    slot = slot_of(vm, "8139cp")
+    slot = slot_of_idle(vm, "0x8139")
     path = vm.check("echo /lib/modules/*/kernel/drivers/net/ethernet/realtek/8139cp.ko").strip()
-    vm.check(f"rmmod 8139cp; cp {path} /tmp/whole; head -c 9000 /tmp/whole >{path}")
+    vm.sh("rmmod 8139cp")
+    vm.check(f"cp {path} /tmp/whole; head -c 9000 /tmp/whole >{path}")
     replug(vm, slot)
     failed = last_load(vm, "8139cp")
     assert failed["outcome"] == "failed"
@@ -259,8 +272,9 @@ def test_a_truncated_module(vm: VM) -> None:
 
 def test_no_more_processes(vm: VM) -> None:
     """When fork fails the load fails with that reason, and works once there is room again."""
-    slot = slot_of(vm, "8139cp")
-    vm.check(f"rmmod 8139cp; echo 1 >/sys/bus/pci/devices/{slot}/remove")
+    slot = slot_of_idle(vm, "0x8139")
+    vm.sh("rmmod 8139cp")
+    vm.check(f"echo 1 >/sys/bus/pci/devices/{slot}/remove")
     settle(vm)
     most = vm.check("cat /proc/sys/kernel/threads-max").strip()
     vm.check(

@@ -28,7 +28,7 @@ test: lint types setup-kernel
 	$(BIN)/pytest -n 2 --dist loadscope tests
 
 # The part without machines.
-test-fast: lint types
+test-fast: lint types setup-kernel
 	$(BIN)/pytest -n 2 -m "not vm" tests
 
 lint: $(STAMP)

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -30,12 +31,14 @@ from modaliasd.core.trie import Index, build
 from tests.support.libkmod import Kmod
 from tests.support.modaliases import machine_mix, widened
 
+# What asks, and what it is asked.
+Asking = tuple[Callable[[Any], object], Sequence[object]]
 SOURCES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
 ROUNDS = 7
 SLOW_SAMPLE = 12  # of every so many modaliases the slow matchers get one
 
 
-def least_time(ask: Callable[[bytes], object], asked: list[bytes], rounds: int = 1) -> float:
+def least_time(ask: Callable[[Any], object], asked: Sequence[object], rounds: int = 1) -> float:
     """Seconds of thread CPU time for one lookup."""
     best = float("inf")
     for _ in range(rounds):
@@ -46,18 +49,15 @@ def least_time(ask: Callable[[bytes], object], asked: list[bytes], rounds: int =
     return best
 
 
-def side_by_side(
-    one: Callable[[bytes], object], other: Callable[[bytes], object], asked: list[bytes]
-) -> tuple[float, float]:
+def side_by_side(one: Asking, other: Asking) -> tuple[float, float]:
     """The least times of two matchers whose rounds alternate."""
-    times = [(least_time(one, asked), least_time(other, asked)) for _ in range(ROUNDS)]
+    times = [(least_time(*one), least_time(*other)) for _ in range(ROUNDS)]
     return min(first for first, _ in times), min(second for _, second in times)
 
 
-def by_text(index: Index, asked: list[bytes]) -> Callable[[bytes], object]:
-    """The index as a function of bytes, decoded beforehand: in the daemon that is sysfs's work."""
-    texts = {modalias: text_of(modalias) for modalias in asked}
-    return lambda modalias: index.lookup(texts[modalias])
+def by_text(index: Index, asked: list[bytes]) -> Asking:
+    """The index and what it is asked: text, as sysfs hands it on, where libkmod takes bytes."""
+    return index.lookup, [text_of(modalias) for modalias in asked]
 
 
 def linear(aliases: list[Alias]) -> Callable[[bytes], object]:
@@ -173,7 +173,7 @@ def measure(scratch: str) -> None:
     with file.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     index, kmod = Index(mapped), Kmod(folder)
-    ours, first = by_text(index, asked), least_time(by_text(Index(mapped), asked), asked)
+    first = least_time(*by_text(Index(mapped), asked))
 
     buses: dict[str, list[bytes]] = {}
     for modalias in asked:
@@ -183,7 +183,7 @@ def measure(scratch: str) -> None:
         if len(strings) < 5:
             continue
         matched = sum(bool(index.lookup(text_of(modalias))) for modalias in strings)
-        trie_time, kmod_time = side_by_side(ours, kmod.lookup, strings)
+        trie_time, kmod_time = side_by_side(by_text(index, strings), (kmod.lookup, strings))
         rows.append(
             (
                 bus,
@@ -202,11 +202,11 @@ def measure(scratch: str) -> None:
     if options.quick:
         return
 
-    all_time = side_by_side(ours, kmod.lookup, asked)
+    all_time = side_by_side(by_text(index, asked), (kmod.lookup, asked))
     sample = asked[::SLOW_SAMPLE]
     linear_time, regular_time = least_time(linear(aliases), sample), least_time(regular(aliases), sample)
     wide_index = Index(build(widened(alias_text, 10), order, builtin))
-    wide = side_by_side(by_text(wide_index, asked), ours, asked)
+    wide = side_by_side(by_text(wide_index, asked), by_text(index, asked))
     open_seconds = least_time(lambda _: Index(mapped), [b""] * 200)
     source = Path(__file__).resolve().parent.parent / "daemon"
     base, opened = instructions(OPEN_PROGRAM, source), instructions(OPEN_PROGRAM, source, file)

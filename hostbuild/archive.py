@@ -8,7 +8,7 @@ archive, and everything else into a second, compressed one.
 import io
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,27 +38,47 @@ class Segment:
 
 def read_image(path: Path) -> list[Segment]:
     """Read an image. Raises ImageError where it cannot be read or holds something else than archives."""
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise ImageError(f"cannot read the image {path}: {e.strerror}") from e
-    try:
-        segments = list(parse_image(data))
-    except HostbuildError as e:
-        raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
+    segments = [segment for segment, _ in _read(path, lambda _: False)]
     if not segments:
         raise ImageError(f"{path} is no initramfs image: it is empty")
     return segments
 
 
+def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Read the regular files whose path in the image is `wanted`, as the kernel unpacks them: the last one counts.
+
+    Paths are without a leading `/` or `./`. Raises ImageError.
+    """
+    files: dict[str, bytes] = {}
+    for _, kept in _read(path, wanted):
+        files |= kept
+    return files
+
+
+def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise ImageError(f"cannot read the image {path}: {e.strerror}") from e
+    try:
+        return list(_parse(data, wanted))
+    except HostbuildError as e:
+        raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
+
+
 def parse_image(data: bytes) -> Iterator[Segment]:
     """Yield the archives of an image in their order."""
+    for segment, _ in _parse(data, lambda _: False):
+        yield segment
+
+
+def _parse(data: bytes, wanted: Callable[[str], bool]) -> Iterator[tuple[Segment, dict[str, bytes]]]:
     position = _skip_nuls(data, 0)
     while position < len(data):
         compressor = detect(data[position : position + 8])
         if compressor is Compressor.NONE:
-            segment = _parse_archive(data, position)
-            yield segment
+            segment, files = _parse_archive(data, position, wanted)
+            yield segment, files
             position = _skip_nuls(data, position + segment.unpacked)
             continue
         plain, rest = decompress(compressor, data[position:])
@@ -67,8 +87,8 @@ def parse_image(data: bytes) -> Iterator[Segment]:
         if inside == len(plain):
             raise CompressionError(f"the {compressor.value} stream at offset {position} holds nothing")
         while inside < len(plain):
-            segment = _parse_archive(plain, inside)
-            yield Segment(position, end - position, compressor, segment.unpacked, segment.members)
+            segment, files = _parse_archive(plain, inside, wanted)
+            yield Segment(position, end - position, compressor, segment.unpacked, segment.members), files
             inside = _skip_nuls(plain, inside + segment.unpacked)
         position = _skip_nuls(data, end)
 
@@ -101,12 +121,20 @@ def permissions(member: newc.Member) -> str:
     return stat.filemode(member.mode)
 
 
-def _parse_archive(data: bytes, start: int) -> Segment:
+def _parse_archive(
+    data: bytes, start: int, wanted: Callable[[str], bool]
+) -> tuple[Segment, dict[str, bytes]]:
     stream = io.BytesIO(data)
     stream.seek(start)
-    members = tuple(member for member, _ in newc.read(stream, start))
+    members = []
+    files = {}
+    for member, content in newc.read(stream, start):
+        members.append(member)
+        name = member.name.removeprefix(".").lstrip("/")
+        if stat.S_ISREG(member.mode) and wanted(name):
+            files[name] = content
     length = min(stream.tell(), len(data)) - start
-    return Segment(start, length, Compressor.NONE, length, members)
+    return Segment(start, length, Compressor.NONE, length, tuple(members)), files
 
 
 def _skip_nuls(data: bytes, position: int) -> int:

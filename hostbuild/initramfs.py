@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild import busybox, cpython, extras, guest, kmod, modstore, modules, overlay
+from hostbuild.capturefile import read_capture
 from hostbuild.compress import KERNEL_OPTION, Compressor
 from hostbuild.errors import InputError, UsageError
 from hostbuild.extras import Extra
 from hostbuild.firmware import put_firmware
 from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.learn import learn
 from hostbuild.manifest import FORMAT, manifest_path
 from hostbuild.moduletree import put_modules
 from hostbuild.pack import check_writable, pack
+from hostbuild.predicttarget import open_kernel
 from hostbuild.tree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter, Silent
 
@@ -60,7 +63,8 @@ class Options:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules.py). python: further modules of Python's standard library.
+    (modules.py). learn: a ledger or a capture of the machine whose modules to take, to which the selection, which
+    may then be empty, adds. python: further modules of Python's standard library.
     store: how the modules are kept. extras: see extras.py.
     """
 
@@ -74,6 +78,7 @@ class Options:
     python: tuple[str, ...] = ()
     store: modstore.Store = modstore.Store.PLAIN
     extras: tuple[Extra, ...] = ()
+    learn: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
             "origin": kernel.origin,
         },
         "selection": options.modules,
+        **({"learned_from": options.learn.name} if options.learn else {}),
         "modprobe": options.modprobe.value,
         "store": options.store.value,
         "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
@@ -172,17 +178,21 @@ def _skeleton() -> FileTree:
 
 def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[modules.Module]]:
     """Give the names that the selection chose, and all modules that come into the image."""
-    if options.modules.strip() == "none":
+    if options.modules.strip() == "none" and options.learn is None:
         return set(), []
     index = modules.read_index(kernel)
     assert kernel.modules is not None, "read_index refuses a kernel without modules"
-    chosen = modules.select(options.modules, index)
+    chosen: set[str] = set()
+    if options.learn is not None:
+        chosen.update(learn(read_capture(options.learn), open_kernel(kernel, {})).modules)
+    if options.modules or options.learn is None:
+        chosen.update(modules.select(options.modules, index))
     if not chosen:
         raise modules.SelectionError(
             f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
             hint="--modules none builds without modules",
         )
-    return set(chosen), modules.load(modules.close(chosen, index), index, kernel.modules)
+    return chosen, modules.load(modules.close(chosen, index), index, kernel.modules)
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:

@@ -101,7 +101,8 @@ def require_squashfs(directory: Path) -> Path:
 
     Everything belongs to root and times are 0: the same files give the same bytes.
     """
-    options = ["-comp", "xz", "-b", "1M", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs"]
+    # Larger blocks pack better (1M: 8 %) and are slower to read: a module costs the unpacking of a whole block
+    options = ["-comp", "xz", "-b", "256K", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs"]
     digest = hashlib.sha256("\0".join(options).encode())
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         content = path.read_bytes()

@@ -11,6 +11,7 @@ from hostbuild.modules import Module
 from hostbuild.scratch import scratch_directory
 from hostbuild.tree import FileTree
 from modaliasd.core import trie
+from modaliasd.core.trie_format import INDEX_NAME
 
 GROUP = "modules"
 INDEX_GROUP = "indexes"
@@ -56,7 +57,7 @@ def put_modules(
             for path, content in files.items():
                 tree.file(f"{inside}/{path}", content, group=GROUP, origin=kernel.origin)
             for name, content in indexes.items():
-                origin = "hostbuild" if name == trie.INDEX_NAME else "depmod"
+                origin = "hostbuild" if name == INDEX_NAME else "depmod"
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
             return
         for entry in base.iterdir():  # whatever else depmod wrote
@@ -89,7 +90,7 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
-    indexes[trie.INDEX_NAME] = trie.build(
+    indexes[INDEX_NAME] = trie.build(
         indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
     )
     return indexes

@@ -14,7 +14,7 @@ of the memory that is free when it is mounted: neither kernel nor packed image i
 to fit. With `rootfstype=ramfs` on the kernel's command line there is only the second.
 
 The constants were measured by bisecting boots (`hostbuild ram --prove`) with Debian's 6.1 kernel and with one
-made of tinyconfig; docs/from-source.md has the table.
+made of tinyconfig; docs/memory.md has the table.
 """
 
 from dataclasses import dataclass

@@ -21,6 +21,7 @@ from hostbuild.vmlinuz import init_size
 _HEADER = 1024  # bytes of a vmlinuz in which init_size stands
 _PATIENCE = 4  # a guest that takes so many times longer than it did with room enough is lost
 _LEAST_PATIENCE_S = 45.0
+_FIRST_PATIENCE_S = 600.0  # nobody knows yet how long this guest takes here
 _WIDTH = 0.12  # of the prediction: half of the interval in which the limit is looked for
 
 
@@ -69,7 +70,7 @@ def prove(machine: Machine, boot: Boot, prediction: Prediction, heard: Callable[
     Raises GuestError if the guest does not boot even with plenty of memory.
     """
     machine = replace(machine, memory=None)  # it would override the boot's
-    plenty = _attempt(machine, replace(boot, memory=2 * prediction.comfortable))
+    plenty = _attempt(machine, replace(boot, memory=2 * prediction.comfortable, limit_s=_FIRST_PATIENCE_S))
     heard(plenty)
     if not plenty.booted:
         raise GuestError(f"the image does not boot with {plenty.memory} MiB either: {plenty.why}")
@@ -115,7 +116,7 @@ def _attempt(machine: Machine, boot: Boot) -> Attempt:
         except GuestTimeoutError:
             why = f"it had not settled after {boot.limit_s:.0f} s"
         except GuestError as e:
-            why = str(e).partition("\n")[0]
+            why = str(e.args[0]).partition("\n")[0]  # without the console
         else:
             return Attempt(boot.memory, True, time.monotonic() - start)
     return Attempt(boot.memory, False, time.monotonic() - start, why)

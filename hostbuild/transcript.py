@@ -53,8 +53,8 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
     (
         r"Initramfs unpacking failed: (?:write error|.*[Nn]o space left)"
         r"|rootfs image is not initramfs \(write error\)",
-        "the unpacked image does not fit into the guest's root file system, which is half of its memory",
-        "give the guest more memory (--memory), or put less into the image",
+        "the image is too large for this memory: unpacked it does not fit into half of what is free",
+        "give the guest more memory (--memory auto; hostbuild ram IMAGE tells how much), or put less into the image",
     ),
     (
         r"Initramfs unpacking failed: .*not configured",
@@ -67,8 +67,13 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "build the image again, and look into it with: hostbuild inspect IMAGE",
     ),
     (
-        r"Out of memory: Killed process|Out of memory and no killable processes"
-        r"|System is deadlocked on memory|Kernel panic - not syncing: .*[Oo]ut of memory",
+        # nobody to kill: the kernel is still unpacking, and no process but init is there
+        r"Out of memory and no killable processes|System is deadlocked on memory",
+        "the image is too large for this memory: the guest ran out of memory while it unpacked the image",
+        "give the guest more memory (--memory auto; hostbuild ram IMAGE tells how much), or put less into the image",
+    ),
+    (
+        r"Out of memory: Killed process|Kernel panic - not syncing: .*[Oo]ut of memory",
         "the guest ran out of memory",
         "give it more memory (--memory)",
     ),

@@ -8,6 +8,7 @@ payload     an ELF file packed by one of the kernel's compressors; all but gzip 
 ELF         with CONFIG_IKCONFIG=y: "IKCFG_ST", the gzipped .config, "IKCFG_ED" (kernel/configs.c)
 """
 
+import lzma
 import struct
 
 from hostbuild.compress import CompressionError, Compressor, decompress, detect
@@ -19,16 +20,19 @@ _CONFIG_START = b"IKCFG_ST\x1f\x8b"
 _PAYLOAD_FIELDS = 0x0208  # the first boot protocol with payload_offset and payload_length
 _INIT_SIZE_FIELD = 0x020A
 
-# Compressors of the kernel for which there is no decoder here.
-_UNREADABLE = {b"\x89LZO": "lzo", b"\x5d\x00\x00": "lzma"}
+_ARM64 = b"ARM\x64"  # Documentation/arm64/booting.rst
+_ARM64_AT = 0x38
+
+_LZMA = b"\x5d\x00\x00"  # the old format of xz's makers; initramfs images of it are not read (compress.py)
+_LZO = b"\x89LZO"  # no decoder here
 
 
 def kernel_of(image: bytes) -> bytes:
-    """Give the ELF file inside a kernel image (or the image itself, if it is that file already)."""
-    if image.startswith(_ELF):
+    """Give the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
+    if image.startswith(_ELF) or image[_ARM64_AT : _ARM64_AT + len(_ARM64)] == _ARM64:
         return image
     if image[0x202:0x206] != _HEADER:
-        raise InputError("neither an x86 bzImage (vmlinuz) nor an ELF file (vmlinux)")
+        raise InputError("neither an x86 bzImage (vmlinuz), an arm64 Image nor an ELF file (vmlinux)")
     (protocol,) = struct.unpack_from("<H", image, 0x206)
     if protocol < _PAYLOAD_FIELDS:
         raise InputError(
@@ -69,9 +73,10 @@ def find_ikconfig(kernel: bytes) -> str | None:
 
 
 def _unpack(payload: bytes) -> bytes:
-    for magic, name in _UNREADABLE.items():
-        if payload.startswith(magic):
-            raise InputError(f"the kernel inside is packed with {name}, which hostbuild does not unpack")
+    if payload.startswith(_LZO):
+        raise InputError("the kernel inside is packed with lzo, which hostbuild does not unpack")
+    if payload.startswith(_LZMA):
+        return _unpack_lzma(payload[:-4])
     compressor = detect(payload)
     if compressor is Compressor.NONE and not payload.startswith(_ELF):
         raise InputError(
@@ -83,3 +88,10 @@ def _unpack(payload: bytes) -> bytes:
     except CompressionError as e:
         raise InputError(f"the kernel inside cannot be unpacked: {e}") from e
     return plain
+
+
+def _unpack_lzma(stream: bytes) -> bytes:
+    try:
+        return lzma.decompress(stream, lzma.FORMAT_ALONE)
+    except lzma.LZMAError as e:
+        raise InputError(f"the kernel inside cannot be unpacked: {e}") from e

@@ -1,7 +1,8 @@
-"""Compares our answers with libkmod's on a list of modaliases: `make check-corpus CORPUS=FILE [MODULES_DIR=DIR]`.
+"""Compares our answers with libkmod's on a list of modaliases: `make check-corpus CORPUS=FILE
+[MODULES_DIR=DIR]`.
 
-Both are asked with an empty configuration and all of their stages. Every difference is printed, with what each of
-them says; the exit status is 1 if there was one.
+Both are asked with an empty configuration and all of their stages. Every difference is printed, with what
+each of them says; the exit status is 1 if there was one.
 """
 
 import argparse

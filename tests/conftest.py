@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -12,6 +13,28 @@ from hostbuild.initramfs import Built, Options, build_image
 from hostbuild.kernel import Kernel, require_kernel
 from hostbuild.manifest import manifest_path, read_manifest
 from hostbuild.ui import Silent
+from hostbuild.vm import VM
+from tests.support.schema import check_records
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ledgers_are_valid() -> Iterator[None]:
+    """Hold the ledger of every guest with the daemon against the schema when its machine ends, whatever the test.
+
+    Guests of a shell script write records of their own, without the daemon's version.
+    """
+    leave = VM.__exit__
+
+    def check_and_leave(
+        vm: VM, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leave(vm, kind, error, trace)
+        if error is None and any(record.get("version") for record in vm.ledger[:1]):
+            check_records(vm.ledger)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VM, "__exit__", check_and_leave)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from modaliasd.core.device import Phase
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
 from modaliasd.kmsg import KernelLog
@@ -43,8 +44,11 @@ from modaliasd.world import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
+    from modaliasd.core.modprobed import Configuration
     from modaliasd.core.policy import Policy
     from modaliasd.core.record import Json
+    from modaliasd.core.trie import Match
+    from modaliasd.indexfile import AliasIndex
 
 
 def run(arguments: list[str]) -> int:
@@ -82,19 +86,23 @@ def _serve(*, once: bool) -> int:
         _buffer_size(settings)
     )  # before anything is looked at: what happens from here on is told
     index = open_index(modules_dir)
-    resolver = Resolver(
-        configuration,
-        Dependencies(
-            _read(f"{modules_dir}/modules.dep"), parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        ),
-        index.lookup,
-        parse_softdeps(_read(f"{modules_dir}/modules.softdep")),
-    )
+    resolver = open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
-    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir)
-    alone = frozenset(_names(settings.get("sequential", "")))
+    cpus = posix.cpu_count() or 1
+    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
+    alone = frozenset(_modules(settings.get("sequential", "")))
+    ranks = dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
+    ranks |= dict.fromkeys(_modules(settings.get("first", "")), Rank.FIRST)
     loader = Loader(
-        tools, sysfs, ledger, KernelLog(), boottime_us, read_live_modules(), _job_limit(settings), alone
+        tools,
+        sysfs,
+        ledger,
+        KernelLog(),
+        boottime_us,
+        read_live_modules(),
+        _job_limit(settings, cpus),
+        alone,
+        ranks,
     )
     start: dict[str, Json] = {
         "version": __version__,
@@ -122,6 +130,27 @@ def _serve(*, once: bool) -> int:
         _freeze,
     )
     return Service(world).run(once=once)
+
+
+def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    generation = index.generation
+
+    def dependencies() -> Dependencies:
+        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin)
+
+    def lookup(modalias: str) -> list[Match]:
+        nonlocal generation
+        found = index.lookup(modalias)
+        if index.generation != generation:
+            generation = index.generation
+            resolver.dependencies = dependencies()
+        return found
+
+    softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+    resolver = Resolver(configuration, dependencies(), lookup, softdeps)
+    return resolver
 
 
 def _read_policy() -> Policy | None:
@@ -203,12 +232,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
-def _job_limit(settings: dict[str, str]) -> int:
-    """How many modprobes run at once: `modaliasd.jobs=`, or enough to fill the time in which probes sleep."""
+def _modules(text: str) -> tuple[str, ...]:
+    return tuple(name.replace("-", "_") for name in _names(text))
+
+
+def _job_limit(settings: dict[str, str], cpus: int) -> int:
+    """How many modprobes run at once: `modaliasd.jobs=`, or enough that some do not sleep."""
     text = settings.get("jobs", "")
     if text.isdigit() and int(text) > 0:
         return int(text)
-    return 2 + 2 * (posix.cpu_count() or 1)
+    return 24 + 8 * cpus
 
 
 def _buffer_size(settings: dict[str, str]) -> int:

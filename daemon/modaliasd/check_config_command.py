@@ -12,12 +12,12 @@ import os
 from modaliasd.config import config_files, read_config, read_text
 from modaliasd.core.config_check import findings, parameters_in
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.glob import matches
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.wildcard import matches
 from modaliasd.paths import POLICY
 
 TYPE_CHECKING = False

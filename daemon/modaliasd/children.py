@@ -40,7 +40,7 @@ def is_safe_name(name: str) -> bool:
     return bool(name) and name[0] not in "-." and len(name) <= 255 and SAFE_NAME.issuperset(name)
 
 
-def start(path: str, arguments: list[str], nice: int = 0) -> Child:
+def start(path: str, arguments: list[str]) -> Child:
     """Run `path ARGUMENTS...`, its standard output and error in one pipe.
 
     OSError where that cannot be done.
@@ -58,8 +58,6 @@ def start(path: str, arguments: list[str], nice: int = 0) -> Child:
                 (posix.POSIX_SPAWN_DUP2, writing, 2),
             ],
         )
-        if nice:
-            posix.setpriority(posix.PRIO_PROCESS, pid, nice)
     except BaseException:
         posix.close(reading)
         raise

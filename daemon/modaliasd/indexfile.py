@@ -11,7 +11,8 @@ import posix
 
 from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.lean import Choice, Record
-from modaliasd.core.trie import INDEX_NAME, Index, Match, build
+from modaliasd.core.trie import Index, Match, build
+from modaliasd.core.trie_format import INDEX_NAME
 
 TYPE_CHECKING = False
 
@@ -57,14 +58,19 @@ class AliasIndex:
     def __init__(self, modules_dir: str) -> None:
         self.modules_dir = modules_dir
         self.generation = 0
+        self._doubtful = False  # did a damaged index answer before it was found out?
         self._open()
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in load order; a changed modules.alias counts before a miss."""
+        """The modules that the modalias wants, in load order.
+
+        A changed modules.alias is noticed before a miss is final.
+        """
         try:
             found = self._index.lookup(modalias)
         except FormatError as error:
             self._rebuild_damaged(error)
+            self._doubtful = True
             found = self._index.lookup(modalias)
         if found or not self.changed():
             return found
@@ -81,8 +87,11 @@ class AliasIndex:
     def check(self) -> bool:
         """Sum up all of a mapped index, some 4 ms of guest time; build from the text if it is damaged.
 
-        False if it was. Lookups before may have missed modules then.
+        False if it was, or if a lookup has found that before: answers before that may have been wrong then.
         """
+        if self._doubtful or self.origin is Origin.BUILT:
+            right, self._doubtful = not self._doubtful, False
+            return right
         try:
             self._index.verify()
         except FormatError as error:

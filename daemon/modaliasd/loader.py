@@ -8,11 +8,11 @@ from __future__ import annotations
 import posix
 
 from modaliasd.children import is_safe_name, reap, start
-from modaliasd.core.demand import needs_of_plan
+from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict, explain_failure, lines_about
-from modaliasd.core.priority import Rank, rank_of
+from modaliasd.core.priority import niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modaliasd.children import Child
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
+    from modaliasd.core.priority import Rank
     from modaliasd.core.record import Json
     from modaliasd.core.scheduler import Job, Load
     from modaliasd.kmsg import KernelLog
@@ -30,25 +31,18 @@ if TYPE_CHECKING:
     from modaliasd.sysfs import Sysfs
 
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
-# Storage and network modprobes run as they are; the others only take what these leave of a CPU.
-NICE = {
-    Rank.STORAGE.value: 0,
-    Rank.NETWORK.value: 0,
-    Rank.BUS.value: 5,
-    Rank.OTHER.value: 10,
-    Rank.LATE.value: 15,
-}
 
 
 class Running:
     """A job, its process, how far it is, and whether it was reported as slow."""
 
-    __slots__ = ("child", "inserting", "job", "reported", "start_us")
+    __slots__ = ("child", "inserting", "job", "nice", "reported", "start_us")
 
     def __init__(self, job: Job, child: Child, start_us: int) -> None:
         self.job = job
         self.child = child
         self.start_us = start_us
+        self.nice = 0
         self.inserting = ""  # the module whose insertion the kernel told of last
         self.reported = False
 
@@ -61,10 +55,15 @@ class Tools(Record):
     shell: str
     flavour: Flavour
     modules_dir: str
+    cpus: int = 1
 
 
 class Loader:
-    """Carries plans out. `live` holds the modules known to be in the kernel."""
+    """Carries plans out. `live` holds the modules known to be in the kernel.
+
+    limit: how many modprobes run at once. alone: modules that cannot bear another load beside them.
+    ranks: modules whose rank is configured, and does not depend on who asks.
+    """
 
     def __init__(
         self,
@@ -76,15 +75,18 @@ class Loader:
         live: Iterable[str],
         limit: int,
         alone: frozenset[str] = frozenset(),
+        ranks: dict[str, Rank] | None = None,
     ) -> None:
         self.live = set(live)
-        self.scheduler = Scheduler(self._needs_of, limit, self.live)
+        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live)
         self._tools = tools
         self._sysfs = sysfs
         self._ledger = ledger
         self._kernel_log = kernel_log
         self._clock = clock
         self._alone = alone
+        self._ranks = ranks or {}
+        self._sizes: dict[str, int] = {}
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
@@ -94,23 +96,15 @@ class Loader:
         now = self._clock()
         for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
             self._needs.setdefault(module, needs)
-        steps = {step.module: step for step in plan.steps}
-        for module, step in steps.items():
-            self._steps.setdefault(module, step)
-        denials = {denial.module: denial for denial in plan.denied}
-        broken = {one.module: one for one in plan.broken}
-        for match in plan.matches:
-            module = match.module
+        for one in plan.steps:
+            self._steps.setdefault(one.module, one)
+        for match, step, verdict in demands_of_plan(plan):
             because = cause._replace(alias=match.alias, line=match.line)
-            if module in denials:
-                denial = denials[module]
-                where = f"{denial.file}:{denial.line}" if denial.line else denial.file
-                verdict = Verdict(Outcome.DENIED, f"{denial.by.value}: {where}")
-                self.scheduler.settle(module, because, verdict, now)
-            elif module in broken:
-                self.scheduler.settle(module, because, Verdict(Outcome.FAILED, broken[module].message), now)
-            elif module in steps:
-                self._want_step(steps[module], because, rank_of(modalias, steps[module].path).value)
+            if verdict is not None:
+                self.scheduler.settle(match.module, because, verdict, now)
+            elif step is not None:
+                rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
+                self._want_step(step, because, rank.value)
 
     def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
         module = step.module
@@ -126,6 +120,12 @@ class Loader:
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]
 
+    def _size_of(self, module: str) -> int:
+        size = self._sizes.get(module)
+        if size is None:
+            size = self._sizes[module] = file_size(self._tools.modules_dir, self._steps[module].path)
+        return size
+
     def _invocation(self, step: Step) -> Invocation:
         return invocation(step, self._tools.flavour, self._tools.modules_dir)
 
@@ -138,14 +138,24 @@ class Loader:
         while job := self.scheduler.next_job(self._clock()):
             path, arguments = self._command(job)
             try:
-                child = start(path, arguments, NICE[job.rank])
+                child = start(path, arguments)
             except OSError as e:
                 verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
-                self.scheduler.finished(job, dict.fromkeys(job.modules, verdict), self._clock())
+                self.scheduler.finished(dict.fromkeys(job.modules, verdict), self._clock())
                 continue
             self._running[child.pidfd] = Running(job, child, self._clock())
             started.append(child.pidfd)
+            self._share_out()
         return started
+
+    def _share_out(self) -> None:
+        """Tell the kernel who of the running jobs gets the processors first."""
+        jobs = ((running.job.rank, running.job.cost, number) for number, running in self._running.items())
+        for number, nice in niceness(jobs, self._tools.cpus).items():
+            running = self._running[number]
+            if running.nice != nice:
+                running.nice = nice
+                posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
 
     def _command(self, job: Job) -> tuple[str, list[str]]:
         """The program and the arguments that carry the job out."""
@@ -173,10 +183,13 @@ class Loader:
         ended = reap(running.child)
         verdicts: dict[str, Verdict] = {}
         for module in running.job.modules:
-            verdicts[module] = self._verdict(module, ended.status, ended.words)
-        self._blame_dependencies(running.job, verdicts)
+            load = self.scheduler.load_of(module)
+            if load is not None and load.verdict is None:
+                verdicts[module] = self._verdict(module, ended.status, ended.words)
+        self._blame_dependencies(verdicts)
         self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
-        self.scheduler.finished(running.job, verdicts, self._clock())
+        self.scheduler.finished(verdicts, self._clock())
+        self._share_out()
 
     def _verdict(self, module: str, status: int, words: str) -> Verdict:
         if self._sysfs.is_live(module):
@@ -186,11 +199,11 @@ class Loader:
         kernel_words = lines_about(module, "\n".join(self._kernel_log.lines()[-50:]))
         return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
 
-    def _blame_dependencies(self, job: Job, verdicts: dict[str, Verdict]) -> None:
+    def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:
         """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
-        for module in job.modules:
+        for module, own in verdicts.items():
             load = self.scheduler.load_of(module)
-            if load is None or verdicts[module].outcome in SUCCESSES:
+            if load is None or own.outcome in SUCCESSES:
                 continue
             for name in load.needs.before:
                 verdict = verdicts.get(name)
@@ -212,9 +225,8 @@ class Loader:
         load.start_us = at_us
         for running in self._running.values():
             if module in running.job.modules:
-                before = self.scheduler.load_of(running.inserting) if running.inserting else None
-                if before is not None:
-                    before.end_us = load.start_us
+                if running.inserting and self._sysfs.is_live(running.inserting):
+                    self.scheduler.inserted(running.inserting, load.start_us)
                 running.inserting = module
         return False
 
@@ -268,6 +280,16 @@ class Loader:
             causes: list[Json] = [cause_fields(cause) for cause in load.causes]
             self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
             self._ledger.say(f"{module} is slow: {ms} ms and still loading, {_because(load)}")
+
+
+def file_size(modules_dir: str, path: str) -> int:
+    """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
+    if not path:
+        return 0
+    try:
+        return posix.stat(path if path.startswith("/") else f"{modules_dir}/{path}").st_size
+    except OSError:
+        return 0
 
 
 def read_live_modules(path: str = "/proc/modules") -> list[str]:

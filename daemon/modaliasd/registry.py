@@ -39,6 +39,24 @@ class Registry:
         self._left: set[str] = set()
         self._policy = world.policy
         self._world = world
+        self._generation = 0  # of the alias index, as far as the ledger knows
+
+    def tell_of_index(self) -> None:
+        """Write down what is wrong with the index of aliases, if it is another than the ledger knows of."""
+        index = self._world.aliases
+        if index.generation == self._generation:
+            return
+        self._generation = index.generation
+        if index.message:
+            message = f"{index.message}; built from modules.alias"
+            self._world.write("warning", {"what": "alias index", "message": message})
+        for skipped in index.warnings:
+            message = f"skipped: {skipped.reason}"
+            self._world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+
+    def start_over(self) -> None:
+        """Know no devices: a walk will look all of them up again."""
+        self.devices = Inventory()
 
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
         """A device is there: match its modalias where that is news, have the modules loaded, write it down."""
@@ -108,6 +126,7 @@ class Registry:
         """
         device = entry.device
         plan = self._world.resolver.resolve(device.modalias)
+        self.tell_of_index()
         built_in = plan.stage in BUILTIN_STAGES
         written: list[Json] = []
         for match in plan.matches:

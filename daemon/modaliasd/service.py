@@ -79,9 +79,7 @@ class Service:
         if world.ledger.torn_bytes:
             message = f"{world.ledger.torn_bytes} bytes of a line that was never finished were cut off"
             world.write("warning", {"what": "ledger repaired", "message": message})
-        for skipped in world.aliases.warnings:
-            message = f"skipped: {skipped.reason}"
-            world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+        self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})

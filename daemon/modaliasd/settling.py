@@ -39,6 +39,7 @@ class Settling:
         self._unloader = unloader
         self._blind_since = -1
         self._born_us = world.clock()
+        self._index_checked = False
         self._said = (-1, -1, -1)
 
     def check(self, *, awaited: bool) -> dict[str, Json] | None:
@@ -56,12 +57,26 @@ class Settling:
             self._wait_for_number()
             return None
         self._blind_since = -1
+        if not self._index_was_right():
+            return None
         self._intake.sequence.made_good()  # every loss has asked for a walk, and none is under way
         self.settled = True
         if not (awaited or self._registry.news):
             return None
         self._registry.news = False
         return self._settle(number)
+
+    def _index_was_right(self) -> bool:
+        """Sum up the mapped index once, before the first settle; if it is damaged, look all devices up again."""
+        if self._index_checked:
+            return True
+        self._index_checked = True
+        if self._world.aliases.check():
+            return True
+        self._registry.tell_of_index()
+        self._registry.start_over()
+        self._walker.request("index")
+        return False
 
     def timeout_ms(self) -> int:
         """When to look again although no descriptor is ready; -1: no need."""

@@ -1,11 +1,12 @@
 """Reads devices from a sysfs tree: the coldplug walk, and single devices by their path.
 
-The walk comes in two strides. The buses whose devices bring storage and network are listed first, straight
-from /sys/bus/BUS/devices, so that the first modprobe can run before the rest is looked at. Then all of
-/sys/devices is walked, which also finds what no bus lists: class devices (input, dmi), MDIO devices that
-have MODALIAS in `uevent` and no `modalias` file, the `cpu:` alias below /sys/devices/system/cpu. `uevent`
-is the truth for every device; `modalias` is read where a device has the file and `uevent` does not name it,
-as when its 2 KiB are too small.
+A device is what makes uevents: it has a bus or a class (drivers/base/core.c, dev_uevent_filter). So the walk
+lists /sys/bus/BUS/devices and /sys/class/CLASS, whose links lead to every one of them, and does not search
+/sys/devices, where three directories of four are no device. The buses that bring storage and network come
+first, so that the first modprobe can run before the rest is looked at.
+
+`uevent` is the truth for every device: MDIO devices have MODALIAS there and no `modalias` file. `modalias` is
+read where `uevent` does not name it, as when its 2 KiB are too small.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from errno import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR
 from modaliasd.core.errors import WorldError
 from modaliasd.core.uevent import device_from_env, parse_uevent_file
 
-FIRST_BUSES = ("pci", "virtio", "nvme", "usb", "scsi")
-STRIDE = 32  # devices of the long walk that are handled before children and events get their turn
+FIRST_BUSES = {"pci": 0, "virtio": 1, "nvme": 2, "usb": 3, "scsi": 4}
+STRIDE = 32  # devices of the other buses and the classes that are handled before children and events get their turn
 READ_SIZE = 16384  # sysfs shows at most a page an attribute
 GONE = {ENOENT, ENODEV, ENOTDIR, EACCES, ELOOP}
 
@@ -44,17 +45,26 @@ class Sysfs:
             ) from e
 
     def walk(self) -> Iterator[list[Device]]:
-        """Every device that there is, once each, in strides.
-
-        One for each of the first buses, then the rest.
-        """
+        """Every device that there is, once each, in strides: one for each of the first buses, then the rest."""
         seen: set[str] = set()
-        for bus in FIRST_BUSES:
-            stride = list(self._bus_devices(bus))
-            seen.update(device.devpath for device in stride)
+        buses = [(bus, f"/bus/{bus}/devices") for bus in _names(self.root + "/bus")]
+        buses.sort(key=lambda bus: FIRST_BUSES.get(bus[0], len(FIRST_BUSES)))
+        classes = [(name, f"/class/{name}") for name in _names(self.root + "/class")]
+        for subsystem, directory in buses + classes:
+            stride: list[Device] = []
+            for devpath in self._linked(directory):
+                if devpath in seen:
+                    continue
+                env = self._uevent(devpath)
+                if env is None:
+                    continue
+                seen.add(devpath)
+                stride.append(self._complete(devpath, subsystem, env))
+                if len(stride) == STRIDE and subsystem not in FIRST_BUSES:
+                    yield stride
+                    stride = []
             if stride:
                 yield stride
-        yield from _in_strides(self._below("/devices", seen))
 
     def device(self, devpath: str) -> Device | None:
         """The device at `devpath` as it is now; None if it has gone."""
@@ -110,46 +120,17 @@ class Sysfs:
             )
         return int(content)
 
-    def _bus_devices(self, bus: str) -> Iterator[Device]:
-        directory = f"{self.root}/bus/{bus}/devices"
+    def _linked(self, directory: str) -> Iterator[str]:
+        """The devpaths of the devices that links in `directory` lead to, by the links' names."""
+        directory = self.root + directory
         for name in _names(directory):
             try:
                 target = posix.readlink(f"{directory}/{name}")
             except OSError:
-                continue
-            devpath = target[target.find("/devices/") :]
-            env = self._uevent(devpath)
-            if env is not None:
-                yield self._complete(devpath, bus, env)
-
-    def _below(self, devpath: str, seen: set[str]) -> Iterator[Device]:
-        """Devices at and below `devpath` in the order of their names, parents before their children."""
-        stack = [devpath]
-        while stack:
-            devpath = stack.pop()
-            directories: list[str] = []
-            is_device = has_subsystem = has_modalias = False
-            try:
-                with posix.scandir(self.root + devpath) as entries:
-                    for entry in entries:
-                        name = entry.name
-                        if name == "uevent":
-                            is_device = True
-                        elif name == "subsystem":
-                            has_subsystem = True
-                        elif name == "modalias":
-                            has_modalias = True
-                        elif entry.is_dir(follow_symlinks=False):
-                            directories.append(f"{devpath}/{name}")
-            except OSError:
-                continue
-            directories.sort(reverse=True)
-            stack.extend(directories)
-            if is_device and devpath not in seen:
-                env = self._uevent(devpath)
-                if env is not None:
-                    subsystem = self._subsystem(devpath) if has_subsystem else ""
-                    yield self._complete(devpath, subsystem, env, has_modalias=has_modalias)
+                continue  # a class has attributes of its own beside its devices
+            at = target.find("/devices/")
+            if at >= 0:
+                yield target[at:]
 
     def _uevent(self, devpath: str) -> dict[str, str] | None:
         content = _read(f"{self.root}{devpath}/uevent")
@@ -158,26 +139,12 @@ class Sysfs:
     def _subsystem(self, devpath: str) -> str:
         return _name_of_link(f"{self.root}{devpath}/subsystem")
 
-    def _complete(
-        self, devpath: str, subsystem: str, env: dict[str, str], *, has_modalias: bool = True
-    ) -> Device:
-        if has_modalias and "MODALIAS" not in env:
+    def _complete(self, devpath: str, subsystem: str, env: dict[str, str]) -> Device:
+        if "MODALIAS" not in env:
             content = _read(f"{self.root}{devpath}/modalias")
             if content:
                 env["MODALIAS"] = content.decode("utf-8", "surrogateescape")
         return device_from_env(devpath, subsystem, env)
-
-
-def _in_strides(devices: Iterator[Device]) -> Iterator[list[Device]]:
-    """The same devices, STRIDE at a time."""
-    stride: list[Device] = []
-    for device in devices:
-        stride.append(device)
-        if len(stride) == STRIDE:
-            yield stride
-            stride = []
-    if stride:
-        yield stride
 
 
 def _names(directory: str) -> list[str]:

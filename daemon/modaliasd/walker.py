@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modaliasd.core.device import Device
+    from modaliasd.core.record import Json
     from modaliasd.registry import Registry
     from modaliasd.world import World
 
@@ -57,7 +58,10 @@ class Walker:
             self._end()
             return
         for device in stride:
-            entry = self._registry.see(device, "coldplug", {"walk": self._number})
+            extra: dict[str, Json] = {"walk": self._number}
+            if device.driver:
+                extra["module"] = self._world.sysfs.driver_module(device.devpath)
+            entry = self._registry.see(device, "coldplug", extra)
             self._seen.add(device.devpath)
             self._counts[0] += 1
             self._counts[1] += bool(device.modalias)

@@ -1,5 +1,6 @@
 """`hostbuild kernel`: from a source tree to a kernel that make-image takes."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from hostbuild.kbuild.fitness import Finding
 
 _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
+
+_WORD = 72  # characters of what was asked for, as far as it is shown
 
 
 @click.group()
@@ -33,7 +36,10 @@ def fetch(source: str) -> None:
 @command.command()
 @click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
-    "--base", default="tinyconfig", show_default=True, help="tinyconfig, defconfig, running, or a .config."
+    "--base",
+    default="tinyconfig",
+    show_default=True,
+    help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
 )
 @click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
 @click.option(
@@ -75,29 +81,45 @@ def configure(
     Ends with status 1 if something did not: the configuration is written all the same.
     """
     from hostbuild.kbuild import configure as work
-    from hostbuild.kbuild.modaliases import KernelAliases, parse_capture
+    from hostbuild.kbuild.modaliases import KernelAliases, read_modaliases
     from hostbuild.kbuild.source import require_source
 
+    if menuconfig and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--menuconfig needs a terminal, and this is none", hint="use --enable and --module")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     report = reporter()
-    tree = require_source(source, report)
+    wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
+    modaliases = [modalias for path in captures for modalias in read_modaliases(path)]
+    tree = require_source(source, report)
     made = work.configure(
         tree,
         base=base,
-        wishes=[wish for word in enable for wish in work.wishes_of(word)],
+        wishes=wishes,
         modules=[word for word in modules if not Path(word).is_file()],
-        modaliases=[alias for path in captures for alias in parse_capture(path.read_text(encoding="utf-8"))],
+        modaliases=modaliases,
         lookup=KernelAliases(aliases, report),
         report=report,
         guest=not no_guest,
         without_modules=mod2noconfig,
         by_hand=menuconfig,
     )
-    output.write_text(made.text, encoding="utf-8")
+    try:
+        output.write_text(made.text, encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"cannot write {output}: {e.strerror}") from e
     for driver, option in made.drivers:
-        click.echo(f"{driver.asked}: CONFIG_{option}{f' (module {driver.module})' if driver.module else ''}")
+        named = f" (module {driver.module})" if driver.module else ""
+        click.echo(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
+    if made.unanswered:
+        known = len(set(modaliases))
+        click.echo(
+            f"{len(made.unanswered)} of {known} modaliases have no driver in this source, or need none",
+            err=True,
+        )
     for unmet in made.unmet:
-        asked = f"{unmet.asked}: " if unmet.asked else ""
+        asked = f"{_shortened(unmet.asked)}: " if unmet.asked else ""
         click.echo(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}", err=True)
     click.echo(
         f"{output}: Linux {tree.version}, {made.count('m')} modules, {made.count('y')} options built in"
@@ -152,10 +174,9 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 @click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("kernel.config"),
+    default="kernel.config",
     show_default=True,
-    help="What `kernel configure` wrote, or any .config.",
+    help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
 )
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: one a processor]"
@@ -164,26 +185,33 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Copy boot/ and lib/ there."
 )
-def build(*, source: str, config: Path, jobs: int | None, strip: bool, output: Path | None) -> None:
+def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
     from hostbuild.kbuild import build as work
+    from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
 
-    if not config.is_file():
+    if config != "running" and not Path(config).is_file():
         raise UsageError(
             f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
         )
+    text, _ = read_config_of(config)
     report = reporter()
     tree = require_source(source, report)
     jobs = jobs or len(os.sched_getaffinity(0))
-    built = work.build(tree, config.read_text(encoding="utf-8"), jobs=jobs, strip=strip, report=report)
+    built = work.build(tree, text, jobs=jobs, strip=strip, report=report)
     if output is not None:
         built = work.copy_built(built, output)
     how = f"built, log {built.log}" if built.log else "built before"
     click.echo(f"Linux {built.version}, {built.modules} modules ({how})")
     click.echo(f"hostbuild make-image --kernel {built.vmlinuz}")
+
+
+def _shortened(word: str) -> str:
+    """Give what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
+    return word if len(word) <= _WORD else f"{word[: _WORD - 1]}…"
 
 
 def _print_finding(finding: "Finding") -> None:

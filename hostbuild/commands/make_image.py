@@ -25,6 +25,7 @@ Examples:
   hostbuild make-image -o micro.img --modules virtio --compress xz
   hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
   hostbuild make-image -o micro.img --overlay my-files
+  hostbuild make-image -o small.img --learn boot.jsonl
 """
 
 
@@ -39,7 +40,15 @@ Examples:
 @click.option(
     "--modules-dir", type=_DIRECTORY, help="The kernel's modules, if not beside it or in /lib/modules."
 )
-@click.option("--modules", "selection", default="qemu", show_default=True, help="Which modules; see below.")
+@click.option(
+    "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
+)
+@click.option(
+    "--learn",
+    type=_DIRECTORY,
+    metavar="FILE",
+    help="Take the modules that a machine used: a ledger, or what `hostbuild capture` wrote.",
+)
 @click.option("--overlay", "overlays", multiple=True, type=_DIRECTORY, help="Lay a directory over the image.")
 @click.option(
     "--firmware-dir",
@@ -83,7 +92,8 @@ def command(
     image: Path,
     kernel: str | None,
     modules_dir: Path | None,
-    selection: str,
+    selection: str | None,
+    learn: Path | None,
     overlays: tuple[Path, ...],
     firmware_dirs: tuple[Path, ...],
     compressor: str,
@@ -100,7 +110,8 @@ def command(
     options = Options(
         kernel=kernel,
         modules_dir=modules_dir,
-        modules=selection,
+        modules=("" if learn else "qemu") if selection is None else selection,
+        learn=learn,
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -122,7 +133,9 @@ def _print_summary(built: Built) -> None:
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
     )
     ui.line(f"  kernel {kernel['version']} from {kernel['origin']}")
-    ui.line(f"  {len(built.manifest['modules'])} modules ({built.manifest['selection']})")
+    learned = built.manifest.get("learned_from")
+    chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
+    ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
     ui.sizes_table(built.manifest["groups"])

@@ -22,6 +22,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError
 from hostbuild.kbuild import progress, toolchain
+from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.kconfig import parse_config, value_of
 from hostbuild.run import run, spawn
@@ -76,8 +77,9 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
             dot_config.write_text(config, encoding="utf-8")
         log.write_text("", encoding="utf-8")
         modular = value_of(parse_config(config), "MODULES") == "y"
-        _make(source, objects, modular=modular, jobs=jobs, log=log, report=report)
-        _install(source, objects, final, modular=modular, strip=strip, report=report)
+        with room_in(kernels):
+            _make(source, objects, modular=modular, jobs=jobs, log=log, report=report)
+            _install(source, objects, final, modular=modular, strip=strip, report=report)
         if source.identity:
             shutil.rmtree(objects)  # never needed again: the key stands for the result
     return _read_built(final, log)

@@ -13,7 +13,7 @@ from pathlib import Path
 from hostbuild import kconfig
 from hostbuild.errors import CommandError, InputError
 from hostbuild.kbuild import drivers, toolchain
-from hostbuild.kbuild.configfile import read_running_config
+from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.kconfig import Wish
@@ -48,12 +48,14 @@ class Configured:
 
     text: the .config. drivers: what was asked for, with the option that grants it.
     unmet: what did not come true. absent: options of hostbuild's own fragment that this source does not have.
+    unanswered: a capture's modaliases for which this source has no driver.
     """
 
     text: str
     drivers: tuple[tuple[drivers.Driver, str], ...]
     unmet: tuple[Unmet, ...]
     absent: tuple[str, ...]
+    unanswered: tuple[str, ...]
 
     def count(self, value: str) -> int:
         """How many options have this value: "m" counts the modules."""
@@ -88,13 +90,13 @@ def configure(
 ) -> Configured:
     """Make a configuration.
 
-    base: tinyconfig or another target of kbuild, "running", or the path of a .config. wishes: the user's own.
+    base: tinyconfig or another target of kbuild, "running", or a file (a .config, a vmlinuz). wishes: the user's own.
     modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
     which there is no driver is passed over. lookup: answers for modaliases.
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
     (mod2noconfig). by_hand: open kbuild's menu at the end.
     """
-    toolchain.require_toolchain()
+    toolchain.require_toolchain(menu=by_hand)
     named = {wish.option for wish in wishes}
     fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
     with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch:
@@ -109,7 +111,8 @@ def configure(
             advance(1)
             for wish in (*fragment, *wishes):
                 options.grant(wish)
-            granted = _grant_drivers(source, options, modules, modaliases, lookup)
+            wanted, unanswered = _find_drivers(source, options, modules, modaliases, lookup)
+            granted = tuple((driver, _grant_first(options, driver)) for driver in wanted)
             options.write(dot_config)
             toolchain.run_config_target(source, objects, "olddefconfig")
             advance(1)
@@ -121,8 +124,9 @@ def configure(
     return Configured(
         text=text,
         drivers=granted,
-        unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final),
+        unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final, options),
         absent=tuple(wish.option for wish in fragment if not final.known(wish.option)),
+        unanswered=unanswered,
     )
 
 
@@ -143,11 +147,10 @@ def _run_menu(source: SourceTree, objects: Path) -> None:
     status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
     if status != 0:
         raise CommandError(
-            f"kbuild's menu ended with status {status}",
+            f"kbuild's menu ended with status {status}; what it said stands above",
             argv=tuple(argv),
             status=status,
             stderr="",
-            hint="it needs a terminal, and: sudo apt-get install --no-install-recommends libncurses-dev",
         )
 
 
@@ -159,32 +162,32 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     if base == "running":
         dot_config.write_text(read_running_config()[0], encoding="utf-8")
     else:
-        path = Path(base)
-        if not path.is_file():
+        if not Path(base).is_file():
             raise InputError(
                 f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running",
                 hint="--base tinyconfig is the smallest",
             )
-        dot_config.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        dot_config.write_text(read_config_of(base)[0], encoding="utf-8")
     # options that are new in this source get their defaults
     toolchain.run_config_target(source, objects, "olddefconfig")
 
 
-def _grant_drivers(
+def _find_drivers(
     source: SourceTree,
     options: Options,
     words: Sequence[str],
     modaliases: Sequence[str],
     lookup: drivers.Lookup,
-) -> tuple[tuple[drivers.Driver, str], ...]:
-    """Turn on the drivers; each is returned with the option that it ended with."""
+) -> tuple[list[drivers.Driver], tuple[str, ...]]:
+    """Give the drivers that words and modaliases mean, each once, and the modaliases that mean none."""
     if not words and not modaliases:
-        return ()
+        return [], ()
     index = drivers.read_index(source.path)
     wanted = [driver for word in words for driver in drivers.resolve(word, index, options.known, lookup)]
-    wanted += [driver for modalias in modaliases for driver in drivers.of_modalias(modalias, index, lookup)]
+    answers = {modalias: drivers.of_modalias(modalias, index, lookup) for modalias in modaliases}
+    wanted += [driver for answer in answers.values() for driver in answer]
     once = {(driver.module, driver.options): driver for driver in reversed(wanted)}
-    return tuple((driver, _grant_first(options, driver)) for driver in reversed(once.values()))
+    return list(reversed(once.values())), tuple(name for name, answer in answers.items() if not answer)
 
 
 def _grant_first(options: Options, driver: drivers.Driver) -> str:
@@ -204,12 +207,17 @@ def _unmet(
     wishes: Sequence[Wish],
     granted: Sequence[tuple[drivers.Driver, str]],
     config: kconfig.Config,
-    options: Options,
+    final: Options,
+    granting: Options,
 ) -> tuple[Unmet, ...]:
-    known = [(wish, "") for wish in fragment if options.known(wish.option)]
+    """Compare the wishes with what came of them; `final` gives the reasons, `granting` who needed what."""
+    known = [(wish, "") for wish in fragment if final.known(wish.option)]
     asked = [(Wish(option, "m"), driver.asked) for driver, option in granted]
-    return tuple(
-        Unmet(wish, kconfig.value_of(config, wish.option), options.unmet(wish.option, wish.value), word)
-        for wish, word in (*known, *((wish, "") for wish in wishes), *asked)
-        if not kconfig.came_true(wish, config)
-    )
+    unmet = []
+    for wish, word in (*known, *((wish, "") for wish in wishes), *asked):
+        if kconfig.came_true(wish, config):
+            continue
+        needing = granting.needed_for(wish.option) if wish.value == "n" else ""
+        why = f"{needing} needs it" if needing else final.unmet(wish.option, wish.value)
+        unmet.append(Unmet(wish, kconfig.value_of(config, wish.option), why, word))
+    return tuple(unmet)

@@ -78,6 +78,11 @@ def _off(grade: Grade, option: str, reason: str) -> Requirement:
     )
 
 
+_COMPRESSED = (
+    "modules_install compresses them; make-image unpacks them again, since busybox's modprobe cannot read them "
+    "(by hand it would say: Invalid ELF header magic)"
+)
+
 REQUIREMENTS = (
     _built_in(Grade.UNFIT, "BLK_DEV_INITRD", "the image is an initramfs"),
     _one_of(
@@ -105,18 +110,25 @@ REQUIREMENTS = (
     _off(Grade.LIMIT, "LOCK_DOWN_KERNEL_FORCE_INTEGRITY", "lockdown refuses unsigned modules"),
     _off(Grade.LIMIT, "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY", "lockdown refuses unsigned modules"),
     Requirement(
-        "modules installed plain (no CONFIG_MODULE_COMPRESS_*)",
-        lambda config: not compressed_modules(config),
+        "modules installed plain (until 6.11: CONFIG_MODULE_COMPRESS_NONE=y)",
+        lambda config: "MODULE_COMPRESS" in config or not compressed_modules(config),
         Grade.NOTE,
-        "modules_install compresses them; make-image unpacks them again, since busybox modprobe cannot read "
-        "them (by hand it would say: Invalid ELF header magic)",
-        ("MODULE_COMPRESS=n", "MODULE_COMPRESS_NONE=y"),
+        _COMPRESSED,
+        ("MODULE_COMPRESS_NONE=y",),
+    ),
+    Requirement(
+        "modules installed plain (since 6.12: CONFIG_MODULE_COMPRESS off)",
+        lambda config: "MODULE_COMPRESS" not in config or not compressed_modules(config),
+        Grade.NOTE,
+        _COMPRESSED,
+        ("MODULE_COMPRESS=n",),
     ),
     Requirement(
         "CONFIG_MODULE_DECOMPRESS=y",
         lambda config: value_of(config, "MODULE_DECOMPRESS") == "y",
         Grade.NOTE,
-        "with it the kernel itself unpacks compressed modules (make-image --compress-modules keep)",
+        "with it the kernel can unpack compressed modules for a modprobe that asks it to (kmod since 31); busybox's "
+        "does not ask, and kmod unpacks them without it",
     ),
     _built_in(Grade.UNFIT, "SYSFS", "the daemon finds devices and their modaliases in /sys"),
     _built_in(Grade.UNFIT, "PROC_FS", "/proc/modules and /proc/cmdline"),

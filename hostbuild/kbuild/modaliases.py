@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from hostbuild.errors import InputError
 from hostbuild.kernel import require_kernel
 from hostbuild.ui import Reporter
 from modaliasd.core import trie
@@ -28,8 +29,22 @@ class KernelAliases:
 _FILES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
 
 
-def parse_capture(text: str) -> tuple[str, ...]:
-    """Collect a capture's modaliases, each once: JSON (lines) with `modalias` keys, or one a line."""
+def read_modaliases(path: Path) -> tuple[str, ...]:
+    """Read the modaliases of a file; InputError where it holds none."""
+    try:
+        found = parse_modaliases(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}") from e
+    if not found:
+        raise InputError(
+            f"{path} holds no modalias",
+            hint="name what `hostbuild capture -o FILE` wrote, a ledger, or a file with one modalias a line",
+        )
+    return found
+
+
+def parse_modaliases(text: str) -> tuple[str, ...]:
+    """Collect modaliases, each once: of a capture or a ledger (JSON, JSON lines), or written one a line."""
     found: dict[str, None] = {}
     try:
         documents = [json.loads(text)]

@@ -37,6 +37,10 @@ _PROVIDERS = {
     "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
 }
 
+# Options that make others visible and promise nothing: a driver of another architecture's hardware can be had
+# by COMPILE_TEST, and is of no use. Only who names them gets them.
+_NO_MEANS = frozenset({"BROKEN", "COMPILE_TEST"})
+
 Plan = dict[Symbol, int]
 
 
@@ -45,6 +49,7 @@ class Options:
 
     def __init__(self, tree: kconfiglib.Kconfig) -> None:
         self._tree = tree
+        self._needed: dict[str, str] = {}  # what was set to grant a wish -> that wish's option
 
     def known(self, option: str) -> bool:
         """Whether the source defines such an option (for this architecture or another)."""
@@ -72,11 +77,11 @@ class Options:
             return
         level = _LEVEL.get(wish.value)
         if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE) or level is None:
-            self._apply(_first(_plan(node.prompt[1], _M, 0) for node in symbol.nodes if node.prompt))
+            self._apply(symbol, _first(_plan(node.prompt[1], _M, 1) for node in symbol.nodes if node.prompt))
             symbol.set_value(wish.value.strip('"'))
             return
         if level > _N:
-            self._apply(_plan_symbol(symbol, level, 0))
+            self._apply(symbol, _plan_symbol(symbol, level, 0))
         symbol.set_value(level)
 
     def unmet(self, option: str, value: str) -> str:
@@ -92,16 +97,22 @@ class Options:
                 for term in kconfiglib.split_expr(symbol.rev_dep, OR)
                 if kconfiglib.expr_value(term) > _N
             ]
-            return f"selected by {', '.join(selectors)}" if selectors else "its default is not n"
+            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not let it be n"
         conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
         if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
             return "it has no prompt, and nothing that selects it could be turned on"
         reasons = _failing(conditions[0] if conditions else symbol.direct_dep, level)
         return "needs " + ", ".join(reasons) if reasons else f"Kconfig gives it {symbol.str_value}"
 
-    def _apply(self, plan: Plan | None) -> None:
+    def needed_for(self, option: str) -> str:
+        """The wish for which this option was turned on, "" if it was not."""
+        return self._needed.get(option, "")
+
+    def _apply(self, wanted: Symbol, plan: Plan | None) -> None:
         for symbol, level in (plan or {}).items():
             symbol.set_value(level)
+            if symbol is not wanted and level > _N:
+                self._needed.setdefault(symbol.name, wanted.name)
 
 
 def _plan(expr: object, want: int, depth: int) -> Plan | None:
@@ -148,6 +159,8 @@ def _plan_symbol(symbol: Symbol, want: int, depth: int) -> Plan | None:
         return {}
     if depth >= _DEPTH or symbol.is_constant or not symbol.nodes:
         return None
+    if depth > 0 and symbol.name in _NO_MEANS:
+        return None
     if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE):
         return None
     depth += 1
@@ -179,18 +192,26 @@ def _first(plans: Iterator[Plan | None]) -> Plan | None:
 
 
 def _failing(expr: object, want: int) -> list[str]:
-    """The terms of a conjunction that are below `want`, each followed down to what fails first."""
+    """The terms of a conjunction that stop it, each followed down to what fails first.
+
+    Of terms below `want` those stop it which nothing can raise; the others are off just because of them.
+    """
     reasons: list[str] = []
-    for term in kconfiglib.split_expr(expr, AND):
-        if kconfiglib.expr_value(term) >= want:
+    below = [term for term in kconfiglib.split_expr(expr, AND) if kconfiglib.expr_value(term) < want]
+    for term in [term for term in below if _plan(term, want, 1) is None] or below:
+        if not isinstance(term, Symbol):
+            reasons.append(kconfiglib.expr_str(term, _shown))
             continue
-        if not isinstance(term, Symbol) or term.is_constant:
-            reasons.append(kconfiglib.expr_str(term))
-            continue
-        reason = f"{term.name} (is {term.str_value})" if term.nodes else f"{term.name} (does not exist here)"
         deeper = _failing(term.direct_dep, want) if term.nodes else []
-        reasons.append(f"{reason}, which needs {' and '.join(deeper)}" if deeper else reason)
+        reasons.append(f"{_shown(term)}, which needs {' and '.join(deeper)}" if deeper else _shown(term))
     return reasons
+
+
+def _shown(item: object) -> str:
+    """An option with its present value, as a reason shows it; constants and choices as Kconfig writes them."""
+    if not isinstance(item, Symbol) or item.is_constant:
+        return str(kconfiglib.standard_sc_expr_str(item))
+    return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
 
 
 def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Options:

@@ -18,6 +18,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.compress import Compressor, detect
 from hostbuild.errors import CommandError, InputError
+from hostbuild.kbuild.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
@@ -99,7 +100,7 @@ def _from_package(name: str, report: Reporter) -> SourceTree:
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
         return read_tree(final, identity)
-    with report.step(f"Fetching {package}"):
+    with report.step(f"Fetching {package}"), room_in(debs.cache_directory()):
         root = debs.require_unpacked(package)
     tarballs = sorted(root.glob("usr/src/linux-source-*.tar.*"))
     if len(tarballs) != 1:
@@ -117,7 +118,8 @@ def _require_unpacked(tarball: Path, name: str, identity: str, report: Reporter)
         final.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".unpack-", dir=final.parent))
         try:
-            _unpack(tarball, staging, report)
+            with room_in(final.parent):
+                _unpack(tarball, staging, report)
             read_tree(staging)
             debs.publish(staging, final)
         finally:

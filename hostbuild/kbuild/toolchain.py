@@ -29,7 +29,8 @@ _HEADERS = {
     "libelf-dev": "gelf.h",  # objtool
     "libssl-dev": "openssl/opensslv.h",  # module signatures, certificates
 }
-PACKAGES = (*_PROGRAMS, *_HEADERS)
+_MENU_HEADERS = {"libncurses-dev": "ncurses.h"}
+PACKAGES = (*_PROGRAMS, *_HEADERS, *_MENU_HEADERS)
 
 _CONFIG_TIMEOUT = 300.0  # seconds; kbuild compiles its own configuration programs first
 
@@ -42,11 +43,15 @@ _REPRODUCIBLE = {
 }
 
 
-def require_toolchain() -> None:
-    """Make sure that everything is there; the error names all that is missing, and the mend."""
+def require_toolchain(*, menu: bool = False) -> None:
+    """Make sure that everything is there; the error names all that is missing, and the mend.
+
+    menu: for kbuild's menuconfig, too.
+    """
+    headers = _HEADERS | (_MENU_HEADERS if menu else {})
     missing = [package for package, program in _PROGRAMS.items() if shutil.which(program) is None]
     if "gcc" not in missing:
-        missing += [package for package, header in _HEADERS.items() if not _compiles(header)]
+        missing += [package for package, header in headers.items() if not _compiles(header)]
     if missing:
         names = ", ".join(missing)
         raise ToolMissingError(

@@ -5,22 +5,34 @@ import json
 from importlib.resources import files
 from typing import Any
 
-_PARTS = {"style": "page.css", "script": "page.js"}
+# The script's parts, in the order in which they run; they share one function's scope.
+_SCRIPTS = ("base", "figures", "timeline", "tree", "side", "details", "search", "keys", "start")
 
 
 def render_html(model: dict[str, Any]) -> str:
     """The page. The data stand in a script element that the browser does not run."""
-    here = files(__package__)
-    values = {name: (here / file).read_text(encoding="utf-8") for name, file in _PARTS.items()}
-    values["title"] = html.escape(str(model["title"]))
-    values["data"] = _embeddable(model)
-    page = (here / "page.html").read_text(encoding="utf-8")
-    head, *rest = page.split("{{")
+    values = {
+        "style": _read("page.css"),
+        "script": _script(),
+        "title": html.escape(str(model["title"])),
+        "data": _embeddable(model),
+    }
+    head, *rest = _read("page.html").split("{{")
     parts = [head]
     for piece in rest:
         name, _, text = piece.partition("}}")
         parts += [values[name], text]
     return "".join(parts)
+
+
+def _script() -> str:
+    """All parts as one function, so that the page has no names but the browser's own."""
+    body = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
+    return f'"use strict";\n(() => {{\n{body}}})();\n'
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _embeddable(model: dict[str, Any]) -> str:

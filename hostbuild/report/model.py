@@ -11,7 +11,7 @@ from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.answers import ModuleFacts, why_not
-from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
+from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
 from modaliasd.core.treetext import tells
 from modaliasd.core.words import node_of
 
@@ -62,6 +62,8 @@ def failures(story: Story) -> list[dict[str, Any]]:
     for device in story.devices.values():
         if device.idle_drivers and device.present:
             why = [f"{', '.join(device.idle_drivers)} did not take it."]
+            if device.former:
+                why = [f"{device.former} had it, and has let go of it."]
             mend = "dmesg says why a probe failed"
             rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "mend": mend})
     return rows
@@ -96,7 +98,8 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
         "node": node_of(device),
         "modalias": device.modalias,
         "driver": device.driver,
-        "driver_module": module_of_driver(story, device),
+        "former": device.former,
+        "driver_module": device.module,
         "seen": device.seen_us,
         "bound": device.bound_us,
         "gone": device.gone_us,

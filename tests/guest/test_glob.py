@@ -5,10 +5,10 @@ import locale
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from modaliasd.core.glob import PatternError, compile_pattern, literal_length
+from modaliasd.core.glob import PatternError, compile_pattern, is_wildcard, literal_length, matches
 
 _fnmatch = ctypes.CDLL(None).fnmatch
 _fnmatch.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int]
@@ -69,3 +69,29 @@ def test_literal_length() -> None:
     """The literal part ends at the first wildcard."""
     assert literal_length(b"pci:v*d") == 5
     assert literal_length(b"abc", 1) == 2
+
+
+plain = st.text(alphabet="ab-_:*?!^", max_size=8) | st.sampled_from(("\\*", "\\?", "\\[", "\\\\", "\\a"))
+sets = st.text(alphabet="abc-!^_*?", min_size=1, max_size=5).filter(lambda inside: inside not in ("!", "^"))
+patterns = st.lists(plain | sets.map("[{}]".format), max_size=4).map("".join)
+
+
+@given(patterns, st.text(alphabet="abc-_:*?!^\\[", max_size=8))
+@example("*a*b", "xaxb")
+@example("[!a-c]*", "d")
+@example("kt_[", "kt_[")
+def test_text_matches_as_fnmatch_does(pattern: str, text: str) -> None:
+    """What modprobe.d's patterns are matched with decides as the C library, a byte at a time."""
+    assert matches(pattern, text) == fnmatch(pattern.encode(), text.encode())
+
+
+@given(st.text(alphabet="ab-_:", max_size=6), st.text(alphabet="ab-_:", max_size=6))
+def test_plain_text_matches_itself_only(pattern: str, text: str) -> None:
+    """What is no wildcard matches by equality, which lets callers look it up."""
+    assert not is_wildcard(pattern)
+    assert matches(pattern, text) == (pattern == text)
+
+
+def test_a_refused_pattern_matches_nothing() -> None:
+    """modprobe.d cannot hold one, and if it does, it does no harm."""
+    assert not matches("[[:alpha:]]", "a")

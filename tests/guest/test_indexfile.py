@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from modaliasd.core.errors import WorldError
-from modaliasd.core.trie import INDEX_NAME, build
-from modaliasd.core.trie_format import HEADER_SIZE
+from modaliasd.core.trie import build
+from modaliasd.core.trie_format import HEADER_SIZE, INDEX_NAME
 from modaliasd.indexfile import Origin, Reason, open_index
 
 TEXT = b"alias pci:v00008086d00001521sv*sd*bc*sc*i* igb\nalias usb:v1* usb-storage\n"
@@ -87,7 +87,7 @@ def test_check_finds_damage_that_opening_did_not(tree: Path) -> None:
 
 
 def test_no_damaged_word_goes_unnoticed(tree: Path) -> None:
-    """Each word of the body in turn: the answer is right, or the damage is told, at the latest by the check."""
+    """Each word of the body in turn: the answer is right, or the damage is told, by the check at the latest."""
     data = (tree / INDEX_NAME).read_bytes()
     noticed_by_lookup = 0
     for place in range(HEADER_SIZE, len(data), 4):
@@ -101,6 +101,23 @@ def test_no_damaged_word_goes_unnoticed(tree: Path) -> None:
         assert index.reason is Reason.DAMAGED
         assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
     assert noticed_by_lookup > 3
+
+
+def test_answers_before_damage_was_noticed_are_doubtful(tree: Path) -> None:
+    """If a lookup stumbles over the damage, the check says once that answers before may have been wrong."""
+    data = (tree / INDEX_NAME).read_bytes()
+    noticed = 0
+    for place in range(HEADER_SIZE, len(data), 4):
+        (tree / INDEX_NAME).write_bytes(data[:place] + b"\xf0\xff\xff\x7f" + data[place + 4 :])
+        os.utime(tree / INDEX_NAME, (1, 1))
+        index = open_index(str(tree))
+        if index.generation > 1 or index.reason is Reason.DAMAGED:
+            continue
+        index.lookup("usb:v1")
+        noticed += index.generation > 1
+        assert not index.check()
+        assert index.check()
+    assert noticed > 3
 
 
 def test_a_changed_modules_alias_is_noticed_before_a_miss_is_final(tree: Path) -> None:

@@ -42,6 +42,18 @@ def test_record_refuses_what_a_named_tuple_refuses() -> None:
         Point(1).x = 2  # type: ignore[misc]
 
 
+def test_every_record_has_its_own_constructor() -> None:
+    """Records with as many fields share no names and no defaults."""
+
+    class Size(Record):
+        width: int
+        height: int = 9
+
+    assert Size(width=1) == (1, 9)
+    assert Point(x=1) == (1, 5)
+    assert Size.__new__.__qualname__.endswith("Size.__new__")
+
+
 def test_choice_members_are_singletons() -> None:
     """A member is found by its value, always the same object; unknown values are refused."""
     assert Colour("red") is Colour.RED

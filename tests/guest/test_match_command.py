@@ -70,18 +70,8 @@ def test_each_line_of_standard_input_is_answered(root: Path) -> None:
 @pytest.mark.parametrize("modalias", [*ASKED, "pci:v0009d1"])
 def test_the_answer_is_that_of_modprobe_resolve(root: Path, modalias: str) -> None:
     """The same modules in the same order, modprobe.d's alias included."""
-    command: list[str] = [
-        "/usr/sbin/modprobe",
-        "-q",
-        "-d",
-        str(root),
-        "-S",
-        KVER,
-        "-C",
-        str(root / "etc/modprobe.d"),
-        "-R",
-        modalias,
-    ]
+    where = ["-d", str(root), "-S", KVER, "-C", str(root / "etc/modprobe.d")]
+    command = ["/usr/sbin/modprobe", "-q", *where, "-R", modalias]
     theirs = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     status, out = run(root, modalias)
     assert out.decode() == f"{modalias}\t{','.join(dict.fromkeys(theirs))}\n"

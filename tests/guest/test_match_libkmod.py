@@ -22,6 +22,8 @@ from tests.support.komaker import FakeModule, make_tree
 from tests.support.libkmod import Kmod, KmodError, aliases_only
 from tests.support.modaliases import concrete, machine_mix, pci_modaliases, spoiled, usb_modaliases
 
+RECORDED = Path(__file__).resolve().parent.parent / "data" / "modaliases.txt"
+
 
 def sources(modules_dir: Path) -> tuple[bytes, bytes, bytes]:
     """What an index is made from."""
@@ -59,7 +61,7 @@ def index(modules_dir: Path) -> Index:
 
 @pytest.fixture(scope="module")
 def kmod(modules_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kmod]:
-    """libkmod on the two alias tables alone: what its other stages would answer is none of the index's business."""
+    """libkmod on the two alias tables alone: the other stages are none of the index's business."""
     context = Kmod(aliases_only(modules_dir, tmp_path_factory.mktemp("aliases") / "modules"))
     yield context
     context.close()
@@ -103,6 +105,14 @@ def test_every_device_of_pci_ids_and_usb_ids(index: Index, kmod: Kmod) -> None:
 def test_mixes_as_machines_show_them(index: Index, kmod: Kmod, patterns: list[bytes]) -> None:
     """Ten thousand modaliases over all buses."""
     assert differences(index, kmod, machine_mix(patterns, 10_000, 4)) == []
+
+
+@pytest.mark.net
+def test_what_real_machines_showed(index: Index, kmod: Kmod) -> None:
+    """Recorded modaliases of all buses, most of which match something."""
+    strings = [line for line in RECORDED.read_bytes().splitlines() if not line.startswith(b"#")]
+    assert differences(index, kmod, strings) == []
+    assert sum(bool(index.lookup(text_of(string))) for string in strings) > len(strings) / 3
 
 
 ODD = (
@@ -150,7 +160,7 @@ def test_kmod_gives_up_on_matches_of_4_080_bytes(index: Index, kmod: Kmod) -> No
 
 
 @pytest.mark.net
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_no_one_thought_of(index: Index, kmod: Kmod, patterns: list[bytes], data: st.DataObject) -> None:
     """Strings that Hypothesis makes from pieces of the table and from anything else."""
@@ -173,11 +183,12 @@ def test_what_no_one_thought_of(index: Index, kmod: Kmod, patterns: list[bytes],
 def test_modprobe_says_the_same(
     index: Index, modules_dir: Path, tmp_path: Path, patterns: list[bytes]
 ) -> None:
-    """`modprobe -R`, one process a modalias, over a sample of all buses."""
+    """`modprobe -R`, one process a modalias, over a sample of all buses and what real machines showed."""
     root = tmp_path / "lib" / "modules"
     root.mkdir(parents=True)
     (root / modules_dir.name).symlink_to(modules_dir)
-    for modalias in machine_mix([p for p in patterns if b":" in p], 120, 5):
+    recorded = [line for line in RECORDED.read_bytes().splitlines() if not line.startswith(b"#")]
+    for modalias in [*machine_mix([p for p in patterns if b":" in p], 100, 5), *recorded]:
         command = ["/usr/sbin/modprobe", "-q", "-d", str(tmp_path), "-S", modules_dir.name, "-C", "/dev/null"]
         asked = [*command, "-R", text_of(modalias)]
         run = subprocess.run(asked, capture_output=True, check=False, text=True, errors="surrogateescape")

@@ -2,6 +2,8 @@
 
 import threading
 
+from modaliasd.core.alias import BadLine
+from modaliasd.core.device import Device
 from tests.support.fakeworld import Fakes
 
 
@@ -28,3 +30,27 @@ def test_once_ends_with_the_first_settle() -> None:
     fakes = Fakes()
     assert run_until_settled(fakes)
     assert any('"type":"settled"' in line for line in fakes.ledger.lines)
+
+
+def test_a_refused_index_is_told() -> None:
+    """What is wrong with the alias index, and the lines that are not in it, stand in the ledger from the start."""
+    fakes = Fakes()
+    fakes.aliases.message = "modules.alias.trie is older than modules.alias"
+    fakes.aliases.warnings = (BadLine(7, "a [ without a ] after it"),)
+    assert run_until_settled(fakes)
+    warnings = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
+    assert len(warnings) == 2
+    assert "is older than modules.alias; built from modules.alias" in warnings[0]
+    assert '"line":7' in warnings[1]
+
+
+def test_a_damaged_index_has_all_devices_looked_up_again() -> None:
+    """Damage that the check before the first settle finds is told, and a second walk matches every device anew."""
+    fakes = Fakes()
+    fakes.sysfs.devices.append(Device("/devices/one", "pci", "pci:one"))
+    fakes.aliases.damaged = "modules.alias.trie cannot be used: damaged"
+    assert run_until_settled(fakes)
+    lines = fakes.ledger.lines
+    assert sum('"matches":[{' in line for line in lines) == 2
+    assert [line for line in lines if '"type":"walk"' in line][1].count('"reason":"index"') == 1
+    assert sum("cannot be used: damaged" in line for line in lines) == 1

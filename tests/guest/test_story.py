@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modaliasd.core.story import UNKNOWN, module_of_driver, tell
+from modaliasd.core.story import UNKNOWN, tell
 from tests.support.ledgers import Maker, asked_by, q35_records, small_boot
 from tests.support.schema import check_records
 
@@ -118,14 +118,46 @@ def test_removed_and_then_denied_is_denied() -> None:
     assert load.outcome == "denied"
 
 
-def test_a_driver_bound_before_the_daemon_looked_is_traced_to_its_match() -> None:
-    """Without a bind line the driver's module is the one that was loaded for the device."""
+def test_a_driver_is_of_the_module_that_its_line_names() -> None:
+    """The walk names the module of a driver that was there before; without one it is part of the kernel."""
     maker = small_boot()
-    path = "/devices/pci0000:00/0000:00:06.0"
-    maker.device(path, subsystem="pci", modalias="pci:v6", driver="card", matches=[("pci:v6", "card_pci")])
-    maker.load("card_pci", asked_by(path, "pci:v6", "pci:v6"))
+    path, other = "/devices/pci0000:00/0000:00:06.0", "/devices/platform/i8042/serio0"
+    maker.device(path, subsystem="pci", modalias="pci:v6", driver="card", module="card-pci", matches=[])
+    maker.device(other, subsystem="serio", modalias="serio:x", driver="atkbd", matches=[("serio:*", "raw")])
+    maker.load("raw", asked_by(other, "serio:x", "serio:*"))
     story = tell(maker.records)
-    assert module_of_driver(story, story.devices[path]) == "card_pci"
+    assert story.devices[path].module == "card_pci"
+    assert story.devices[other].module == ""
+    assert [device.devpath for device in story.driven_by("card-pci")] == [path]
+
+
+def test_a_driver_that_is_not_linked_to_its_module_yet_is_traced() -> None:
+    """A bind line without a module: the module called like the driver, or the only one that the device wanted."""
+    maker = small_boot()
+    one, two, three = (f"/devices/pci0000:00/0000:00:0{n}.0" for n in (6, 7, 8))
+    for path, module in ((one, "card_pci"), (two, "snd_card")):
+        maker.device(path, subsystem="pci", modalias="pci:v6", matches=[("pci:v6", module)])
+        maker.load(module, asked_by(path, "pci:v6", "pci:v6"))
+    maker.add("module", action="add", module="codec_generic", seqnum=500)
+    maker.device(one, "bind", subsystem="pci", modalias="pci:v6", driver="card_hcd")
+    maker.device(two, "bind", subsystem="pci", modalias="pci:v6", driver="snd-card")
+    maker.device(three, "bind", subsystem="pci", driver="codec_generic")
+    devices = tell(maker.records).devices
+    assert [devices[path].module for path in (one, two, three)] == ["card_pci", "snd_card", "codec_generic"]
+
+
+def test_the_story_ends_where_the_guest_is_switched_off() -> None:
+    """What drivers let go of after the `exit` line does not count; the status does."""
+    maker = small_boot()
+    maker.add("exit", status=3)
+    maker.device(NIC, "unbind", subsystem="pci", driver="nic-driver")
+    maker.device(NIC, "remove", subsystem="pci")
+    maker.settled(devices=0)
+    story = tell(maker.records)
+    assert story.exit_status == 3
+    assert story.devices[NIC].driver == "nic-driver"
+    assert story.devices[NIC].present
+    assert len(story.settles) == 1
 
 
 def test_an_unbound_line_marks_the_device_until_a_driver_takes_it() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from modaliasd.cli import main
+from modaliasd.core.answers import why_device
+from modaliasd.core.answertext import device_text
 from modaliasd.core.story import tell
 from modaliasd.core.treetext import render_tree
 from modaliasd.core.words import duration, printable, shorten
@@ -96,6 +98,27 @@ def test_since_the_settle_only_news() -> None:
     text = render_tree(tell(maker.records), since_us=settled - 1)
     assert "new  pci" in text
     assert "0000:00:03.0" not in text
+
+
+def test_an_unplugged_device_was_driven() -> None:
+    """A driver that let go because its device went is told as such, and never as one that did not take it."""
+    maker = small_boot()
+    nic = "/devices/pci0000:00/0000:00:03.0"
+    maker.device(nic, "unbind", subsystem="pci", driver="nic-driver")
+    maker.add("unbound", devpath=nic, subsystem="pci", drivers=["nic-driver"], modules=["nic"])
+    here = render_tree(tell(maker.records))
+    assert "was driven by nic-driver" in here
+    maker.device(nic, "remove", subsystem="pci")
+    story = tell(maker.records)
+    gone = render_tree(story)
+    assert "was driven by nic-driver" in gone
+    assert "did not take it" not in here + gone
+    assert "nic-driver had it, until it was removed" in device_text(
+        story, why_device(story, story.devices[nic])
+    )
+    maker.device(nic, "add", subsystem="pci", modalias="pci:v1d1", matches=[("pci:v1d*", "nic")])
+    maker.device(nic, "bind", subsystem="pci", driver="nic-driver")
+    assert "was driven" not in render_tree(tell(maker.records))
 
 
 def test_by_module_says_why_and_what_it_drives() -> None:

@@ -14,7 +14,18 @@ from modaliasd.core.glob import compile_pattern
 from modaliasd.core.names import UnbalancedBracketsError, normalize_alias
 from modaliasd.core.trie import Index, Match, build
 from modaliasd.core.trie_build import build_index, expand_sets
-from modaliasd.core.trie_format import FIELDS, HEADER_SIZE, MAGIC
+from modaliasd.core.trie_format import (
+    FIELDS,
+    FIRST,
+    GRAMS,
+    HEADER_SIZE,
+    KIND_SHIFT,
+    KINDS,
+    LAST,
+    MAGIC,
+    read_header,
+    tables,
+)
 
 TABLE = b"""\
 alias pci:v00008086d00001521sv*sd*bc*sc*i* igb
@@ -118,7 +129,7 @@ TEXTS = st.sampled_from(
     st.lists(st.lists(TEXTS, max_size=8).map(b"".join), min_size=1, max_size=12),
 )
 def test_the_index_agrees_with_trying_every_pattern(patterns: list[bytes], texts: list[bytes]) -> None:
-    """Whatever the table, the trie finds what a walk through all patterns finds: no more, no less, in order."""
+    """Whatever the table, the trie finds what trying all patterns finds: no more, no less, in order."""
     aliases = []
     for number, pattern in enumerate(patterns):
         try:
@@ -157,6 +168,76 @@ def test_patterns_that_share_stars_agree_too() -> None:
         assert [m.module for m in index.lookup(text_of(text))] == plainly(aliases, text)
 
 
+WORDS = (
+    b"Falco",
+    b"Leon",
+    b"Mario",
+    b"Aptio",
+    b"ROG",
+    b"STRIX",
+    b":rn",
+    b":pn",
+    b":svn",
+    b"Acme",
+    b"Inc.",
+    b"X1",
+    b"a",
+)
+
+
+def words_table(count: int) -> list[tuple[bytes, str]]:
+    """Patterns as dmi has them: words between stars."""
+    chance = random.Random(count)
+    return [
+        (b"*" + b"*".join(chance.choices(WORDS, k=chance.randrange(2, 6))) + b"*", f"m{n % 11}")
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [5, 40, 200])
+def test_many_words_behind_stars_agree_too(count: int) -> None:
+    """Few patterns are tried one by one, many are found by their grams; in short strings and in long ones."""
+    chance = random.Random(count)
+    aliases = words_table(count)
+    order = list(dict.fromkeys(module for _, module in aliases))
+    in_order = sorted(aliases, key=lambda alias: order.index(alias[1]))
+    index = Index(build(table(aliases)))
+    for length in (0, 1, 3, 8, 20, 300):
+        for _ in range(8):
+            text = b"".join(chance.choices(WORDS, k=length))
+            assert [m.module for m in index.lookup(text_of(text))] == plainly(in_order, text), text
+
+
+def item_kinds(data: bytes) -> set[int]:
+    """The kinds of all items of the index."""
+    header = read_header(data)
+    sections = tables(data, header)
+    refs, items = sections[3], sections[8]
+    kinds = set()
+    for ref in refs:
+        word = 0 if ref else LAST
+        while word < LAST:
+            word = items[ref]
+            kinds.add(word >> KIND_SHIFT & KINDS)
+            ref += 2
+    return kinds
+
+
+def test_the_words_table_has_grams() -> None:
+    """The tests above are about what they say they are about."""
+    assert GRAMS in item_kinds(build(table(words_table(200))))
+    assert FIRST in item_kinds(
+        build(table([(b"a:*x%d,*y*" % n, "one") for n in range(6)] + [(b"a:*z", "two")]))
+    )
+
+
+def test_of_one_modules_tails_the_first_line_is_told() -> None:
+    """Where many lines of one module match, the explanation is the first of them."""
+    lines = b"".join(b"alias a:b*%d,*c* one\n" % n for n in (7, 5, 3, 1, 0))
+    index = Index(build(lines + b"alias a:*c two\n"))
+    assert index.lookup("a:b0,1,3,5,c") == [Match("one", "a:b*5,*c*", 2), Match("two", "a:*c", 6)]
+
+
 def test_long_strings_take_little_time() -> None:
     """4,000 and 10,000 equal bytes against many nested stars: each node is tried once a place."""
     aliases = [(b"*a" * n + b"*" + bytes([98 + n % 20]) + b"*", f"m{n}") for n in range(1, 60)]
@@ -185,6 +266,22 @@ def test_small_sets_are_written_out(pattern: bytes, expected: list[bytes]) -> No
 def test_same_input_same_bytes() -> None:
     """The index depends on nothing but its sources."""
     assert build(TABLE, b"a\n", b"x.alias=y\0") == build(TABLE, b"a\n", b"x.alias=y\0")
+
+
+def test_the_other_byte_orders_index_says_the_same() -> None:
+    """Turned round word by word, all tables are equal, but grams, which are bytes and stay in their order."""
+    other: Literal["big", "little"] = "big" if sys.byteorder == "little" else "little"
+    text = table(words_table(60))
+    ours, theirs = build(text), build_index(text, byteorder=other)
+    header = read_header(ours)
+    at = HEADER_SIZE + header["pool"]
+    assert ours[HEADER_SIZE:at] == theirs[HEADER_SIZE:at]
+    words = [(ours[i : i + 4], theirs[i : i + 4]) for i in range(at, len(ours), 4)]
+    assert len(ours) == len(theirs)
+    different = {one for one, two in words if one != two[::-1]}
+    assert different
+    assert all(one == two for one, two in words if one != two[::-1])
+    assert all(gram in text for gram in different)
 
 
 def test_the_other_byte_order_is_refused_by_name() -> None:
@@ -224,7 +321,7 @@ def test_every_flipped_bit_of_the_header_is_noticed_at_once() -> None:
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(1, 255)), min_size=1, max_size=30))
 def test_damage_to_the_body_is_found_by_verify_and_crashes_nothing(damage: list[tuple[int, int]]) -> None:
     """Lookups in a damaged index answer or raise FormatError; the full check notices every change."""
-    data = build(TABLE, b"", b"rtc_cmos.alias=platform:rtc_cmos\0")
+    data = build(TABLE + table(words_table(40)), b"", b"rtc_cmos.alias=platform:rtc_cmos\0")
     damaged = bytearray(data)
     for place, change in damage:
         damaged[HEADER_SIZE + place % (len(data) - HEADER_SIZE)] ^= change
@@ -239,6 +336,8 @@ def test_damage_to_the_body_is_found_by_verify_and_crashes_nothing(damage: list[
             "of:NaTbCfsl,imx6q-usb",
             "crypto-aes",
             "mdio:001011",
+            ":svnAcme:pnFalco:rnLeonMarioROGSTRIX",
+            ":svn" + "AcmeLeonFalcoMario" * 30,
         ):
             try:
                 index.lookup(modalias)

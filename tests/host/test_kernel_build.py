@@ -1,11 +1,13 @@
 """hostbuild.kbuild.source and build, on a toy tree whose Makefile behaves as the kernel's does."""
 
+import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from hostbuild.errors import CommandError, InputError, ToolMissingError
 from hostbuild.kbuild import toolchain
@@ -20,6 +22,7 @@ PATCHLEVEL = 1
 SUBLEVEL = 192
 EXTRAVERSION = -toy
 
+CC = gcc -g
 objects := $(O)/init/main.o $(O)/lib/lib.o $(O)/drivers/toy.ko
 
 .PHONY: olddefconfig prepare modules_prepare modules modules_install bzImage
@@ -33,13 +36,14 @@ bzImage: $(objects)
 	@echo "0 T start" > $(O)/System.map
 
 $(O)/%.o: %.c
-	@set -e; echo '  CC      $*.o'; mkdir -p $(dir $@); gcc -c -o $@ $<
+	@set -e; echo '  CC      $*.o'; mkdir -p $(dir $@); $(CC) -c -o $@ $<
 $(O)/%.ko: %.c
-	@set -e; echo '  LD [M]  $*.ko'; mkdir -p $(dir $@); gcc -c -o $@ $<
+	@set -e; echo '  LD [M]  $*.ko'; mkdir -p $(dir $@); $(CC) -c -o $@ $<
 
 modules_install:
 	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers
 	@cp $(O)/drivers/toy.ko $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers/
+	@$(if $(INSTALL_MOD_STRIP),strip --strip-debug $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/kernel/drivers/toy.ko)
 	@ln -s $(O) $(INSTALL_MOD_PATH)/lib/modules/6.1.192-toy/build
 """
 _CONFIG = "CONFIG_MODULES=y\n"
@@ -181,6 +185,16 @@ def test_the_same_again_is_taken_from_the_cache(source: SourceTree) -> None:
     )
 
 
+def test_modules_are_stripped_on_demand(source: SourceTree) -> None:
+    """Debug sections stay unless --strip; both are kept, since they are different kernels."""
+    for strip in (False, True):
+        built = build(source, _CONFIG, jobs=1, strip=strip, report=Silent())
+        [module] = built.root.rglob("toy.ko")
+        with module.open("rb") as file:
+            has_debug = ELFFile(file).get_section_by_name(".debug_info") is not None
+        assert has_debug is not strip
+
+
 def test_a_kernel_without_modules_is_built_too(source: SourceTree) -> None:
     """Where the configuration has no modules, none are made and none installed."""
     built = build(source, "# CONFIG_MODULES is not set\n", jobs=1, strip=False, report=Silent())
@@ -247,8 +261,15 @@ def test_make_is_shielded_from_the_callers_environment() -> None:
     assert (inner["LC_ALL"], inner["KBUILD_BUILD_USER"]) == ("C", "hostbuild")
 
 
-def test_ccache_compiles_where_it_is_there(source: SourceTree, tmp_path: Path) -> None:
-    """The compiler is called by way of ccache; without it make's own is left alone."""
-    with_it = toolchain.make_argv(source, tmp_path, "bzImage", ccache=True)
-    assert "CC=ccache gcc" in with_it
-    assert not any(word.startswith("CC=") for word in toolchain.make_argv(source, tmp_path, "bzImage"))
+def test_ccache_compiles_where_it_is_there(
+    source: SourceTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler is called by way of ccache if that is installed."""
+    log = tmp_path / "ccache.log"
+    ccache = tmp_path / "bin/ccache"
+    ccache.parent.mkdir()
+    ccache.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec "$@"\n')
+    ccache.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ccache.parent}:{os.environ['PATH']}")
+    build(source, _CONFIG, jobs=1, strip=False, report=Silent())
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["gcc"] * 3

@@ -1,5 +1,7 @@
 """hostbuild.kbuild.fitness: which kernels are fit, and that the shipped fragment makes one fit."""
 
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hostbuild.kbuild.configure import guest_fragment
 from hostbuild.kbuild.fitness import REQUIREMENTS, Grade, check, compressed_modules, is_fit
 from hostbuild.kbuild.toolchain import PACKAGES
 from hostbuild.kernel import Kernel
+from hostbuild.main import status_of
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +96,34 @@ def test_the_toolchains_packages_are_those_that_setup_installs() -> None:
     """debian-packages-kernel.txt and the check before a build name the same packages."""
     text = (_ROOT / "debian-packages-kernel.txt").read_text()
     assert sorted(re.findall(r"(?m)^([a-z0-9-]+)", text)) == sorted(PACKAGES)
+
+
+def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not met is shown with its reason and its mend, and the status is 1; a gzipped file does as well."""
+    path = tmp_path / "config.gz"
+    path.write_bytes(gzip.compress(kconfig.render_config({"MODULES": "n", "SYSFS": "y"}).encode()))
+    assert status_of(["kernel", "check", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "unfit  CONFIG_MODULES=y: loading modules is what the daemon is for\n" in said
+    assert "mend it with: hostbuild kernel configure --enable MODULES=y\n" in said
+    assert "CONFIG_SYSFS=y" not in said
+    assert f"{path}: not fit" in said
+
+
+def test_the_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json every point is there, met or not; a fit kernel ends with 0."""
+    path = tmp_path / "config"
+    path.write_text(kconfig.render_config(kconfig.merge({}, guest_fragment())))
+    assert status_of(["kernel", "check", str(path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["fit"] is True
+    assert [finding["wants"] for finding in said["findings"]] == [r.wants for r in REQUIREMENTS]
+
+
+def test_a_file_that_is_no_configuration_is_not_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kbuild would take any text for an empty configuration and build its defaults."""
+    (tmp_path / "notes.txt").write_text("CONFIG_ is how options begin\n")
+    assert status_of(["kernel", "build", "--config", str(tmp_path / "notes.txt")]) == 100
+    assert "neither a configuration nor a kernel" in capsys.readouterr().err

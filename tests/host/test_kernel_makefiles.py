@@ -1,6 +1,7 @@
 """hostbuild.kbuild.makefiles and drivers: from a driver's name to the options that build it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hostbuild.errors import InputError
 from hostbuild.kbuild.drivers import Driver, resolve
 from hostbuild.kbuild.makefiles import Rule, index_modules, parse_makefile
-from hostbuild.kbuild.modaliases import parse_capture
+from hostbuild.kbuild.modaliases import parse_modaliases, read_modaliases
 
 # Excerpts of Linux 6.1: drivers/net/ethernet/intel/{Makefile,e1000/Makefile}, drivers/virtio/Makefile,
 # net/l2tp/Makefile, net/wireless/Makefile and drivers/usb/storage/Makefile.
@@ -132,4 +133,19 @@ def test_a_modalias_without_driver_is_refused() -> None:
 )
 def test_modaliases_of_a_capture(text: str) -> None:
     """A capture's modaliases are found wherever they stand, each once."""
-    assert parse_capture(text) == ("pci:v1", "usb:v2")
+    assert parse_modaliases(text) == ("pci:v1", "usb:v2")
+
+
+@given(st.text())
+def test_any_text_is_searched_for_modaliases(text: str) -> None:
+    """Whatever a file holds, what is found in it is no empty string and stands there once."""
+    found = parse_modaliases(text)
+    assert all(found)
+    assert len(set(found)) == len(found)
+
+
+def test_a_file_without_modaliases_is_refused(tmp_path: Path) -> None:
+    """A capture that names no device is a mistake, and not a configuration without drivers."""
+    (tmp_path / "x.json").write_text('{"type": "capture", "devices": []}')
+    with pytest.raises(InputError, match=r"x\.json holds no modalias"):
+        read_modaliases(tmp_path / "x.json")

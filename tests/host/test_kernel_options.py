@@ -55,6 +55,13 @@ config NEVER
 	bool "of another architecture"
 	depends on OTHER_ARCH
 
+config COMPILE_TEST
+	bool "compile what cannot run"
+
+config TEGRA
+	tristate "of other hardware"
+	depends on (ARCH_TEGRA && !PCI) || COMPILE_TEST
+
 choice
 	prompt "packing"
 	default PACK_NONE
@@ -147,6 +154,19 @@ def test_the_unmet_dependency_is_named(options: Options) -> None:
     options.grant(Wish("NEVER", "y"))
     assert options.value("NEVER") == "n"
     assert options.unmet("NEVER", "y") == "needs OTHER_ARCH (does not exist here)"
+
+
+def test_a_driver_that_can_only_be_compiled_is_not_granted(options: Options) -> None:
+    """COMPILE_TEST, which makes drivers of foreign hardware visible, is no way to one; who names it gets it."""
+    options.grant(Wish("PCI", "y"))
+    options.grant(Wish("TEGRA", "m"))
+    assert (options.value("TEGRA"), options.value("COMPILE_TEST")) == ("n", "n")
+    assert options.unmet("TEGRA", "m") == (
+        "needs (ARCH_TEGRA (does not exist here) && !PCI (is y)) || COMPILE_TEST (is n)"
+    )
+    options.grant(Wish("COMPILE_TEST", "y"))
+    options.grant(Wish("TEGRA", "m"))
+    assert options.value("TEGRA") == "m"
 
 
 def test_the_chain_of_dependencies_is_followed(options: Options) -> None:

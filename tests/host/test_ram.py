@@ -1,6 +1,7 @@
 """hostbuild.ram and ramprobe: predictions against limits found by booting, and the search for them."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hostbuild import newc
 from hostbuild.errors import UsageError
 from hostbuild.initramfs import Built
+from hostbuild.main import status_of
 from hostbuild.ram import MIB, Bound, ImageSize, in_pages, predict, require_enough
 from hostbuild.ramprobe import find_least, read_prediction, read_size
 
@@ -23,20 +25,22 @@ def _size(packed: float, unpacked: float, *, ramfs: bool = False) -> ImageSize:
 
 # Bisected on QEMU 7.2, machine virtio, to 1 or 2 MiB: packed and unpacked size in MiB, kernel, true limit.
 _TRUTH = {
-    "virtio selection": (_size(5.77, 16.22), _DEBIAN, 109),
+    "virtio selection": (_size(5.97, 16.48), _DEBIAN, 106),
     "default, zstd": (_size(11.40, 43.68), _DEBIAN, 159),
     "default, xz": (_size(9.25, 43.68), _DEBIAN, 157),
     "default, plain": (_size(43.11, 43.68), _DEBIAN, 192),
     "default, ramfs": (_size(11.40, 43.68, ramfs=True), _DEBIAN, 145),
     "tiny kernel": (_size(5.71, 15.04), _TINY, 51),
+    "all modules, squashfs": (_size(74.78, 82.53, ramfs=True), _DEBIAN, 247),
+    "all modules, zstd": (_size(93.74, 117.25), _DEBIAN, 395),
     "tiny kernel, ramfs": (_size(5.71, 15.04, ramfs=True), _TINY, 48),
 }
 
 
 @pytest.mark.parametrize(("image", "init_size", "truth"), _TRUTH.values(), ids=_TRUTH)
 def test_predictions_hold(image: ImageSize, init_size: int, truth: int) -> None:
-    """The prediction is within 3 % of the limit that boots have shown."""
-    assert predict(image, init_size).least == pytest.approx(truth, rel=0.03)
+    """The prediction is within 5 % of the limit that boots have shown."""
+    assert predict(image, init_size).least == pytest.approx(truth, rel=0.05)
 
 
 @given(st.integers(0, 1 << 31), st.integers(0, 1 << 31), st.booleans())
@@ -107,3 +111,28 @@ def test_manifest_and_archive_agree(image: Built) -> None:
     assert read_size(image.image, image.manifest) == read_size(image.image, {})
     found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
     assert found == predict(read_size(image.image, {}), _DEBIAN)
+
+
+def test_the_command_says_what_the_memory_goes_for(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows, sum and the bound's name, as JSON and as a table; they agree with the prediction."""
+    found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
+    assert status_of(["ram", str(image.image), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        "least": found.least,
+        "auto": found.comfortable,
+        "bound": "half",
+        "rows": dict(found.rows),
+        "proved": None,
+    }
+    assert status_of(["ram", str(image.image)]) == 0
+    table = capsys.readouterr().out
+    assert f"{found.least} MiB: {found.bound.value}" in table
+
+
+def test_run_refuses_what_cannot_do(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """hostbuild run with too little memory starts nothing, and says how much it takes."""
+    assert status_of(["run", str(image.image), "--memory", "64M"]) == 100
+    said = capsys.readouterr().err
+    assert "64 MiB are too little for this image" in said
+    assert "--memory auto" in said

@@ -35,6 +35,7 @@ _PACKINGS: dict[str, Callable[[], bytes]] = {
     "zstd": lambda: zstandard.compress(_ELF) + _SIZE,
     "bzip2": lambda: bz2.compress(_ELF) + _SIZE,
     "lz4": lambda: _lz4(_ELF) + _SIZE,
+    "lzma": lambda: lzma.compress(_ELF, lzma.FORMAT_ALONE) + _SIZE,
 }
 
 
@@ -60,6 +61,12 @@ def test_a_plain_vmlinux_is_taken_as_it_is() -> None:
     assert find_ikconfig(kernel_of(_ELF)) == _CONFIG
 
 
+def test_an_arm64_image_is_taken_as_it_is() -> None:
+    """An Image of arm64, which nothing packs, is the kernel itself."""
+    image = b"\0" * 0x38 + b"ARM\x64" + b"\0" * 4 + _ELF
+    assert find_ikconfig(kernel_of(image)) == _CONFIG
+
+
 def test_a_kernel_without_ikconfig_has_none() -> None:
     """No configuration inside is no error."""
     assert find_ikconfig(b"\x7fELF IKCFG_ST is only mentioned here") is None
@@ -74,8 +81,9 @@ def test_a_kernel_without_ikconfig_has_none() -> None:
         (_bz_image(b"\x89LZO rest"), "packed with lzo"),
         (_bz_image(b"what is this"), r"unknown way \(it begins with 77 68 61 74\)"),
         (_bz_image(b"\xfd7zXZ\0" + b"damaged" * 9), "cannot be unpacked"),
+        (_bz_image(b"\x5d\0\0" + b"damaged" * 9), "cannot be unpacked"),
     ],
-    ids=["empty", "old-protocol", "short", "lzo", "unknown", "damaged"],
+    ids=["empty", "old-protocol", "short", "lzo", "unknown", "damaged", "damaged-lzma"],
 )
 def test_what_cannot_be_read_is_said(image: bytes, complaint: str) -> None:
     """Each way of not being readable has its own words."""

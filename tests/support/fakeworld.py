@@ -5,15 +5,16 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
+from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
 from modaliasd.netlink import Datagram, Oddity
 from modaliasd.service import Service
 from modaliasd.world import World
+from tests.support.schema import check_records
 
 
 class FakeUevents:
@@ -164,7 +165,7 @@ class FakeResolver:
 
 
 class FakeLedger:
-    """Keeps the lines."""
+    """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = lost_lines = 0
     has_backlog = False
@@ -173,7 +174,8 @@ class FakeLedger:
         self.lines: list[str] = []
 
     def append(self, line: str) -> None:
-        """Keep the line."""
+        """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
+        check_records([json.loads(line)])
         self.lines.append(line)
 
     def flush(self) -> None:
@@ -191,6 +193,23 @@ class FakeLedger:
 
 
 @dataclass
+class FakeAliases:
+    """An index of aliases; `damaged` is what the first check finds."""
+
+    generation: int = 1
+    message: str = ""
+    warnings: tuple[BadLine, ...] = ()
+    damaged: str = ""
+
+    def check(self) -> bool:
+        """Find the damage once, as the real index does."""
+        if not self.damaged:
+            return True
+        self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
+        return False
+
+
+@dataclass
 class Fakes:
     """The parts of a fake world, and the service that works on them."""
 
@@ -198,6 +217,7 @@ class Fakes:
     sysfs: FakeSysfs = field(default_factory=FakeSysfs)
     loader: FakeLoader = field(default_factory=FakeLoader)
     ledger: FakeLedger = field(default_factory=FakeLedger)
+    aliases: FakeAliases = field(default_factory=FakeAliases)
     now_us: int = 0
     more: dict[str, Any] = field(default_factory=dict)  # further parts of the World
 
@@ -206,7 +226,7 @@ class Fakes:
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
-            "aliases": SimpleNamespace(warnings=()),
+            "aliases": self.aliases,
             "resolver": FakeResolver(),
             "loader": self.loader,
             "ledger": self.ledger,
@@ -214,7 +234,7 @@ class Fakes:
             "clock": lambda: self.now_us,
             "on_settled": lambda: None,
             "wanted": (),
-            "start": {},
+            "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }
         return Service(World(**parts | self.more))
 

@@ -1,8 +1,8 @@
-"""libkmod.so.2 through ctypes: the oracle for everything that answers "which modules does this modalias want".
+"""libkmod.so.2 through ctypes: the oracle for which modules a modalias wants.
 
-kmod_new() gets a modules directory and an empty configuration, so that nothing of the machine it runs on counts.
-libkmod matches with fnmatch(3), which depends on the locale; modprobe never calls setlocale(3) and so runs in the
-C locale, and here the C locale is set as well.
+kmod_new() gets a modules directory and an empty configuration, so that nothing of the machine it runs on
+counts. libkmod matches with fnmatch(3), which depends on the locale; modprobe never calls setlocale(3) and
+so runs in the C locale, and here the C locale is set as well.
 """
 
 import ctypes
@@ -106,7 +106,7 @@ def kmod(modules_dir: Path) -> Iterator[Kmod]:
 
 
 def aliases_only(modules_dir: Path, into: Path) -> Path:
-    """A modules directory whose indexes are empty but for the two of aliases: libkmod's other stages find nothing.
+    """A modules directory in which only the two alias indexes are not empty: other stages find nothing.
 
     They are there because libkmod maps all of its indexes or none.
     """

@@ -1,6 +1,8 @@
-"""Modaliases to ask for: patterns made concrete, everything in pci.ids and usb.ids, mixes as machines show them."""
+"""Modaliases to ask for: patterns made concrete, everything in pci.ids and usb.ids, mixes as machines show
+them."""
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +29,7 @@ USB_INTERFACES = (
 
 
 def concrete(pattern: bytes, chance: random.Random, filler: str = HEX) -> bytes:
-    """A string that the pattern matches, or nearly: stars and question marks filled, one of each set chosen."""
+    """A string that the pattern matches, or nearly: wildcards filled, one member of each set chosen."""
     out = bytearray()
     at = 0
     while at < len(pattern):
@@ -240,24 +242,38 @@ def machine_mix(patterns: list[bytes], count: int, seed: int) -> list[bytes]:
     return everything
 
 
-def widened(modules_alias: bytes, times: int) -> bytes:
-    """A modules.alias `times` as long: each line again with other digits in its numbers and other letters in names."""
-    chance = random.Random(times)
-    digits, small = HEX.encode(), b"abcdefghijklmnopqrstuvwxyz"
+# Buses whose aliases hold hexadecimal ids; all others have names.
+WITH_IDS = (b"pci", b"usb", b"hid", b"hdaudio", b"pcmcia", b"acpi", b"sdio", b"input", b"pnp", b"wmi", b"cpu")
+_SET = rb"\[[^]]*\]"
+_IDS = re.compile(_SET + rb"|-e\*[0-9A-F]+,|[0-9A-F]+")
+# Not the names of fields: what stands between a colon or the beginning and a star, and what follows a star.
+_NAMES = re.compile(_SET + rb"|(?:^|:)[a-z]+(?=\*)|\*[a-z]|[0-9]+|[a-z]+")
 
-    def other(pattern: bytes) -> bytes:
-        head, colon, rest = pattern.partition(b":")
-        changed = bytearray(rest if colon else head)
-        inside = False
-        for at, byte in enumerate(changed):
-            inside = (inside or byte == ord("[")) and byte != ord("]")
-            if inside:
-                continue
-            if byte in digits:
-                changed[at] = chance.choice(digits)
-            elif byte in small and (head.startswith((b"of", b"i2c", b"spi", b"platform")) or not colon):
-                changed[at] = chance.choice(small)
-        return head + colon + bytes(changed) if colon else bytes(changed)
+
+def widened(modules_alias: bytes, times: int) -> bytes:
+    """A modules.alias `times` as long in the same shape: each line again, about other devices.
+
+    Where a bus has ids, their hexadecimal digits change, but not zeros that fill a field up, sets, and the types of
+    input events, which say what kind of list follows; where it has names (of, i2c, dmi...), small letters and digits
+    change, but not what names a field. Lines that come out twice stand once.
+    """
+    chance = random.Random(times)
+
+    def other_id(found: re.Match[bytes]) -> bytes:
+        text = found.group()
+        digits = text.lstrip(b"0")
+        if not text.isalnum() or not digits:
+            return text
+        changed = chance.choice(HEX[1:]) + "".join(chance.choices(HEX, k=len(digits) - 1))
+        return text[: len(text) - len(digits)] + changed.encode()
+
+    def other_name(found: re.Match[bytes]) -> bytes:
+        text = found.group()
+        names_field = not found.start() and found.string[found.end() : found.end() + 1] == b"*"
+        if names_field or text[:1] in {b"[", b":", b"*"}:
+            return text
+        letters = "0123456789" if text.isdigit() else "abcdefghijklmnopqrstuvwxyz"
+        return "".join(chance.choices(letters, k=len(text))).encode()
 
     lines = modules_alias.splitlines()
     made = []
@@ -265,5 +281,9 @@ def widened(modules_alias: bytes, times: int) -> bytes:
         if not line.startswith(b"alias "):
             continue
         pattern, _, module = line[6:].rpartition(b" ")
-        made += [b"alias " + other(pattern) + b" " + module for _ in range(times - 1)]
-    return b"\n".join([*lines, *made]) + b"\n"
+        head, colon, rest = pattern.partition(b":")
+        for _ in range(times - 1):
+            ids = head.startswith(WITH_IDS)
+            changed = _IDS.sub(other_id, rest) if ids else _NAMES.sub(other_name, rest or head)
+            made.append(b"alias " + (head + colon + changed if colon else changed) + b" " + module)
+    return b"\n".join(dict.fromkeys([*lines, *made])) + b"\n"

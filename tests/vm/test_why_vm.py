@@ -1,5 +1,6 @@
 """The boot explained inside a guest: why, why-not and the audit, and a plugged device."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,51 @@ def vm(audited: Built) -> Iterator[VM]:
 def test_libudev_and_the_ledger_agree(vm: VM) -> None:
     """A walk that shares no code with the daemon's finds the same devices with the same modaliases."""
     assert "libudev and the ledger agree" in vm.check("modaliasd audit", timeout=60)
+
+
+def test_a_ledger_that_lacks_a_device_fails_the_audit(vm: VM) -> None:
+    """Against a ledger without the disk's device, and one with a device too many, the status is 1."""
+    copy = 'sed \'/virtio_blk/d; /"devname":"vda"/d\' /run/modaliasd/ledger.jsonl >/tmp/less'
+    less = vm.sh(f"{copy}; modaliasd audit --ledger /tmp/less", timeout=90)
+    assert less.status == 1
+    assert "the ledger does not know it" in less.output
+    ghost = json.dumps(
+        {
+            "type": "device",
+            "t_us": 1,
+            "action": "coldplug",
+            "devpath": "/devices/g",
+            "subsystem": "pci",
+            "modalias": "pci:g",
+            "walk": 1,
+            "matches": [],
+        }
+    )
+    copy = f"cp /run/modaliasd/ledger.jsonl /tmp/more; echo '{ghost}' >>/tmp/more"
+    more = vm.sh(f"{copy}; modaliasd audit --ledger /tmp/more --json", timeout=90)
+    assert more.status == 1
+    assert json.loads(more.output)["disagreements"] == ["the ledger has /devices/g, libudev does not"]
+
+
+def test_the_ledger_is_followed(vm: VM) -> None:
+    """`ledger --follow --json` passes on what comes after it was started, as valid records, while it goes on."""
+    vm.check("(modaliasd ledger --follow --json >/tmp/followed 2>&1 & echo $! >/tmp/follower) </dev/null")
+    since = len(vm.ledger)
+    nic = vm.device_add("e1000", id="followed")
+    vm.settled(since=since, timeout=60)
+    vm.device_del(nic)
+    vm.wait_for(lambda record: record.get("action") == "remove", since=since, timeout=60)
+    seen = vm.check(
+        "sleep 1; kill $(cat /tmp/follower); grep -c . /tmp/followed; tail -n 400 /tmp/followed", timeout=60
+    )
+    count, *lines = seen.splitlines()
+    records = [json.loads(line) for line in lines if line.endswith("}")]
+    assert int(count) > 300
+    check_records(records)
+    assert {"add", "bind", "remove"} <= {
+        r["action"] for r in records if r["type"] == "device" and "t_us" in r
+    }
+    assert any(r["type"] == "load" and r["module"] == "e1000" for r in records)
 
 
 def test_the_disk_is_explained(vm: VM) -> None:

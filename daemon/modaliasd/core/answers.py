@@ -12,14 +12,16 @@ a device waits for) comes in as ModuleFacts.
 from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
+from modaliasd.core.glob import matches
 from modaliasd.core.lean import Choice, Record
 from modaliasd.core.names import normalize_alias
-from modaliasd.core.story import Appearance, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
-from modaliasd.core.wildcard import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from modaliasd.core.story import Story
+    from modaliasd.core.storyvalues import Appearance, DeviceStory, LoadStory, MatchStory
 
 
 class Asker(Record):
@@ -166,7 +168,7 @@ def find_devices(story: Story, name: str) -> list[DeviceStory]:
 
 def why_device(story: Story, device: DeviceStory) -> WhyDevice:
     """What the ledger tells of the device."""
-    driver_module = module_of_driver(story, device)
+    driver_module = device.module
     above: list[DeviceStory] = []
     parent = story.devices.get(device.parent)
     while parent is not None:
@@ -265,6 +267,8 @@ def _loaded(story: Story, name: str, why: WhyModule, facts: ModuleFacts) -> WhyN
             details.append(f"{device.devpath} asked for it, and is gone.")
         elif device.driver:
             details.append(f"{device.devpath} asked for it, and is driven by {device.driver}.")
+        elif device.former:
+            details.append(f"{device.devpath} asked for it; {device.former} had it, and has let go of it.")
         elif device.idle_drivers:
             drivers = ", ".join(device.idle_drivers)
             details.append(f"{device.devpath} asked for it; its driver ({drivers}) did not take the device.")
@@ -274,7 +278,11 @@ def _loaded(story: Story, name: str, why: WhyModule, facts: ModuleFacts) -> WhyN
         details.append(
             "It came without a device that asked for it: the kernel, or somebody by name, wanted it."
         )
-    mend = "dmesg says why a probe failed" if any(a.device.idle_drivers for a in why.askers) else ""
+    mend = (
+        "dmesg says why a probe failed"
+        if any(a.device.idle_drivers and not a.device.former for a in why.askers)
+        else ""
+    )
     return WhyNot(name, Reason.UNBOUND, tuple(details), mend)
 
 

@@ -97,7 +97,10 @@ def device_text(story: Story, why: WhyDevice, *, color: bool = False) -> str:
     for chosen in why.chosen:
         lines.append(f"  alias     {printable(chosen.match.alias)}  {chosen.match.place}".rstrip())
         lines.append(f"    {style('module', printable(chosen.match.module))}  {_became(chosen, color)}")
-    if device.idle_drivers:
+    if device.former:
+        now = "and has let go of it" if device.present else "until it was removed"
+        lines.append(f"  {printable(device.former)} had it, {now}")
+    elif device.idle_drivers:
         lines.append(f"  {style('warn', 'unbound')}: {', '.join(device.idle_drivers)} did not take it")
     below = "it"
     for above in why.above:

@@ -3,8 +3,8 @@
 Everything reported has no effect, or not the one that it seems to have. Rules: modprobe.d(5) and resolve.py.
 """
 
+from modaliasd.core.glob import is_wildcard, matches
 from modaliasd.core.modprobed import Options, Problem
-from modaliasd.core.wildcard import is_wildcard, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

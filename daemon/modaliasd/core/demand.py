@@ -1,15 +1,47 @@
-"""From a plan (what kmod would do for one lookup) to what the scheduler has to know of each of its modules."""
+"""From a plan (what kmod would do for one lookup) to what is asked of the scheduler.
+
+The daemon and `hostbuild predict` both go this way, so that what is foretold is what is done.
+"""
 
 from __future__ import annotations
 
-from modaliasd.core.plan import Why
+from modaliasd.core.lean import Record
+from modaliasd.core.outcome import Outcome, Verdict
+from modaliasd.core.plan import Match, Step, Why
 from modaliasd.core.scheduler import Needs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from modaliasd.core.plan import Plan, Step
+    from modaliasd.core.plan import Plan
+
+
+class Demand(Record):
+    """What one match of a plan comes to: a step to be carried out, or a verdict that needs no job."""
+
+    match: Match
+    step: Step | None = None
+    verdict: Verdict | None = None
+
+
+def demands_of_plan(plan: Plan) -> list[Demand]:
+    """What each match of the plan comes to, in order; what is part of the kernel comes to nothing."""
+    steps = {step.module: step for step in plan.steps}
+    denials = {denial.module: denial for denial in plan.denied}
+    broken = {one.module: one for one in plan.broken}
+    demands: list[Demand] = []
+    for match in plan.matches:
+        module = match.module
+        if module in denials:
+            denial = denials[module]
+            place = f"{denial.file}:{denial.line}" if denial.line else denial.file
+            demands.append(Demand(match, verdict=Verdict(Outcome.DENIED, f"{denial.by.value}: {place}")))
+        elif module in broken:
+            demands.append(Demand(match, verdict=Verdict(Outcome.FAILED, broken[module].message)))
+        elif module in steps:
+            demands.append(Demand(match, step=steps[module]))
+    return demands
 
 
 def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Container[str]) -> dict[str, Needs]:

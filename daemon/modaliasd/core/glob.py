@@ -9,6 +9,9 @@ rule breaks them: they are refused.
 A pattern is cut at its stars into segments of fixed length. The first is anchored at the start, the last at
 the end, each one between is taken at its first place after the one before: for patterns without
 alternatives that greedy choice never loses a match, so that nothing is ever tried twice.
+
+`fnmatch` of the standard library compiles to `re`, which the boot path does not import, and differs: it knows no
+backslash and no `[^a]`.
 """
 
 from modaliasd.core.errors import FormatError
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     Matcher = Callable[[bytes, int], bool]
 
 STAR, QUESTION, BRACKET, BACKSLASH = b"*?[\\"
+
+
+_matchers: "dict[str, Matcher]" = {}  # of the patterns that `matches` was asked for: those of modprobe.d
 
 
 class PatternError(FormatError):
@@ -139,3 +145,24 @@ def compile_pattern(pattern: bytes) -> "Matcher":
         return _stands_at(tail, text, last)
 
     return matches
+
+
+def is_wildcard(pattern: str) -> bool:
+    """Whether the pattern can match anything but its own text."""
+    return "*" in pattern or "?" in pattern or "[" in pattern or "\\" in pattern
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the whole text matches the pattern; a pattern that is refused matches nothing. For a few patterns."""
+    matcher = _matchers.get(pattern)
+    if matcher is None:
+        try:
+            matcher = compile_pattern(pattern.encode("utf-8", "surrogateescape"))
+        except PatternError:
+            matcher = _never
+        _matchers[pattern] = matcher
+    return matcher(text.encode("utf-8", "surrogateescape"), 0)
+
+
+def _never(_text: bytes, _start: int) -> bool:
+    return False

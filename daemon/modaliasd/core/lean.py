@@ -1,8 +1,9 @@
 """Stand-ins for `enum.Enum` and `typing.NamedTuple` that cost the boot path nothing to import.
 
 Measured in the guest's interpreter (python3.11 -I -S, instructions by callgrind, 1 M = 1 ms of guest time):
-`import enum` 16.5 M, `from typing import NamedTuple` 38 M, this module 0.3 M. A type checker sees the real
-ones; at run time the classes below give what the daemon uses of them:
+`import enum` 16.5 M, `from typing import NamedTuple` 38 M, this module 0.3 M. Constructors made by `exec`, as
+NamedTuple makes them, would be 9 M more: 38 M for the daemon's imports in place of 29 M. A type checker sees the
+real ones; at run time the classes below give what the daemon uses of them:
 
 - `Record`: a tuple with named fields and defaults, `_replace`, `_fields`, `_asdict`, a repr.
 - `Choice`: named singletons compared with `is`, each with `.name` and `.value`; iterable, callable by value.
@@ -39,15 +40,40 @@ else:
             body["__new__"] = _constructor(name, fields, defaults)
             return super().__new__(mcs, name, bases, body)
 
+    _new = tuple.__new__
+    # A constructor for each number of fields. A record's own one has the same bytecode with other names.
+    _CONSTRUCTORS = (
+        lambda _cls: _new(_cls, ()),
+        lambda _cls, a: _new(_cls, (a,)),
+        lambda _cls, a, b: _new(_cls, (a, b)),
+        lambda _cls, a, b, c: _new(_cls, (a, b, c)),
+        lambda _cls, a, b, c, d: _new(_cls, (a, b, c, d)),
+        lambda _cls, a, b, c, d, e: _new(_cls, (a, b, c, d, e)),
+        lambda _cls, a, b, c, d, e, f: _new(_cls, (a, b, c, d, e, f)),
+        lambda _cls, a, b, c, d, e, f, g: _new(_cls, (a, b, c, d, e, f, g)),
+        lambda _cls, a, b, c, d, e, f, g, h: _new(_cls, (a, b, c, d, e, f, g, h)),
+        lambda _cls, a, b, c, d, e, f, g, h, i: _new(_cls, (a, b, c, d, e, f, g, h, i)),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j: _new(_cls, (a, b, c, d, e, f, g, h, i, j)),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j, k: _new(_cls, (a, b, c, d, e, f, g, h, i, j, k)),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m: _new(_cls, (a, b, c, d, e, f, g, h, i, j, k, m)),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n: _new(
+            _cls, (a, b, c, d, e, f, g, h, i, j, k, m, n)
+        ),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, o: _new(
+            _cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, o)
+        ),
+    )
+    _function = type(_CONSTRUCTORS[0])
+
     def _constructor(name, fields, defaults):
-        """A `__new__` with one parameter a field, compiled once, as fast as a call can be in CPython."""
-        parameters = ", ".join(f"{f}=_defaults[{f!r}]" if f in defaults else f for f in fields)
-        values = ", ".join(fields) + ("," if len(fields) == 1 else "")
-        scope = {"_defaults": defaults, "_new": tuple.__new__}
-        exec(f"def __new__(_cls, {parameters}): return _new(_cls, ({values}))", scope)  # noqa: S102
-        constructor = scope["__new__"]
-        constructor.__qualname__ = f"{name}.__new__"
-        return constructor
+        """A `__new__` with one parameter a field, as fast as a call can be in CPython; `exec` would be slow to make."""
+        if len(fields) >= len(_CONSTRUCTORS):
+            raise TypeError(
+                f"{name}: {len(fields)} fields, and a Record has at most {len(_CONSTRUCTORS) - 1}"
+            )
+        code = _CONSTRUCTORS[len(fields)].__code__
+        code = code.replace(co_varnames=("_cls", *fields), co_name="__new__", co_qualname=f"{name}.__new__")
+        return _function(code, {"_new": _new}, "__new__", tuple(defaults.values()))
 
     class Record(metaclass=_RecordMeta):
         __slots__ = ()

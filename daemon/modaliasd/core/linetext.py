@@ -15,13 +15,18 @@ def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = _DESCRIBE.get(kind, _fields)(record)
-    if record.get("outcome") in {"failed", "denied"} or kind in {
-        "lost",
-        "dropped",
-        "warning",
-        "unbound",
-        "slow",
-    }:
+    if (
+        record.get("verdict") == "deny"
+        or record.get("outcome") in {"failed", "denied"}
+        or kind
+        in {
+            "lost",
+            "dropped",
+            "warning",
+            "unbound",
+            "slow",
+        }
+    ):
         words = style("warn", words)
     stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
     return f"{style('faint', stamp)}  {style('module', f'{kind:<8}')} {words}"

@@ -10,11 +10,11 @@ they are to whoever looks them up. Pure.
 from __future__ import annotations
 
 from modaliasd.core.device import Phase
+from modaliasd.core.glob import matches
 from modaliasd.core.lean import Record
 from modaliasd.core.modprobed import underscored
 from modaliasd.core.plan import Denial, Denied, Why
 from modaliasd.core.policytext import TextError, parse_tables
-from modaliasd.core.wildcard import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.wildcard import is_wildcard
+from modaliasd.core.glob import is_wildcard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

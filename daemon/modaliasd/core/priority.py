@@ -1,23 +1,37 @@
-"""Which load goes first: what leads to disks, then to networks, then the rest, the idle tail last.
+"""Which load goes first: what leads to disks and networks, then buses, then the rest, the idle tail last.
 
 A load's rank is the best that any of its reasons gives: the class of the device that asks (a PCI class code,
 a virtio or USB interface id says what it is before any driver does) and the place of the module in the
-kernel's tree. Lower ranks run first; among equals the order of asking stands.
+kernel's tree. Lower ranks run first; among equals the smallest files, since the shortest job first makes the
+mean wait least; then the order of asking.
+
+The rest does not stand still meanwhile. Drivers sleep while they wait for hardware (a USB hub settles for
+100 ms, an AC'97 codec for more), so everything is started at once, and the kernel's scheduler is told who
+gets the processor while nobody sleeps: as many of the urgent jobs as there are CPUs, then by rank.
 """
 
 from __future__ import annotations
 
 from modaliasd.core.lean import Choice
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Rank(Choice):
     """The order of loading, lower first."""
 
-    STORAGE = 0
-    NETWORK = 1
-    BUS = 2  # whatever brings further devices: USB hosts, SD hosts, hubs
-    OTHER = 3
-    LATE = 4  # nobody waits for it: CPU features, sound, watchdogs, sensors
+    FIRST = 0  # named in modaliasd.first=
+    STORAGE = 1
+    NETWORK = 2
+    BUS = 3  # whatever brings further devices: USB hosts, SD hosts, hubs
+    OTHER = 4
+    LATE = 5  # nobody waits for it: CPU features, sound, watchdogs, sensors
+
+
+# nice(2) of a job by its rank. BUS comes close to what is urgent: its devices need time to answer.
+_NICE = {0: 0, 1: 12, 2: 12, 3: 3, 4: 17, 5: 19}
 
 
 # (prefix of the module's path below kernel/, its rank): the first that fits.
@@ -51,6 +65,21 @@ _PCI_CLASSES = {"01": Rank.STORAGE, "02": Rank.NETWORK, "08": Rank.BUS, "0C": Ra
 _VIRTIO_IDS = {"00000001": Rank.NETWORK, "00000002": Rank.STORAGE, "00000008": Rank.STORAGE}
 # USB interface classes: mass storage, and the two that NICs use.
 _USB_CLASSES = {"08": Rank.STORAGE, "02": Rank.NETWORK, "0A": Rank.NETWORK}
+
+
+def niceness(jobs: Iterable[tuple[int, int, int]], cpus: int) -> dict[int, int]:
+    """What nice(2) each running job should have: the first for a disk, and the first for a network, go ahead.
+
+    jobs: (rank, cost, number) of each; the answer goes by number. With more CPUs more of them go ahead.
+    """
+    nice: dict[int, int] = {}
+    ahead = {Rank.STORAGE.value: cpus, Rank.NETWORK.value: cpus}
+    for rank, _cost, number in sorted(jobs):
+        left = ahead.get(rank, 0)
+        nice[number] = 0 if left else _NICE[rank]
+        if left:
+            ahead[rank] = left - 1
+    return nice
 
 
 def rank_of_device(modalias: str) -> Rank:

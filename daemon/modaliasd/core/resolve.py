@@ -19,10 +19,10 @@ __kmod_module_get_probe_list), checked against its modprobe in tests/guest/test_
 Unlike kmod (its issue 33), which takes the first softdep line of a module only, all of them count.
 """
 
+from modaliasd.core.glob import is_wildcard, matches
 from modaliasd.core.moddep import Dependencies, Softdep
 from modaliasd.core.modprobed import Blacklist, Configuration, underscored
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
-from modaliasd.core.wildcard import is_wildcard, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

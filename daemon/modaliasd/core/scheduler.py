@@ -58,6 +58,7 @@ class Load:
 
     __slots__ = (
         "causes",
+        "cost",
         "end_us",
         "module",
         "needs",
@@ -73,6 +74,7 @@ class Load:
         self.module = module
         self.needs = needs
         self.rank = rank
+        self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
         self.causes: list[Cause] = []
         self.queued_us = now_us
         self.start_us = -1
@@ -91,21 +93,29 @@ class Job(Record):
     targets: tuple[str, ...]
     modules: tuple[str, ...]
     rank: int
+    cost: int
 
 
 class Scheduler:
     """See the module's docstring.
 
-    needs_of: what goes with a module. limit: how many jobs run at once. live: the modules that are in the
-    kernel.
+    needs_of: what goes with a module. size_of: its file's size, in bytes. limit: how many jobs run at once.
+    live: the modules that are in the kernel.
     """
 
-    def __init__(self, needs_of: Callable[[str], Needs], limit: int, live: Container[str]) -> None:
+    def __init__(
+        self,
+        needs_of: Callable[[str], Needs],
+        size_of: Callable[[str], int],
+        limit: int,
+        live: Container[str],
+    ) -> None:
         self._needs_of = needs_of
+        self._size_of = size_of
         self._live = live
         self._limit = limit
         self._loads: dict[str, Load] = {}
-        self._ready: list[tuple[int, int, str]] = []  # a heap of (rank, order of asking, module)
+        self._ready: list[tuple[int, int, int, str]] = []  # a heap of (rank, cost, order of asking, module)
         self._order = 0
         self._running_jobs = 0
         self._alone = False
@@ -176,19 +186,23 @@ class Scheduler:
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
         load = Load(module, self._needs_of(module), rank, now_us)
         load.causes.append(cause)
+        load.cost = self._size_of(module)
+        for name in load.needs.before:
+            if name not in self._live and name not in self._loads:
+                load.cost += self._size_of(name)
         self._loads[module] = load
         self._pending += 1
         return load
 
     def _push(self, load: Load) -> None:
         self._order += 1
-        heappush(self._ready, (load.rank, self._order, load.module))
+        heappush(self._ready, (load.rank, load.cost, self._order, load.module))
 
     def next_job(self, now_us: int) -> Job | None:
         """The job to start now; None while the limit is reached or everything that is left has to wait."""
         while self._ready and self._running_jobs < self._limit and not self._alone:
             entry = heappop(self._ready)
-            load = self._loads.get(entry[2])
+            load = self._loads.get(entry[3])
             if load is None or load.running or load.verdict is not None or entry[0] != load.rank:
                 continue  # a stale entry: the load went along with another job, or got a better rank
             if load.needs.alone and self._running_jobs:
@@ -256,14 +270,20 @@ class Scheduler:
             one.start_us = now_us
         self._running_jobs += 1
         self._alone = load.needs.alone
-        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank)
+        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost)
 
-    def finished(self, job: Job, verdicts: Mapping[str, Verdict], now_us: int) -> None:
-        """The job's process has ended; `verdicts` has one for each of its modules."""
+    def inserted(self, module: str, now_us: int) -> None:
+        """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""
+        load = self._loads[module]
+        if load.verdict is None:
+            self._end(load, Verdict(Outcome.INSERTED), now_us)
+
+    def finished(self, verdicts: Mapping[str, Verdict], now_us: int) -> None:
+        """A job's process has ended; `verdicts` has one for each of its modules that had none before."""
         self._running_jobs -= 1
         self._alone = False
-        for name in job.modules:
-            self._end(self._loads[name], verdicts[name], now_us)
+        for name, verdict in verdicts.items():
+            self._end(self._loads[name], verdict, now_us)
 
     def take_told(self) -> list[Load]:
         """The loads that have got their verdict since the last call, in the order in which they did."""

@@ -42,7 +42,6 @@ __all__ = [
     "MatchStory",
     "Settle",
     "Story",
-    "module_of_driver",
     "tell",
 ]
 
@@ -93,34 +92,20 @@ class Story:
                     yield device, match
 
     def driven_by(self, module: str) -> list[DeviceStory]:
-        """The devices that the module's drivers drive, as far as the ledger names a driver's module."""
+        """The devices that the module's drivers drive."""
         name = module.replace("-", "_")
-        return [d for d in self.devices.values() if d.driver and module_of_driver(self, d) == name]
+        return [d for d in self.devices.values() if d.module == name]
 
     def roots(self) -> list[DeviceStory]:
         """The devices without a known ancestor, by devpath."""
         return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
 
 
-def module_of_driver(story: Story, device: DeviceStory) -> str:
-    """The module whose driver drives the device; "" if it is built in or untold.
-
-    The `bind` line names it. A device bound before the daemon looked has no such line: then the module is the
-    one among its matches that was loaded, if there is but one, or the module that is called like the driver.
-    """
-    if device.module:
-        return device.module.replace("-", "_")
-    if not device.driver:
-        return ""
-    called = device.driver.replace("-", "_")
-    if story.load_of(called) is not None or story.appearance_of(called) is not None:
-        return called
-    loaded = {m.module for m in device.matches if (load := story.load_of(m.module)) and load.succeeded}
-    return loaded.pop().replace("-", "_") if len(loaded) == 1 else ""
-
-
 def tell(records: Iterable[Fields]) -> Story:
-    """Make the story of a ledger's records."""
+    """Make the story of a ledger's records.
+
+    It ends with the `exit` line: a guest that switches itself off has its drivers let go of their devices.
+    """
     story = Story()
     loads: list[Fields] = []
     for record in records:
@@ -135,12 +120,37 @@ def tell(records: Iterable[Fields]) -> Story:
             device = story.devices.get(record.get("devpath", ""))
             if device is not None:
                 device.idle_drivers = tuple(record.get("drivers", ()))
+        elif kind == "exit":
+            story.exit_status = record.get("status", UNKNOWN)
+            break
         else:
             _hear_other(story, kind, record, t_us)
     story.loads = _loads(loads)
     story._by_module = _by_module(story)
+    for device in story.devices.values():
+        if device.driver and not device.module and device.bound_us >= 0:
+            device.module = _guess_module(story, device)
     _adopt(story.devices)
     return story
+
+
+def _guess_module(story: Story, device: DeviceStory) -> str:
+    """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
+
+    The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
+    drivers/base/module.c), and some never (acpi, hdaudio). Then it is the module that is called like the driver, or
+    the one among the device's matches that was wanted by then, if there is but one.
+    """
+    called = device.driver.replace("-", "_")
+    load = story.load_of(called)
+    if (load is not None and load.succeeded) or story.appearance_of(called) is not None:
+        return called
+    wanted = {
+        match.module
+        for match in device.matches
+        if (load := story.load_of(match.module)) and load.succeeded and load.queued_us <= device.bound_us
+    }
+    return wanted.pop().replace("-", "_") if len(wanted) == 1 else ""
 
 
 def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
@@ -160,8 +170,6 @@ def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
         story.warnings.append(record)
     elif kind == "slow":
         story.slow.append(record)
-    elif kind == "exit":
-        story.exit_status = record.get("status", UNKNOWN)
 
 
 def _hear_device(story: Story, record: Fields, t_us: int) -> None:
@@ -194,14 +202,17 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
         )
     driver = record.get("driver", "")
     if action == "unbind":
+        device.former = device.driver or driver
         device.driver = device.module = ""
         device.bound_us = UNKNOWN
     elif driver or action == "bind":
         device.driver = driver or device.driver
+        device.former = ""
         device.idle_drivers = ()
+    if action in {"bind", "coldplug"}:
+        device.module = record.get("module", "").replace("-", "_")
     if action == "bind":
         device.bound_us = t_us
-        device.module = record.get("module", "") or device.module
 
 
 def _move(devices: dict[str, DeviceStory], old: str, new: str) -> None:

@@ -48,9 +48,10 @@ class DeviceStory:
     """A device as the ledger last knew it.
 
     seen_us: when it was first written of; bound_us: when a driver took it (UNKNOWN if it was bound before the
-    daemon looked); gone_us: when it was removed. driver: what drives it now, or drove it when it went.
-    module: the module of that driver, as far as told. hotplugged: an `add` uevent after the first settle
-    brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
+    daemon looked); gone_us: when it was removed. driver: what drives it now; former: what has let go of it, as
+    any driver does before its device is removed ("" if nothing has, or a driver has it again).
+    module: the module of that driver, "" if it is part of the kernel or unknown. hotplugged: an `add` uevent after the
+    first settle brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
     `unbound` line of the last settle). parent: devpath of the nearest ancestor that is known, "" for none.
     """
 
@@ -61,6 +62,7 @@ class DeviceStory:
         "devpath",
         "devtype",
         "driver",
+        "former",
         "gone_us",
         "hotplugged",
         "idle_drivers",
@@ -76,7 +78,7 @@ class DeviceStory:
     def __init__(self, devpath: str, seen_us: int) -> None:
         self.devpath = devpath
         self.seen_us = seen_us
-        self.subsystem = self.modalias = self.driver = self.module = ""
+        self.subsystem = self.modalias = self.driver = self.former = self.module = ""
         self.devtype = self.devname = self.ifname = self.parent = ""
         self.bound_us = self.gone_us = UNKNOWN
         self.hotplugged = False

@@ -12,7 +12,7 @@ Devices that have nothing to tell are folded: no match, no module's driver, no n
 
 from __future__ import annotations
 
-from modaliasd.core.story import UNKNOWN, DeviceStory, LoadStory, MatchStory, Story, module_of_driver
+from modaliasd.core.story import UNKNOWN, DeviceStory, LoadStory, MatchStory, Story
 from modaliasd.core.words import cause_text, duration, node_of, printable, shorten, style_of
 
 TYPE_CHECKING = False
@@ -43,9 +43,9 @@ def render_tree(
 
 def tells(story: Story, device: DeviceStory) -> bool:
     """Has the device something to tell? Those that have not are folded."""
-    if any(not match.builtin for match in device.matches) or device.idle_drivers:
+    if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
         return True
-    if device.driver and module_of_driver(story, device):
+    if device.driver and device.module:
         return True
     if device.subsystem in _BESIDE or not node_of(device):
         return False
@@ -57,7 +57,7 @@ def _grows_from_module(story: Story, device: DeviceStory) -> bool:
     above = story.devices.get(device.parent)
     while above is not None:
         if above.driver:
-            return bool(module_of_driver(story, above))
+            return bool(above.module)
         above = story.devices.get(above.parent)
     return False
 
@@ -128,6 +128,9 @@ class _Devices:
             parts.append(("node", printable(node)))
         if device.driver:
             parts.append(("driver", f"driver {printable(device.driver)}"))
+        elif device.former:
+            manner = "warn" if device.present else "faint"
+            parts.append((manner, f"was driven by {printable(device.former)}"))
         elif device.idle_drivers:
             parts.append(("warn", f"unbound: {', '.join(device.idle_drivers)} did not take it"))
         when = f"at {duration(device.seen_us)}"

@@ -23,6 +23,8 @@ from modaliasd.core.names import normalize_alias
 from modaliasd.core.trie_format import (
     END,
     FIELDS,
+    FIRST,
+    GRAMS,
     HEADER_SIZE,
     KIND_SHIFT,
     LAST,
@@ -36,7 +38,8 @@ from modaliasd.core.trie_format import (
     TAIL,
     VERSION,
 )
-from modaliasd.core.trie_shape import Node, Trie
+from modaliasd.core.trie_search import EXACT_HEAD
+from modaliasd.core.trie_shape import FEW_TAILS, Node, Trie
 
 TYPE_CHECKING = False
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from modaliasd.core.trie_shape import Entry
+
+    ByteOrder = Literal["little", "big"]
 
 MOST_ALTERNATIVES = 32  # of one pattern with sets
 END_KEYS = (0xFFFFFFFF, 0)  # end the table of exact keys: no search runs past them
@@ -150,23 +155,55 @@ def _load_order(aliases: list[Alias], order: dict[str, int]) -> list[Alias]:
     return sorted(aliases, key=lambda a: (order.get(a.module, last), first_line[a.module], a.line))
 
 
-def _write_items(node: Node, items: "array[int]", pool: _Pool) -> int:
+def _write_items(node: Node, rows: _Rows, pool: _Pool, byteorder: "ByteOrder") -> int:
     """Append the node's items; their place, 0 for none."""
-    star = 0
+    items = rows.items
+    star = grams = 0
     if node.groups:
         star = len(items)
         items.append(len(node.groups))
         for text, once, behind in node.groups:
             only = b"" if once else behind.only_edges()
             items.extend((pool.place(text), behind.number | (ONCE if once else 0), pool.place(only)))
-    place = len(items)
-    for text, row in node.tails:
-        items.extend((TAIL << KIND_SHIFT | pool.place(text), row) if text else (END << KIND_SHIFT, row))
-    for skip, behind in node.skips:
-        items.extend((SKIP << KIND_SHIFT | skip, behind.number))
+    if node.grams:
+        lists = [_write_list(_tail_items(node.grams[gram], pool), items) for gram in sorted(node.grams)]
+        grams = len(items)
+        items.append(len(lists))
+        items.extend(int.from_bytes(gram, byteorder) for gram in sorted(node.grams))
+        items.extend(lists)
+    pairs = _first_of(_tail_items(node.tails, pool), rows)
+    pairs += [(SKIP << KIND_SHIFT | skip, behind.number) for skip, behind in node.skips]
     if star:
-        items.extend((STAR << KIND_SHIFT, star))
-    if len(items) == place:
+        pairs.append((STAR << KIND_SHIFT, star))
+    if grams:
+        pairs.append((GRAMS << KIND_SHIFT, grams))
+    return _write_list(pairs, items)
+
+
+def _tail_items(tails: list[tuple[bytes, int]], pool: _Pool) -> list[tuple[int, int]]:
+    return [(TAIL << KIND_SHIFT | pool.place(t) if t else END << KIND_SHIFT, row) for t, row in tails]
+
+
+def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]]:
+    """The same pairs; but many tails of one module go into a list of their own: the first that matches is enough."""
+    by_module: dict[str, list[tuple[int, int]]] = {}
+    for word, row in pairs:
+        if row < MANY and word >> KIND_SHIFT == TAIL:
+            by_module.setdefault(rows.aliases[row >> 1].module, []).append((word, row))
+    for tails in by_module.values():
+        if len(tails) > FEW_TAILS:
+            tails.sort(key=lambda tail: tail[1])
+            place = _write_list(tails, rows.items)
+            pairs = [pair for pair in pairs if pair not in tails] + [(FIRST << KIND_SHIFT, place)]
+    return pairs
+
+
+def _write_list(pairs: list[tuple[int, int]], items: "array[int]") -> int:
+    """Append pairs of words, the last one marked; their place, 0 for none."""
+    place = len(items)
+    for pair in pairs:
+        items.extend(pair)
+    if not pairs:
         return 0
     items[-2] |= LAST
     return place
@@ -191,7 +228,7 @@ def build_index(
     modules_alias: bytes,
     modules_order: bytes = b"",
     builtin_modinfo: bytes = b"",
-    byteorder: "Literal['little', 'big']" = sys.byteorder,
+    byteorder: "ByteOrder" = sys.byteorder,
 ) -> bytes:
     """The index file's bytes, from the bytes of modules.alias, modules.order and modules.builtin.modinfo.
 
@@ -207,10 +244,11 @@ def build_index(
     exact = sorted((crc32(pattern), pattern, row) for pattern, _, row in rows.exact)
     edges = array("I", (pool.place(node.edge) << 8 | node.hop for node in trie.nodes))
     parents = array("I", (node.parent.number if node.parent else NO_PARENT for node in trie.nodes))
-    refs = array("I", (_write_items(node, rows.items, pool) for node in trie.nodes))
+    refs = array("I", (_write_items(node, rows, pool, byteorder) for node in trie.nodes))
     numbers = {module: number for number, module in enumerate(rows.modules)}
     bad.sort()
     warnings_at = pool.append([f"{line} {reason}".encode("utf-8", "surrogateescape") for line, reason in bad])
+    exact_heads = pool.place(b"*".join(sorted({pattern[:EXACT_HEAD] for _, pattern, _ in exact})))
     bucket_bits, starts = _buckets([node.key for node in trie.nodes if node.parent])
     starts.append(len(trie.nodes) - len(trie.roots))
     exact_bits, exact_starts = _buckets([key for key, _, _ in exact])
@@ -249,6 +287,7 @@ def build_index(
         "patterns": len(aliases),
         "warnings": len(bad),
         "warnings_at": warnings_at,
+        "exact_heads": exact_heads,
         "root": trie.root.number,
         "pool": len(text),
         "bucket_bits": bucket_bits,

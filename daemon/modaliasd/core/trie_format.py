@@ -24,8 +24,9 @@ if TYPE_CHECKING:
             """As bytes.find."""
 
 
+INDEX_NAME = "modules.alias.trie"  # how both halves call the file, which lies beside modules.alias
 MAGIC = b"MODTRIE\n"
-VERSION = 1
+VERSION = 2
 ORDER_MARK = 0x01020304
 FIELDS = (
     "order_mark",
@@ -39,6 +40,7 @@ FIELDS = (
     "patterns",  # aliases of modules.alias in here
     "warnings",  # lines of modules.alias that are not
     "warnings_at",  # their text in the pool: "LINE REASON" each, ended by NUL
+    "exact_heads",  # in the pool: the first bytes of all aliases without wildcards
     "root",  # the node where every lookup starts
     "pool",  # bytes; the tables follow in this order, each with its number of entries
     "bucket_bits",
@@ -56,14 +58,17 @@ HEADER_SUM_AT = len(MAGIC) + 4 * FIELDS.index("header_sum")
 
 # A node's items are pairs of words. The first has the kind, a bit for the last item, and an operand: where
 # the tail's text stands, or how many question marks. The second is the row of an alias (or where several rows
-# stand), or where the star's groups stand, or the node behind the question marks. A group is three words:
-# where its text stands, its node, and where the edges out of that node are listed.
+# stand), or where the star's groups stand, or the node behind the question marks, or where the grams stand, or
+# where tails stand of which the first that matches is enough. A group is three words: where its text stands, its
+# node, and where the edges out of that node are listed. Grams are their number, the grams (four bytes as they
+# stand in a string, read as a word), and for each where its tails stand.
 LAST = 1 << 31
-KIND_SHIFT = 29
-TAIL, STAR, END, SKIP = range(4)
+KIND_SHIFT, KINDS = 28, 7
+TAIL, STAR, END, SKIP, GRAMS, FIRST = range(6)
 OPERAND = (1 << KIND_SHIFT) - 1
 MANY = 1 << 31  # in a row: it is the place of a list of rows
 RAW = 1  # in a row, which is its number << 1: its pattern as the file has it stands in the pool
+GRAM = 4  # bytes: as many as a word has
 ONCE = 1 << 31  # in a group's node: only the anchor's first place counts
 HOP = 255  # in a node's edge: the length of the edges out of it; above, the place of its own edge's text
 

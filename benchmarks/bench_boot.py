@@ -1,0 +1,239 @@
+"""Boot the same machine with one way of loading modules after the other, and compare: `make bench-boot`.
+
+Every way gets the same kernel, the same modules and the same devices, in one image. The guest's time is counted
+in instructions (QEMU's -icount shift=0,sleep=off, one a nanosecond: "ims" are a million of them), so that figures
+repeat whatever else this machine does. The kernel's own tracer tells what happened when: exec of a program,
+insertion of a module, the first block device, the first network interface.
+
+    PYTHONPATH=. python benchmarks/bench_boot.py                    all ways, one CPU, by instructions
+    PYTHONPATH=. python benchmarks/bench_boot.py --cpus 2 --runs 7  two CPUs, by the wall: medians of runs
+    PYTHONPATH=. python benchmarks/bench_boot.py --ways modaliasd udevd --keep DIR
+
+With more than one CPU, instructions are no clock (QEMU runs the CPUs in turns and counts them together), so the
+wall is used there: take the medians of several runs, which alternate between the ways.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hostbuild.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.machine import read_machine
+from hostbuild.vm import VM, Boot
+from tests.support.udevd import make_overlay
+
+GUEST = Path(__file__).with_name("boot")
+# Name, the file in boot/ways, whose modprobe.
+WAYS = {
+    "modaliasd": ("modaliasd", "busybox"),
+    "modaliasd, kmod's modprobe": ("modaliasd", "kmod"),
+    "udevd, its two loading rules": ("udevd-two", "kmod"),
+    "udevd, Debian's rules": ("udevd", "kmod"),
+    "mdev -d, $MODALIAS line": ("mdev", "busybox"),
+    "mdev -s, $MODALIAS line": ("mdev-s", "busybox"),
+    "find | sort -u | xargs modprobe -abq, twice": ("xargs-kmod", "kmod"),
+    "find | sort -u | xargs -n1 modprobe -bq, twice": ("xargs-busybox", "busybox"),
+    "one modprobe -ab of the right list": ("serial", "kmod"),
+    "one modprobe a module, all at once": ("at-once", "kmod"),
+}
+LIMIT_S = 900.0
+_EVENT = re.compile(r"^\s*(.+)-(\d+)\s+\[(\d+)\]\s+\S+\s+(\d+\.\d+): (\w+): (.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the kernel's trace; ms: milliseconds of CLOCK_BOOTTIME."""
+
+    task: str
+    pid: int
+    cpu: int
+    ms: float
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one boot gave. Times are milliseconds since the way's start, nan where it never happened."""
+
+    way: str
+    events: tuple[Event, ...]
+    modules: tuple[str, ...]
+    ledger: tuple[dict[str, object], ...]
+    errors: str
+
+    def mark(self, name: str) -> float:
+        """The time of a marker, of the trace's clock."""
+        return self._first("tracing_mark_write", lambda text: text.rstrip() == name)
+
+    def since_begin(self, ms: float) -> float:
+        """The same time counted from the way's start."""
+        return ms - self.mark("begin")
+
+    @property
+    def settled(self) -> float:
+        """When all was loaded: the daemon's own word, or the end of what waited for it."""
+        for record in self.ledger:
+            if record["type"] == "settled":
+                assert isinstance(record["t_us"], int)
+                return self.since_begin(record["t_us"] / 1000)
+        return self.since_begin(self.mark("end"))
+
+    @property
+    def complete(self) -> float:
+        """The last insertion."""
+        return self.since_begin([event.ms for event in self.events if event.name == "module_load"][-1])
+
+    @property
+    def overhead(self) -> float:
+        """How long it takes to go through all devices again when there is nothing left to load."""
+        walks = [r for r in self.ledger if r["type"] in ("walk", "settled")]
+        if walks:
+            start, end = walks[-2]["t_us"], walks[-1]["t_us"]
+            assert isinstance(start, int)
+            assert isinstance(end, int)
+            return (end - start) / 1000
+        return self.mark("again-end") - self.mark("again")
+
+    @property
+    def overhead_outside(self) -> float:
+        """The same with the program that asks for it and waits."""
+        return self.mark("again-end") - self.mark("again")
+
+    @property
+    def first_load(self) -> float:
+        """The first module's insertion."""
+        return self.since_begin(self._first("module_load", lambda _text: True))
+
+    @property
+    def first_modprobe(self) -> float:
+        """From exec of the daemon to exec of its first modprobe."""
+        start = self._first("sched_process_exec", lambda text: "modaliasd" in text)
+        return self._first("sched_process_exec", lambda text: "modprobe" in text) - start
+
+    @property
+    def disk(self) -> float:
+        """The virtio disk."""
+        return self.since_begin(self._first("disk", lambda text: 'name="vd' in text))
+
+    @property
+    def nic(self) -> float:
+        """The first network interface."""
+        return self.since_begin(self._first("nic", lambda text: 'name="lo"' not in text))
+
+    def _first(self, name: str, fits: "object") -> float:
+        assert callable(fits)
+        return next((e.ms for e in self.events if e.name == name and fits(e.text)), float("nan"))
+
+
+def parse_trace(text: str) -> tuple[Event, ...]:
+    """Read what tracefs shows as `trace`."""
+    found = (_EVENT.match(line) for line in text.splitlines() if not line.startswith("#"))
+    return tuple(
+        Event(m[1], int(m[2]), int(m[3]), float(m[4]) * 1000, m[5], m[6]) for m in found if m is not None
+    )
+
+
+def build(directory: Path, modules: str, wanted: str) -> Built:
+    """Build the image with everything that the ways need. wanted: the list for those that know beforehand."""
+    overlay = directory / "overlay"
+    shutil.rmtree(overlay, ignore_errors=True)
+    make_overlay(overlay)
+    shutil.copy(GUEST / "init", overlay / "init")
+    shutil.copytree(GUEST / "ways", overlay / "usr/lib/bench")
+    (overlay / "usr/lib/bench/list").write_text(wanted)
+    options = Options(
+        kernel="deb:linux-image-amd64", modules=modules, modprobe=Modprobe.KMOD, overlays=(overlay,)
+    )
+    return build_image(directory / "bench.img", options)
+
+
+def boot_once(built: Built, way: str, *, machine_name: str, cpus: int, append: str = "") -> Run:
+    """Boot and bring the figures back."""
+    script, modprobe = WAYS[way]
+    words = f"quiet modaliasd.channel= bench.way={script} bench.modprobe={modprobe} {append}"
+    machine = replace(read_machine(machine_name), cpus=cpus)
+    boot = Boot(
+        built.kernel.vmlinuz, built.image, append=words, memory=2048, icount=cpus == 1, limit_s=LIMIT_S
+    )
+    with VM(machine, boot) as vm:
+        vm.wait_for("bench", timeout=LIMIT_S)
+        ledger = vm.check("cat /run/modaliasd/ledger.jsonl 2>/dev/null || true", timeout=120)
+        return Run(
+            way,
+            parse_trace(vm.check("cat /sys/kernel/tracing/trace", timeout=300)),
+            tuple(vm.check("cat /run/bench/modules-later").split()),
+            tuple(json.loads(line) for line in ledger.splitlines()),
+            vm.check("cat /run/bench/errors"),
+        )
+
+
+def main() -> None:
+    """Boot every way, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--machine", default="q35")
+    parser.add_argument("--cpus", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--modules", default="qemu")
+    parser.add_argument("--append", default="")
+    parser.add_argument("--keep", type=Path, help="keep the image and what the guests said here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = options.keep or Path(temporary)
+        directory.mkdir(exist_ok=True)
+        wanted = directory / "wanted"
+        built = build(directory, options.modules, wanted.read_text() if wanted.exists() else "")
+        runs: dict[str, list[Run]] = {way: [] for way in options.ways}
+        for _ in range(options.runs):
+            for way in options.ways:
+                run = boot_once(
+                    built, way, machine_name=options.machine, cpus=options.cpus, append=options.append
+                )
+                runs[way].append(run)
+                print(row(way, [run]), file=sys.stderr, flush=True)
+                if options.keep:
+                    (directory / f"{WAYS[way][0]}-{WAYS[way][1]}.json").write_text(
+                        json.dumps({"ledger": run.ledger, "modules": run.modules, "errors": run.errors})
+                    )
+                    lines = [
+                        f"{run.since_begin(e.ms):10.3f} {e.task}-{e.pid} [{e.cpu}] {e.name}: {e.text}"
+                        for e in run.events
+                    ]
+                    (directory / f"{WAYS[way][0]}-{WAYS[way][1]}.trace").write_text("\n".join(lines))
+        for way in options.ways:
+            print(row(way, runs[way]))
+
+
+def row(way: str, runs: list[Run]) -> str:
+    """One line of the table: medians."""
+
+    def median(name: str) -> float:
+        return statistics.median(getattr(run, name) for run in runs)
+
+    cells = [
+        f"{median(n):8.0f}"
+        for n in (
+            "settled",
+            "complete",
+            "overhead",
+            "overhead_outside",
+            "first_load",
+            "disk",
+            "nic",
+            "first_modprobe",
+        )
+    ]
+    return f"{way:50} {' '.join(cells)} {len(runs[0].modules):5}"
+
+
+if __name__ == "__main__":
+    main()

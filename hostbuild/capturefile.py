@@ -1,0 +1,27 @@
+"""Reads a machine's devices from whatever holds them: a capture, a ledger, a recording of umockdev-record."""
+
+from pathlib import Path
+
+from hostbuild.capture import Capture, capture_of_story, parse_capture, parse_umockdev
+from hostbuild.errors import InputError
+from hostbuild.ledgerfile import read_ledger
+from modaliasd.core.story import tell
+
+
+def read_capture(path: Path) -> Capture:
+    """Read the file, whose content says what it is. Raises InputError."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as e:
+        raise InputError(f"cannot read the capture {path}: {e.strerror}") from e
+    if text.startswith(("P: ", "@")):
+        return parse_umockdev(text)
+    first = text.partition("\n")[0]
+    if '"capture"' in first:
+        return parse_capture(text, str(path))
+    if first.startswith("{"):
+        return capture_of_story(tell(read_ledger(path)))
+    raise InputError(
+        f"{path} is no capture, no ledger and no umockdev recording",
+        hint="hostbuild capture -o FILE makes a capture",
+    )

@@ -1,0 +1,67 @@
+"""hostbuild capture: a machine's devices in a file, for `predict` and `make-image --learn`."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from hostbuild import ui
+from hostbuild.capture import parse_capture, render_capture
+from hostbuild.errors import UsageError
+
+_PATH = click.Path(path_type=Path)
+_EPILOG = """\b
+The file holds devices' paths, modaliases, drivers and nodes, and the modules in the kernel. A modalias of the
+board (dmi) names its maker and model; no serial numbers are asked for. docs/capture.md describes it.
+
+\b
+Examples:
+  hostbuild capture -o laptop.json
+  hostbuild capture --from boot.jsonl -o guest.json
+  hostbuild capture --root /mnt/copy-of-another-machine
+"""
+
+
+@click.command("capture", epilog=_EPILOG)
+@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
+@click.option("--root", type=_PATH, help="Read DIR/sys, the copy of another machine's /sys.", metavar="DIR")
+@click.option(
+    "--from",
+    "source",
+    type=_PATH,
+    metavar="FILE",
+    help="Turn a ledger or a umockdev recording into a capture.",
+)
+def command(output: Path | None, root: Path | None, source: Path | None) -> None:
+    """Record which devices this machine has, as the kernel and libudev show them."""
+    from hostbuild.capturefile import read_capture
+    from hostbuild.capturemachine import capture_machine, capture_root
+
+    if root is not None and source is not None:
+        raise UsageError("--root and --from are two places to read from; give one of them")
+    if source is not None:
+        text = render_capture(read_capture(source))
+    elif root is not None:
+        text = render_capture(capture_root(root))
+    else:
+        text = render_capture(capture_machine())
+    if output is None:
+        sys.stdout.write(text)
+        return
+    _write(output, text)
+    devices = parse_capture(text).devices
+    with_modalias = sum(bool(one.device.modalias) for one in devices)
+    driven = sum(bool(one.device.driver) for one in devices)
+    ui.line(f"{output}: {len(devices)} devices, {with_modalias} with a modalias, {driven} with a driver")
+
+
+def _write(output: Path, text: str) -> None:
+    """Write the whole file or nothing."""
+    staging = output.with_name(f"{output.name}.{os.getpid()}.part")
+    try:
+        staging.write_text(text, encoding="ascii")
+        staging.replace(output)
+    except OSError as e:
+        staging.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {output}: {e.strerror}") from e

@@ -1,0 +1,77 @@
+"""hostbuild predict: which modules a captured machine would have loaded, and which devices would stay alone."""
+
+from pathlib import Path
+
+import click
+
+from hostbuild import ui
+from hostbuild.errors import UsageError
+
+_PATH = click.Path(path_type=Path)
+_EPILOG = """\b
+CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
+drivers were loaded: what appears behind a driver is only there to be captured once the driver is.
+
+Exit status 1 if a device that has a driver in CAPTURE would have none, or would not be there.
+
+\b
+Examples:
+  hostbuild predict laptop.json --image micro.img
+  hostbuild predict boot.jsonl --kernel deb:linux-image-amd64 --json
+  hostbuild predict boot.jsonl --image micro.img --append modprobe.blacklist=xhci_pci
+"""
+
+
+@click.command("predict", epilog=_EPILOG)
+@click.argument("capture_file", metavar="CAPTURE", type=_PATH)
+@click.option("--image", type=_PATH, help="Predict for this image: its modules and its modprobe.d.")
+@click.option(
+    "--kernel",
+    metavar="KERNEL",
+    help="Predict for all modules of a kernel: deb:PACKAGE, a vmlinuz, or running.",
+)
+@click.option("--modules-dir", type=_PATH, help="The kernel's modules, if not beside it.", metavar="DIR")
+@click.option(
+    "--overlay", "overlays", multiple=True, type=_PATH, help="Count an overlay's modprobe.d and policy."
+)
+@click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    type=_PATH,
+    help="Count a file, or a directory of files, of modprobe.d.",
+)
+@click.option("--append", default="", help="Words of the kernel's command line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the prediction as JSON.")
+def command(
+    capture_file: Path,
+    image: Path | None,
+    kernel: str | None,
+    modules_dir: Path | None,
+    overlays: tuple[Path, ...],
+    configs: tuple[Path, ...],
+    append: str,
+    as_json: bool,
+) -> int:
+    """Foretell what the daemon would load on the machine of CAPTURE, without booting anything."""
+    from hostbuild.capturefile import read_capture
+    from hostbuild.kernel import require_kernel
+    from hostbuild.predict import predict
+    from hostbuild.predicttarget import open_image, open_kernel, read_config
+    from hostbuild.predicttext import prediction_fields, render_prediction
+
+    if image is not None and (kernel is not None or modules_dir is not None):
+        raise UsageError("--image brings its own kernel's modules; leave --kernel and --modules-dir out")
+    capture = read_capture(capture_file)
+    config = read_config(overlays, configs)
+    if image is not None:
+        target = open_image(image, config, append)
+    else:
+        found = require_kernel(kernel, modules_dir, ui.reporter(as_json=as_json))
+        target = open_kernel(found, config, append)
+    prediction = predict(capture, target)
+    if as_json:
+        ui.print_json(prediction_fields(prediction))
+    else:
+        ui.line(render_prediction(prediction, target.name).rstrip("\n"))
+    return int(bool(prediction.lost))

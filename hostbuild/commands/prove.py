@@ -1,0 +1,113 @@
+"""hostbuild prove: boots an image and holds its drivers against those of a ledger."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from hostbuild import ui
+from hostbuild.errors import GuestTimeoutError, InputError
+from hostbuild.prove import Proof
+from hostbuild.vm import VM
+
+_PATH = click.Path(path_type=Path)
+_LATE_S = 10.0  # how long nothing may come before a device counts as not coming
+_EPILOG = """\b
+The machine has to be the one that the ledger is of. Exit status 1 if a device that had a driver in the ledger has
+another one or none, or is not there; 112, 124: the guest was lost, or not in time.
+
+\b
+Example:
+  hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out q35.jsonl
+  hostbuild make-image --learn q35.jsonl -o small.img
+  hostbuild prove small.img --ledger q35.jsonl --machine q35
+"""
+
+
+@click.command("prove", epilog=_EPILOG)
+@click.argument("image", type=_PATH)
+@click.option(
+    "--ledger", "ledger_file", type=_PATH, required=True, help="The boot to compare with.", metavar="FILE"
+)
+@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.option("--machine", "machine_name", default="virtio", show_default=True, metavar="NAME|FILE.toml")
+@click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option("--append", default="", help="Words for the kernel's command line.")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, metavar="S")
+@click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the new boot's ledger here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def command(
+    image: Path,
+    ledger_file: Path,
+    kernel: str | None,
+    machine_name: str,
+    devices: tuple[str, ...],
+    append: str,
+    accel: str,
+    timeout: float,
+    ledger_out: Path | None,
+    as_json: bool,
+) -> int:
+    """Boot IMAGE and show that the devices of a ledger get the same drivers."""
+    from hostbuild.accel import choose
+    from hostbuild.device import parse_device
+    from hostbuild.ledgerfile import read_ledger, write_ledger
+    from hostbuild.machine import read_machine
+    from hostbuild.pairing import read_manifest_if_any, require_kernel_for
+    from hostbuild.prove import prove
+    from hostbuild.ramprobe import read_prediction
+    from hostbuild.vm import Boot
+    from modaliasd.core.story import tell
+
+    before = tell(read_ledger(ledger_file))
+    if not any(device.driver for device in before.devices.values()):
+        raise InputError(f"the ledger {ledger_file} has no device with a driver: there is nothing to prove")
+    machine = read_machine(machine_name).plus(map(parse_device, devices))
+    manifest = read_manifest_if_any(image)
+    vmlinuz = require_kernel_for(image, manifest, kernel)
+    memory = machine.memory or read_prediction(image, manifest, vmlinuz, append).comfortable
+    words = " ".join(filter(None, (manifest.get("append", ""), append)))
+    boot = Boot(
+        vmlinuz, image, append=words, accel=choose(accel).accel, memory=memory, agent=False, limit_s=timeout
+    )
+    with (
+        ui.reporter(as_json=as_json).step(f"Booting {image.name}"),
+        VM(replace(machine, memory=None), boot) as vm,
+    ):
+        vm.settled(timeout=timeout)
+        proof = prove(before, tell(vm.ledger))
+        while not proof.holds and _more_comes(vm):
+            proof = prove(before, tell(vm.ledger))
+        records = list(vm.ledger)
+    if ledger_out is not None:
+        write_ledger(ledger_out, records)
+    if as_json:
+        ui.print_json({"holds": proof.holds} | asdict(proof))
+    else:
+        _print(proof)
+    return int(not proof.holds)
+
+
+def _more_comes(vm: VM) -> bool:
+    """Wait for the next settle: USB disks, for one, come a second after their driver."""
+    try:
+        vm.settled(since=len(vm.ledger), timeout=_LATE_S)
+    except GuestTimeoutError:
+        return False
+    return True
+
+
+def _print(proof: Proof) -> None:
+    for change in proof.changed:
+        ui.line(f"{change.what}: {change.before} had it, now {change.after or 'no driver'} has")
+    for devpath in proof.gone:
+        late = " (it came after the first settle: was it plugged in?)" if devpath in proof.plugged else ""
+        ui.line(f"{devpath} is not there{late}")
+    total = proof.same + len(proof.changed) + len(proof.gone)
+    if proof.holds:
+        ui.line(f"all {total} devices with a driver have the same driver")
+        return
+    ui.line(f"{proof.same} of {total} devices with a driver have the same driver")
+    if proof.same < total / 2:
+        ui.line("most are missing: is this the machine of the ledger? --machine names it")

@@ -1,0 +1,186 @@
+"""What a prediction is for: a kernel with all its modules, or an image with those that it carries.
+
+The tables are the files that the daemon reads in the guest, and modprobe.d is read by the daemon's rules from wherever
+it will lie: in the image, in overlays, in files that the caller names, on the kernel's command line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from hostbuild.archive import read_files
+from hostbuild.errors import InputError
+from hostbuild.kernel import Kernel, KernelError
+from hostbuild.manifest import manifest_path, read_manifest
+from hostbuild.prediction import Target
+from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
+from modaliasd.core import trie
+from modaliasd.core.invocation import Flavour
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.modprobed import (
+    DIRECTORIES,
+    Configuration,
+    counting_files,
+    join,
+    parse_command_line,
+    parse_modprobe_d,
+)
+from modaliasd.core.policy import parse_policy
+from modaliasd.core.resolve import Resolver
+
+_TABLES = (
+    "modules.alias",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.dep",
+    "modules.order",
+    "modules.softdep",
+)
+_POLICY = "/etc/modaliasd/policy.toml"
+_IN_TREE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(modules\.[^/]+)")
+_SQUASHFS = re.compile(r"(?:usr/)?lib/modules/([^/]+)\.squashfs")
+
+
+def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
+    """A kernel with every module that it has.
+
+    config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
+    """
+    if kernel.indexes is None or kernel.modules is None:
+        raise KernelError(
+            f"no modules were found for the kernel {kernel.vmlinuz} ({kernel.version})", hint="--modules-dir"
+        )
+    tables = {name: _bytes(kernel.indexes / name) or _bytes(kernel.modules / name) for name in _TABLES}
+    return make_target(tables, config, append, kernel.version, "this kernel", Flavour.BUSYBOX)
+
+
+def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
+    """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
+    if not image.is_file():
+        raise InputError(f"there is no image {image}", hint="hostbuild make-image -o IMAGE")
+    manifest = read_manifest(image) if manifest_path(image).exists() else {}
+    files = read_files(image, _is_wanted)
+    trees = _trees(files)
+    version = manifest.get("kernel", {}).get("version", "")
+    if not version and len(trees) == 1:
+        version = next(iter(trees))
+    if not version or (version not in trees and manifest.get("modules")):
+        found = ", ".join(sorted(trees)) or "none"
+        raise InputError(f"cannot tell which modules of {image} are booted with; it has modules for: {found}")
+    own = {f"/{path}": _text(data) for path, data in files.items() if _is_config(f"/{path}")}
+    words = " ".join(filter(None, (manifest.get("append", ""), append)))
+    flavour = Flavour(manifest.get("modprobe", Flavour.KMOD.value))
+    return make_target(trees.get(version, {}), {**own, **config}, words, version, "this image", flavour)
+
+
+def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
+    """What overlays bring of modprobe.d, and the policy; and files or directories that count as in /etc/modprobe.d."""
+    found: dict[str, str] = {}
+    for overlay in overlays:
+        if not overlay.is_dir():
+            raise InputError(f"the overlay {overlay} is no directory")
+        for directory in DIRECTORIES:
+            found |= {
+                f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))
+            }
+        policy = overlay / _POLICY.lstrip("/")
+        if policy.is_file():
+            found[_POLICY] = _read(policy)
+    for extra in extras:
+        if not extra.exists():
+            raise InputError(f"there is no modprobe.d file or directory {extra}")
+        paths = _files(extra) if extra.is_dir() else [extra]
+        for path in paths:
+            name = path.name if extra.is_dir() or path.suffix == ".conf" else f"{path.name}.conf"
+            found[f"{DIRECTORIES[0]}/{name}"] = _read(path)
+    return found
+
+
+def make_target(
+    tables: Mapping[str, bytes],
+    config: Mapping[str, str],
+    append: str,
+    kernel: str,
+    name: str,
+    flavour: Flavour,
+) -> Target:
+    """Put a target together. tables: the module tree's files by name; those that are missing are empty."""
+
+    def table(which: str) -> bytes:
+        return tables.get(which, b"")
+
+    configuration = _configuration(config, append)
+    data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
+    resolver = Resolver(
+        configuration,
+        Dependencies(_text(table("modules.dep")), parse_builtin(_text(table("modules.builtin")))),
+        trie.Index(data).lookup,
+        parse_softdeps(_text(table("modules.softdep"))),
+    )
+    wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
+    policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
+    return Target(resolver, kernel, name, flavour, wanted, policy)
+
+
+def _configuration(config: Mapping[str, str], append: str) -> Configuration:
+    listings = []
+    for directory in DIRECTORIES:
+        names = [path.removeprefix(directory + "/") for path in config if path.startswith(directory + "/")]
+        listings.append((directory, [name for name in names if "/" not in name]))
+    paths = [f"{directory}/{name}" for directory, name in counting_files(listings)]
+    return join(parse_modprobe_d([(path, config[path]) for path in paths]), parse_command_line(append))
+
+
+def _is_wanted(path: str) -> bool:
+    in_tree = _IN_TREE.fullmatch(path)
+    if in_tree:
+        return in_tree[2] in _TABLES
+    return bool(_SQUASHFS.fullmatch(path)) or _is_config(f"/{path}")
+
+
+def _is_config(path: str) -> bool:
+    return path == _POLICY or path.rpartition("/")[0] in DIRECTORIES
+
+
+def _trees(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """The tables by the kernel's release."""
+    trees: dict[str, dict[str, bytes]] = {}
+    for path, data in files.items():
+        if found := _IN_TREE.fullmatch(path):
+            trees.setdefault(found[1], {})[found[2]] = data
+        elif packed := _SQUASHFS.fullmatch(path):
+            trees[packed[1]] = _unsquashed(data)
+    return trees
+
+
+def _unsquashed(data: bytes) -> dict[str, bytes]:
+    with scratch_directory() as staging:
+        packed = staging / "modules.squashfs"
+        packed.write_bytes(data)
+        out = staging / "out"
+        # a tree that lacks one of them is no error
+        run(["unsquashfs", "-no-progress", "-no-xattrs", "-d", out, packed, *_TABLES], timeout=60)
+        return {name: _bytes(out / name) for name in _TABLES}
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("*") if path.is_file())
+
+
+def _read(path: Path) -> str:
+    try:
+        return _text(path.read_bytes())
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}") from e
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,9 @@
+// Draws what is seen first, then the rest.
+
+setTheme();
+choose(episode);
+// the tree stands below the fold: the rest is painted first
+requestAnimationFrame(() => setTimeout(() => {
+  drawTree();
+  document.documentElement.dataset.ready = "";
+}));

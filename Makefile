@@ -55,6 +55,16 @@ bench-boot: $(STAMP)
 bench-growth: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_growth.py
 
+# From plug to load and to bind, beside systemd-udevd in the same machine: a table, some ten minutes.
+bench-hotplug: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_hotplug.py
+
+# The parsers and the control socket against noise, for as long as it takes: 20,000 examples each.
+fuzz: $(STAMP)
+	$(BIN)/pytest -n 2 --hypothesis-profile=long tests/guest/test_uevent.py tests/guest/test_policy.py \
+		tests/guest/test_relay.py tests/guest/test_control.py tests/guest/test_modprobed.py \
+		tests/guest/test_trie.py tests/guest/test_indexfile.py tests/host/test_newc.py
+
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)
 	$(if $(CORPUS),,$(error CORPUS=FILE is missing: a file with modaliases, one a line))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from hypothesis import settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.image.initramfs import Built, Options, build_image
@@ -35,6 +36,9 @@ def ledgers_are_valid() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VM, "__exit__", check_and_leave)
         yield
+
+
+settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
 
 
 @pytest.fixture(scope="session")

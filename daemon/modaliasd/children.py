@@ -12,13 +12,13 @@ import posix
 
 from modaliasd.core.lean import Record
 
-STDERR_LIMIT = 65536  # bytes kept of what one modprobe says
+WORDS_LIMIT = 65536  # bytes kept of what one child says
 SAFE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 ENVIRONMENT = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
 
 
 class Child(Record):
-    """A running process: `pidfd` becomes readable when it ends, `words` is the reading end of its stderr."""
+    """A running process: `pidfd` becomes readable when it ends, `words` is a file in memory with what it says."""
 
     pid: int
     pidfd: int
@@ -41,51 +41,33 @@ def is_safe_name(name: str) -> bool:
 
 
 def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
-    """Run `path ARGUMENTS...`, its standard output and error in one pipe. `environment` adds to the usual one.
+    """Run `path ARGUMENTS...`, its standard output and error in one file. `environment` adds to the usual one.
 
+    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to.
     OSError where that cannot be done.
     """
-    reading, writing = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
+    words = posix.memfd_create("words", posix.MFD_CLOEXEC)
     try:
-        posix.set_blocking(writing, True)
         pid = posix.posix_spawn(
             path,
             [path, *arguments],
             {**ENVIRONMENT, **dict(environment)},
             file_actions=[
                 (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
-                (posix.POSIX_SPAWN_DUP2, writing, 1),
-                (posix.POSIX_SPAWN_DUP2, writing, 2),
+                (posix.POSIX_SPAWN_DUP2, words, 1),
+                (posix.POSIX_SPAWN_DUP2, words, 2),
             ],
         )
+        return Child(pid, posix.pidfd_open(pid), words)
     except BaseException:
-        posix.close(reading)
+        posix.close(words)
         raise
-    finally:
-        posix.close(writing)
-    return Child(pid, posix.pidfd_open(pid), reading)
 
 
 def reap(child: Child) -> Ended:
     """Collect a process whose pidfd is readable."""
     _pid, wait_status = posix.waitpid(child.pid, 0)
-    words = _read_all(child.words)
+    words = posix.pread(child.words, WORDS_LIMIT, 0)
     posix.close(child.words)
     posix.close(child.pidfd)
     return Ended(posix.waitstatus_to_exitcode(wait_status), words.decode("utf-8", "surrogateescape"))
-
-
-def _read_all(descriptor: int) -> bytes:
-    """What the pipe holds now; a grandchild that keeps it open is not waited for."""
-    chunks: list[bytes] = []
-    size = 0
-    while size < STDERR_LIMIT:
-        try:
-            chunk = posix.read(descriptor, STDERR_LIMIT - size)
-        except OSError:
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size += len(chunk)
-    return b"".join(chunks)

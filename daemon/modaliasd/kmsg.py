@@ -11,6 +11,7 @@ from errno import EPIPE
 
 RECORD_ROOM = 8192  # bytes; the kernel gives EINVAL where a record does not fit
 KEPT = 2000  # lines
+OURS = b"modaliasd: "
 SEEK_END = 2
 FIRMWARE = "Direct firmware load for "  # drivers/base/firmware_loader/main.c, fw_get_filesystem_firmware
 
@@ -40,6 +41,8 @@ class KernelLog:
             if not record:
                 break
             _head, _, text = record.partition(b";")
+            if text.startswith(OURS):
+                continue  # what the daemon itself said of an earlier load explains nothing
             line = text.split(b"\n", 1)[0].decode("utf-8", "replace")
             self._lines.append(line)
             if FIRMWARE in line:

@@ -2,7 +2,9 @@
 
 Lines are kept in memory until `flush`, which the service calls when it is about to sleep: nothing is
 written while a module could be loaded instead. The file is appended and never rewritten; a line that a
-killed daemon left half-written is cut off at the next start, and its bytes are counted.
+killed daemon left half-written is cut off at the next start, and its bytes are counted. The channel is fed
+from the file, so that a host that reads slowly costs no memory. While /run is full, lines wait in memory, up
+to BACKLOG_LIMIT; those beyond it are lost, and the ledger says how many once it can.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from modaliasd.core.errors import WorldError
 KMSG_LIMIT = (
     900  # bytes of one /dev/kmsg record that we use; the kernel cuts at about 1,000 (printk.c LOG_LINE_MAX)
 )
+BACKLOG_LIMIT = 1 << 20  # bytes of lines that wait while /run is full
+SEND_PIECE = 64 << 10  # bytes read from the file for the channel at a time
 REPAIR_WINDOW = 1 << 20  # bytes at the end of the file that are searched for the last newline
 
 
@@ -35,8 +39,12 @@ class Ledger:
         self._channel = _open_if_there(channel)
         self._lines: list[str] = []
         self._short: list[str] = []
-        self._unsent = b""
+        self._backlog = b""  # what did not fit into /run
+        self.lost_lines = 0  # what did not fit into the backlog either, since the last time it was told
+        self._sent = self.size  # how far the channel has got in the file
         self.failed_writes = 0
+        if self._channel >= 0 and self.size:
+            self._end_torn_line()
 
     def append(self, line: str) -> None:
         """Take one line; it is written at the next flush."""
@@ -47,40 +55,51 @@ class Ledger:
         self._short.append(short)
 
     def flush(self) -> None:
-        """Write what was taken. A full /run loses lines of the file but stops nothing: they are counted."""
-        if self._lines:
-            data = "".join(self._lines).encode("ascii")
+        """Write what was taken. A full /run stops nothing: what does not fit waits, or is counted as lost."""
+        if self._lines or self._backlog:
+            data = self._backlog + "".join(self._lines).encode("ascii")
             self._lines.clear()
-            self._write_file(data)
-            if self._channel >= 0:
-                self._unsent += data
+            self._backlog = self._write_file(data)
+            if len(self._backlog) > BACKLOG_LIMIT:
+                cut = self._backlog.rfind(b"\n", 0, BACKLOG_LIMIT) + 1
+                self.lost_lines += self._backlog.count(b"\n", cut)
+                self._backlog = self._backlog[:cut]
         for short in self._short:
             self._write_kmsg(short)
         self._short.clear()
         self._send()
 
+    @property
+    def has_backlog(self) -> bool:
+        """Do lines wait for room in /run?"""
+        return bool(self._backlog)
+
     def channel_fileno(self) -> int:
         """The channel's descriptor while there is something to send on it, for poll; else -1."""
-        return self._channel if self._unsent else -1
+        return self._channel if self._sent < self.size else -1
 
     def drain(self) -> None:
         """Write and send everything, waiting for the channel: the guest is about to end."""
         self.flush()
-        if self._channel >= 0 and self._unsent:
+        if self._channel >= 0:
             posix.set_blocking(self._channel, True)
-            while self._unsent:
+            while self._channel >= 0 and self._sent < self.size:
                 self._send()
 
-    def _write_file(self, data: bytes) -> None:
+    def _write_file(self, data: bytes) -> bytes:
+        """Write whole lines; gives those for which there was no room."""
         at = 0
         while at < len(data):
             try:
                 at += posix.pwrite(self._file, data[at:], self.size + at)
             except OSError:
                 self.failed_writes += 1
-                posix.ftruncate(self._file, self.size)  # no half line stays
-                return
-        self.size += len(data)
+                break
+        whole = at if at == len(data) else data.rfind(b"\n", 0, at) + 1
+        if whole < at:
+            posix.ftruncate(self._file, self.size + whole)  # no half line stays
+        self.size += whole
+        return data[whole:]
 
     def _write_kmsg(self, short: str) -> None:
         if self._kmsg < 0:
@@ -92,19 +111,26 @@ class Ledger:
             self.failed_writes += 1
 
     def _send(self) -> None:
-        if self._channel < 0 or not self._unsent:
+        """Give the channel what it takes of the file's lines."""
+        if self._channel < 0 or self._sent >= self.size:
             return
         try:
-            sent = posix.write(self._channel, self._unsent)
+            piece = posix.pread(self._file, min(SEND_PIECE, self.size - self._sent), self._sent)
+            self._sent += posix.write(self._channel, piece)
         except OSError as e:
             if e.errno == EAGAIN:
                 return
             posix.close(self._channel)
             self._channel = -1
-            self._unsent = b""
+            self._sent = self.size
             self.failed_writes += 1
-            return
-        self._unsent = self._unsent[sent:]
+
+    def _end_torn_line(self) -> None:
+        """A daemon before this one may have been killed within a line: on the channel it ends here."""
+        try:
+            posix.write(self._channel, b"\n")
+        except OSError:
+            self.failed_writes += 1
 
     def _repair(self) -> int:
         """Cut off what stands behind the last newline; gives the size."""

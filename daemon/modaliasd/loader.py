@@ -107,18 +107,18 @@ class Loader:
                 self._needs.setdefault(module, needs)
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
-        for match, step, verdict in demands_of_plan(plan):
+        for match, step, verdict, behind in demands_of_plan(plan):
             because = cause.by(match.alias, match.line)
             if verdict is not None:
                 self.scheduler.settle(match.module, because, verdict, now)
             elif step is not None:
                 rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
-                self._want_step(step, because, rank.value)
+                self._want_step(step, because, rank.value, behind)
         if cause.request:
             for module in plan.builtin:
                 self.scheduler.settle(module, cause, Verdict(Outcome.BUILTIN), now)
 
-    def _want_step(self, step: Step, cause: Cause, rank: int) -> None:
+    def _want_step(self, step: Step, cause: Cause, rank: int, behind: str) -> None:
         module = step.module
         known = self.scheduler.load_of(module)
         if not is_safe_name(module):
@@ -127,7 +127,7 @@ class Loader:
         elif known is None and module in self.live:
             self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), self._clock())
         else:
-            self.scheduler.request(module, cause, rank, self._clock())
+            self.scheduler.request(module, cause, rank, self._clock(), behind)
 
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]

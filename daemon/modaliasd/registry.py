@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.device import Phase
+from modaliasd.core.device import Device, Phase
 from modaliasd.core.inventory import Inventory
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.plan import Stage
@@ -11,13 +11,13 @@ from modaliasd.core.scheduler import Cause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.device import Device
     from modaliasd.core.inventory import Entry
     from modaliasd.core.plan import Plan
     from modaliasd.core.policy import Facts, Policy, Ruling
     from modaliasd.core.record import Json
     from modaliasd.world import World
 
+KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a module
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 BUILTIN_STAGES = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
@@ -71,7 +71,7 @@ class Registry:
         parts = line("device", t_us, device_fields(device, action) | extra)
         if news:
             plugged = known is None and action == "add" and self.phase is not Phase.COLDPLUG
-            matches = self._want_modules(entry, try_again=plugged)
+            matches = self._want_modules(entry, t_us, try_again=plugged)
             parts = f'{parts[:-2]},"matches":{to_json(matches)}}}\n'
         self._world.ledger.append(parts)
         return entry
@@ -117,9 +117,9 @@ class Registry:
         """The module has been unloaded: devices that came meanwhile have it loaded again."""
         for entry in self.devices:
             if module in entry.modules:
-                self._want_modules(entry)
+                self._want_modules(entry, self._world.clock())
 
-    def _want_modules(self, entry: Entry, *, try_again: bool = False) -> list[Json]:
+    def _want_modules(self, entry: Entry, t_us: int, *, try_again: bool = False) -> list[Json]:
         """Look the device's modalias up and have done what the answer says; gives the matches for the ledger.
 
         try_again: loads that failed before may work now, for a device that has just been plugged in.
@@ -138,7 +138,7 @@ class Registry:
             written.append(fields)
         if not built_in:
             if self._policy is not None:
-                plan = self._ask_policy(self._policy, plan, device.devpath, device.subsystem)
+                plan = self._ask_policy(self._policy, plan, device, t_us)
             entry.modules = tuple(match.module for match in plan.matches)
             self._left.difference_update(entry.modules)
             if try_again:
@@ -147,18 +147,19 @@ class Registry:
             self._world.loader.want(plan, cause, device.modalias)
         return written
 
-    def _ask_policy(self, policy: Policy, plan: Plan, devpath: str, subsystem: str) -> Plan:
+    def _ask_policy(self, policy: Policy, plan: Plan, device: Device, t_us: int) -> Plan:
         """What is left of the plan; every ruling is written down."""
         from modaliasd.core.policy import Facts, apply
 
+        devpath = device.devpath
         removable = self._world.sysfs.removable(devpath) if devpath and policy.asks_removable else ""
-        facts = Facts(self.phase, subsystem, plan.lookup, devpath, removable)
+        facts = Facts(self.phase, device.subsystem, plan.lookup, devpath, removable)
         left, rulings = apply(policy, plan, facts)
         for module, ruling in rulings.items():
-            self._write_verdict(policy, facts, module, ruling)
+            self._write_verdict(policy, facts, module, ruling, t_us)
         return left
 
-    def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling) -> None:
+    def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
         fields: dict[str, Json] = {
             "verdict": "allow" if ruling.allow else "deny",
             "module": module,
@@ -168,13 +169,13 @@ class Registry:
         }
         if ruling.line:
             fields |= {"file": policy.path, "line": ruling.line}
-        self._world.write("verdict", fields)
+        self._world.write("verdict", fields, t_us)
 
     def may_load(self, word: str) -> bool:
         """May the kernel have what it asks for by this word loaded? Not if it stands for nothing."""
         plan = self._world.resolver.resolve(word)
         if self._policy is not None:
-            plan = self._ask_policy(self._policy, plan, "", "kernel")
+            plan = self._ask_policy(self._policy, plan, KERNEL, self._world.clock())
         denied = {denial.module for denial in plan.denied}
         return bool(plan.matches) and not any(match.module in denied for match in plan.matches)
 

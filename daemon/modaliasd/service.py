@@ -110,6 +110,7 @@ class Service:
         channel = -1
         if timeout != 0:
             world.ledger.flush()
+            self._tell_of_lost_lines()
             channel = world.ledger.channel_fileno()
         if channel >= 0:
             self._poll.register(channel, POLLOUT)
@@ -118,6 +119,15 @@ class Service:
             self._poll.unregister(channel)
         for descriptor, _events in ready:
             self._serve(descriptor)
+
+    def _tell_of_lost_lines(self) -> None:
+        """/run was full, and has room again: what is missing from the ledger is said in it."""
+        ledger = self._world.ledger
+        if ledger.lost_lines and not ledger.has_backlog:
+            message = f"{ledger.lost_lines} lines were lost while there was no room for them"
+            ledger.lost_lines = 0
+            self._world.write("warning", {"what": "ledger", "message": message})
+            ledger.flush()
 
     def _serve(self, descriptor: int) -> None:
         world = self._world
@@ -156,7 +166,12 @@ class Service:
         if world.loader.write_ended():
             self._registry.news = True
             self._intake.loads_ended()
-        if self._unloader.busy and world.loader.scheduler.idle and not self._walker.walking:
+        if (
+            self._registry.orphans
+            and not self._unloader.running
+            and world.loader.scheduler.idle
+            and not self._walker.walking
+        ):
             pidfd = self._unloader.start()
             if pidfd >= 0:
                 self._poll.register(pidfd, POLLIN)

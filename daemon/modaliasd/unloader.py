@@ -24,31 +24,41 @@ class Unloader:
         self._world = world
         self._registry = registry
         self._child: Child | None = None
-        self._module = self._devpath = ""
+        self._module = ""
+        self._ours: dict[str, str] = {}  # what may go with it, or is next -> the device that had it last
 
     @property
     def busy(self) -> bool:
         """Is a module being removed, or about to be?"""
         return self._child is not None or bool(self._registry.orphans)
 
+    @property
+    def running(self) -> bool:
+        """Is a module being removed?"""
+        return self._child is not None
+
     def start(self) -> int:
         """Begin the next removal, if there is one; its pidfd, to be polled, else -1."""
         orphans = self._registry.orphans
-        while self._child is None and orphans:
-            module = next(iter(orphans))
-            devpath = orphans.pop(module)
-            load = self._world.loader.scheduler.load_of(module)
-            ours = load is not None and load.verdict is not None and load.verdict.outcome is Outcome.INSERTED
-            if not ours or self._registry.is_wanted(module):
-                continue
-            self._module, self._devpath = module, devpath
+        self._ours = {m: devpath for m, devpath in orphans.items() if self._may_go(m)}
+        orphans.clear()
+        orphans |= self._ours
+        while orphans:
+            self._module = next(iter(orphans))
+            del orphans[self._module]
             try:
-                self._child = self._world.loader.start_removal(module)
+                self._child = self._world.loader.start_removal(self._module)
             except OSError as e:
-                self._write("kept", f"cannot run modprobe: {e.strerror}")
+                self._write(self._module, "kept", f"cannot run modprobe: {e.strerror}")
                 continue
             return self._child.pidfd
         return -1
+
+    def _may_go(self, module: str) -> bool:
+        """Did this daemon insert it, and does no device want it?"""
+        load = self._world.loader.scheduler.load_of(module)
+        ours = load is not None and load.verdict is not None and load.verdict.outcome is Outcome.INSERTED
+        return ours and not self._registry.is_wanted(module)
 
     def is_child(self, descriptor: int) -> bool:
         """Is this the pidfd of the removal?"""
@@ -60,12 +70,19 @@ class Unloader:
         ended = reap(self._child)
         self._child = None
         if self._world.sysfs.is_live(self._module):
-            self._write("kept", ended.words.strip() or f"modprobe ended with status {ended.status}")
+            self._write(
+                self._module, "kept", ended.words.strip() or f"modprobe ended with status {ended.status}"
+            )
             return
-        self._write("removed", "")
-        self._registry.module_left(self._module)
-        self._registry.want_again(self._module)
+        # modprobe takes along what only this one needed, and that may have been next
+        gone = [module for module in self._ours if not self._world.sysfs.is_live(module)]
+        for module in gone:
+            self._write(module, "removed", "")
+            self._registry.orphans.pop(module, None)
+            self._registry.module_left(module)
+        for module in gone:
+            self._registry.want_again(module)
 
-    def _write(self, outcome: str, message: str) -> None:
-        fields: dict[str, Json] = {"module": self._module, "devpath": self._devpath, "outcome": outcome}
+    def _write(self, module: str, outcome: str, message: str) -> None:
+        fields: dict[str, Json] = {"module": module, "devpath": self._ours[module], "outcome": outcome}
         self._world.write("unload", fields | {"message": message})

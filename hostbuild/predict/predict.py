@@ -89,7 +89,7 @@ class _Boot:
                 self._scheduler.settle(demand.match.module, because, demand.verdict, 0)
             elif demand.step is not None:
                 rank = rank_of(cause.modalias, demand.step.path).value
-                self._scheduler.request(demand.match.module, because, rank, 0)
+                self._scheduler.request(demand.match.module, because, rank, 0, demand.behind)
 
     def _request(self, module: str) -> None:
         """Have done what the kernel's `modprobe -q MODULE` does: refused by the kernel, what it needs still comes."""

@@ -192,6 +192,35 @@ def test_a_module_that_left_is_loaded_again() -> None:
     assert kernel.inserted == ["m", "m"]
 
 
+def test_rivals_for_a_device_go_in_their_order() -> None:
+    """The second candidate of a lookup starts when the first has its end, smaller and more urgent as it may be."""
+    kernel = FakeKernel(
+        "kernel/first.ko:\nkernel/second.ko:\n", sizes={"first": 99, "second": 1}, bad={"first"}
+    )
+    kernel.want("first", rank=3)
+    kernel.want("second", rank=1, behind="first")
+    assert [job.targets for job in kernel.start()] == [("first",)]
+    kernel.end()
+    assert [job.targets for job in kernel.start()] == [("second",)]
+
+
+def test_a_rival_that_nobody_wants_is_not_waited_for() -> None:
+    """Going behind a module does not pull it in."""
+    kernel = FakeKernel("kernel/first.ko:\nkernel/second.ko:\n")
+    kernel.want("second", behind="first")
+    kernel.run()
+    assert kernel.inserted == ["second"]
+
+
+def test_a_dependency_goes_before_an_order() -> None:
+    """A module that has to go behind what depends on it does not wait: nobody would ever start."""
+    kernel = FakeKernel(TREE)
+    kernel.want("bus", behind="net")
+    kernel.want("net")
+    kernel.run()
+    assert kernel.inserted == ["base", "bus", "net"]
+
+
 def test_outcomes_without_a_job_are_told_once() -> None:
     """A denial is one record, however many devices meet it; their causes come together in it."""
     scheduler = Scheduler(lambda _name: Needs(), lambda _name: 0, 1, set())
@@ -231,7 +260,11 @@ def test_any_demand(tree: tuple[dict[str, tuple[str, ...]], str], data: st.DataO
         dep_text(needs), softdeps, bad=bad, alone=alone, single=single, limit=data.draw(st.integers(1, 4))
     )
     wanted = data.draw(
-        st.lists(st.tuples(st.sampled_from(names), st.integers(0, 3)), min_size=1, max_size=12)
+        st.lists(
+            st.tuples(st.sampled_from(names), st.integers(0, 3), st.sampled_from(["", *names])),
+            min_size=1,
+            max_size=12,
+        )
     )
     while wanted or not kernel.scheduler.idle:
         kernel.start()

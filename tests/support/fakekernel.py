@@ -40,14 +40,14 @@ class FakeKernel:
         sizes = sizes or {}
         self.scheduler = Scheduler(self.needs.__getitem__, lambda name: sizes.get(name, 1), limit, self.live)
 
-    def want(self, module: str, rank: int = 0) -> None:
-        """Somebody asks for the module."""
+    def want(self, module: str, rank: int = 0, behind: str = "") -> None:
+        """Somebody asks for the module, and has it go behind another."""
         plan = self.resolver.resolve(module)
         needs = needs_of_plan(plan, lambda step: step.module in self._single, self._alone)
         for name, one in needs.items():
             self.needs.setdefault(name, one)
         if module in needs:
-            self.scheduler.request(module, Cause(request="test"), rank, self._tick())
+            self.scheduler.request(module, Cause(request="test"), rank, self._tick(), behind)
 
     def start(self) -> list[Job]:
         """Start whatever may run now."""

@@ -170,7 +170,8 @@ class FakeResolver:
 class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
-    torn_bytes = 0
+    torn_bytes = lost_lines = 0
+    has_backlog = False
 
     def __init__(self) -> None:
         self.lines: list[str] = []

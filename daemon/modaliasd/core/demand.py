@@ -18,18 +18,28 @@ if TYPE_CHECKING:
 
 
 class Demand(Record):
-    """What one match of a plan comes to: a step to be carried out, or a verdict that needs no job."""
+    """What one match of a plan comes to: a step to be carried out, or a verdict that needs no job.
+
+    behind: the module of an earlier match, which is to have its end before the step begins; "" for none.
+    """
 
     match: Match
     step: Step | None = None
     verdict: Verdict | None = None
+    behind: str = ""
 
 
 def demands_of_plan(plan: Plan) -> list[Demand]:
-    """What each match of the plan comes to, in order; what is part of the kernel comes to nothing."""
+    """What each match of the plan comes to, in order; what is part of the kernel comes to nothing.
+
+    Drivers that claim the same device are tried in the lookup's order, as modprobe would: USB's cdc_subset takes
+    what cdc_ether ought to have if it is there first. Modules for features of the CPU drive nothing.
+    """
     steps = {step.module: step for step in plan.steps}
     denials = {denial.module: denial for denial in plan.denied}
     broken = {one.module: one for one in plan.broken}
+    in_order = not plan.lookup.startswith("cpu:")
+    behind = ""
     demands: list[Demand] = []
     for match in plan.matches:
         module = match.module
@@ -40,7 +50,8 @@ def demands_of_plan(plan: Plan) -> list[Demand]:
         elif module in broken:
             demands.append(Demand(match, verdict=Verdict(Outcome.FAILED, broken[module].message)))
         elif module in steps:
-            demands.append(Demand(match, step=steps[module]))
+            demands.append(Demand(match, step=steps[module], behind=behind))
+            behind = module if in_order else ""
     return demands
 
 

@@ -61,6 +61,7 @@ class Load:
     """A module's way through the scheduler. Times are microseconds, -1 while unknown."""
 
     __slots__ = (
+        "behind",
         "causes",
         "cost",
         "end_us",
@@ -80,6 +81,7 @@ class Load:
         self.rank = rank
         self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
         self.causes: list[Cause] = []
+        self.behind: set[str] = set()  # modules that are to have their end first, if they are wanted at all
         self.queued_us = now_us
         self.start_us = -1
         self.end_us = -1
@@ -167,14 +169,19 @@ class Scheduler:
         self._settled[module, verdict.outcome] = load
         self._told.append(load)
 
-    def request(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
-        """Want `module` in; a second request only adds its cause, and its rank where that is more urgent."""
+    def request(self, module: str, cause: Cause, rank: int, now_us: int, behind: str = "") -> Load:
+        """Want `module` in; a second request only adds its cause, and its rank where that is more urgent.
+
+        behind: a module that goes first if it is wanted too, whatever becomes of it; dependencies go before that.
+        """
         load = self._loads.get(module)
         if load is None:
             load = self._admit(module, cause, rank, now_us)
+            load.behind.update((behind,) if behind else ())
             self._push(load)
             return load
         load.causes.append(cause)
+        load.behind.update((behind,) if behind else ())
         if load.verdict is None and not load.running and rank < load.rank:
             load.rank = rank
             self._push(load)
@@ -241,6 +248,35 @@ class Scheduler:
                 now_us,
             )
             return True
+        return self._stands_behind(load)
+
+    def _stands_behind(self, load: Load) -> bool:
+        """Must the load wait for one that is to go first? That one gets the load's rank, if it is more urgent."""
+        for name in load.behind:
+            first = self._loads.get(name)
+            if first is None or first.verdict is not None or self._awaits(first, load.module, set()):
+                continue
+            first.waiters.append(load.module)
+            if not first.running and load.rank < first.rank:
+                first.rank = load.rank
+                self._push(first)
+            return True
+        return False
+
+    def _awaits(self, load: Load, module: str, seen: set[str]) -> bool:
+        """Does the load, or one that it has to wait for, wait for the module? Then the two would wait for ever."""
+        seen.add(load.module)
+        for name in (*load.needs.before, *load.behind):
+            if name == module:
+                return True
+            other = self._loads.get(name)
+            if (
+                name not in seen
+                and other is not None
+                and other.verdict is None
+                and self._awaits(other, module, seen)
+            ):
+                return True
         return False
 
     @staticmethod

@@ -14,6 +14,8 @@ from modaliasd.core.device import Device
 from modaliasd.core.errors import FormatError
 from modaliasd.core.lean import Choice, Record
 
+SEQNUM_DIGITS = 20  # of a u64
+
 
 class Action(Choice):
     """What happened to a device: the kernel's eight actions (lib/kobject_uevent.c, kobject_actions)."""
@@ -54,7 +56,7 @@ def parse_uevent(datagram: bytes) -> Uevent:
     if env.get("ACTION") != action_word or env.get("DEVPATH") != devpath:
         raise FormatError(f"uevent header and fields disagree: {header[:80]!r}")
     number = env.get("SEQNUM", "")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit() and len(number) <= SEQNUM_DIGITS):
         raise FormatError(f"uevent without a SEQNUM: {header[:80]!r}")
     try:
         action = Action(action_word)

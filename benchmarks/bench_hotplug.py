@@ -1,0 +1,161 @@
+"""Plug the same devices into the same machine under one loader and then another: `make bench-hotplug`.
+
+For each kind of tests/support/plugs.py: from the kernel's `add` uevent of the device to the insertion of its module,
+and to the `bind` uevent of its driver. The kernel's own tracer tells the times (a kprobe on kobject_uevent_env, the
+event module_load), so neither loader is asked. Time is counted in instructions (QEMU's -icount shift=0,sleep=off,
+one a nanosecond), which repeats whatever else this machine does: "ims" are a million instructions. Each device
+comes alone, and its module is not yet loaded when it does.
+
+    PYTHONPATH=. python benchmarks/bench_hotplug.py [--kinds N]
+"""
+
+import argparse
+import math
+import re
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.vm import VM, Boot
+from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug
+from tests.support.udevd import make_overlay
+
+CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
+ADD, BIND = 0, 6  # lib/kobject_uevent.c, kobject_actions
+TRACE = (
+    "cd /sys/kernel/tracing 2>/dev/null || { mount -t tracefs tracefs /sys/kernel/tracing; cd /sys/kernel/tracing; }; "
+    "echo boot >trace_clock; echo 8192 >buffer_size_kb; "
+    "echo 'p:bench/uevent kobject_uevent_env action=%si:u32 name=+0(+0(%di)):string' >kprobe_events; "
+    "echo 1 >events/bench/uevent/enable; echo 1 >events/module/module_load/enable"
+)
+START_UDEVD = (
+    "rm -rf /usr/lib/udev/rules.d; ln -s /usr/lib/{rules} /usr/lib/udev/rules.d; "
+    "/lib/systemd/systemd-udevd --daemon >/dev/null 2>&1; udevadm trigger --type=subsystems --action=add; "
+    "udevadm trigger --type=devices --action=add; udevadm settle"
+)
+WAYS = {
+    "modaliasd": "",
+    "udevd, its two loading rules": "udev-two",
+    "udevd, Debian's rules": "udev/rules.debian",
+}
+_LINE = re.compile(r"\s(\d+\.\d+): (\w+): (.*)$")
+SETTLE_S = 2.0  # of wall time; an idle guest's clock leaps ahead meanwhile
+PATIENCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from a device's `add` to its module's insertion, and to its driver's `bind`."""
+
+    load: float
+    bind: float
+
+
+def build(directory: Path) -> Built:
+    """Build the image with both loaders in it."""
+    overlay = make_overlay(directory / "overlay")
+    (overlay / "usr/lib/udev/rules.d").rename(overlay / "usr/lib/udev/rules.debian")
+    options = Options(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
+    return build_image(directory / "bench.img", options)
+
+
+def measure(built: Built, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
+    """Boot with one of the loaders, plug everything in, one after the other, and out again."""
+    machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, CONTROLLERS))
+    append = "quiet modaliasd.channel= modaliasd.log=ledger" + (" modaliasd.off" if rules else "")
+    boot = Boot(built.kernel.vmlinuz, built.image, append=append, memory=1024, icount=True, limit_s=3000)
+    found: dict[str, Latency] = {}
+    with VM(machine, boot) as vm:
+        if rules:
+            vm.check(START_UDEVD.format(rules=rules), timeout=600)
+        else:
+            vm.check("modaliasd settle", timeout=600)
+        vm.check(TRACE, timeout=60)
+        for kind in kinds:
+            vm.check("echo >/sys/kernel/tracing/trace", timeout=60)
+            device = vm.device_add(kind.device, bus=kind.bus, **dict(kind.properties))
+            latency = None
+            for _ in range(PATIENCE):
+                time.sleep(SETTLE_S)
+                latency = read_latency(vm.check("cat /sys/kernel/tracing/trace", timeout=120), kind)
+                if latency is not None:
+                    break
+            if latency is not None:
+                found[kind.device] = latency
+            vm.device_del(device, timeout=120)
+            time.sleep(SETTLE_S)
+    return found
+
+
+def read_latency(trace: str, kind: Plug) -> Latency | None:
+    """What the trace tells of a plug; None while its driver is not bound, or where its module was there already."""
+    added = loaded = math.nan
+    for line in trace.splitlines():
+        row = _LINE.search(line)
+        if row is None:
+            continue
+        at, event, text = float(row[1]) * 1000, row[2], row[3]
+        if event == "module_load" and text.split(" ")[0] == kind.module and math.isnan(loaded):
+            loaded = at
+        elif event == "uevent" and f"action={ADD} " in text and math.isnan(loaded):
+            name = text.partition('name="')[2].rstrip('"')
+            if is_device(name, kind):
+                added = at
+        elif event == "uevent" and f"action={BIND} " in text and not math.isnan(loaded):
+            return Latency(loaded - added, at - added)
+    return None
+
+
+def is_device(name: str, kind: Plug) -> bool:
+    """Is it by its name the device that asks for the module: on virtio, USB, SCSI or PCI?"""
+    if kind.driver.startswith("virtio"):
+        return name.startswith("virtio")
+    if kind.bus.startswith("xhci"):
+        return ":" in name and "-" in name
+    if kind.bus.startswith("scsi"):
+        return name.count(":") == 3
+    return name.startswith("0000:")
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def main() -> None:
+    """Measure every way, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kinds", type=int, default=1000, help="only the first so many")
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    options = parser.parse_args()
+    kinds = (*PCI_EXPRESS, *USB, *SCSI)[: options.kinds]
+    with tempfile.TemporaryDirectory() as temporary:
+        built = build(Path(temporary))
+        found = {way: measure(built, WAYS[way], kinds) for way in options.ways}
+    common = set.intersection(*(set(latencies) for latencies in found.values()))
+    print(f"{len(common)} kinds; ims from `add` to the module's insertion / to `bind`")
+    for way, latencies in found.items():
+        loads = [latencies[kind].load for kind in common]
+        binds = [latencies[kind].bind for kind in common]
+        cells = [
+            f"p{round(share * 100)} {percentile(loads, share):.1f} / {percentile(binds, share):.1f}"
+            for share in (0.5, 0.9, 0.99)
+        ]
+        print(
+            f"{way:30} {'   '.join(cells)}   mean {statistics.mean(loads):.1f} / {statistics.mean(binds):.1f}"
+        )
+    for kind in sorted(common):
+        row = "   ".join(f"{found[way][kind].load:7.1f} / {found[way][kind].bind:7.1f}" for way in found)
+        print(f"{kind:24} {row}")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 
-.PHONY: setup setup-kernel demo test test-fast fmt lint types bench-boot bench-growth clean
+.PHONY: setup setup-kernel demo test test-fast fmt lint types bench-match bench-boot bench-growth bench-hotplug fuzz clean
 
 setup: $(STAMP)
 

@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 
-.PHONY: setup setup-kernel demo test test-fast fmt lint types clean
+.PHONY: setup setup-kernel demo test test-fast fmt lint types bench-match bench-boot bench-growth bench-hotplug fuzz clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,14 @@ fmt: $(STAMP)
 bench-match: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_match.py $(if $(CORPUS),--corpus $(CORPUS)) \
 		$(if $(MODULES_DIR),--modules-dir $(MODULES_DIR))
+
+# A boot with modaliasd beside systemd-udevd, mdev and the shell's one-liners, by instructions: ten minutes.
+bench-boot: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
+
+# The coldplug of 100, 1,000 and 10,000 devices: time and memory.
+bench-growth: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_growth.py
 
 # From plug to load and to bind, beside systemd-udevd in the same machine: a table, some ten minutes.
 bench-hotplug: $(STAMP)

@@ -23,6 +23,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.boot_chart import chart, table
 from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -43,6 +44,17 @@ WAYS = {
     "one modprobe a module, all at once": ("at-once", "kmod"),
 }
 LIMIT_S = 900.0
+NEED_LIST = ("serial", "at-once")  # ways that know beforehand what to load, and in which order
+FIGURES = (
+    "settled",
+    "complete",
+    "overhead",
+    "overhead_outside",
+    "first_load",
+    "disk",
+    "nic",
+    "first_modprobe",
+)
 _EVENT = re.compile(r"^\s*(.+)-(\d+)\s+\[(\d+)\]\s+\S+\s+(\d+\.\d+): (\w+): (.*)$")
 
 
@@ -186,13 +198,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--modules", default="qemu")
     parser.add_argument("--append", default="")
+    parser.add_argument("--svg", type=Path, help="write the plot here")
     parser.add_argument("--keep", type=Path, help="keep the image and what the guests said here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.keep or Path(temporary)
         directory.mkdir(exist_ok=True)
-        wanted = directory / "wanted"
-        built = build(directory, options.modules, wanted.read_text() if wanted.exists() else "")
+        built = build(directory, options.modules, "")
+        if any(WAYS[way][0] in NEED_LIST for way in options.ways):
+            first = boot_once(built, "modaliasd", machine_name=options.machine, cpus=1)
+            loads = [event.text.split()[0] for event in first.events if event.name == "module_load"]
+            built = build(directory, options.modules, "\n".join(loads) + "\n")
         runs: dict[str, list[Run]] = {way: [] for way in options.ways}
         for _ in range(options.runs):
             for way in options.ways:
@@ -200,7 +216,7 @@ def main() -> None:
                     built, way, machine_name=options.machine, cpus=options.cpus, append=options.append
                 )
                 runs[way].append(run)
-                print(row(way, [run]), file=sys.stderr, flush=True)
+                print(progress(way, run), file=sys.stderr, flush=True)
                 if options.keep:
                     (directory / f"{WAYS[way][0]}-{WAYS[way][1]}.json").write_text(
                         json.dumps({"ledger": run.ledger, "modules": run.modules, "errors": run.errors})
@@ -210,30 +226,20 @@ def main() -> None:
                         for e in run.events
                     ]
                     (directory / f"{WAYS[way][0]}-{WAYS[way][1]}.trace").write_text("\n".join(lines))
-        for way in options.ways:
-            print(row(way, runs[way]))
+        figures = {way: medians(runs[way]) for way in options.ways}
+        print(table(figures, {way: len(runs[way][0].modules) for way in options.ways}))
+        if options.svg:
+            options.svg.write_text(chart(figures))
 
 
-def row(way: str, runs: list[Run]) -> str:
-    """One line of the table: medians."""
+def medians(runs: list[Run]) -> dict[str, float]:
+    """The medians of the runs' figures."""
+    return {name: statistics.median(getattr(run, name) for run in runs) for name in FIGURES}
 
-    def median(name: str) -> float:
-        return statistics.median(getattr(run, name) for run in runs)
 
-    cells = [
-        f"{median(n):8.0f}"
-        for n in (
-            "settled",
-            "complete",
-            "overhead",
-            "overhead_outside",
-            "first_load",
-            "disk",
-            "nic",
-            "first_modprobe",
-        )
-    ]
-    return f"{way:50} {' '.join(cells)} {len(runs[0].modules):5}"
+def progress(way: str, run: Run) -> str:
+    """One line for who waits."""
+    return f"{way}: " + ", ".join(f"{name} {getattr(run, name):.0f}" for name in FIGURES)
 
 
 if __name__ == "__main__":

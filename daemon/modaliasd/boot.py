@@ -88,7 +88,7 @@ def _serve(*, once: bool) -> int:
     uevents = subscribe(
         _buffer_size(settings)
     )  # before anything is looked at: what happens from here on is told
-    index = open_index(modules_dir)
+    index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
     cpus = posix.cpu_count() or 1

@@ -55,8 +55,11 @@ class AliasIndex:
     because what was mapped turned out to be damaged.
     """
 
-    def __init__(self, modules_dir: str) -> None:
+    def __init__(self, modules_dir: str, *, tolerant: bool = False) -> None:
+        """tolerant: make do with an empty modules.alias where it cannot be read."""
         self.modules_dir = modules_dir
+        self._tolerant = tolerant
+        self._source: _Stamp | None = None
         self.generation = 0
         self._doubtful = False  # did a damaged index answer before it was found out?
         self._open()
@@ -104,7 +107,12 @@ class AliasIndex:
         try:
             self._source = _stamp(source)
         except OSError as error:
-            raise WorldError(f"cannot read {source}: {error.strerror}; depmod makes it") from error
+            message = f"cannot read {source}: {error.strerror}; depmod makes it"
+            if not self._tolerant:
+                raise WorldError(message) from error
+            self._source = None
+            self._build(Reason.MISSING, message)
+            return
         try:
             self._index = self._map()
         except FileNotFoundError:
@@ -128,7 +136,7 @@ class AliasIndex:
         sizes = tuple(_size(f"{self.modules_dir}/{name}") for name in SOURCES)
         if sizes != index.sizes:
             raise _StaleError(f"was made from files of {index.sizes} bytes, and now they have {sizes}")
-        if self._source.mtime_ns > stamp.mtime_ns:
+        if self._source is not None and self._source.mtime_ns > stamp.mtime_ns:
             raise _StaleError(f"is older than {SOURCES[0]}")
         return index
 
@@ -139,7 +147,18 @@ class AliasIndex:
                 texts.append(_read(f"{self.modules_dir}/{name}"))
             except FileNotFoundError:
                 texts.append(b"")
-        self._index = Index(build(*texts))
+            except OSError as error:
+                if not self._tolerant:
+                    raise
+                message += f"; cannot read {name}: {error.strerror}"
+                texts.append(b"")
+        try:
+            self._index = Index(build(*texts))
+        except FormatError as error:
+            if not self._tolerant:
+                raise
+            message += f"; {error}"
+            self._index = Index(build(b""))
         self._note(Origin.BUILT, reason, message)
 
     def _rebuild_damaged(self, error: FormatError) -> None:
@@ -156,9 +175,13 @@ class _StaleError(FormatError):
     """The index was made from other files than those beside it."""
 
 
-def open_index(modules_dir: str) -> AliasIndex:
-    """Open the index of the module tree. Raises WorldError where modules.alias cannot be read."""
-    return AliasIndex(modules_dir)
+def open_index(modules_dir: str, *, tolerant: bool = False) -> AliasIndex:
+    """Open the index of the module tree. Raises WorldError where modules.alias cannot be read.
+
+    tolerant: no error then, but an index without patterns, whose `message` says why; it is opened again when there
+    is a modules.alias. A daemon that ended for this would only be started again, for ever.
+    """
+    return AliasIndex(modules_dir, tolerant=tolerant)
 
 
 def _stamp(path: str) -> _Stamp:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modaliasd.walker import Walker
     from modaliasd.world import World
 
-EVENTS_A_TURN = 256  # uevents handled before the other descriptors get their turn
+EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their turn
 
 
 class Intake:

@@ -143,3 +143,17 @@ def test_without_modules_alias_there_is_nothing_to_open(tmp_path: Path) -> None:
     """The error names the file, and what would make it."""
     with pytest.raises(WorldError, match=r"modules\.alias.*depmod"):
         open_index(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["missing", "a directory"])
+def test_the_daemon_makes_do_without_an_index(tmp_path: Path, damage: str) -> None:
+    """A tolerant opening gives an index that finds nothing and says why; when modules.alias comes it is opened."""
+    source = tmp_path / "modules.alias"
+    if damage == "a directory":
+        source.mkdir()
+    index = open_index(str(tmp_path), tolerant=True)
+    assert index.lookup("pci:v1d2") == []
+    assert "modules.alias" in index.message
+    if damage == "missing":
+        source.write_text("alias pci:v1d2* nic\n", encoding="ascii")
+        assert [match[0] for match in index.lookup("pci:v1d2")] == ["nic"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from modaliasd.core.device import Device, Phase
 from modaliasd.core.policy import parse_policy
+from modaliasd.intake import EVENTS_A_TURN
 from modaliasd.netlink import Datagram, Oddity
 from tests.support.fakeworld import Fakes
 from tests.support.schema import check_records
@@ -190,6 +191,17 @@ def test_what_is_handled_is_sent_on_if_somebody_listens() -> None:
     quiet.uevents.event(NIC, 1)
     settle(quiet)
     assert quiet.uevents.sent == []
+
+
+def test_a_storm_lets_others_have_their_turn() -> None:
+    """While thousands of events wait, a client is served after every EVENTS_A_TURN of them."""
+    fakes = world(2000)
+    for number in range(1, 2001):
+        fakes.uevents.event(NIC, number)
+    service = fakes.service()
+    before = len(fakes.uevents.script)
+    service._serve(fakes.uevents.fileno())
+    assert before - len(fakes.uevents.script) == EVENTS_A_TURN <= 64
 
 
 def test_policy_is_asked_before_anything_is_wanted() -> None:

@@ -151,7 +151,7 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
         found = index.lookup(modalias)
         if index.generation != generation:
             generation = index.generation
-            resolver.dependencies = dependencies()
+            resolver.renew(dependencies())
         return found
 
     softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))

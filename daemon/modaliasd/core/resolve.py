@@ -103,14 +103,22 @@ class Resolver:
         """The plan for a lookup.
 
         use_blacklist: whether blacklists count for a module's own name, too (`modprobe -b`); for aliases they
-        always do. Machines have many devices of a kind: answers are remembered.
+        always do. Machines have many devices of a kind: answers are remembered. That nothing was found is not,
+        since a package may bring the module meanwhile.
         """
         plan = self._resolved.get((lookup, use_blacklist))
         if plan is None:
             if len(self._resolved) >= REMEMBERED:
                 self._resolved.clear()
-            plan = self._resolved[lookup, use_blacklist] = self._resolve(lookup, use_blacklist)
+            plan = self._resolve(lookup, use_blacklist)
+            if plan.stage is not Stage.NONE:
+                self._resolved[lookup, use_blacklist] = plan
         return plan
+
+    def renew(self, dependencies: Dependencies) -> None:
+        """Go on with another modules.dep; what was answered by the old one is forgotten."""
+        self.dependencies = dependencies
+        self._resolved.clear()
 
     def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:
         stage, found = self.find(lookup)

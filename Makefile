@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 
-.PHONY: setup setup-kernel demo test test-fast fmt lint types clean
+.PHONY: setup setup-kernel demo test test-fast fmt lint types clean bench-hotplug fuzz
 
 setup: $(STAMP)
 

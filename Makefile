@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 
-.PHONY: setup setup-kernel demo test test-fast fmt lint types bench-match bench-boot bench-growth bench-hotplug fuzz clean
+.PHONY: setup setup-kernel demo test test-fast lint types fmt picture check-corpus fuzz clean
+.PHONY: bench-match bench-boot bench-growth bench-hotplug
 
 setup: $(STAMP)
 
@@ -69,6 +70,10 @@ fuzz: $(STAMP)
 check-corpus: $(STAMP)
 	$(if $(CORPUS),,$(error CORPUS=FILE is missing: a file with modaliases, one a line))
 	PYTHONPATH=. $(BIN)/python scripts/check_corpus.py $(CORPUS) $(if $(MODULES_DIR),--modules-dir $(MODULES_DIR))
+
+# The README's picture, from the last demo's ledger.
+picture: $(STAMP)
+	$(BIN)/python scripts/picture.py build/demo.ledger.jsonl docs/images/tree.svg vda 10:0:0:0 nvme0n1 0000:01:00
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

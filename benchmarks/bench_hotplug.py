@@ -28,7 +28,7 @@ from tests.support.udevd import make_overlay
 CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
 ADD, BIND = 0, 6  # lib/kobject_uevent.c, kobject_actions
 TRACE = (
-    "cd /sys/kernel/tracing 2>/dev/null || { mount -t tracefs tracefs /sys/kernel/tracing; cd /sys/kernel/tracing; }; "
+    "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing; "
     "echo boot >trace_clock; echo 8192 >buffer_size_kb; "
     "echo 'p:bench/uevent kobject_uevent_env action=%si:u32 name=+0(+0(%di)):string' >kprobe_events; "
     "echo 1 >events/bench/uevent/enable; echo 1 >events/module/module_load/enable"

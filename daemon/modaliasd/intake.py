@@ -38,6 +38,7 @@ class Intake:
         self.sequence = Sequence(world.sysfs.uevent_seqnum())
         self.dropped = 0
         self.unsent = 0
+        self.drained = False  # did the last read come to the socket's end?
         self._relay = Relay()
         self._world = world
         self._registry = registry
@@ -64,12 +65,13 @@ class Intake:
         """Datagrams with the time of each, and whether the kernel had to drop some."""
         uevents, clock = self._world.uevents, self._world.clock
         batch: list[tuple[bytes, int]] = []
-        overrun = False
+        overrun = self.drained = False
         for _ in range(EVENTS_A_TURN):
             got = uevents.receive()
             if isinstance(got, Datagram):
                 batch.append((got.payload, clock()))
             elif got is Oddity.EMPTY:
+                self.drained = True
                 break
             elif got is Oddity.OVERRUN:
                 overrun = True

@@ -51,6 +51,9 @@ class Settling:
             return None
         number = self._world.sysfs.uevent_seqnum()
         self._intake.read()
+        if not self._intake.drained:
+            self._blind_since = -1  # nothing is missing before the socket is empty
+            return None
         if not self._is_idle():
             return None
         if not self._intake.sequence.reached(number):

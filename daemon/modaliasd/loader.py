@@ -98,6 +98,7 @@ class Loader:
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
         self._warned: set[tuple[str, str]] = set()
+        self._announced: set[str] = set()  # modules whose uevent has come
 
     def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
         """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
@@ -229,12 +230,16 @@ class Loader:
     def appeared(self, module: str, at_us: int) -> bool:
         """A `module` uevent, which came at `at_us`, says that it is being inserted; was that somebody else's doing?
 
-        In a job modules go in one after the other, so the one before it has ended now.
+        In a job modules go in one after the other, so the one before it has ended now. While events queue up,
+        one can come after its job's end: the first of a module that a job has inserted is that job's.
         """
         self.live.add(module)
         load = self.scheduler.load_of(module)
-        if load is None or not load.running:
+        if load is None or module in self._announced:
             return True
+        self._announced.add(module)
+        if not load.running:
+            return load.verdict is None or load.verdict.outcome is not Outcome.INSERTED
         load.start_us = at_us
         for running in self._running.values():
             if module in running.job.modules:
@@ -246,6 +251,7 @@ class Loader:
     def left(self, module: str) -> None:
         """A `module` uevent says that it has been removed."""
         self.live.discard(module)
+        self._announced.discard(module)
         self.scheduler.forget(module)
 
     def recheck_live(self) -> None:

@@ -300,6 +300,16 @@ def test_who_inserted_it(tmp_path: Path) -> None:
     assert bench.run()["base"]["start_us"] == 400
 
 
+def test_an_event_that_comes_after_its_jobs_end_is_still_its_own(tmp_path: Path) -> None:
+    """Where events queue up, the job may have ended before: it is its insertion all the same, but only once."""
+    bench = Bench(tmp_path)
+    bench.want("pci:nic")
+    bench.run()
+    assert not bench.loader.appeared("nic", 10**6)
+    bench.loader.left("nic")
+    assert bench.loader.appeared("nic", 10**7)
+
+
 def test_a_removed_module_is_loaded_again(tmp_path: Path) -> None:
     """After its `remove` uevent the next device has it inserted anew."""
     bench = Bench(tmp_path)

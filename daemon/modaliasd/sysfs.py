@@ -1,4 +1,4 @@
-"""Reads devices from a sysfs tree: the coldplug walk, and single devices by their path.
+"""Reads devices from a sysfs tree: the coldplug walk, and what else /sys tells of a device or a module.
 
 A device is what makes uevents: it has a bus or a class (drivers/base/core.c, dev_uevent_filter). So the walk
 lists /sys/bus/BUS/devices and /sys/class/CLASS, whose links lead to every one of them, and does not search
@@ -55,12 +55,13 @@ class Sysfs:
         buses = [(bus, f"/bus/{bus}/devices") for bus in _names(self.root + "/bus")]
         buses.sort(key=lambda bus: FIRST_BUSES.get(bus[0], len(FIRST_BUSES)))
         classes = [(name, f"/class/{name}") for name in _names(self.root + "/class")]
-        roots = [f"/devices/system/{name}" for name in _names(self.root + "/devices/system")]
-        for subsystem, directory in [*buses, *classes, ("", "")]:
+        places = [(subsystem, self._linked(directory)) for subsystem, directory in [*buses, *classes]]
+        places.append(("", (f"/devices/system/{name}" for name in _names(self.root + "/devices/system"))))
+        for subsystem, devpaths in places:
             stride: list[Device] = []
             later: list[Device] = []
             is_first = subsystem in FIRST_BUSES
-            for devpath in self._linked(directory) if directory else roots:
+            for devpath in devpaths:
                 if devpath in seen:
                     continue
                 env = self._uevent(devpath)
@@ -79,13 +80,6 @@ class Sysfs:
                 yield stride
             if later:
                 yield later
-
-    def device(self, devpath: str) -> Device | None:
-        """The device at `devpath` as it is now; None if it has gone."""
-        env = self._uevent(devpath)
-        if env is None:
-            return None
-        return self._complete(devpath, self._subsystem(devpath), env)
 
     def exists(self, devpath: str) -> bool:
         """Is there a kernel object at `devpath`?"""
@@ -155,9 +149,6 @@ class Sysfs:
     def _uevent(self, devpath: str) -> dict[str, str] | None:
         content = _read(f"{self.root}{devpath}/uevent")
         return None if content is None else parse_uevent_file(content)
-
-    def _subsystem(self, devpath: str) -> str:
-        return _name_of_link(f"{self.root}{devpath}/subsystem")
 
     def _complete(self, devpath: str, subsystem: str, env: dict[str, str]) -> Device:
         if "MODALIAS" not in env:

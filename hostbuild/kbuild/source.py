@@ -1,7 +1,6 @@
 """Where the kernel's source comes from: Debian's linux-source package, a tarball, or a tree.
 
-    $XDG_CACHE_HOME/hostbuild/kernel/source/NAME-KEY/    an unpacked package or tarball; never written to
-    again
+    $XDG_CACHE_HOME/hostbuild/kernel/source/NAME-KEY/    an unpacked package or tarball; written to once
 
 A package's key is its version and checksum, a tarball's its SHA-256: such a tree is known by its key, and
 what is built from it can be kept. A tree that the user names may change at any time, and has no identity.

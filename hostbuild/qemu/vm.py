@@ -210,12 +210,6 @@ class VM:
             raise GuestError(f"in the guest, {said}", console=self.console)
         return done.output
 
-    def poweroff(self, *, timeout: float = 30.0) -> int:
-        """Have the guest switch itself off, wait for it, and return its status."""
-        self._reach_agent()
-        self._lines.send(Line.AGENT, b"poweroff -f\n")
-        return self.wait(timeout=timeout)
-
     # Hotplug
 
     def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd.config import read_config
-from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, modprobe_arguments, option_words
+from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, option_words
 from modaliasd.core.plan import Step
 from tests.support.kmodlive import LiveTree, machine_release
 
@@ -127,12 +127,12 @@ def test_plain_modules_can_share_a_process() -> None:
     assert invocation(step, Flavour.BUSYBOX, "") == Invocation(
         Tool.MODPROBE, ("-b", "-a", "--", "m"), batch=True
     )
-    assert modprobe_arguments(step, Flavour.KMOD) == ("-b", "-a", "--", "m")
+    assert invocation(step, Flavour.KMOD, "").arguments == ("-b", "-a", "--", "m")
     own = step._replace(options="a=1", plain_options="a=1")
     assert invocation(own, Flavour.KMOD, "").batch
-    assert modprobe_arguments(own, Flavour.BUSYBOX) == ("-b", "--", "m", "a=1")
+    assert invocation(own, Flavour.BUSYBOX, "").arguments == ("-b", "--", "m", "a=1")
     assert not invocation(own, Flavour.BUSYBOX, "").batch
-    assert modprobe_arguments(step._replace(blacklisted=True), Flavour.KMOD) == ("-a", "--", "m")
+    assert invocation(step._replace(blacklisted=True), Flavour.KMOD, "").arguments == ("-a", "--", "m")
 
 
 @given(st.lists(st.text(alphabet="ab= ", min_size=1, max_size=6).map(str.strip).filter(bool), max_size=4))

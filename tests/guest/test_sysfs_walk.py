@@ -140,13 +140,3 @@ def test_a_root_that_is_no_sysfs(tmp_path: Path) -> None:
     with pytest.raises(WorldError, match="uevent_seqnum"):
         Sysfs(str(tmp_path)).uevent_seqnum()
     assert list(Sysfs(str(tmp_path)).walk()) == []
-
-
-def test_a_single_device(sys: FakeSys) -> None:
-    """A device by its path has its subsystem and driver from the links; one that is not there is None."""
-    folder = sys.device("/devices/p/1", "/bus/pci/devices/1", f"MODALIAS={DISK}\nDRIVER=virtio-pci\n")
-    (folder / "subsystem").symlink_to("../../../bus/pci")
-    device = sys.sysfs.device("/devices/p/1")
-    assert device is not None
-    assert (device.subsystem, device.driver) == ("pci", "virtio-pci")
-    assert sys.sysfs.device("/devices/p/2") is None

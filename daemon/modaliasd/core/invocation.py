@@ -2,18 +2,15 @@
 
 What the two modprobes do with a bare module name, seen by running them (kmod 30, busybox 1.35):
 - both take the options for that name from /etc/modprobe.d and the kernel's command line; kmod also those of
-the
-  other directories, and neither those reached by an alias;
+  the other directories, and neither those reached by an alias;
 - both put options from their arguments behind the configured ones. Options given twice are harmless, the
-kernel
-  lets the last one count, so where the modprobe would not find exactly the right ones all are passed;
+  kernel lets the last one count, so where the modprobe would not find exactly the right ones all are passed;
 - both put double quotes around a value with blanks; busybox also around one that has them already, so
   quotes are taken off here;
 - `-b` makes both refuse a blacklisted name, so a dependency or softdep that is on a blacklist goes without;
 - a name that a modprobe.d alias matches is taken for that alias, so such a module is inserted by insmod;
 - busybox ignores install lines, so there the shell runs the command, and a module that needs one with an
-install
-  line is inserted by insmod, lest busybox's modprobe insert that one itself.
+  install line is inserted by insmod, lest busybox's modprobe insert that one itself.
 """
 
 from modaliasd.core.lean import Choice, Record
@@ -66,11 +63,6 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     return Invocation(
         Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags) and not step.command
     )
-
-
-def modprobe_arguments(step: "Step", flavour: Flavour) -> tuple[str, ...]:
-    """The arguments for modprobe alone, for a step that `invocation` gives to modprobe."""
-    return invocation(step, flavour, "").arguments
 
 
 def option_words(options: str) -> tuple[str, ...]:

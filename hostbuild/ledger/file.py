@@ -6,34 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
-
-FORMAT = 1
+from modaliasd.core.errors import FormatError
+from modaliasd.core.ledgertext import parse_ledger
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The records in order. A last line without its newline was still being written, and is left out.
+    """The records in order; a last line without its newline is left out.
 
-    Raises InputError where the file cannot be read, holds what is no record, or is of another format.
+    Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
     try:
-        text = path.read_text(encoding="ascii")
+        records = parse_ledger(path.read_bytes())
     except OSError as e:
         raise InputError(f"cannot read the ledger {path}: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path} is no ledger: byte {e.start} is not ASCII") from e
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except ValueError as e:
-            raise InputError(f"{path} is no ledger: line {number} is not JSON: {e}") from e
-        if not isinstance(record, dict) or not isinstance(record.get("type"), str):
-            raise InputError(f"{path} is no ledger: line {number} is no record with a type")
-        if record["type"] == "start" and record.get("format") != FORMAT:
-            raise InputError(
-                f"{path} is a ledger of format {record.get('format')}; this hostbuild reads {FORMAT}"
-            )
-        records.append(record)
+    except FormatError as e:
+        raise InputError(f"{path} is no ledger: {e}") from e
     if not records:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"

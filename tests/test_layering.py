@@ -20,6 +20,8 @@ GUEST_SHELLS = {
     "kmsg",
     "config",
     "modulefacts",
+    "kernelmodules",
+    "marks",
     "terminal",
 }
 IMPURE = {

@@ -11,31 +11,27 @@ from modaliasd import __version__
 from modaliasd.children import start as start_child
 from modaliasd.config import read_config, read_text
 from modaliasd.control import Control
-from modaliasd.core.device import Phase
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
+from modaliasd.kernelmodules import read_live_modules
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
-from modaliasd.loader import Loader, Tools, read_live_modules
+from modaliasd.loader import Loader, Tools
+from modaliasd.marks import count_life, first_settle, freeze, phase
 from modaliasd.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.paths import (
     CONTROL,
-    FROZEN_HELPER,
-    FROZEN_MARK,
     INSMOD,
-    KERNEL_HELPER,
     KMSG,
     LEDGER,
-    LIVES,
     MODPROBE,
     MODULES,
     POLICY,
     SETTLED_HOOK,
-    SETTLED_MARK,
     SHELL,
 )
 from modaliasd.service import Service
@@ -85,9 +81,7 @@ def _serve(*, once: bool) -> int:
         return _idle()
     sysfs = Sysfs()
     sysfs.require()
-    uevents = subscribe(
-        _buffer_size(settings)
-    )  # before anything is looked at: what happens from here on is told
+    uevents = subscribe(_buffer_size(settings))  # first of all: what happens from here on is told
     index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
     ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
@@ -111,7 +105,7 @@ def _serve(*, once: bool) -> int:
         "version": __version__,
         "kernel": kernel,
         "pid": posix.getpid(),
-        "respawn": _count_life(LIVES),
+        "respawn": count_life(),
         "modprobe": tools.flavour.value,
         "index": index.origin.value,
         "aliases": index.aliases,
@@ -129,8 +123,8 @@ def _serve(*, once: bool) -> int:
         _names(settings.get("load", "")),
         start,
         _read_policy(),
-        _phase(),
-        _freeze,
+        phase(),
+        freeze,
     )
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
@@ -174,56 +168,10 @@ def _read_policy() -> Policy | None:
     return parse_policy(text, POLICY)
 
 
-def _phase() -> Phase:
-    """Where the boot is: a respawned daemon goes on where its predecessor was."""
-    if _exists(FROZEN_MARK):
-        return Phase.FROZEN
-    return Phase.HOTPLUG if _exists(SETTLED_MARK) else Phase.COLDPLUG
-
-
-def _freeze() -> str:
-    """Have a respawned daemon know, and the kernel's own requests judged; what could not be done, else ""."""
-    for path, flags, content in (
-        (FROZEN_MARK, posix.O_CREAT, b""),
-        (KERNEL_HELPER, 0, FROZEN_HELPER.encode()),
-    ):
-        try:
-            descriptor = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC | flags, 0o644)
-        except OSError as e:
-            return f"cannot write {path}: {e.strerror}"
-        try:
-            posix.write(descriptor, content)
-        except OSError as e:
-            return f"cannot write {path}: {e.strerror}"
-        finally:
-            posix.close(descriptor)
-    return ""
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
-
-
 def _idle() -> int:
     """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
     poll().poll()
     return 0
-
-
-def _count_life(path: str) -> int:
-    """How many lives the daemon has had before in this boot; counts this one, too."""
-    try:
-        lives = int(_read(path) or "0")
-        descriptor = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
-        posix.write(descriptor, b"%d\n" % (lives + 1))
-        posix.close(descriptor)
-    except (OSError, ValueError):
-        return 0  # a full /run, or a file cut off when the daemon was killed: nothing depends on the number
-    return lives
 
 
 def _flavour() -> Flavour:
@@ -257,9 +205,10 @@ def _buffer_size(settings: dict[str, str]) -> int:
 
 
 def _settled_hook() -> Child | None:
-    """Run /etc/settled.d's executables, once a boot: a respawned daemon finds the mark of its predecessor."""
+    """Run /etc/settled.d's executables, once a boot."""
+    if not first_settle():
+        return None
     try:
-        posix.close(posix.open(SETTLED_MARK, posix.O_CREAT | posix.O_EXCL | posix.O_WRONLY, 0o644))
         return start_child(SETTLED_HOOK, [])
     except OSError:
         return None

@@ -237,4 +237,6 @@ class Desk:
             "lost": sequence.lost,
             "recovered": sequence.recovered,
             "dropped": self._intake.dropped,
+            "unsent": self._intake.unsent,
+            "failed_writes": self._world.ledger.failed_writes,
         }

@@ -11,6 +11,7 @@ from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation
 from modaliasd.core.lean import Record
+from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
     SUCCESSES,
     Outcome,
@@ -22,6 +23,7 @@ from modaliasd.core.outcome import (
 from modaliasd.core.priority import niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
+from modaliasd.kernelmodules import file_size, read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,7 +271,7 @@ class Loader:
         for load in ended:
             before = [name for name in load.needs.before if name in self.live]
             self._ledger.append(line("load", self._clock(), load_fields(load, before)))
-            self._ledger.say(_short(load))
+            self._ledger.say(load_text(load))
         return ended
 
     def report_slow(self, limit_us: int = SLOW_US) -> int:
@@ -295,7 +297,10 @@ class Loader:
 
         Firmware that was not found, and probes that the kernel has put off until a supplier is there.
         """
-        found = [("firmware", f"{file} is missing: {who} asked for it") for file, who in self._missing()]
+        found = [
+            ("firmware", f"{file} is missing: {who} asked for it")
+            for file, who in self._kernel_log.take_missing_firmware()
+        ]
         found += [
             ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
             for device, reason in self._sysfs.deferred()
@@ -308,9 +313,6 @@ class Loader:
             self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
             self._ledger.say(f"{what}: {message}")
 
-    def _missing(self) -> list[tuple[str, str]]:
-        return self._kernel_log.take_missing_firmware()
-
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:
             load = self.scheduler.load_of(module)
@@ -319,49 +321,4 @@ class Loader:
             ms = (now - running.start_us) // 1000
             causes: list[Json] = [cause_fields(cause) for cause in load.causes]
             self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
-            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {_because(load)}")
-
-
-def file_size(modules_dir: str, path: str) -> int:
-    """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
-    if not path:
-        return 0
-    try:
-        return posix.stat(path if path.startswith("/") else f"{modules_dir}/{path}").st_size
-    except OSError:
-        return 0
-
-
-def read_live_modules(path: str = "/proc/modules") -> list[str]:
-    """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
-    try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return []
-    chunks: list[bytes] = []
-    try:
-        while chunk := posix.read(descriptor, 65536):
-            chunks.append(chunk)
-    finally:
-        posix.close(descriptor)
-    return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]
-
-
-def _because(load: Load) -> str:
-    """The first cause in words, for the kernel's log."""
-    cause = load.causes[0]
-    if cause.devpath:
-        return f"for {cause.devpath} ({cause.subsystem}) {cause.modalias[:120]} by {cause.alias[:120]}"
-    if cause.module:
-        return f"{cause.module} depends on it"
-    if cause.softdep:
-        return f"{cause.softdep} has it as a softdep"
-    return f"asked for by {cause.request}"
-
-
-def _short(load: Load) -> str:
-    assert load.verdict is not None
-    outcome = load.verdict.outcome
-    took = f" in {(load.end_us - load.start_us) / 1000:.1f} ms" if load.start_us >= 0 else ""
-    why = f": {load.verdict.message}" if load.verdict.message else ""
-    return f"{load.module} {outcome.value}{took}, {_because(load)}{why}"
+            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {because(load)}")

@@ -37,6 +37,9 @@ class Registry:
         self.phase = world.phase
         self.orphans: dict[str, str] = {}
         self._left: set[str] = set()
+        self._idle: dict[
+            str, list[str]
+        ] = {}  # told of as unbound: devpath -> the drivers that did not take it
         self._policy = world.policy
         self._world = world
         self._generation = 0  # of the alias index, as far as the ledger knows
@@ -226,8 +229,12 @@ class Registry:
         return devpath if self.devices.find(devpath) is not None else ""
 
     def write_unbound(self) -> None:
-        """Devices whose modules are in, and have a driver for their bus, and yet no driver has taken them."""
+        """Devices whose modules are in, and have a driver for their bus, and yet no driver has taken them.
+
+        Each is told once, and again if it was bound meanwhile, or other drivers are there that could have taken it.
+        """
         sysfs = self._world.sysfs
+        told, self._idle = self._idle, {}
         for entry in self.devices:
             device = entry.device
             if device.driver or not entry.modules:
@@ -243,6 +250,9 @@ class Registry:
             driver = sysfs.driver(device.devpath)
             if driver:
                 self.devices.bind(device.devpath, driver)
+                continue
+            self._idle[device.devpath] = drivers
+            if told.get(device.devpath) == drivers:
                 continue
             self._world.write(
                 "unbound",

@@ -16,9 +16,10 @@ from modaliasd.core.moddep import Dependencies
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.scheduler import Cause
+from modaliasd.kernelmodules import file_size, read_live_modules
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
-from modaliasd.loader import Loader, Tools, file_size, read_live_modules
+from modaliasd.loader import Loader, Tools
 from modaliasd.sysfs import Sysfs
 from tests.support.schema import check_records
 

@@ -66,6 +66,7 @@ class FakeSysfs:
     def __init__(self, devices: list[Device] | None = None, seqnums: list[int] | None = None) -> None:
         self.devices = devices or []
         self.seqnums = deque(seqnums or [0])
+        self.drivers: dict[str, list[tuple[str, str]]] = {}  # module -> its drivers, each with its bus
 
     def uevent_seqnum(self) -> int:
         """The next number; the last one again and again."""
@@ -95,9 +96,9 @@ class FakeSysfs:
         """Nobody knows."""
         return ""
 
-    def drivers_of(self, module: str) -> list[tuple[str, str]]:  # noqa: ARG002
-        """No module has drivers."""
-        return []
+    def drivers_of(self, module: str) -> list[tuple[str, str]]:
+        """The drivers of the module, as the test has set them: none by default."""
+        return self.drivers.get(module, [])
 
 
 class FakeLoader:
@@ -170,7 +171,7 @@ class FakeResolver:
 class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
-    torn_bytes = lost_lines = 0
+    torn_bytes = lost_lines = failed_writes = 0
     has_backlog = False
 
     def __init__(self) -> None:
@@ -226,6 +227,10 @@ class Fakes:
 
     def service(self) -> Service:
         """The service in this world."""
+        return Service(self.world())
+
+    def world(self) -> World:
+        """This world, for a part that works on it without the service."""
         parts: dict[str, Any] = {
             "sysfs": self.sysfs,
             "uevents": self.uevents,
@@ -239,7 +244,7 @@ class Fakes:
             "wanted": (),
             "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }
-        return Service(World(**parts | self.more))
+        return World(**parts | self.more)
 
     def records(self) -> list[dict[str, Any]]:
         """The ledger's records."""

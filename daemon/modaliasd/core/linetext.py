@@ -10,23 +10,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
+
+
 def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
     """The record in a line without its newline: the time in seconds since boot, the type, what it says."""
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = _DESCRIBE.get(kind, _fields)(record)
-    if (
-        record.get("verdict") == "deny"
-        or record.get("outcome") in {"failed", "denied"}
-        or kind
-        in {
-            "lost",
-            "dropped",
-            "warning",
-            "unbound",
-            "slow",
-        }
-    ):
+    if kind in TROUBLE or record.get("verdict") == "deny" or record.get("outcome") in {"failed", "denied"}:
         words = style("warn", words)
     stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
     return f"{style('faint', stamp)}  {style('module', f'{kind:<8}')} {words}"

@@ -52,7 +52,7 @@ class DeviceStory:
     any driver does before its device is removed ("" if nothing has, or a driver has it again).
     module: the module of that driver, "" if it is part of the kernel or unknown. hotplugged: an `add` uevent after the
     first settle brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
-    `unbound` line of the last settle). parent: devpath of the nearest ancestor that is known, "" for none.
+    last `unbound` line). parent: devpath of the nearest ancestor that is known, "" for none.
     """
 
     __slots__ = (

@@ -1,0 +1,30 @@
+"""What the kernel and its module tree tell of modules: which are in, how large their files are."""
+
+from __future__ import annotations
+
+import posix
+
+
+def file_size(modules_dir: str, path: str) -> int:
+    """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
+    if not path:
+        return 0
+    try:
+        return posix.stat(path if path.startswith("/") else f"{modules_dir}/{path}").st_size
+    except OSError:
+        return 0
+
+
+def read_live_modules(path: str = "/proc/modules") -> list[str]:
+    """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return []
+    chunks: list[bytes] = []
+    try:
+        while chunk := posix.read(descriptor, 65536):
+            chunks.append(chunk)
+    finally:
+        posix.close(descriptor)
+    return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]

@@ -9,7 +9,7 @@ import posix
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
-from modaliasd.core.invocation import Invocation, Tool, invocation
+from modaliasd.core.invocation import Invocation, Tool, invocation, removal
 from modaliasd.core.lean import Record
 from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
@@ -177,7 +177,9 @@ class Loader:
         last = job.modules[-1]
         if not self._needs[last].single:
             return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
-        how = self._invocation(self._steps[last])
+        return self._program(self._invocation(self._steps[last]))
+
+    def _program(self, how: Invocation) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
         program = {
             Tool.MODPROBE: self._tools.modprobe,
             Tool.INSMOD: self._tools.insmod,
@@ -185,9 +187,9 @@ class Loader:
         }
         return program[how.tool], list(how.arguments), how.environment
 
-    def start_removal(self, module: str) -> Child:
-        """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
-        return start(self._tools.modprobe, ["-r", "--", module])
+    def start_removal(self, module: str, command: str) -> Child:
+        """Have a module removed that nothing needs. command: its `remove` line's. OSError where it cannot be run."""
+        return start(*self._program(removal(module, command, self._tools.flavour)))
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""

@@ -1,18 +1,19 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hostbuild.image import modstore
 from hostbuild.image.modstore import Store
-from hostbuild.image.modules import Module
+from hostbuild.image.modules import Module, close, parse_index, select
 from hostbuild.image.tree import FileTree
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
 from modaliasd.core.trie_format import INDEX_NAME
 
+USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -90,10 +91,27 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
+    indexes["modules.dep"] = usual_first(indexes)
     indexes[INDEX_NAME] = trie.build(
         indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
     )
     return indexes
+
+
+def usual_first(indexes: Mapping[str, bytes]) -> bytes:
+    """Give modules.dep with the lines of what most machines ask for at its beginning.
+
+    busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
+    Debian's has half a megabyte. To kmod the order means nothing.
+    """
+    names = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
+    index = parse_index(*(indexes[name].decode("utf-8", "surrogateescape") for name in names))
+    usual = {
+        index.paths[name].encode("utf-8", "surrogateescape") for name in close(select(USUAL, index), index)
+    }
+    lines = indexes["modules.dep"].splitlines(keepends=True)
+    lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
+    return b"".join(lines)
 
 
 def _copy_list(kernel: Kernel, name: str, to: Path) -> None:

@@ -6,8 +6,10 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from hostbuild.image.modules import close, parse_index, read_index, select
-from hostbuild.image.moduletree import usual_first
+from hostbuild.image.moduletree import crypto_words, usual_first
 from hostbuild.kernel import Kernel
 
 TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
@@ -35,6 +37,46 @@ def test_nothing_moves_where_all_is_usual() -> None:
     dep = b"kernel/b/virtio_blk.ko:\nkernel/a/e1000.ko.xz:\n"
     assert usual_first({"modules.dep": dep, **dict.fromkeys(TABLES[1:], b"")}) == dep
     assert usual_first(dict.fromkeys(TABLES, b"")) == b""
+
+
+def test_words_of_the_crypto_layer(debian_kernel: Kernel, tmp_path: Path) -> None:
+    """Those are listed for which kmod's modprobe finds a module, with `-` or `_`, and no others."""
+    assert debian_kernel.indexes is not None
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    (tmp_path / "lib/modules" / debian_kernel.version).symlink_to(debian_kernel.indexes)
+
+    def is_found(word: str) -> bool:
+        tree = ["-d", str(tmp_path), "-S", debian_kernel.version, "-C", str(tmp_path)]
+        return (
+            subprocess.run(["/sbin/modprobe", *tree, "-R", word], capture_output=True, check=False).returncode
+            == 0
+        )
+
+    indexes = {name: (debian_kernel.indexes / name).read_bytes() for name in TABLES[:3]}
+    listed = crypto_words(indexes).decode().split()
+    assert len(listed) > 100
+    assert [word for word in listed if not is_found(word.replace("_", "-"))] == []
+    asked = [
+        "crypto-cryptd(__ecb-aes-aesni)",
+        "crypto-nothing-all",
+        "crypto-ghash-clmulni",
+        "crypto-crc32c",
+        "crypto-simd",
+    ]
+    assert [word.replace("-", "_") in listed for word in asked] == [is_found(word) for word in asked]
+    assert [is_found(word) for word in asked] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("pattern", ["*", "cr*", "crypto-a[bc]", "crypto-?"])
+def test_no_list_where_a_pattern_may_match(pattern: str) -> None:
+    """An alias with wildcards that fits such words makes the list worthless: there is none."""
+    alias = b"alias crypto-aes aes_generic\nalias pci:v1* e1000\n"
+    assert (
+        crypto_words({"modules.alias": alias, "modules.dep": b"a/crypto-simd.ko:\n"})
+        == b"crypto_aes\ncrypto_simd\n"
+    )
+    worse = alias + f"alias {pattern} x\n".encode()
+    assert crypto_words({"modules.alias": worse, "modules.dep": b""}) == b""
 
 
 def test_busybox_reads_no_further_than_it_needs(tmp_path: Path) -> None:

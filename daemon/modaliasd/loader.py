@@ -20,7 +20,7 @@ from modaliasd.core.outcome import (
     kernel_lines_about,
     lines_about,
 )
-from modaliasd.core.priority import niceness, rank_of
+from modaliasd.core.priority import Rank, niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
 from modaliasd.kernelmodules import file_size, read_live_modules
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from modaliasd.children import Child
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
-    from modaliasd.core.priority import Rank
     from modaliasd.core.record import Json
     from modaliasd.core.scheduler import Job, Load
     from modaliasd.kmsg import KernelLog
@@ -147,10 +146,14 @@ class Loader:
     def _is_single(self, step: Step) -> bool:
         return not self._invocation(step).batch
 
-    def start_jobs(self) -> list[int]:
-        """Start what may run now; gives the new pidfds, to be polled."""
+    def start_jobs(self, *, walking: bool = False) -> list[int]:
+        """Start what may run now; gives the new pidfds, to be polled.
+
+        walking: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
+        """
+        worst = Rank.OTHER.value if walking else None
         started: list[int] = []
-        while job := self.scheduler.next_job(self._clock()):
+        while job := self.scheduler.next_job(self._clock(), worst):
             path, arguments, environment = self._command(job)
             try:
                 child = start(path, arguments, environment)

@@ -16,7 +16,7 @@ from modaliasd.core.trie_format import INDEX_NAME
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
-CRYPTO = "crypto_"
+CRYPTO = "crypto"
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -119,7 +119,7 @@ def usual_first(indexes: Mapping[str, bytes]) -> bytes:
 
 
 def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
-    """Give the words beginning with `crypto-` that stand for a module, a line each, with `_` for `-`.
+    """Give the words beginning with `crypto` that stand for a module, a line each, with `_` for `-`.
 
     The kernel asks for each algorithm that it does not know, and for most in vain; the list answers that without a
     search (rootfs-overlay/usr/lib/micro/request-module). Nothing where a pattern could match such words.

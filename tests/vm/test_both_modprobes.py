@@ -19,6 +19,7 @@ from hostbuild.qemu.vm import VM, Boot
 
 pytestmark = pytest.mark.vm
 
+TURNS = ("turn_one", "turn_two", "turn_three", "turn_four", "turn_five")
 # By their paths in the image; /init mounts /run, and busybox init fills it before it starts the daemon.
 FILES = {
     "etc/modprobe.d/both.conf": """\
@@ -34,8 +35,6 @@ options null_blk nr_devices=1 \\
 alias virtio:d00000003v* off
 install crc7 echo "$MODPROBE_MODULE instead, $CMDLINE_OPTS" >>/run/commands
 options crc7 a=1 b="2 3"
-install turn_* /usr/lib/test/turn $MODPROBE_MODULE
-install turn_a /bin/false
 remove e1000 echo "$MODPROBE_MODULE goes" >>/run/commands; rmmod e1000
 """,
     "etc/modprobe.d/10-order.conf": "options nbd nbds_max=3\n",
@@ -44,15 +43,15 @@ remove e1000 echo "$MODPROBE_MODULE goes" >>/run/commands; rmmod e1000
     "usr/lib/modprobe.d/20-run.conf": "options loop max_loop=7\n",
     "usr/lib/modprobe.d/30-lib.conf": "options loop hw_queue_depth=32\n",
     "usr/lib/modprobe.d/30-lib.txt": "options loop max_part=9\n",
+    "etc/modprobe.d/turns.conf": "".join(f"install {turn} /usr/lib/test/turn {turn}\n" for turn in TURNS),
     "etc/modaliasd/policy.toml": 'unload = ["pci"]\n',
     "etc/inittab": """\
 ::sysinit:/bin/cp -r /etc/run.d /run/modprobe.d
 ::respawn:/usr/bin/modaliasd run
 ::once:/usr/lib/micro/agent
 """,
-    "usr/lib/test/turn": '#!/bin/sh\\necho "+$1" >>/run/turns; sleep 0.5; echo "-$1" >>/run/turns\\n',
+    "usr/lib/test/turn": '#!/bin/sh\necho "+$1" >>/run/turns; sleep 0.5; echo "-$1" >>/run/turns\n',
 }
-TURNS = ("turn_one", "turn_two", "turn_three", "turn_four", "turn_five")
 COMMAND_LINE = (
     "quiet modprobe.blacklist=virtio_balloon module_blacklist=virtio_rng,nothing "
     "brd.rd_size=2048 nbd.max_part=4 brd.max_part=3 "

@@ -5,6 +5,7 @@ unpack it, one that was built for another kernel, one that does not fit its sign
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
         target.parent.mkdir(parents=True)
         target.write_bytes(damage((kernel.modules / path).read_bytes()))
     selection = "virtio,e1000,e1000e,i6300esb,8139cp,pcspkr,dummy,acpi-cpufreq,cfg80211,loop,scsi_debug"
-    selection += ",surface_acpi_notify"
+    selection += ",surface_dtx"
     options = Options(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
     return build_image(directory / "outcomes.img", options)
 
@@ -78,6 +79,11 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
 def load_of(vm: VM, module: str) -> Record:
     """The last record of the module's load."""
     return [r for r in vm.ledger if r["type"] == "load" and r["module"] == module][-1]
+
+
+def is_load_of(module: str, record: Record) -> bool:
+    """Does the record tell of the module's load?"""
+    return bool(record["type"] == "load" and record["module"] == module)
 
 
 DENIED = [
@@ -165,8 +171,8 @@ def test_slow(vm: VM) -> None:
 def test_deferred_probe(vm: VM) -> None:
     """A device whose driver waits for another one is named at the settle, once."""
     since = len(vm.ledger)
-    vm.check("modaliasd load surface_acpi_notify")  # it wants the Surface's controller, which never comes
-    vm.check("echo surface_acpi_notify >/sys/devices/platform/pcspkr/driver_override")
+    vm.check("modaliasd load surface_dtx")  # it wants the Surface's controller, which never comes
+    vm.check("echo surface_dtx_pltf >/sys/devices/platform/pcspkr/driver_override")
     vm.check("echo pcspkr >/sys/bus/platform/drivers_probe")
     assert vm.check("cat /sys/kernel/debug/devices_deferred").split()[0] == "pcspkr"
     vm.check("modaliasd settle; modaliasd settle")
@@ -192,10 +198,10 @@ def test_live_and_builtin(vm: VM) -> None:
     vm.check("modprobe loop")
     seen = vm.wait_for(lambda r: r["type"] == "module" and r["module"] == "loop", since=since)
     assert seen["action"] == "add"
-    vm.check("modaliasd load loop")
-    assert load_of(vm, "loop")["outcome"] == "live"
-    vm.check("modaliasd load 8250")
-    assert load_of(vm, "8250")["outcome"] == "builtin"
+    for module, outcome in (("loop", "live"), ("8250", "builtin")):
+        vm.check(f"modaliasd load {module}")
+        load = vm.wait_for(partial(is_load_of, module), since=since)
+        assert load["outcome"] == outcome
 
 
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:

@@ -110,7 +110,8 @@ class Loader:
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
         for match, step, verdict, behind in demands_of_plan(plan):
-            because = cause.by(match.alias, match.line)
+            in_tree = not match.alias or match.file == "modules.alias"
+            because = cause.by(match.alias, match.line, "" if in_tree else match.file)
             if verdict is not None:
                 self.scheduler.settle(match.module, because, verdict, now)
             elif step is not None:

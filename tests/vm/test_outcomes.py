@@ -192,6 +192,20 @@ def test_the_kernels_own_requests_wait_for_what_is_coming(vm: VM) -> None:
     assert vm.check(f"{coming}; {asked}", timeout=60).split() == ["coming", "live"]
 
 
+def test_the_kernels_requests_for_ciphers(vm: VM) -> None:
+    """They are answered as by modprobe, though without it where nothing is meant; an alias in modprobe.d counts."""
+    assert "crypto_crct10dif" in vm.check("cat /lib/modules/*/modules.crypto").split()
+    for word, status in (("crypto-crct10dif", 0), ("crypto-cryptd(__ecb-aes-aesni)", 1), ("cryptomgr", 1)):
+        assert vm.sh(f"modprobe -qD '{word}'").status == status
+        assert vm.sh(f"{HELPER} -q -- '{word}'").status == status
+    vm.check("mv /sbin/modprobe /sbin/modprobe.real")
+    assert vm.sh(f"{HELPER} -q -- crypto-mine").output == ""
+    vm.check(
+        "mv /sbin/modprobe.real /sbin/modprobe; echo ' alias crypto-mine dummy' >/etc/modprobe.d/mine.conf"
+    )
+    assert vm.sh(f"{HELPER} -q -- crypto-mine; rm /etc/modprobe.d/mine.conf").status == 0
+
+
 def test_live_and_builtin(vm: VM) -> None:
     """What somebody else has inserted is live, and was seen to come; what the kernel contains is built in."""
     since = len(vm.ledger)

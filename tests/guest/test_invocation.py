@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd.config import read_config
-from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, option_words
+from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, option_words, removal
 from modaliasd.core.plan import Step
 from tests.support.kmodlive import LiveTree, machine_release
 
@@ -110,6 +110,17 @@ def test_install_lines(tree: LiveTree, command: str, said: str) -> None:
     assert busybox.tool is Tool.SHELL
     assert busybox.environment == (("MODPROBE_MODULE", "kt_net"),)
     assert busybox.arguments == ("-c", command.replace("$CMDLINE_OPTS", said))
+
+
+def test_remove_lines(tree: LiveTree) -> None:
+    """kmod's modprobe runs the first remove line that fits the module; for busybox the shell gets its command."""
+    tree.configure({ETC: "remove kt-n* echo gone\nremove kt_net echo second\nremove kt_base echo other\n"})
+    command = tree.resolver(read_config(str(tree.root))).remove_command("kt_net")
+    assert [f"remove {command}"] == list(tree.kmod("-r", "-n", "-v", "kt_net").out)
+    assert removal("kt_net", command, Flavour.KMOD) == Invocation(Tool.MODPROBE, ("-r", "--", "kt_net"))
+    busybox = Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", "kt_net"),))
+    assert removal("kt_net", command, Flavour.BUSYBOX) == busybox
+    assert removal("kt_net", "", Flavour.BUSYBOX).tool is Tool.MODPROBE
 
 
 def test_busybox_does_not_insert_behind_an_install_line(tree: LiveTree) -> None:

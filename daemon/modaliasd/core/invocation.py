@@ -9,7 +9,7 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
   quotes are taken off here;
 - `-b` makes both refuse a blacklisted name, so a dependency or softdep that is on a blacklist goes without;
 - a name that a modprobe.d alias matches is taken for that alias, so such a module is inserted by insmod;
-- busybox ignores install lines, so there the shell runs the command, and a module that needs one with an
+- busybox ignores install and remove lines, so there the shell runs the command, and a module that needs one with an
   install line is inserted by insmod, lest busybox's modprobe insert that one itself.
 """
 
@@ -63,6 +63,13 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     return Invocation(
         Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags) and not step.command
     )
+
+
+def removal(module: str, command: str, flavour: Flavour) -> Invocation:
+    """How to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
+    if command and flavour is Flavour.BUSYBOX:
+        return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", module),))
+    return Invocation(Tool.MODPROBE, ("-r", "--", module))
 
 
 def option_words(options: str) -> tuple[str, ...]:

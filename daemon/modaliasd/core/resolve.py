@@ -151,6 +151,11 @@ class Resolver:
         found = (entry.text for entry in self.configuration.installs if matches(entry.module, module))
         return next(found, "")
 
+    def remove_command(self, module: str) -> str:
+        """The command of the first remove line whose pattern matches the module, "" if none does."""
+        found = (entry.text for entry in self.configuration.removes if matches(entry.module, module))
+        return next(found, "")
+
     def options(self, module: str, via: str = "") -> str:
         """All options for the module, and for the alias by which it was reached, in order."""
         names = (module, via) if via else (module,)

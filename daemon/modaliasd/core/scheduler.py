@@ -209,9 +209,14 @@ class Scheduler:
         self._order += 1
         heappush(self._ready, (load.rank, load.cost, self._order, load.module))
 
-    def next_job(self, now_us: int) -> Job | None:
-        """The job to start now; None while the limit is reached or everything that is left has to wait."""
+    def next_job(self, now_us: int, worst: int | None = None) -> Job | None:
+        """The job to start now; None while the limit is reached or everything that is left has to wait.
+
+        worst: the last rank whose jobs may start, for as long as more urgent ones may still be asked for.
+        """
         while self._ready and self._running_jobs < self._limit and not self._alone:
+            if worst is not None and self._ready[0][0] > worst:
+                return None
             entry = heappop(self._ready)
             load = self._loads.get(entry[3])
             if load is None or load.running or load.verdict is not None or entry[0] != load.rank:

@@ -38,7 +38,9 @@ TRACE = (
     "echo boot >trace_clock && echo 8192 >buffer_size_kb && "
     f"echo 'p:bench/uevent dev_uevent action=+{_BUFFER + len('ACTION=')}(%si):string "
     f"added=+{_ADDED}(%si):string bound=+{_BOUND}(%si):string' >kprobe_events && "
-    "echo 1 >events/bench/uevent/enable && echo 1 >events/module/module_load/enable"
+    "echo 'p:bench/insert __x64_sys_finit_module' >>kprobe_events && "
+    "echo 'r:bench/inserted __x64_sys_finit_module' >>kprobe_events && "
+    "echo 1 >events/bench/enable && echo 1 >events/module/module_load/enable"
 )
 # What has the driver, then the trace. The shell's own work comes after that of the plug: nothing polls meanwhile.
 LOOK = 'sleep {rest}; realpath /sys/bus/*/drivers/"{driver}"/*; echo; cat /sys/kernel/tracing/trace'
@@ -47,10 +49,12 @@ START_UDEVD = (
     "/lib/systemd/systemd-udevd --daemon >/dev/null 2>&1; udevadm trigger --type=subsystems --action=add; "
     "udevadm trigger --type=devices --action=add; udevadm settle"
 )
+# Whose modprobe and index the image has, and which of udev's directories of rules.
 WAYS = {
-    "modaliasd": "",
-    "udevd, its two loading rules": "udev-two",
-    "udevd, Debian's rules": "udev/rules.debian",
+    "modaliasd": (Modprobe.BUSYBOX, ""),
+    "modaliasd, kmod's modprobe": (Modprobe.KMOD, ""),
+    "udevd, its two loading rules": (Modprobe.KMOD, "udev-two"),
+    "udevd, Debian's rules": (Modprobe.KMOD, "udev/rules.debian"),
 }
 _LINE = re.compile(r"\s(\d+\.\d+): (\w+): (.*)$")
 _UEVENT = re.compile(r'action="(\w+)" added="([^"]*)" bound="([^"]*)"')
@@ -61,23 +65,32 @@ PATIENCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from a device's `add` to its module's insertion, and to its driver's `bind`."""
+    """Milliseconds from a device's `add` to its module's insertion, and to its driver's `bind`.
+
+    kernel: how much of `load` the kernel was at insertions (finit_module(2)), the module's own and of those it needs.
+    """
 
     load: float
     bind: float
+    kernel: float
+
+    @property
+    def own(self) -> float:
+        """What the loader took: to wake up, find the module, and come to the system call."""
+        return self.load - self.kernel
 
 
-def build(directory: Path) -> Built:
-    """Build the image with both loaders in it."""
+def build(directory: Path, modprobe: Modprobe) -> Built:
+    """Build the image with both loaders in it, and with one of the modprobes."""
+    directory.mkdir()
     overlay = make_overlay(directory / "overlay")
     (overlay / "usr/lib/udev/rules.d").rename(overlay / "usr/lib/udev/rules.debian")
-    options = Options(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
+    options = Options(kernel="deb:linux-image-amd64", modprobe=modprobe, overlays=(overlay,))
     return build_image(directory / "bench.img", options)
 
 
-def measure(built: Built, way: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
+def measure(built: Built, way: str, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
     """Boot with one of the loaders, plug everything in, one after the other, and out again."""
-    rules = WAYS[way]
     machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, CONTROLLERS))
     append = "quiet modaliasd.channel= modaliasd.log=ledger" + (" modaliasd.off" if rules else "")
     boot = Boot(built.kernel.vmlinuz, built.image, append=append, memory=1024, icount=True, limit_s=3000)
@@ -109,23 +122,28 @@ def read_latency(look: str, kind: Plug) -> Latency | None:
     driven, _, trace = look.partition("\n\n")
     devpaths = {line.removeprefix("/sys") for line in driven.splitlines()}
     added: dict[str, float] = {}
+    inserting: list[tuple[float, float]] = []  # from a call of finit_module(2) to its end
     loaded = math.nan
     for line in trace.splitlines():
         row = _LINE.search(line)
         if row is None:
             continue
         at, event, text = float(row[1]) * 1000, row[2], row[3]
-        if event == "module_load":
-            if text.split(" ")[0] == kind.module and math.isnan(loaded):
-                loaded = at
-            continue
+        if event == "insert":
+            inserting.append((at, math.inf))
+        elif event == "inserted":
+            inserting[-1] = inserting[-1][0], at
+        elif event == "module_load" and text.split(" ")[0] == kind.module and math.isnan(loaded):
+            loaded = at
         uevent = _UEVENT.search(text)
         if uevent is None:
             continue
         if uevent[1] == "add":
             added.setdefault(uevent[2], at)
         elif uevent[1] == "bind" and uevent[3] in devpaths and added.get(uevent[3], math.inf) < loaded:
-            return Latency(loaded - added[uevent[3]], at - added[uevent[3]])
+            since = added[uevent[3]]
+            kernel = sum(max(0.0, min(end, loaded) - max(begin, since)) for begin, end in inserting)
+            return Latency(loaded - since, at - since, kernel)
     return None
 
 
@@ -145,8 +163,8 @@ def main() -> None:
     options = parser.parse_args()
     kinds = (*PCI_EXPRESS, *USB, *SCSI)[: options.kinds]
     with tempfile.TemporaryDirectory() as temporary:
-        built = build(Path(temporary))
-        found = {way: measure(built, way, kinds) for way in options.ways}
+        built = {modprobe: build(Path(temporary) / modprobe.value, modprobe) for modprobe in Modprobe}
+        found = {way: measure(built[WAYS[way][0]], way, WAYS[way][1], kinds) for way in options.ways}
     common = set.intersection(*(set(latencies) for latencies in found.values()))
     if not common:
         sys.exit("no kind was measured")

@@ -23,7 +23,7 @@ from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug
+from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug, plug
 from tests.support.udevd import make_overlay
 
 CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
@@ -97,10 +97,11 @@ def measure(built: Built, way: str, rules: str, kinds: tuple[Plug, ...]) -> dict
     found: dict[str, Latency] = {}
     with VM(machine, boot) as vm:
         vm.check(START_UDEVD.format(rules=rules) if rules else "modaliasd settle", timeout=600)
+        vm.check(f"sleep {REST_S}", timeout=300)  # what the boot has begun may go on behind a settle
         vm.check(TRACE, timeout=60)
         for kind in kinds:
             vm.check(f"rmmod {kind.module} 2>/dev/null; echo >/sys/kernel/tracing/trace", timeout=60)
-            device = vm.device_add(kind.device, bus=kind.bus, **dict(kind.properties))
+            device = plug(vm, kind)
             for _ in range(PATIENCE):
                 time.sleep(BREATH_S)
                 latency = read_latency(

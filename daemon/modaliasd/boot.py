@@ -16,6 +16,7 @@ from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
+from modaliasd.descriptors import keep_reserve
 from modaliasd.indexfile import open_index
 from modaliasd.kernelmodules import read_live_modules
 from modaliasd.kmsg import KernelLog
@@ -126,6 +127,7 @@ def _serve(*, once: bool) -> int:
         phase(),
         freeze,
     )
+    keep_reserve()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()

@@ -147,7 +147,9 @@ REQUIREMENTS = (
         ("PACKET=y",),
     ),
     _built_in(Grade.UNFIT, "FUTEX", "CPython's locks"),
-    _built_in(Grade.LIMIT, "EPOLL", "programs that wait by epoll, as asyncio does; the daemon needs poll alone"),
+    _built_in(
+        Grade.LIMIT, "EPOLL", "programs that wait by epoll, as asyncio does; the daemon needs poll alone"
+    ),
     _built_in(Grade.NOTE, "SIGNALFD", "signals as descriptors"),
     _built_in(Grade.LIMIT, "TIMERFD", "timers as descriptors"),
     _built_in(Grade.LIMIT, "EVENTFD", "wake-ups between threads"),

@@ -62,7 +62,7 @@ bench-hotplug: $(STAMP)
 
 # The parsers and the control socket against noise, for as long as it takes: 20,000 examples each.
 fuzz: $(STAMP)
-	$(BIN)/pytest -n 2 --hypothesis-profile=long tests/guest/test_uevent.py tests/guest/test_policy.py \
+	$(BIN)/pytest -n 2 --hypothesis-profile=long -m hypothesis tests/guest/test_uevent.py tests/guest/test_policy.py \
 		tests/guest/test_relay.py tests/guest/test_control.py tests/guest/test_modprobed.py \
 		tests/guest/test_trie.py tests/guest/test_indexfile.py tests/host/test_newc.py
 

@@ -1,18 +1,19 @@
 """Plug the same devices into the same machine under one loader and then another: `make bench-hotplug`.
 
 For each kind of tests/support/plugs.py: from the kernel's `add` uevent of the device to the insertion of its module,
-and to the `bind` uevent of its driver. The kernel's own tracer tells the times (a kprobe on kobject_uevent_env, the
-event module_load), so neither loader is asked. Time is counted in instructions (QEMU's -icount shift=0,sleep=off,
+and to the `bind` uevent of its driver. The kernel's own tracer tells the times (a kprobe on dev_uevent, the event
+module_load), so neither loader is asked. Time is counted in instructions (QEMU's -icount shift=0,sleep=off,
 one a nanosecond), which repeats whatever else this machine does: "ims" are a million instructions. Each device
 comes alone, and its module is not yet loaded when it does.
 
-    PYTHONPATH=. python benchmarks/bench_hotplug.py [--kinds N]
+    PYTHONPATH=. python benchmarks/bench_hotplug.py [--kinds N] [--ways WAY ...]
 """
 
 import argparse
 import math
 import re
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -22,104 +23,129 @@ from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug
+from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug, plug
 from tests.support.udevd import make_overlay
 
 CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
-ADD, BIND = 0, 6  # lib/kobject_uevent.c, kobject_actions
+# drivers/base/core.c, dev_uevent(kobject, env): called for every uevent of a device, once the buffer of env (struct
+# kobj_uevent_env: 3 + 64 pointers and an int before it) has ACTION=, DEVPATH= and SUBSYSTEM=. Where DEVPATH's value
+# begins hangs on the length of the action. lib/kobject_uevent.c itself cannot be probed: lib/ is built without ftrace.
+_BUFFER = 8 * (3 + 64) + 4
+_ADDED = _BUFFER + len("ACTION=add") + 1 + len("DEVPATH=")
+_BOUND = _BUFFER + len("ACTION=bind") + 1 + len("DEVPATH=")
 TRACE = (
-    "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing; "
-    "echo boot >trace_clock; echo 8192 >buffer_size_kb; "
-    "echo 'p:bench/uevent kobject_uevent_env action=%si:u32 name=+0(+0(%di)):string' >kprobe_events; "
-    "echo 1 >events/bench/uevent/enable; echo 1 >events/module/module_load/enable"
+    "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing && "
+    "echo boot >trace_clock && echo 8192 >buffer_size_kb && "
+    f"echo 'p:bench/uevent dev_uevent action=+{_BUFFER + len('ACTION=')}(%si):string "
+    f"added=+{_ADDED}(%si):string bound=+{_BOUND}(%si):string' >kprobe_events && "
+    "echo 'p:bench/insert __x64_sys_finit_module' >>kprobe_events && "
+    "echo 'r:bench/inserted __x64_sys_finit_module' >>kprobe_events && "
+    "echo 1 >events/bench/enable && echo 1 >events/module/module_load/enable"
 )
+# What has the driver, then the trace. The shell's own work comes after that of the plug: nothing polls meanwhile.
+LOOK = 'sleep {rest}; realpath /sys/bus/*/drivers/"{driver}"/*; echo; cat /sys/kernel/tracing/trace'
 START_UDEVD = (
     "rm -rf /usr/lib/udev/rules.d; ln -s /usr/lib/{rules} /usr/lib/udev/rules.d; "
     "/lib/systemd/systemd-udevd --daemon >/dev/null 2>&1; udevadm trigger --type=subsystems --action=add; "
     "udevadm trigger --type=devices --action=add; udevadm settle"
 )
+# Whose modprobe and index the image has, and which of udev's directories of rules.
 WAYS = {
-    "modaliasd": "",
-    "udevd, its two loading rules": "udev-two",
-    "udevd, Debian's rules": "udev/rules.debian",
+    "modaliasd": (Modprobe.BUSYBOX, ""),
+    "modaliasd, kmod's modprobe": (Modprobe.KMOD, ""),
+    "udevd, its two loading rules": (Modprobe.KMOD, "udev-two"),
+    "udevd, Debian's rules": (Modprobe.KMOD, "udev/rules.debian"),
 }
 _LINE = re.compile(r"\s(\d+\.\d+): (\w+): (.*)$")
-SETTLE_S = 2.0  # of wall time; an idle guest's clock leaps ahead meanwhile
-PATIENCE = 20
+_UEVENT = re.compile(r'action="(\w+)" added="([^"]*)" bound="([^"]*)"')
+BREATH_S = 1.0  # of wall time after a plug, in which an idle guest's clock leaps ahead by minutes
+REST_S = 30  # of the guest's time, after which a plug has had its effect
+PATIENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from a device's `add` to its module's insertion, and to its driver's `bind`."""
+    """Milliseconds from a device's `add` to its module's insertion, and to its driver's `bind`.
+
+    kernel: how much of `load` the kernel was at insertions (finit_module(2)), the module's own and of those it needs.
+    """
 
     load: float
     bind: float
+    kernel: float
+
+    @property
+    def own(self) -> float:
+        """What the loader took: to wake up, find the module, and come to the system call."""
+        return self.load - self.kernel
 
 
-def build(directory: Path) -> Built:
-    """Build the image with both loaders in it."""
+def build(directory: Path, modprobe: Modprobe) -> Built:
+    """Build the image with both loaders in it, and with one of the modprobes."""
+    directory.mkdir()
     overlay = make_overlay(directory / "overlay")
     (overlay / "usr/lib/udev/rules.d").rename(overlay / "usr/lib/udev/rules.debian")
-    options = Options(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
+    options = Options(kernel="deb:linux-image-amd64", modprobe=modprobe, overlays=(overlay,))
     return build_image(directory / "bench.img", options)
 
 
-def measure(built: Built, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
+def measure(built: Built, way: str, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
     """Boot with one of the loaders, plug everything in, one after the other, and out again."""
     machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, CONTROLLERS))
     append = "quiet modaliasd.channel= modaliasd.log=ledger" + (" modaliasd.off" if rules else "")
     boot = Boot(built.kernel.vmlinuz, built.image, append=append, memory=1024, icount=True, limit_s=3000)
     found: dict[str, Latency] = {}
     with VM(machine, boot) as vm:
-        if rules:
-            vm.check(START_UDEVD.format(rules=rules), timeout=600)
-        else:
-            vm.check("modaliasd settle", timeout=600)
+        vm.check(START_UDEVD.format(rules=rules) if rules else "modaliasd settle", timeout=600)
+        vm.check(f"sleep {REST_S}", timeout=300)  # what the boot has begun may go on behind a settle
         vm.check(TRACE, timeout=60)
         for kind in kinds:
-            vm.check("echo >/sys/kernel/tracing/trace", timeout=60)
-            device = vm.device_add(kind.device, bus=kind.bus, **dict(kind.properties))
-            latency = None
+            vm.check(f"rmmod {kind.module} 2>/dev/null; echo >/sys/kernel/tracing/trace", timeout=60)
+            device = plug(vm, kind)
             for _ in range(PATIENCE):
-                time.sleep(SETTLE_S)
-                latency = read_latency(vm.check("cat /sys/kernel/tracing/trace", timeout=120), kind)
+                time.sleep(BREATH_S)
+                latency = read_latency(
+                    vm.sh(LOOK.format(rest=REST_S, driver=kind.driver), timeout=300).output, kind
+                )
                 if latency is not None:
+                    found[kind.device] = latency
                     break
-            if latency is not None:
-                found[kind.device] = latency
+            print(f"{way}: {kind.device}: {latency or 'not measured'}", file=sys.stderr, flush=True)
             vm.device_del(device, timeout=120)
-            time.sleep(SETTLE_S)
+            vm.check(f"sleep {REST_S}", timeout=300)
     return found
 
 
-def read_latency(trace: str, kind: Plug) -> Latency | None:
-    """What the trace tells of a plug; None while its driver is not bound, or where its module was there already."""
-    added = loaded = math.nan
+def read_latency(look: str, kind: Plug) -> Latency | None:
+    """What LOOK tells of a plug: of the first device that the kernel added, and to which the driver was bound once
+    its module had been inserted. None while there is none, or where the module was there already.
+    """
+    driven, _, trace = look.partition("\n\n")
+    devpaths = {line.removeprefix("/sys") for line in driven.splitlines()}
+    added: dict[str, float] = {}
+    inserting: list[tuple[float, float]] = []  # from a call of finit_module(2) to its end
+    loaded = math.nan
     for line in trace.splitlines():
         row = _LINE.search(line)
         if row is None:
             continue
         at, event, text = float(row[1]) * 1000, row[2], row[3]
-        if event == "module_load" and text.split(" ")[0] == kind.module and math.isnan(loaded):
+        if event == "insert":
+            inserting.append((at, math.inf))
+        elif event == "inserted":
+            inserting[-1] = inserting[-1][0], at
+        elif event == "module_load" and text.split(" ")[0] == kind.module and math.isnan(loaded):
             loaded = at
-        elif event == "uevent" and f"action={ADD} " in text and math.isnan(loaded):
-            name = text.partition('name="')[2].rstrip('"')
-            if is_device(name, kind):
-                added = at
-        elif event == "uevent" and f"action={BIND} " in text and not math.isnan(loaded):
-            return Latency(loaded - added, at - added)
+        uevent = _UEVENT.search(text)
+        if uevent is None:
+            continue
+        if uevent[1] == "add":
+            added.setdefault(uevent[2], at)
+        elif uevent[1] == "bind" and uevent[3] in devpaths and added.get(uevent[3], math.inf) < loaded:
+            since = added[uevent[3]]
+            kernel = sum(max(0.0, min(end, loaded) - max(begin, since)) for begin, end in inserting)
+            return Latency(loaded - since, at - since, kernel)
     return None
-
-
-def is_device(name: str, kind: Plug) -> bool:
-    """Is it by its name the device that asks for the module: on virtio, USB, SCSI or PCI?"""
-    if kind.driver.startswith("virtio"):
-        return name.startswith("virtio")
-    if kind.bus.startswith("xhci"):
-        return ":" in name and "-" in name
-    if kind.bus.startswith("scsi"):
-        return name.count(":") == 3
-    return name.startswith("0000:")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -138,9 +164,11 @@ def main() -> None:
     options = parser.parse_args()
     kinds = (*PCI_EXPRESS, *USB, *SCSI)[: options.kinds]
     with tempfile.TemporaryDirectory() as temporary:
-        built = build(Path(temporary))
-        found = {way: measure(built, WAYS[way], kinds) for way in options.ways}
+        built = {modprobe: build(Path(temporary) / modprobe.value, modprobe) for modprobe in Modprobe}
+        found = {way: measure(built[WAYS[way][0]], way, WAYS[way][1], kinds) for way in options.ways}
     common = set.intersection(*(set(latencies) for latencies in found.values()))
+    if not common:
+        sys.exit("no kind was measured")
     print(f"{len(common)} kinds; ims from `add` to the module's insertion / to `bind`")
     for way, latencies in found.items():
         loads = [latencies[kind].load for kind in common]

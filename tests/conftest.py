@@ -39,6 +39,7 @@ def ledgers_are_valid() -> Iterator[None]:
 
 
 settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
+settings.register_profile("shortest", max_examples=1, deadline=None)  # the proof that it can be started
 
 
 @pytest.fixture(scope="session")

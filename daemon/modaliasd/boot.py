@@ -17,6 +17,7 @@ from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.signature import TAIL_SIZE, hash_of_signature
+from modaliasd.descriptors import keep_reserve
 from modaliasd.indexfile import open_index
 from modaliasd.kernelmodules import read_live_modules, read_tail
 from modaliasd.kmsg import KernelLog
@@ -128,6 +129,7 @@ def _serve(*, once: bool) -> int:
         phase(),
         freeze,
     )
+    keep_reserve()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
@@ -220,13 +222,26 @@ def _buffer_size(settings: dict[str, str]) -> int:
 
 
 def _settled_hook() -> Child | None:
-    """Run /etc/settled.d's executables, once a boot."""
+    """After a life's first settle: give way to modprobe, and run /etc/settled.d's executables, once a boot."""
+    _give_way()
     if not first_settle():
         return None
     try:
         return start_child(SETTLED_HOOK, [])
     except OSError:
         return None
+
+
+def _give_way() -> None:
+    """Never take the processor away from a modprobe that has just been started; children are as they were before.
+
+    A process that has slept and wakes does that, even by the end of its own vfork(2), unless it is SCHED_BATCH
+    (kernel/sched/fair.c, check_preempt_wakeup). During the coldplug that is right: there is more to be started.
+    """
+    try:
+        posix.sched_setscheduler(0, posix.SCHED_BATCH | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
+    except OSError:
+        return
 
 
 def _no_hook() -> Child | None:

@@ -15,10 +15,13 @@ from modaliasd.core.record import device_fields
 from modaliasd.core.relay import Relay
 from modaliasd.core.sequence import Sequence
 from modaliasd.core.uevent import Action, device_from_env, parse_uevent
+from modaliasd.descriptors import with_reserve
 from modaliasd.netlink import Datagram, Oddity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modaliasd.core.device import Device
     from modaliasd.core.record import Json
     from modaliasd.core.uevent import Uevent
@@ -40,6 +43,7 @@ class Intake:
         self.unsent = 0
         self.drained = False  # did the last read come to the socket's end?
         self._relay = Relay()
+        self._message: Callable[[bytes, str, str], bytes] | None = None  # made once somebody listens
         self._world = world
         self._registry = registry
         self._walker = walker
@@ -89,11 +93,11 @@ class Intake:
 
     def _send_on(self, event: Uevent, data: bytes) -> None:
         """Tell libudev's clients of an event, once the loads that it caused have ended."""
-        from modaliasd.core.monitor import monitor_message
-
+        if self._message is None:
+            self._message = with_reserve(_message_maker)
         entry = self._registry.devices.find(event.devpath)
         loads = filter(self._is_pending, entry.modules) if entry is not None else ()
-        message = monitor_message(data, event.env.get("SUBSYSTEM", ""), event.env.get("DEVTYPE", ""))
+        message = self._message(data, event.env.get("SUBSYSTEM", ""), event.env.get("DEVTYPE", ""))
         self._send(self._relay.offer(event.devpath, message, loads))
 
     def loads_ended(self) -> None:
@@ -166,6 +170,12 @@ class Intake:
     def _drop(self, reason: str) -> None:
         self.dropped += 1
         self._world.write("dropped", {"reason": reason, "count": self.dropped})
+
+
+def _message_maker() -> Callable[[bytes, str, str], bytes]:
+    from modaliasd.core.monitor import monitor_message
+
+    return monitor_message
 
 
 def _seqnum(received: tuple[Uevent, int, bytes]) -> int:

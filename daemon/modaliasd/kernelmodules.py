@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posix
 
+from modaliasd.descriptors import close_file, open_file
+
 
 def file_size(modules_dir: str, path: str) -> int:
     """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
@@ -36,7 +38,7 @@ def _place(modules_dir: str, path: str) -> str:
 def read_live_modules(path: str = "/proc/modules") -> list[str]:
     """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        descriptor = open_file(path)
     except OSError:
         return []
     chunks: list[bytes] = []
@@ -44,5 +46,5 @@ def read_live_modules(path: str = "/proc/modules") -> list[str]:
         while chunk := posix.read(descriptor, 65536):
             chunks.append(chunk)
     finally:
-        posix.close(descriptor)
+        close_file(descriptor)
     return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]

@@ -15,6 +15,7 @@ from errno import EAGAIN, EINTR, ENOBUFS
 
 from modaliasd.core.errors import WorldError
 from modaliasd.core.lean import Choice, Record
+from modaliasd.descriptors import close_file, open_file
 
 NETLINK_KOBJECT_UEVENT = 15
 KERNEL_GROUP = 1
@@ -62,7 +63,7 @@ class UeventSocket:
     def has_listeners(self) -> bool:
         """Does anybody listen to what user space sends on (group 2)? Where that is unknown: yes."""
         try:
-            descriptor = posix.open(LISTENERS, posix.O_RDONLY | posix.O_CLOEXEC)
+            descriptor = open_file(LISTENERS)
         except OSError:
             return True
         try:
@@ -70,7 +71,7 @@ class UeventSocket:
         except OSError:
             return True
         finally:
-            posix.close(descriptor)
+            close_file(descriptor)
         return listens(table, MONITOR_GROUP) or len(table) == TABLE_ROOM
 
     def send(self, message: bytes) -> bool:

@@ -8,6 +8,7 @@ from modaliasd.core.outcome import Outcome
 from modaliasd.core.plan import Stage
 from modaliasd.core.record import device_fields, line, to_json
 from modaliasd.core.scheduler import Cause
+from modaliasd.descriptors import with_reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,11 +185,9 @@ class Registry:
 
     def freeze(self) -> None:
         """From now on only what the policy names is loaded for new devices."""
-        from modaliasd.core.policy import Policy
-
         self.phase = Phase.FROZEN
         if self._policy is None:
-            self._policy = Policy()
+            self._policy = with_reserve(_empty_policy)
         self._world.write("frozen", {})
 
     def first_settled(self) -> None:
@@ -264,3 +263,9 @@ class Registry:
                     "modules": list(entry.modules),
                 },
             )
+
+
+def _empty_policy() -> Policy:
+    from modaliasd.core.policy import Policy
+
+    return Policy()

@@ -18,6 +18,7 @@ from errno import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR
 from modaliasd.core.errors import WorldError
 from modaliasd.core.priority import is_urgent
 from modaliasd.core.uevent import device_from_env, parse_uevent_file
+from modaliasd.descriptors import close_file, list_directory, open_file
 
 FIRST_BUSES = {"pci": 0, "virtio": 1, "nvme": 2, "usb": 3, "scsi": 4}
 STRIDE = 32  # devices that are handled before children and events get their turn
@@ -110,7 +111,7 @@ class Sysfs:
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
         """(bus, driver) of every driver that the live module has registered."""
         try:
-            names = posix.listdir(f"{self.root}/module/{module}/drivers")
+            names = list_directory(f"{self.root}/module/{module}/drivers")
         except OSError:
             return []
         pairs = [name.partition(":") for name in sorted(names)]
@@ -161,7 +162,7 @@ class Sysfs:
 
 def _names(directory: str) -> list[str]:
     try:
-        return sorted(posix.listdir(directory))
+        return sorted(list_directory(directory))
     except OSError:
         return []
 
@@ -177,7 +178,7 @@ def _name_of_link(path: str) -> str:
 def _read(path: str) -> bytes | None:
     """The file's bytes; None where it is not there, has gone meanwhile, or may not be read."""
     try:
-        descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        descriptor = open_file(path)
     except OSError as e:
         if e.errno in GONE:
             return None
@@ -187,4 +188,4 @@ def _read(path: str) -> bytes | None:
     except OSError:
         return None  # ENODEV, EIO, EINVAL, ENOMEM: the attribute's way to say that there is nothing now
     finally:
-        posix.close(descriptor)
+        close_file(descriptor)

@@ -17,6 +17,7 @@ from modaliasd.control import MOST_CLIENTS, Control, ask
 from modaliasd.core.device import Device
 from modaliasd.core.errors import UsageError, WorldError
 from tests.support.fakeworld import Fakes
+from tests.support.fuzzing import examples
 
 DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
 
@@ -127,7 +128,9 @@ def test_requests_without_sense(daemon: Daemon, words: str) -> None:
         assert answer["error"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=200))
 def test_no_bytes_stop_the_daemon(daemon: Daemon, noise: bytes) -> None:
     """Any line of bytes is answered or waits; the next client is served."""

@@ -26,6 +26,7 @@ from modaliasd.core.trie_format import (
     read_header,
     tables,
 )
+from tests.support.fuzzing import examples
 
 TABLE = b"""\
 alias pci:v00008086d00001521sv*sd*bc*sc*i* igb
@@ -123,7 +124,7 @@ TEXTS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     st.lists(st.lists(PIECES, min_size=1, max_size=7).map(b"".join), min_size=1, max_size=30),
     st.lists(st.lists(TEXTS, max_size=8).map(b"".join), min_size=1, max_size=12),

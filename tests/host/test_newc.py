@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hostbuild.formats import newc
 from hostbuild.formats.newc import Member, NewcError, Writer
+from tests.support.fuzzing import examples
 
 
 def archive(members: list[tuple[Member, bytes]]) -> bytes:
@@ -110,7 +111,7 @@ members = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(members, st.binary(max_size=50)), max_size=5))
 def test_what_is_written_is_read(pairs: list[tuple[Member, bytes]]) -> None:
     """Every field and every byte of data comes back; offsets are multiples of 4."""

@@ -5,12 +5,15 @@ docs/hotplug.md has the same table; tests/vm/test_hotplug_matrix.py holds the tw
 
 from dataclasses import dataclass
 
+from hostbuild.qemu.vm import VM
+
 
 @dataclass(frozen=True, slots=True)
 class Plug:
     """A kind of device. module: loaded for it; driver: bound in the end, by the name that sysfs has.
 
     bus: QEMU's bus to plug it into, "" for a free PCI port. properties: further ones, as QEMU's -device.
+    attach: QEMU leaves it unplugged at first, so that disks can be put on it (docs/system/devices/usb.rst).
     """
 
     device: str
@@ -18,6 +21,7 @@ class Plug:
     driver: str
     bus: str = ""
     properties: tuple[tuple[str, str], ...] = ()
+    attach: bool = False
 
 
 # Behind a pcie-root-port of a q35.
@@ -40,6 +44,10 @@ PCI_EXPRESS = (
     Plug("sdhci-pci", "sdhci_pci", "sdhci-pci"),
     Plug("AC97", "snd_intel8x0", "snd_intel8x0"),
     Plug("i6300esb", "i6300esb", "i6300ESB timer"),
+    Plug("am53c974", "am53c974", "am53c974"),
+    Plug("pvpanic-pci", "pvpanic_pci", "pvpanic-pci"),
+    Plug("usb-ehci", "ehci_pci", "ehci-pci"),
+    Plug("piix3-usb-uhci", "uhci_hcd", "uhci_hcd"),
 )
 # On the xhci controller that was there at the boot.
 USB = (
@@ -49,6 +57,7 @@ USB = (
     Plug("usb-net", "cdc_ether", "cdc_ether", "xhci.0"),
     Plug("usb-serial", "ftdi_sio", "ftdi_sio", "xhci.0", (("always-plugged", "on"),)),
     Plug("usb-wacom-tablet", "wacom", "wacom", "xhci.0"),
+    Plug("usb-uas", "uas", "uas", "xhci.0", attach=True),
 )
 # On the virtio-scsi controller that was there at the boot.
 SCSI = (
@@ -71,3 +80,12 @@ OLD_PCI = (
     Plug("e1000", "e1000", "e1000"),
     Plug("virtio-blk-pci", "virtio_blk", "virtio_blk"),
 )
+
+
+def plug(vm: VM, kind: Plug, bus: str = "") -> str:
+    """Plug a device of the kind in, and give its id. bus: where a PCI device goes, "" for the first free port."""
+    device_id = vm.device_add(kind.device, bus=kind.bus or bus, **dict(kind.properties))
+    if kind.attach:
+        path = f"/machine/peripheral/{device_id}"
+        vm.monitor.execute("qom-set", {"path": path, "property": "attached", "value": True})
+    return device_id

@@ -14,7 +14,7 @@ from hostbuild.image.initramfs import Built
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
 from hostbuild.qemu.vm import VM, Boot
-from tests.support.plugs import OLD_PCI, PCI_EXPRESS, SCSI, STAYS, USB, Plug
+from tests.support.plugs import OLD_PCI, PCI_EXPRESS, SCSI, STAYS, USB, Plug, plug
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -39,6 +39,10 @@ def bound_to(driver: str) -> Callable[[Record], bool]:
     return lambda record: record.get("action") == "bind" and record.get("driver") == driver
 
 
+def removal_of(devpath: str) -> Callable[[Record], bool]:
+    return lambda record: record.get("action") == "remove" and record.get("devpath") == devpath
+
+
 class Bench:
     """A machine into which all kinds have been plugged, and out of which they have been taken again."""
 
@@ -53,13 +57,15 @@ class Bench:
         since = len(vm.ledger)
         ids = []
         for number, kind in enumerate(batch):
-            bus = kind.bus or (f"rp{number}" if ports else "")
-            ids.append(vm.device_add(kind.device, bus=bus, **dict(kind.properties)))
+            ids.append(plug(vm, kind, f"rp{number}" if ports else ""))
         bound = [vm.wait_for(bound_to(kind.driver), timeout=60, since=since) for kind in batch]
         vm.check("modaliasd settle --timeout 60", timeout=70)
         for kind, device_id in zip(batch, ids, strict=True):
             if kind not in STAYS:
                 vm.device_del(device_id, timeout=60)
+        for kind, record in zip(batch, bound, strict=True):
+            if kind not in STAYS:  # a USB hub's thread finds out later than QEMU
+                vm.wait_for(removal_of(record["devpath"]), timeout=60, since=since)
         vm.check("modaliasd settle --timeout 60", timeout=70)
         records = vm.ledger[since:]
         for number, kind in enumerate(batch):

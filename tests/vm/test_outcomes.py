@@ -160,7 +160,7 @@ def test_slow(vm: VM) -> None:
     assert [(r["module"], r["causes"][0]["modalias"][:22]) for r in slow] == [
         ("8139cp", "pci:v000010ECd00008139")
     ]
-    assert 10_000 <= slow[0]["running_ms"] < 12_000
+    assert slow[0]["running_ms"] >= 10_000
     load = load_of(vm, "8139cp")
     assert (load["outcome"], load["message"]) == ("command", "ran: sleep 12")
     assert load["ms"] >= 12_000

@@ -1,0 +1,45 @@
+"""`make fuzz`: its command line works, and the number of examples that it asks for reaches every test."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PARSERS = ("uevent", "modprobed", "policy", "control", "indexfile", "newc")  # what is read of others' writing
+
+
+def recipe() -> list[str]:
+    """The arguments that `make fuzz` gives to pytest."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.search(r"^fuzz:.*\n\t\$\(BIN\)/pytest (.*)$", text, re.MULTILINE)
+    assert found is not None, "the Makefile has no target fuzz that runs pytest"
+    return shlex.split(found[1])
+
+
+def test_the_long_search_can_be_started() -> None:
+    """With one example in place of the long profile's, each fuzz test runs, and each takes exactly that one."""
+    arguments = recipe()
+    assert "--hypothesis-profile=long" in arguments
+    assert arguments[:2] == ["-n", "2"]
+    short = [word.replace("=long", "=shortest") for word in arguments[2:]]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--hypothesis-show-statistics", *short],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    stopped = re.findall(r"Stopped because (.*)", done.stdout)
+    assert len(stopped) >= len(PARSERS)
+    assert set(stopped) <= {"settings.max_examples=1", "nothing left to do"}
+
+
+def test_every_reader_of_foreign_bytes_is_searched() -> None:
+    """The files of make fuzz are there, and the readers of the outside's bytes are among them."""
+    files = [word for word in recipe() if word.endswith(".py")]
+    assert all((ROOT / file).is_file() for file in files)
+    assert {f"test_{name}" for name in PARSERS} <= {Path(file).stem for file in files}

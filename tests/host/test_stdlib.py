@@ -12,6 +12,7 @@ from hostbuild.image import cpython, guest, stdlib
 from hostbuild.image.cpython import Interpreter
 from hostbuild.image.stdlib import START_UP, Found, Import, Origin, imports
 from hostbuild.image.tree import FileTree
+from tests.support.unpacked import write_libraries
 
 SOURCES = {
     "top": "import sys\ndef f():\n    import lazy\n",
@@ -123,15 +124,9 @@ def test_the_small_library_starts_and_imports(interpreter: Interpreter, tmp_path
     tree.symlink("lib64", "usr/lib64", group="g", origin="test")
     sources = guest.require_sources()
     wanted = ["json", "mmap", *guest.imports(sources, interpreter)]
-    closure = cpython.put_interpreter(tree, interpreter, wanted)
-    for path, entry in tree.items():
-        target = tmp_path / path
-        if path.startswith("usr/lib/python"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if entry.read():
-                target.write_bytes(entry.read())
-            else:
-                target.mkdir(exist_ok=True)
+    closure = cpython.library_for(interpreter, wanted)
+    cpython.put_interpreter(tree, interpreter, closure)
+    write_libraries(tree, tmp_path)
     assert {"json", "mmap", "_json"} <= closure.modules.keys()
     done = subprocess.run(
         [

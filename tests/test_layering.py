@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUEST = ROOT / "daemon" / "modaliasd"
-HELPER = ROOT / "daemon" / "micronet"
+HELPER = ROOT / "daemon" / "micronetd"
 HOST = ROOT / "hostbuild"
 
 GUEST_SHELLS = {
@@ -107,7 +107,7 @@ def test_guest_shells_do_not_import_one_another(source: Path) -> None:
 @pytest.mark.parametrize("source", [*sources(GUEST), *sources(HELPER)], ids=label)
 def test_the_daemon_and_the_network_helper_do_not_know_one_another(source: Path) -> None:
     """Neither imports the other, and what the helper needs of packages is none of the daemon's imports."""
-    other = "micronet" if source.is_relative_to(GUEST) else "modaliasd"
+    other = "micronetd" if source.is_relative_to(GUEST) else "modaliasd"
     foreign = {other, "pyroute2", "asyncio"} if source.is_relative_to(GUEST) else {other}
     assert not {name.partition(".")[0] for name in imported_names(source)} & foreign
 
@@ -123,7 +123,7 @@ def test_the_helpers_decisions_are_pure(name: str) -> None:
 def test_host_imports_only_the_guests_core(source: Path) -> None:
     """hostbuild shares the guest's core and carries everything else of it as files."""
     for name in imported_names(source):
-        assert name.partition(".")[0] != "micronet"
+        assert name.partition(".")[0] != "micronetd"
         if name.startswith("modaliasd."):
             assert name.startswith("modaliasd.core"), f"hostbuild imports the guest's {name}"
 

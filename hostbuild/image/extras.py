@@ -1,7 +1,7 @@
 """What an image can have besides: `hostbuild make-image --with audit --with network`.
 
 audit: pyudev with libudev and ctypes, for `modaliasd audit`.
-network: the helper `micronet` with the parts of pyroute2 that it uses, and init's script starts it (docs/network.md).
+network: the helper `micronetd` with the parts of pyroute2 that it uses, and init's script starts it (docs/network.md).
 
 Packages come from the environment that hostbuild runs in and lie beside the daemon, which is where the interpreter
 looks; the daemon's boot path imports none of them.
@@ -56,17 +56,17 @@ _RECIPES = {
     Extra.AUDIT: _Recipe(Wanted(modules=("pyudev",), packages=("pyudev",)), libraries=("libudev.so.1",)),
     Extra.NETWORK: _Recipe(
         Wanted(
-            modules=("micronet.helper",),
-            packages=("micronet", "pyroute2"),
+            modules=("micronetd.helper",),
+            packages=("micronetd", "pyroute2"),
             replaced={"pyroute2": _NO_PYROUTE2_INIT, "pyroute2.netlink.rtnl.probe_msg": _NO_PROBES},
             # asyncio, hashlib and shutil use these where they are there, and do without. Nothing here is encrypted;
             # ssl and _hashlib would bring 5 MiB of OpenSSL.
             without=frozenset({"ssl", "_hashlib", "bz2", "lzma"}),
         ),
-        programs=(("micronet", "micronet.helper"),),
+        programs=(("micronetd", "micronetd.helper"),),
     ),
 }
-_OURS = "micronet"  # carried in this project's own distribution
+_OURS = "micronetd"  # carried in this project's own distribution
 
 
 def require_packages(extras: Iterable[Extra], interpreter: Interpreter) -> dict[Extra, Brought]:

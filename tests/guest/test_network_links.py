@@ -1,4 +1,4 @@
-"""Which link wants what: micronet/links.py."""
+"""Which link wants what: micronetd/links.py."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronet.links import Do, Link, Links, Step
+from micronetd.links import Do, Link, Links, Step
 
 NIC = Link(index=2, name="eth0")
 UP = replace(NIC, up=True)

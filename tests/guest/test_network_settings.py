@@ -1,4 +1,4 @@
-"""What a lease means for a link: micronet/settings.py."""
+"""What a lease means for a link: micronetd/settings.py."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronet.settings import Settings, describe, resolv_conf, settings_of
+from micronetd.settings import Settings, describe, resolv_conf, settings_of
 
 # What QEMU's user network answers (net/slirp.c), as pyroute2 reads it.
 QEMU = {

@@ -88,7 +88,7 @@ def interpreter() -> Interpreter:
     ("extra", "module", "absent"),
     [
         (Extra.AUDIT, "pyudev", ("_qt_base", "ssl", "asyncio")),
-        (Extra.NETWORK, "micronet.helper", ("ssl", "_ssl", "_hashlib", "sqlite3", "pyroute2.ndb")),
+        (Extra.NETWORK, "micronetd.helper", ("ssl", "_ssl", "_hashlib", "sqlite3", "pyroute2.ndb")),
     ],
     ids=["audit", "network"],
 )

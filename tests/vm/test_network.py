@@ -103,7 +103,7 @@ def test_a_card_that_is_there_gets_its_address(vm: VM) -> None:
 def test_the_helper_is_the_last_in_line(vm: VM) -> None:
     """Its niceness is 19, within its session and among the sessions."""
     said(vm, r"\S+ has ")
-    pid = vm.check("pidof micronet").strip()
+    pid = vm.check("pidof micronetd").strip()
     assert vm.check(f"cut -d' ' -f19 /proc/{pid}/stat").strip() == "19"
     assert vm.check(f"cat /proc/{pid}/autogroup").split()[-1] == "19"
 
@@ -127,14 +127,14 @@ def test_a_helper_that_was_killed_finds_its_leases(vm: VM) -> None:
     """init starts it again; each link has its address still, once."""
     name = card(vm, "52:54:00:00:00:01")
     said(vm, rf"{name} has 10\.0\.2\.15/24")
-    vm.check("kill -9 $(pidof micronet)")
+    vm.check("kill -9 $(pidof micronetd)")
     said(vm, rf"{name} has 10\.0\.2\.15/24", times=2)
     assert addresses(vm, name) == ["10.0.2.15/24"]
 
 
 def test_a_card_comes_and_goes(vm: VM) -> None:
     """A plugged card's driver is loaded, the card gets an address; unplugged, its routes and its lease are gone."""
-    pid = vm.check("pidof micronet")
+    pid = vm.check("pidof micronetd")
     since = len(vm.ledger)
     device = vm.device_add("e1000", mac="52:54:00:00:00:04")
     vm.wait_for(lambda r: r.get("action") == "bind" and r.get("driver") == "e1000", since=since)
@@ -146,7 +146,7 @@ def test_a_card_comes_and_goes(vm: VM) -> None:
     said(vm, rf"{name} no longer has 10\.0\.2\.15/24")
     wait(lambda: f"{name}.lease" not in vm.check("ls /run/network"), 10, lambda: "the lease is still known")
     assert name not in vm.check("ip route")
-    assert vm.check("pidof micronet") == pid
+    assert vm.check("pidof micronetd") == pid
 
 
 def test_a_carrier_that_goes_takes_the_address_with_it(vm: VM) -> None:

@@ -14,7 +14,6 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
@@ -25,15 +24,15 @@ from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_LINK
 
-from micronet.links import Do, Link, Links, Step
-from micronet.settings import METRIC, RESOLV_CONF_MARK, Settings, describe, resolv_conf, settings_of
+from micronetd.links import Do, Link, Links, Step
+from micronetd.settings import METRIC, RESOLV_CONF_MARK, Settings, describe, resolv_conf, settings_of
 
 STATE = Path("/run/network")
 RESOLV_CONF = Path("/etc/resolv.conf")
 KMSG = Path("/dev/kmsg")
 
 HELP = """\
-usage: micronet
+usage: micronetd
 
 Sets every Ethernet link up that has a device behind it, and while the link has a carrier gets its IPv4 address,
 default route and name servers by DHCP. A link that has an address already, and a port of a bridge, are left alone.
@@ -48,8 +47,6 @@ _RTNH_F_ONLINK = 4
 _PATIENCE = 15.0  # seconds without an answer after which it is said that there is none
 _AGAIN = 30.0  # seconds until a link whose DHCP client failed is tried again
 
-Say = Callable[[str], None]
-
 
 def main(argv: list[str]) -> int:
     """Run for ever; 100 for arguments that it does not have, 1 where rtnetlink failed."""
@@ -57,7 +54,7 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     if argv:
-        sys.stderr.write(f"micronet: no argument {argv[0]!r} is known; see `micronet --help`\n")
+        sys.stderr.write(f"micronetd: no argument {argv[0]!r} is known; see `micronetd --help`\n")
         return 100
     STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     os.chdir(STATE)  # where JSONFileLease keeps its leases
@@ -65,7 +62,8 @@ def main(argv: list[str]) -> int:
     try:
         asyncio.run(_serve())
     except (OSError, NetlinkError) as e:
-        say(f"rtnetlink failed, starting again: {e}")
+        reason = os.strerror(e.code if isinstance(e, NetlinkError) else e.errno or 0)
+        say(f"rtnetlink failed, starting again: {reason}")
         return 1
     return 0
 

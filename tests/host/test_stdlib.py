@@ -54,6 +54,23 @@ def test_type_checking_blocks_do_not_count() -> None:
     assert closed("typed") == {"typed", "typing", "top", "sys"}
 
 
+def test_what_runs_as_a_program_only_does_not_count_in_the_library() -> None:
+    """`if __name__ == "__main__"` is not true of a module that is imported; of a script it is."""
+    source = b"if __name__ == '__main__':\n    import top\n"
+    assert imports(source, "", inside_functions=False) == []
+    assert imports(source, "", inside_functions=True) == [Import("top")]
+
+
+def test_what_one_leaves_out_another_may_bring() -> None:
+    """A module left out of one closure is in the union with one that has it, and then is missing nowhere."""
+    without = stdlib.close(["pkg.sibling"], find, frozenset({"pkg.inner"}))
+    assert "pkg.inner" in without.missing
+    assert "pkg.inner" not in without.modules
+    both = without | stdlib.close(["pkg.inner"], find)
+    assert "pkg.inner" in both.modules
+    assert "pkg.inner" not in both.missing
+
+
 def test_what_nobody_has_is_named_with_who_wants_it() -> None:
     """Missing modules are told apart by their importer; what was asked for itself has none."""
     assert stdlib.close(["pkg", "gone"], find).missing == {

@@ -110,7 +110,8 @@ class Loader:
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
         for match, step, verdict, behind in demands_of_plan(plan):
-            because = cause.by(match.alias, match.line)
+            in_tree = not match.alias or match.file == "modules.alias"
+            because = cause.by(match.alias, match.line, "" if in_tree else match.file)
             if verdict is not None:
                 self.scheduler.settle(match.module, because, verdict, now)
             elif step is not None:
@@ -146,12 +147,12 @@ class Loader:
     def _is_single(self, step: Step) -> bool:
         return not self._invocation(step).batch
 
-    def start_jobs(self, *, walking: bool = False) -> list[int]:
+    def start_jobs(self, *, coldplug: bool = False) -> list[int]:
         """Start what may run now; gives the new pidfds, to be polled.
 
-        walking: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
+        coldplug: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
         """
-        worst = Rank.OTHER.value if walking else None
+        worst = Rank.OTHER.value if coldplug else None
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock(), worst):
             path, arguments, environment = self._command(job)

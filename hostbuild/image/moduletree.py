@@ -103,35 +103,38 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
 
 
 def usual_first(indexes: Mapping[str, bytes]) -> bytes:
-    """Give modules.dep with the lines of what most machines ask for at its beginning.
+    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
 
     busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
     Debian's has half a megabyte. To kmod the order means nothing.
     """
-    names = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
-    index = parse_index(*(_text(indexes, name) for name in names))
-    usual = {
-        index.paths[name].encode("utf-8", "surrogateescape") for name in close(select(USUAL, index), index)
-    }
+    tables = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
+    index = parse_index(*(_text(indexes, name) for name in tables))
+    asked_by_cpus = re.findall(r"^alias cpu:\S+ (\S+)$", _text(indexes, "modules.alias"), re.MULTILINE)
+    names = close([*select(USUAL, index), *(name.replace("-", "_") for name in asked_by_cpus)], index)
+    usual = {index.paths[name].encode("utf-8", "surrogateescape") for name in names}
     lines = indexes["modules.dep"].splitlines(keepends=True)
     lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
     return b"".join(lines)
 
 
 def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
-    """Give the words beginning with `crypto` that stand for a module, a line each, with `_` for `-`.
+    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
 
-    The kernel asks for each algorithm that it does not know, and for most in vain; the list answers that without a
-    search (rootfs-overlay/usr/lib/micro/request-module). Nothing where a pattern could match such words.
+    It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
+    (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
+    most in vain. Nothing where a pattern could match such words, or one could be read as anything else.
     """
     lines = [line.split() for line in _text(indexes, "modules.alias").replace("-", "_").splitlines()]
-    aliases = {words[1] for words in lines if len(words) == 3 and words[0] == "alias"}
-    heads = {head for alias in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
-    if any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
-        return b""
+    aliases = {(words[1], words[2]) for words in lines if len(words) == 3 and words[0] == "alias"}
+    heads = {head for alias, _ in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
     paths, _ = parse_dep(_text(indexes, "modules.dep"))
-    words = sorted(word for word in aliases.union(paths) if word.startswith(CRYPTO))
-    return "".join(f"{word}\n" for word in words).encode("utf-8", "surrogateescape")
+    named = {pair for pair in aliases.union((name, name) for name in paths) if pair[0].startswith(CRYPTO)}
+    plain = all(re.fullmatch(r"[A-Za-z0-9_(),+]+", text) for pair in named for text in pair)
+    if not plain or any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
+        return b""
+    words = " ".join(f"{word}={module}" for word, module in sorted(named))
+    return f"crypto=' {words} '\n".encode()
 
 
 def _text(indexes: Mapping[str, bytes], name: str) -> str:

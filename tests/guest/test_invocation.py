@@ -123,13 +123,29 @@ def test_remove_lines(tree: LiveTree) -> None:
     assert removal("kt_net", "", Flavour.BUSYBOX).tool is Tool.MODPROBE
 
 
-def test_busybox_does_not_insert_behind_an_install_line(tree: LiveTree) -> None:
-    """Under busybox, whose modprobe would insert both, what needs one with an install line takes insmod."""
-    tree.configure({ETC: "install kt_base /bin/false\n"})
-    steps = {step.module: step for step in tree.resolver(read_config(str(tree.root))).resolve("kt_net").steps}
-    call = invocation(steps["kt_bus"], Flavour.BUSYBOX, "/lib/modules/x")
-    assert call == Invocation(Tool.INSMOD, ("/lib/modules/x/kernel/drivers/bus/kt_bus.ko",))
-    assert invocation(steps["kt_bus"], Flavour.KMOD, "").tool is Tool.MODPROBE
+@pytest.mark.parametrize(
+    ("conf", "lookup", "module", "path"),
+    [
+        ("install kt_base /bin/false\n", "kt_net", "kt_bus", "kernel/drivers/bus/kt_bus.ko"),
+        ("install kt_late /bin/false\nsoftdep kt_alt pre: kt_late\n", "kt_alt", "kt_alt", "kernel/kt_alt.ko"),
+        ("install kt_late /bin/false\n", "kt_soft", "kt_soft", "kernel/kt_soft.ko"),
+    ],
+)
+@pytest.mark.parametrize("flavour", list(Flavour), ids=lambda flavour: flavour.value)
+def test_nothing_is_inserted_behind_an_install_line(
+    tree: LiveTree, flavour: Flavour, conf: str, lookup: str, module: str, path: str
+) -> None:
+    """What needs a module with an install line, or has it as a softdep, takes insmod.
+
+    busybox's modprobe would insert both, kmod's would run the command again, as its dry run shows.
+    """
+    tree.configure({ETC: conf})
+    steps = {step.module: step for step in tree.resolver(read_config(str(tree.root))).resolve(lookup).steps}
+    call = invocation(steps[module], flavour, "/lib/modules/x")
+    assert call == Invocation(Tool.INSMOD, (f"/lib/modules/x/{path}",))
+    (commanded,) = (step for step in steps.values() if step.command)
+    assert invocation(commanded, Flavour.KMOD, "").tool is Tool.MODPROBE
+    assert "install /bin/false" in tree.kmod("-n", "-v", lookup).out
 
 
 def test_plain_modules_can_share_a_process() -> None:

@@ -332,14 +332,14 @@ def test_configured_ranks_go_before_all_others(tmp_path: Path) -> None:
 
 
 def test_what_nobody_waits_for_waits_for_the_walk(tmp_path: Path) -> None:
-    """While /sys is walked, sound and the like do not start beside what leads to disks; afterwards they do."""
+    """During the first walk of /sys sound and the like do not start beside what leads to disks; afterwards they do."""
     bench = Bench(tmp_path)
     bench.want("pci:snd")
     bench.want("pci:disk")
-    (pidfd,) = bench.loader.start_jobs(walking=True)
+    (pidfd,) = bench.loader.start_jobs(coldplug=True)
     select.select([pidfd], [], [], 10)
     bench.loader.finish(pidfd)
-    assert bench.loader.start_jobs(walking=True) == []
+    assert bench.loader.start_jobs(coldplug=True) == []
     assert bench.calls() == ["modprobe -b -a -- disk"]
     assert bench.run()["snd"]["outcome"] == "inserted"
 

@@ -16,7 +16,7 @@ TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
 
 
 def test_what_is_usual_stands_first(debian_kernel: Kernel) -> None:
-    """Of all of Debian's modules the lines of the default selection, with what it brings, stand first, unchanged."""
+    """Of all of Debian's modules what the default selection and CPUs ask for, with what that brings, stands first."""
     assert debian_kernel.indexes is not None
     indexes = {name: (debian_kernel.indexes / name).read_bytes() for name in TABLES[:3]} | {
         "modules.builtin": b""
@@ -25,7 +25,10 @@ def test_what_is_usual_stands_first(debian_kernel: Kernel) -> None:
     before, after = (text.splitlines() for text in (indexes["modules.dep"], ordered))
     assert sorted(before) == sorted(after)
     index = read_index(debian_kernel)
-    usual = close(select("qemu", index), index)
+    lines = indexes["modules.alias"].decode().splitlines()
+    asked_by_cpus = {line.split()[2] for line in lines if line.startswith("alias cpu:")}
+    assert {"kvm_amd", "sha256_ssse3"} <= asked_by_cpus
+    usual = close([*select("qemu", index), *asked_by_cpus], index)
     assert 100 < len(usual) < len(after) // 10
     assert set(parse_index(*(b"\n".join(after[: len(usual)]).decode(), "", "", "")).paths) == set(usual)
     rest = set(after[len(usual) :])
@@ -53,9 +56,14 @@ def test_words_of_the_crypto_layer(debian_kernel: Kernel, tmp_path: Path) -> Non
         )
 
     indexes = {name: (debian_kernel.indexes / name).read_bytes() for name in TABLES[:3]}
-    listed = crypto_words(indexes).decode().split()
+    said = subprocess.run(
+        ["sh", "-c", crypto_words(indexes) + b"echo $crypto"], capture_output=True, check=True
+    )
+    pairs = [pair.split("=") for pair in said.stdout.decode().split()]
+    listed = [word for word, _ in pairs]
     assert len(listed) > 100
     assert [word for word in listed if not is_found(word.replace("_", "-"))] == []
+    assert {module for word, module in pairs if word == "crypto_crc32c"} >= {"crc32c_intel", "crc32c_generic"}
     asked = [
         "crypto-cryptd(__ecb-aes-aesni)",
         "crypto-nothing-all",
@@ -69,13 +77,13 @@ def test_words_of_the_crypto_layer(debian_kernel: Kernel, tmp_path: Path) -> Non
     assert "cryptomgr" not in listed  # it is part of the kernel
 
 
-@pytest.mark.parametrize("pattern", ["*", "cr*", "crypto-a[bc]", "crypto-?"])
+@pytest.mark.parametrize("pattern", ["*", "cr*", "crypto-a[bc]", "crypto-?", "crypto-'"])
 def test_no_list_where_a_pattern_may_match(pattern: str) -> None:
-    """An alias with wildcards that fits such words makes the list worthless: there is none."""
+    """An alias with wildcards that fits such words makes the list worthless: there is none; nor with quotes in one."""
     alias = b"alias crypto-aes aes_generic\nalias pci:v1* e1000\n"
     assert (
         crypto_words({"modules.alias": alias, "modules.dep": b"a/crypto-simd.ko:\n"})
-        == b"crypto_aes\ncrypto_simd\n"
+        == b"crypto=' crypto_aes=aes_generic crypto_simd=crypto_simd '\n"
     )
     worse = alias + f"alias {pattern} x\n".encode()
     assert crypto_words({"modules.alias": worse, "modules.dep": b""}) == b""

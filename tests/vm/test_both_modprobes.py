@@ -54,14 +54,14 @@ remove e1000 echo "$MODPROBE_MODULE goes" >>/run/commands; rmmod e1000
 }
 COMMAND_LINE = (
     "quiet modprobe.blacklist=virtio_balloon module_blacklist=virtio_rng,nothing "
-    "brd.rd_size=2048 nbd.max_part=4 brd.max_part=3 "
+    "brd.rd_size=2048 nbd.max_part=7 brd.max_part=4 "
     f"modaliasd.load=nbd,loop,my-null modaliasd.load=crc16,{','.join(TURNS)} "
     "modaliasd.jobs=2 modaliasd.sequential=turn-three"
 )
 # Whatever inserts them, these are to be the values in /sys/module/MODULE/parameters.
 PARAMETERS = {
-    "brd": {"rd_nr": "2", "rd_size": "2048", "max_part": "3"},
-    "nbd": {"nbds_max": "3", "max_part": "4"},
+    "brd": {"rd_nr": "2", "rd_size": "2048", "max_part": "4"},
+    "nbd": {"nbds_max": "3", "max_part": "7"},
     "loop": {"max_loop": "5", "hw_queue_depth": "32", "max_part": "0"},
     "null_blk": {"nr_devices": "1", "gb": "1", "bs": "4096"},
 }
@@ -74,7 +74,7 @@ class Seen:
 
     modules: tuple[str, ...]
     parameters: str
-    commands: str
+    commands: tuple[str, ...]
     turns: tuple[str, ...]
     ledger: tuple[Record, ...]
 
@@ -120,7 +120,7 @@ def boot(directory: Path, modprobe: Modprobe) -> Seen:
         return Seen(
             tuple(modules),
             parameters,
-            vm.check("cat /run/commands"),
+            tuple(" ".join(line.split()) for line in vm.check("cat /run/commands").splitlines()),
             tuple(vm.check("cat /run/turns").split()),
             tuple(vm.ledger),
         )
@@ -183,13 +183,18 @@ def test_the_outcomes(seen: dict[Modprobe, Seen], modprobe: Modprobe) -> None:
     assert {outcome for _, outcome, _ in outcomes} == {"inserted", "denied", "command"}
     assert seen[modprobe].ledger[0]["modprobe"] == modprobe.value
     assert seen[modprobe].load_of("crc8")["causes"] == [{"softdep": "brd"}]
-    assert seen[modprobe].load_of("brd")["causes"][0]["modalias"].startswith("pci:v00008086d000025AB")
+    conf = "/etc/modprobe.d/both.conf"
+    cause = seen[modprobe].load_of("brd")["causes"][0]
+    assert cause["modalias"].startswith("pci:v00008086d000025AB")
+    assert (cause["line"], cause["file"]) == (2, conf)
+    asked = {"request": "modaliasd.load=", "alias": "my_null", "line": 6, "file": conf}
+    assert seen[modprobe].load_of("null_blk")["causes"] == [asked]
 
 
 def test_the_same_commands(seen: dict[Modprobe, Seen]) -> None:
     """Install and remove lines run once each, with the module's name and its options."""
     assert seen[Modprobe.KMOD].commands == seen[Modprobe.BUSYBOX].commands
-    assert seen[Modprobe.BUSYBOX].commands.splitlines() == ['crc7 instead, a=1 b="2 3"', "e1000 goes"]
+    assert seen[Modprobe.BUSYBOX].commands == ("crc7 instead, a=1 b=2 3", "e1000 goes")
     for one in seen.values():
         unloads = [(r["module"], r["outcome"]) for r in one.ledger if r["type"] == "unload"]
         assert unloads == [("e1000", "removed")]
@@ -213,10 +218,9 @@ def test_two_jobs_and_one_alone(seen: dict[Modprobe, Seen], modprobe: Modprobe) 
     assert [r["module"] for r in beside] == ["turn_three"]
 
 
-def test_off(seen: dict[Modprobe, Seen], debian_kernel: Kernel, tmp_path: Path) -> None:
+def test_off(debian_kernel: Kernel, tmp_path: Path) -> None:
     """With modaliasd.off nothing is loaded and nothing written, the daemon stays; a coldplug by hand still works."""
     assert debian_kernel
-    assert seen
     options = Options(kernel="deb:linux-image-amd64", modules="virtio")
     built = build_image(tmp_path / "off.img", options)
     append = "quiet modaliasd.off"

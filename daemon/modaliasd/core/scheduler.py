@@ -38,13 +38,14 @@ class Cause(Record):
     modalias: str = ""
     alias: str = ""
     line: int = 0
+    file: str = ""  # where the alias stands, if not in modules.alias
     module: str = ""  # the module that depends on it
     softdep: str = ""  # the module that names it in a softdep
     request: str = ""  # who asked for it by name
 
-    def by(self, alias: str, line: int) -> Cause:
-        """The same cause, with the alias that the device's modalias matched, and the alias's line."""
-        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, request=self.request)
+    def by(self, alias: str, line: int, file: str) -> Cause:
+        """The same cause, with the alias that the device's modalias, or the name, matched, and the alias's place."""
+        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, file, request=self.request)
 
 
 class Needs(Record):

@@ -272,7 +272,7 @@ class Storm(FakeUevents):
 
 
 def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> None:
-    """However many events there are, who asks waits for three turns at most: the one under way, to be let in, to be heard."""
+    """Who asks in a storm waits for three turns at most: the one under way, one to be let in, one to be heard."""
     path = tmp_path / "control"
     fakes = Fakes(uevents=Storm(path), now_us=1)
     fakes.sysfs.seqnums.append(600)

@@ -63,3 +63,18 @@ def restart(vm: VM) -> int:
     vm.check("kill -9 $(pidof modaliasd)")
     vm.check(f"until grep -q '^{lives}$' /run/modaliasd/lives; do usleep 50000; done", timeout=30)
     return lives
+
+
+def want_other_symbol(vm: VM, path: str) -> None:
+    """Have the module at `path` need `pci_enable_devicX`, which no kernel has; the whole one is kept as /tmp/whole."""
+    vm.check(f"cp {path} /tmp/whole; {PYTHON} -c {shlex.quote(OTHER_SYMBOL)} {path}")
+
+
+# Takes the signature off (scripts/sign-file.c: its length stands before the last line), and changes a symbol's name.
+OTHER_SYMBOL = """import sys
+data = open(sys.argv[1], "rb").read()
+end = len(data) - 28 - 12
+end -= int.from_bytes(data[end + 8:end + 12], "big")
+assert b"pci_enable_device\\0" in data[:end]
+open(sys.argv[1], "wb").write(data[:end].replace(b"pci_enable_device\\0", b"pci_enable_devicX\\0"))
+"""

@@ -26,6 +26,7 @@ from tests.support.faulty import (
     settle,
     slot_of,
     slot_of_idle,
+    want_other_symbol,
 )
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
@@ -243,7 +244,7 @@ def test_a_module_with_an_unknown_symbol(vm: VM) -> None:
     slot = slot_of_idle(vm, "0x8139")
     path = vm.check("echo /lib/modules/*/kernel/drivers/net/ethernet/realtek/8139cp.ko").strip()
     vm.sh("rmmod 8139cp")
-    vm.check(f"cp {path} /tmp/whole; {PYTHON} -c {shlex.quote(OTHER_SYMBOL)} {path}")
+    want_other_symbol(vm, path)
     replug(vm, slot)
     failed = last_load(vm, "8139cp")
     assert failed["outcome"] == "failed"
@@ -252,16 +253,6 @@ def test_a_module_with_an_unknown_symbol(vm: VM) -> None:
     vm.check(f"cp /tmp/whole {path}")
     replug(vm, slot)
     assert last_load(vm, "8139cp")["outcome"] == "inserted"
-
-
-# Takes the signature off (scripts/sign-file.c: its length stands before the last line), and changes a symbol's name.
-OTHER_SYMBOL = """import sys
-data = open(sys.argv[1], "rb").read()
-end = len(data) - 28 - 12
-end -= int.from_bytes(data[end + 8:end + 12], "big")
-assert b"pci_enable_device\\0" in data[:end]
-open(sys.argv[1], "wb").write(data[:end].replace(b"pci_enable_device\\0", b"pci_enable_devicX\\0"))
-"""
 
 
 @pytest.mark.parametrize(

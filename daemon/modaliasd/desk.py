@@ -238,5 +238,6 @@ class Desk:
             "recovered": sequence.recovered,
             "dropped": self._intake.dropped,
             "unsent": self._intake.unsent,
+            "busiest_turn": self._intake.busiest_turn,
             "failed_writes": self._world.ledger.failed_writes,
         }

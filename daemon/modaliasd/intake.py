@@ -34,13 +34,15 @@ EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their tur
 
 class Intake:
     """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
-    could not be sent on.
+    could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
     """
 
     def __init__(self, world: World, registry: Registry, walker: Walker) -> None:
         self.sequence = Sequence(world.sysfs.uevent_seqnum())
         self.dropped = 0
         self.unsent = 0
+        self.busiest_turn = 0
+        self._this_turn = 0
         self.drained = False  # did the last read come to the socket's end?
         self._relay = Relay()
         self._message: Callable[[bytes, str, str], bytes] | None = None  # made once somebody listens
@@ -55,6 +57,7 @@ class Intake:
         if any(events[at][0].seqnum < events[at - 1][0].seqnum for at in range(1, len(events))):
             events.sort(key=_seqnum)
         listening = bool(events) and (len(self._relay) > 0 or self._world.uevents.has_listeners())
+        self._this_turn += len(events)
         latest = 0
         for event, t_us, data in events:
             latest = max(latest, t_us)
@@ -64,6 +67,11 @@ class Intake:
         if overrun:
             self.lose("overrun")
         return bool(batch) or overrun
+
+    def end_turn(self) -> None:
+        """The others get their turn now."""
+        self.busiest_turn = max(self.busiest_turn, self._this_turn)
+        self._this_turn = 0
 
     def _receive(self) -> tuple[list[tuple[bytes, int]], bool]:
         """Datagrams with the time of each, and whether the kernel had to drop some."""

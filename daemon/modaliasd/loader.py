@@ -29,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from modaliasd.children import Child
+    from modaliasd.children import Child, Ended
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
@@ -207,18 +207,19 @@ class Loader:
         for module in running.job.modules:
             load = self.scheduler.load_of(module)
             if load is not None and load.verdict is None:
-                verdicts[module] = self._verdict(module, ended.status, ended.words)
+                verdicts[module] = self._verdict(module, running.child.pid, ended)
         self._blame_dependencies(verdicts)
         self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
         self.scheduler.finished(verdicts, self._clock())
         self._share_out()
 
-    def _verdict(self, module: str, status: int, words: str) -> Verdict:
+    def _verdict(self, module: str, pid: int, ended: Ended) -> Verdict:
+        status, words = ended
         if self._sysfs.is_live(module):
             return Verdict(Outcome.INSERTED)
         if status == 0 and self._steps[module].command:
             return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
-        kernel_words = kernel_lines_about(module, self._kernel_log.lines()[-50:], words)
+        kernel_words = kernel_lines_about(module, pid, self._kernel_log.lines()[-50:], words)
         return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
 
     def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:

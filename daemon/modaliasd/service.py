@@ -115,6 +115,7 @@ class Service:
             channel = world.ledger.channel_fileno()
         if channel >= 0:
             self._poll.register(channel, POLLOUT)
+        self._intake.end_turn()
         ready = self._poll.poll(timeout)
         if channel >= 0:
             self._poll.unregister(channel)

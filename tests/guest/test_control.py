@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 from modaliasd.control import MOST_CLIENTS, Control, ask
 from modaliasd.core.device import Device
 from modaliasd.core.errors import UsageError, WorldError
-from tests.support.fakeworld import Fakes
+from modaliasd.intake import EVENTS_A_TURN
+from modaliasd.netlink import Datagram, Oddity
+from tests.support.fakeworld import Fakes, FakeUevents
 from tests.support.fuzzing import examples
 
 DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
@@ -242,3 +245,49 @@ def test_what_nobody_can_wait_for_is_refused(arguments: list[str]) -> None:
 
     with pytest.raises(UsageError):
         ask_command.run("wait", arguments)
+
+
+class Storm(FakeUevents):
+    """600 events. At the 200th a client asks; `passed` is how many more came until its answer was there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.passed = -1
+        self._came = 0
+        for seqnum in range(1, 601):
+            self.event(f"/devices/many/{seqnum % 50}", seqnum)
+        self.ring()
+
+    def receive(self) -> Datagram | Oddity:
+        """The next event."""
+        self._came += 1
+        if self._came == 200:
+            self.client.connect(str(self.path))
+            self.client.sendall(b"status\n")
+        if self._came > 200 and self.passed < 0 and select.select([self.client], [], [], 0)[0]:
+            self.passed = self._came - 200
+        return super().receive()
+
+
+def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> None:
+    """Who asks in a storm waits for three turns at most: the one under way, one to be let in, one to be heard."""
+    path = tmp_path / "control"
+    fakes = Fakes(uevents=Storm(path), now_us=1)
+    fakes.sysfs.seqnums.append(600)
+    fakes.more = {"control": Control(str(path), os.geteuid())}
+    service = fakes.service()
+    thread = threading.Thread(target=service.run, kwargs={"once": True}, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    storm = fakes.uevents
+    turn = 2 * EVENTS_A_TURN  # a turn reads a batch, and one more when it looks whether all is settled
+    assert isinstance(storm, Storm)
+    assert 0 < storm.passed <= 3 * turn
+    answer = json.loads(storm.client.recv(65536))
+    assert 200 <= answer["seqnum"] <= 200 + 3 * turn
+    assert 0 < answer["busiest_turn"] <= turn
+    storm.client.close()
+    assert len([r for r in fakes.records() if r["type"] == "device" and "seqnum" in r]) == 600

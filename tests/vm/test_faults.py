@@ -6,7 +6,6 @@ One boot, with a uevent buffer of 4 KiB from the start. The tests go from the ha
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,8 +14,20 @@ from hostbuild.image.extras import Extra
 from hostbuild.image.initramfs import Options, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from tests.support.faulty import (
+    PYTHON,
+    RESCAN,
+    last_load,
+    other_modprobe,
+    read_ledger,
+    replug,
+    restart,
+    settle,
+    slot_of,
+    slot_of_idle,
+    want_other_symbol,
+)
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
 
@@ -33,8 +44,6 @@ phase = "frozen"
 module = ["virtio_rng", "xfs"]
 """
 DEVICES = ("qemu-xhci,id=xhci", "virtio-rng-pci", "virtio-balloon-pci", "i6300esb", "e1000", "rtl8139")
-RESCAN = "echo 1 >/sys/bus/pci/devices/%s/remove; echo 1 >/sys/bus/pci/rescan"
-PYTHON = "python3 -SsP"
 
 
 @pytest.fixture(scope="module")
@@ -53,46 +62,6 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     with VM(machine, boot) as running:
         running.settled(timeout=240)
         yield running
-
-
-def settle(vm: VM, timeout: float = 120) -> Record:
-    """Wait until it has settled; gives the record of that."""
-    vm.check(f"modaliasd settle --timeout {timeout:g}", timeout=timeout + 10)
-    return read_ledger(vm, "settled")[-1]
-
-
-def read_ledger(vm: VM, kind: str) -> list[Record]:
-    """The records of one type, from the guest's own file."""
-    text = vm.sh(f'grep -F \'"type":"{kind}"\' /run/modaliasd/ledger.jsonl', timeout=60).output
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def slot_of(vm: VM, driver: str) -> str:
-    """The PCI address of the device that has the driver."""
-    return vm.check(f"basename $(readlink -f /sys/bus/pci/drivers/{driver}/0000:*)").strip()
-
-
-def replug(vm: VM, slot: str) -> Record:
-    """Take a PCI device out and find it again, as its kernel sees a new one; gives the settle after that."""
-    vm.check(RESCAN % slot, timeout=60)
-    return settle(vm)
-
-
-@contextmanager
-def other_modprobe(vm: VM, script: str | None) -> Iterator[None]:
-    """Have a script in modprobe's place, or nothing, for a while."""
-    vm.check("mv /sbin/modprobe /sbin/modprobe.real")
-    try:
-        if script is not None:
-            text = shlex.quote(f"#!/bin/sh\n{script}\n")
-            vm.check(f"printf %s {text} >/sbin/modprobe; chmod +x /sbin/modprobe")
-        yield
-    finally:
-        vm.check("mv -f /sbin/modprobe.real /sbin/modprobe")
-
-
-def last_load(vm: VM, module: str) -> Record:
-    return [record for record in read_ledger(vm, "load") if record["module"] == module][-1]
 
 
 def test_a_boot_with_a_small_buffer_misses_nothing(vm: VM) -> None:
@@ -270,6 +239,99 @@ def test_a_truncated_module(vm: VM) -> None:
     assert last_load(vm, "8139cp")["outcome"] == "inserted"
 
 
+def test_a_module_with_an_unknown_symbol(vm: VM) -> None:
+    """A .ko that needs what this kernel does not have fails by that name; the right one loads at the next plug."""
+    slot = slot_of_idle(vm, "0x8139")
+    path = vm.check("echo /lib/modules/*/kernel/drivers/net/ethernet/realtek/8139cp.ko").strip()
+    vm.sh("rmmod 8139cp")
+    want_other_symbol(vm, path)
+    replug(vm, slot)
+    failed = last_load(vm, "8139cp")
+    assert failed["outcome"] == "failed"
+    assert "Unknown symbol pci_enable_devicX" in failed["message"]
+    assert "neither the kernel nor a loaded module exports" in failed["message"]
+    vm.check(f"cp /tmp/whole {path}")
+    replug(vm, slot)
+    assert last_load(vm, "8139cp")["outcome"] == "inserted"
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo $$ >/tmp/cgroup/small/cgroup.procs; exec tail -c 900000000 /dev/zero", "out of memory"),
+        ('ulimit -v 64; exec /bin/busybox modprobe "$@"', "signal"),
+    ],
+    ids=["the OOM killer", "no address space"],
+)
+def test_a_child_without_memory(vm: VM, script: str, message: str) -> None:
+    """A modprobe that gets no memory is a failed load that says so; the daemon and the next try are none the worse."""
+    slot = slot_of_idle(vm, "0x25ab")
+    vm.check(
+        "mkdir -p /tmp/cgroup; mountpoint -q /tmp/cgroup || mount -t cgroup2 none /tmp/cgroup; "
+        "cd /tmp/cgroup; echo +memory >cgroup.subtree_control; mkdir -p small; echo 4M >small/memory.max"
+    )
+    vm.sh("rmmod i6300esb")
+    with other_modprobe(vm, script):
+        replug(vm, slot)
+    failed = last_load(vm, "i6300esb")
+    assert failed["outcome"] == "failed"
+    assert message in failed["message"]
+    replug(vm, slot)
+    assert last_load(vm, "i6300esb")["outcome"] == "inserted"
+
+
+def test_no_more_descriptors(vm: VM) -> None:
+    """With 18 descriptors, and clients that hold all that are left: no death, no spinning, a load that is told of.
+
+    Once the clients have gone, all is as before; what went on meanwhile is known.
+    """
+    slot = slot_of_idle(vm, "0x8139")
+    limited = shlex.quote('#!/bin/sh\nulimit -n 18\nexec /tmp/real/modaliasd "$@"\n')
+    vm.check(
+        f"mkdir /tmp/real; mv /usr/bin/modaliasd /tmp/real; printf {limited} >/usr/bin/modaliasd; "
+        "chmod +x /usr/bin/modaliasd"
+    )
+    lives = restart(vm)
+    settle(vm)
+    vm.sh("rmmod 8139cp")
+    vm.check(f"{PYTHON} -c {shlex.quote(HOLD)} >/tmp/held 2>&1 & ")
+    vm.check("until grep -q held /tmp/held; do usleep 50000; done", timeout=60)
+    assert vm.check("ls /proc/$(pidof modaliasd)/fd | wc -l").strip() == "18"
+    vm.check(RESCAN % slot + "; ip link add during type dummy", timeout=60)
+    told = """'"module":"8139cp".*Too many open files'"""
+    vm.check(f"until grep -q {told} /run/modaliasd/ledger.jsonl; do usleep 50000; done", timeout=60)
+    ticks = "awk '{print $14 + $15}' /proc/$(pidof modaliasd)/stat"
+    before, after = map(int, vm.check(f"{ticks}; sleep 4; {ticks}").split())
+    assert after - before < 100, "a daemon that spins takes most of the 400 ticks"
+    vm.check("kill $(cat /tmp/holder)")
+    settled = settle(vm)
+    assert settled["lost"] == 0
+    assert int(vm.check("cat /run/modaliasd/lives")) == lives
+    replug(vm, slot_of_idle(vm, "0x8139"))
+    assert last_load(vm, "8139cp")["outcome"] == "inserted"
+    assert "during" in {r.get("ifname") for r in read_ledger(vm, "device")}
+    assert "libudev and the ledger agree" in vm.check("modaliasd audit", timeout=100)
+    vm.check("mv /tmp/real/modaliasd /usr/bin/modaliasd")
+    restart(vm)
+    settle(vm)
+
+
+# Clients that connect and say nothing, as many as can.
+HOLD = """from _socket import *
+from posix import getpid
+from time import sleep
+open("/tmp/holder", "w").write(str(getpid()))
+held = []
+for _ in range(60):
+    client = socket(AF_UNIX, SOCK_STREAM)
+    client.connect("/run/modaliasd/control")
+    held.append(client)
+sleep(1)
+print("held", flush=True)
+sleep(100)
+"""
+
+
 def test_no_more_processes(vm: VM) -> None:
     """When fork fails the load fails with that reason, and works once there is room again."""
     slot = slot_of_idle(vm, "0x8139")
@@ -288,18 +350,24 @@ def test_no_more_processes(vm: VM) -> None:
     assert last_load(vm, "8139cp")["outcome"] == "inserted"
 
 
-def slot_of_idle(vm: VM, device: str) -> str:
-    """The PCI address of the device with this number, bound or not."""
-    return vm.check(f"basename $(dirname $(grep -l {device} /sys/bus/pci/devices/*/device))").strip()
-
-
 def test_the_clock_is_set_back(vm: VM) -> None:
-    """The ledger's times do not run backwards when somebody sets the clock to the year 2000."""
-    vm.check("date -s '2000-01-01 00:00:00'")
-    vm.check("ip link add back type dummy")
-    settle(vm)
-    times = [r["t_us"] for kind in ("settled",) for r in read_ledger(vm, kind)]
-    assert times == sorted(times)
+    """With the clock a year back nothing stands still: who waits gets it, and no time runs backwards."""
+    slot = slot_of_idle(vm, "0x8139")
+    vm.sh("rmmod 8139cp")
+    vm.check(f"echo 1 >/sys/bus/pci/devices/{slot}/remove")
+    before = settle(vm)
+    vm.check("modaliasd wait driver:8139cp --timeout 60 >/tmp/waited 2>&1 &")
+    now = int(vm.check("date +%s"))
+    vm.check(f"date -s @{now - 365 * 86400}")
+    vm.check("echo 1 >/sys/bus/pci/rescan; until [ -s /tmp/waited ]; do usleep 50000; done", timeout=60)
+    assert vm.check("cat /tmp/waited").strip().endswith(slot)
+    after = settle(vm)
+    assert before["t_us"] < last_load(vm, "8139cp")["end_us"] < after["t_us"]
+    for kind in ("settled", "load", "walk", "lost"):
+        times = [record["t_us"] for record in read_ledger(vm, kind)]
+        assert times == sorted(times)
+    assert all(r["queued_us"] <= r["end_us"] for r in read_ledger(vm, "load"))
+    vm.check(f"date -s @{now}")
 
 
 def test_a_full_run(vm: VM) -> None:
@@ -335,14 +403,6 @@ def test_damaged_indexes(vm: VM, file: str, damage: str) -> None:
     settle(vm)
     assert int(vm.check("cat /run/modaliasd/lives")) == lives
     vm.check(f"rm -rf {path}; cp -a /tmp/saved {path}; rm /tmp/saved")
-
-
-def restart(vm: VM) -> int:
-    """Kill the daemon and wait for the next; gives which life that is."""
-    lives = int(vm.check("cat /run/modaliasd/lives")) + 1
-    vm.check("kill -9 $(pidof modaliasd)")
-    vm.check(f"until grep -q '^{lives}$' /run/modaliasd/lives; do usleep 50000; done", timeout=30)
-    return lives
 
 
 def test_frozen(vm: VM) -> None:

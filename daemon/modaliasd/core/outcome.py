@@ -57,6 +57,7 @@ _MEANINGS = (
         "the file is no module for this kernel: damaged, compressed, or of another version",
     ),
     ("Cannot allocate memory", "out of memory"),
+    ("ut of memory: Killed process", "the kernel was out of memory and ended modprobe"),  # mm/oom_kill.c
     ("not found in directory", "it is not in this image"),
     ("not found in modules.dep", "it is not in this image"),
     ("No such file or directory", "it is not in this image"),
@@ -64,6 +65,7 @@ _MEANINGS = (
 )
 _FORMAT_ERRORS = ("Exec format error", "nvalid module format")
 _NAMELESS = "Invalid ELF header magic"  # kernel/module/main.c, elf_validity_check: it does not say whose
+_KILLED = "ut of memory: Killed process {} "
 _NO_DEVICE = ("No such device", "no such device")
 
 
@@ -95,8 +97,14 @@ def lines_about(module: str, text: str) -> str:
     return "; ".join(found)
 
 
-def kernel_lines_about(module: str, lines: list[str], words: str) -> str:
-    """The lines of the kernel's log about a module's failure; modprobe's words tell which nameless ones can be."""
+def kernel_lines_about(module: str, pid: int, lines: list[str], words: str) -> str:
+    """The lines of the kernel's log about a module's failure, or about the end of the modprobe that was process `pid`.
+
+    modprobe's words tell which nameless ones can be.
+    """
+    killed = [line for line in lines if _KILLED.format(pid) in line]
+    if killed:
+        return killed[-1]
     named = lines_about(module, "\n".join(lines))
     if named or not any(needle in words for needle in _FORMAT_ERRORS):
         return named

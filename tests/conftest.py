@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.image.initramfs import Built, Options, build_image
@@ -38,6 +38,9 @@ def ledgers_are_valid() -> Iterator[None]:
         yield
 
 
+# No test depends on how fast this machine is, or on what else it does.
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("usual")
 settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
 settings.register_profile("shortest", max_examples=1, deadline=None)  # the proof that it can be started
 

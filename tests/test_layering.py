@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUEST = ROOT / "daemon" / "modaliasd"
+HELPER = ROOT / "daemon" / "micronetd"
 HOST = ROOT / "hostbuild"
 
 GUEST_SHELLS = {
@@ -41,7 +42,7 @@ IMPURE = {
 HOST_PURE = {
     "errors",
     *(f"formats/{name}" for name in ("newc", "elf", "kconfig", "vmlinuz")),
-    *(f"image/{name}" for name in ("tree", "stdlib", "selections")),
+    *(f"image/{name}" for name in ("packages", "tree", "stdlib", "selections")),
     *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
     *(f"ledger/{name}" for name in ("diff", "file", "watching")),
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
@@ -103,10 +104,26 @@ def test_guest_shells_do_not_import_one_another(source: Path) -> None:
     assert not imported_names(source) & forbidden
 
 
+@pytest.mark.parametrize("source", [*sources(GUEST), *sources(HELPER)], ids=label)
+def test_the_daemon_and_the_network_helper_do_not_know_one_another(source: Path) -> None:
+    """Neither imports the other, and what the helper needs of packages is none of the daemon's imports."""
+    other = "micronetd" if source.is_relative_to(GUEST) else "modaliasd"
+    foreign = {other, "pyroute2", "asyncio"} if source.is_relative_to(GUEST) else {other}
+    assert not {name.partition(".")[0] for name in imported_names(source)} & foreign
+
+
+@pytest.mark.parametrize("name", ["links", "settings"])
+def test_the_helpers_decisions_are_pure(name: str) -> None:
+    """What the helper decides, it decides without a file, a socket, a process or a clock."""
+    names = {name.partition(".")[0] for name in imported_names(HELPER / f"{name}.py")}
+    assert not names & (IMPURE | {"asyncio", "pyroute2"})
+
+
 @pytest.mark.parametrize("source", sources(HOST), ids=label)
 def test_host_imports_only_the_guests_core(source: Path) -> None:
     """hostbuild shares the guest's core and carries everything else of it as files."""
     for name in imported_names(source):
+        assert name.partition(".")[0] != "micronetd"
         if name.startswith("modaliasd."):
             assert name.startswith("modaliasd.core"), f"hostbuild imports the guest's {name}"
 

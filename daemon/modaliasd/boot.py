@@ -16,9 +16,10 @@ from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
+from modaliasd.core.signature import TAIL_SIZE, hash_of_signature
 from modaliasd.descriptors import keep_reserve
 from modaliasd.indexfile import open_index
-from modaliasd.kernelmodules import read_live_modules
+from modaliasd.kernelmodules import read_live_modules, read_tail
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
 from modaliasd.loader import Loader, Tools
@@ -89,7 +90,8 @@ def _serve(*, once: bool) -> int:
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
     alone = frozenset(_modules(settings.get("sequential", "")))
-    ranks = dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
+    ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
+    ranks |= dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
     ranks |= dict.fromkeys(_modules(settings.get("first", "")), Rank.FIRST)
     loader = Loader(
         tools,
@@ -153,6 +155,19 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
     softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
     resolver = Resolver(configuration, dependencies(), lookup, softdeps)
     return resolver
+
+
+def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
+    """The modules that bring the hash by which modules are signed: all later loads gain if a device asks for one."""
+    for hash_name in ("sha256", "sha512", "sha384"):
+        drivers = []
+        for module, *_ in index.lookup(f"crypto-{hash_name}"):
+            file = dependencies.find(module)
+            if file and hash_of_signature(read_tail(modules_dir, file.path, TAIL_SIZE)) == hash_name:
+                drivers.append(module)
+        if drivers:
+            return drivers
+    return []
 
 
 def _read_policy() -> Policy | None:

@@ -15,6 +15,8 @@ from modaliasd.core.modprobed import (
     parse_modprobe_d,
 )
 
+READ_SIZE = 1 << 20  # a whole modules.dep at once: joined from pieces it would be copied once more
+
 
 def read_config(root: str = "/") -> Configuration:
     """Everything configured below `root`. What cannot be read becomes a Problem."""
@@ -53,7 +55,7 @@ def read_text(path: str) -> str:
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         chunks = []
-        while chunk := posix.read(descriptor, 65536):
+        while chunk := posix.read(descriptor, READ_SIZE):
             chunks.append(chunk)
     finally:
         posix.close(descriptor)

@@ -1,4 +1,4 @@
-"""What the kernel and its module tree tell of modules: which are in, how large their files are."""
+"""What the kernel and its module tree tell of modules: which are in, how large their files are, how they end."""
 
 from __future__ import annotations
 
@@ -12,9 +12,27 @@ def file_size(modules_dir: str, path: str) -> int:
     if not path:
         return 0
     try:
-        return posix.stat(path if path.startswith("/") else f"{modules_dir}/{path}").st_size
+        return posix.stat(_place(modules_dir, path)).st_size
     except OSError:
         return 0
+
+
+def read_tail(modules_dir: str, path: str, size: int) -> bytes:
+    """The last bytes of a module's file; none where it cannot be read."""
+    try:
+        descriptor = posix.open(_place(modules_dir, path), posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return posix.pread(descriptor, size, max(posix.fstat(descriptor).st_size - size, 0))
+    except OSError:
+        return b""
+    finally:
+        posix.close(descriptor)
+
+
+def _place(modules_dir: str, path: str) -> str:
+    return path if path.startswith("/") else f"{modules_dir}/{path}"
 
 
 def read_live_modules(path: str = "/proc/modules") -> list[str]:

@@ -9,7 +9,7 @@ import posix
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
-from modaliasd.core.invocation import Invocation, Tool, invocation
+from modaliasd.core.invocation import Invocation, Tool, invocation, removal
 from modaliasd.core.lean import Record
 from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
@@ -20,7 +20,7 @@ from modaliasd.core.outcome import (
     kernel_lines_about,
     lines_about,
 )
-from modaliasd.core.priority import niceness, rank_of
+from modaliasd.core.priority import Rank, niceness, rank_of
 from modaliasd.core.record import cause_fields, line, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
 from modaliasd.kernelmodules import file_size, read_live_modules
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from modaliasd.children import Child, Ended
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
-    from modaliasd.core.priority import Rank
     from modaliasd.core.record import Json
     from modaliasd.core.scheduler import Job, Load
     from modaliasd.kmsg import KernelLog
@@ -111,7 +110,8 @@ class Loader:
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
         for match, step, verdict, behind in demands_of_plan(plan):
-            because = cause.by(match.alias, match.line)
+            in_tree = not match.alias or match.file == "modules.alias"
+            because = cause.by(match.alias, match.line, "" if in_tree else match.file)
             if verdict is not None:
                 self.scheduler.settle(match.module, because, verdict, now)
             elif step is not None:
@@ -147,10 +147,14 @@ class Loader:
     def _is_single(self, step: Step) -> bool:
         return not self._invocation(step).batch
 
-    def start_jobs(self) -> list[int]:
-        """Start what may run now; gives the new pidfds, to be polled."""
+    def start_jobs(self, *, coldplug: bool = False) -> list[int]:
+        """Start what may run now; gives the new pidfds, to be polled.
+
+        coldplug: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
+        """
+        worst = Rank.OTHER.value if coldplug else None
         started: list[int] = []
-        while job := self.scheduler.next_job(self._clock()):
+        while job := self.scheduler.next_job(self._clock(), worst):
             path, arguments, environment = self._command(job)
             try:
                 child = start(path, arguments, environment)
@@ -177,7 +181,9 @@ class Loader:
         last = job.modules[-1]
         if not self._needs[last].single:
             return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
-        how = self._invocation(self._steps[last])
+        return self._program(self._invocation(self._steps[last]))
+
+    def _program(self, how: Invocation) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
         program = {
             Tool.MODPROBE: self._tools.modprobe,
             Tool.INSMOD: self._tools.insmod,
@@ -185,9 +191,9 @@ class Loader:
         }
         return program[how.tool], list(how.arguments), how.environment
 
-    def start_removal(self, module: str) -> Child:
-        """Have modprobe remove a module that nothing needs. OSError where it cannot be run."""
-        return start(self._tools.modprobe, ["-r", "--", module])
+    def start_removal(self, module: str, command: str) -> Child:
+        """Have a module removed that nothing needs. command: its `remove` line's. OSError where it cannot be run."""
+        return start(*self._program(removal(module, command, self._tools.flavour)))
 
     def is_job(self, descriptor: int) -> bool:
         """Is this the pidfd of a running job?"""

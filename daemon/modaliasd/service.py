@@ -163,7 +163,7 @@ class Service:
 
     def _dispatch(self) -> None:
         world = self._world
-        for pidfd in world.loader.start_jobs():
+        for pidfd in world.loader.start_jobs(coldplug=self._walker.first):
             self._poll.register(pidfd, POLLIN)
         if world.loader.write_ended():
             self._registry.news = True

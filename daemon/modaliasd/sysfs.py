@@ -50,13 +50,14 @@ class Sysfs:
     def walk(self) -> Iterator[list[Device]]:
         """Every device that there is, once each, in strides.
 
-        Of each of the first buses what leads to disks and networks, then what does not; then the rest.
+        A CPU; of each of the first buses what leads to disks and networks, then what does not; then the rest.
         """
         seen: set[str] = set()
         buses = [(bus, f"/bus/{bus}/devices") for bus in _names(self.root + "/bus")]
         buses.sort(key=lambda bus: FIRST_BUSES.get(bus[0], len(FIRST_BUSES)))
         classes = [(name, f"/class/{name}") for name in _names(self.root + "/class")]
         places = [(subsystem, self._linked(directory)) for subsystem, directory in [*buses, *classes]]
+        places.insert(0, ("cpu", self._linked("/bus/cpu/devices", most=1)))
         places.append(("", (f"/devices/system/{name}" for name in _names(self.root + "/devices/system"))))
         for subsystem, devpaths in places:
             stride: list[Device] = []
@@ -135,10 +136,10 @@ class Sysfs:
             )
         return int(content)
 
-    def _linked(self, directory: str) -> Iterator[str]:
-        """The devpaths of the devices that links in `directory` lead to, by the links' names."""
+    def _linked(self, directory: str, most: int | None = None) -> Iterator[str]:
+        """The devpaths of the devices that links in `directory` lead to, by the links' names; of the first so many."""
         directory = self.root + directory
-        for name in _names(directory):
+        for name in _names(directory)[:most]:
             try:
                 target = posix.readlink(f"{directory}/{name}")
             except OSError:

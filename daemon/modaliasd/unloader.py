@@ -47,7 +47,8 @@ class Unloader:
             self._module = next(iter(orphans))
             del orphans[self._module]
             try:
-                self._child = self._world.loader.start_removal(self._module)
+                command = self._world.resolver.remove_command(self._module)
+                self._child = self._world.loader.start_removal(self._module, command)
             except OSError as e:
                 self._write(self._module, "kept", f"cannot run modprobe: {e.strerror}")
                 continue

@@ -33,6 +33,11 @@ class Walker:
         """Is a walk under way, or about to begin?"""
         return self._strides is not None
 
+    @property
+    def first(self) -> bool:
+        """Is it the first walk that is under way?"""
+        return self._strides is not None and self._number == 1
+
     def request(self, reason: str) -> None:
         """Begin a walk that sees everything that is there from now on."""
         if self._strides is None:

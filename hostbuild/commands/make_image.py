@@ -85,7 +85,8 @@ Examples:
     "extras",
     multiple=True,
     type=click.Choice([extra.value for extra in Extra]),
-    help="Add audit: pyudev and libudev, for `modaliasd audit`.",
+    help="Add audit: pyudev and libudev, for `modaliasd audit`. Or network: a helper with pyroute2 that sets network "
+    "cards up and gets their addresses by DHCP.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
 def command(

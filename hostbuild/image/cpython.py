@@ -118,9 +118,13 @@ def require_interpreter() -> Interpreter:
     )
 
 
-def put_interpreter(tree: FileTree, interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
-    """Put the interpreter and its libraries into the image, and the modules that `wanted` need."""
-    closure = close([*START_UP, *wanted], interpreter.find)
+def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
+    """Give the modules that the interpreter needs for its start, and those that `wanted` need."""
+    return close([*START_UP, *wanted], interpreter.find)
+
+
+def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) -> None:
+    """Put the interpreter and its libraries into the image, and the modules of the closure."""
     version = interpreter.version
     origin = str(interpreter.packages[0])
     tree.file(f"usr/bin/python{version}", interpreter.program, group=GROUP, origin=origin, permissions=0o755)
@@ -143,7 +147,6 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, wanted: Iterable[s
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin=str(interpreter.packages[1]))
     interpreter.libraries.put(tree, programs, group=GROUP)
-    return closure
 
 
 def _command(program: Path, libraries: Libraries) -> tuple[str | Path, ...]:

@@ -1,19 +1,21 @@
-"""What an image can have besides: `hostbuild make-image --with audit`.
+"""What an image can have besides: `hostbuild make-image --with audit --with network`.
 
-audit: pyudev, from the environment that hostbuild runs in, with libudev and ctypes, for `modaliasd audit`.
-It lies beside the daemon, which is where the daemon's interpreter looks; the boot path imports none of it.
+audit: pyudev with libudev and ctypes, for `modaliasd audit`.
+network: the helper `micronetd` with the parts of pyroute2 that it uses, and init's script starts it (docs/network.md).
+
+Packages come from the environment that hostbuild runs in and lie beside the daemon, which is where the interpreter
+looks; the daemon's boot path imports none of them.
 """
 
-import importlib.util
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from importlib.metadata import version as distribution_version
 
-from hostbuild.errors import WorldError
-from hostbuild.image import stdlib
 from hostbuild.image.cpython import Interpreter
-from hostbuild.image.guest import LIBRARY, Source
+from hostbuild.image.guest import LIBRARY, start_script
 from hostbuild.image.libraries import library_directory
+from hostbuild.image.packages import Brought, Wanted, bring, paths
 from hostbuild.image.tree import FileTree
 
 
@@ -21,50 +23,74 @@ class Extra(Enum):
     """Something that an image has when it is asked for."""
 
     AUDIT = "audit"
+    NETWORK = "network"
 
 
-_PACKAGE = "pyudev"
-_LIBUDEV = "libudev.so.1"
-_FOR_DESKTOPS = {"_qt_base", "glib", "pyqt5", "pyside", "pyside6", "wx"}  # modules of pyudev for GUI loops
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What an extra consists of.
+
+    libraries: shared libraries by soname, which the packages load themselves. programs: name in /usr/bin -> the module
+    whose main() it runs.
+    """
+
+    wanted: Wanted
+    libraries: tuple[str, ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()
 
 
-def imports(extras: Iterable[Extra], interpreter: Interpreter) -> list[str]:
-    """Give the modules of the standard library that the extras import."""
-    wanted = [
-        one
-        for extra in set(extras)
-        for source in _sources(extra)
-        for one in stdlib.imports(source.text, source.package, inside_functions=False)
-        if one.module.partition(".")[0] != _PACKAGE
-    ]
-    return stdlib.roots(wanted, interpreter.find)
+# pyroute2's own __init__ imports all that it has, netfilter, Wi-Fi, a database: 180 modules, and sqlite. The helper
+# names the modules that it needs.
+_NO_PYROUTE2_INIT = b""
+# Messages of pyroute2's own, for HTTPS probes: the one part of its rtnetlink that cannot be imported without ssl.
+_NO_PROBES = b"""
+from pyroute2.netlink import nlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+class probe_msg(nlmsg):
+    __slots__ = ()
+def proxy_newprobe(msg):
+    raise NetlinkError(95, "this image has no probes")
+"""
+
+_RECIPES = {
+    Extra.AUDIT: _Recipe(Wanted(modules=("pyudev",), packages=("pyudev",)), libraries=("libudev.so.1",)),
+    Extra.NETWORK: _Recipe(
+        Wanted(
+            modules=("micronetd.helper",),
+            packages=("micronetd", "pyroute2"),
+            replaced={"pyroute2": _NO_PYROUTE2_INIT, "pyroute2.netlink.rtnl.probe_msg": _NO_PROBES},
+            # asyncio, hashlib and shutil use these where they are there, and do without. Nothing here is encrypted;
+            # ssl and _hashlib would bring 5 MiB of OpenSSL.
+            without=frozenset({"ssl", "_hashlib", "bz2", "lzma"}),
+        ),
+        programs=(("micronetd", "micronetd.helper"),),
+    ),
+}
+_OURS = "micronetd"  # carried in this project's own distribution
 
 
-def put_extra(tree: FileTree, extra: Extra, interpreter: Interpreter) -> None:
-    """Put what belongs to `extra` into the image."""
-    sources = _sources(extra)
-    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
+def require_packages(extras: Iterable[Extra], interpreter: Interpreter) -> dict[Extra, Brought]:
+    """Collect what the extras consist of, and what that needs of the standard library."""
+    return {extra: bring(_RECIPES[extra].wanted, interpreter.find) for extra in extras}
+
+
+def put_extra(tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter) -> None:
+    """Put what belongs to `extra` into the image; the standard library is put elsewhere."""
+    recipe, group = _RECIPES[extra], extra.value
+    jobs = [(source, f"/{LIBRARY}/{path}") for source, path in paths(brought.modules.items())]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
-        tree.file(name[1:] + "c", code, group=extra.value, origin=_PACKAGE)
-    library = interpreter.libraries.require(_LIBUDEV)
-    inside = f"{library_directory(library)}/{_LIBUDEV}"
-    tree.file(inside, library, group=extra.value, origin="libudev1", permissions=0o755)
-    interpreter.libraries.put(tree, [library], group=extra.value)
+        package = name.removeprefix(f"/{LIBRARY}/").partition("/")[0]
+        tree.file(name[1:] + "c", code, group=group, origin=_origin(package))
+    for soname in recipe.libraries:
+        library = interpreter.libraries.require(soname)
+        inside = f"{library_directory(library)}/{soname}"
+        origin = interpreter.libraries.origin(library)
+        tree.file(inside, library, group=group, origin=origin, permissions=0o755)
+        interpreter.libraries.put(tree, [library], group=group)
+    for program, module in recipe.programs:
+        script = start_script(interpreter, module)
+        tree.file(f"usr/bin/{program}", script, group=group, origin="modaliasd", permissions=0o755)
 
 
-def _sources(extra: Extra) -> list[Source]:
-    """Read pyudev as it is installed beside hostbuild."""
-    assert extra is Extra.AUDIT
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise WorldError(f"the package {_PACKAGE} is not installed beside hostbuild", hint="make setup")
-    root = Path(spec.submodule_search_locations[0])
-    sources = []
-    for path in sorted(root.rglob("*.py")):
-        relative = path.relative_to(root)
-        if relative.parts[0].removesuffix(".py") in _FOR_DESKTOPS:
-            continue
-        inside = f"{_PACKAGE}/{relative.as_posix()}"
-        name = inside.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        sources.append(Source(name, inside, path.read_bytes()))
-    return sources
+def _origin(package: str) -> str:
+    return "modaliasd" if package == _OURS else f"{package} {distribution_version(package)}"

@@ -19,8 +19,8 @@ LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can imp
 _START = """#!/usr/bin/python{version} -SsP
 import sys
 sys.path.insert(0, "/{library}")
-from modaliasd.cli import main
-sys.exit(main())
+from {module} import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -80,5 +80,11 @@ def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) 
     jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
-    script = _START.format(version=interpreter.version, library=LIBRARY)
-    tree.file("usr/bin/modaliasd", script.encode(), group=GROUP, origin="modaliasd", permissions=0o755)
+    script = start_script(interpreter, "modaliasd.cli")
+    tree.file("usr/bin/modaliasd", script, group=GROUP, origin="modaliasd", permissions=0o755)
+
+
+def start_script(interpreter: Interpreter, module: str) -> bytes:
+    """Give a program of the image that runs main() of a module below /usr/lib/modaliasd."""
+    text = _START.format(version=interpreter.version, library=LIBRARY, module=module)
+    return text.encode()

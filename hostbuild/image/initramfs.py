@@ -114,11 +114,14 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         for laid in overlays:
             wanted += guest.script_imports(laid.python_sources(), interpreter)
         wanted += _asked_for(options.python, interpreter)
-        wanted += extras.imports(options.extras, interpreter)
-        closure = cpython.put_interpreter(tree, interpreter, wanted)
+        closure = cpython.library_for(interpreter, wanted)
+        brought = extras.require_packages(options.extras, interpreter)
+        for one in brought.values():
+            closure |= one.library
+        cpython.put_interpreter(tree, interpreter, closure)
         guest.put_daemon(tree, sources, interpreter)
-    for extra in options.extras:
-        extras.put_extra(tree, extra, interpreter)
+        for extra, one in brought.items():
+            extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:

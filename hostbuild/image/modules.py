@@ -82,17 +82,24 @@ def read_index(kernel: Kernel) -> Index:
             hint="name their directory by --modules-dir, or build without modules by --modules none",
         )
     directory = kernel.indexes
-    paths, depends = parse_dep(_text(directory / "modules.dep"))
-    if not paths:
+    index = parse_index(
+        _text(directory / "modules.dep"),
+        *(_text(directory / f"modules.{name}", required=False) for name in ("softdep", "alias", "builtin")),
+    )
+    if not index.paths:
         raise KernelError(f"{directory / 'modules.dep'} lists no module", hint=f"depmod {kernel.version}")
+    return index
+
+
+def parse_index(dep: str, softdep: str, alias: str, builtin: str) -> Index:
+    """Parse the texts of modules.dep, modules.softdep, modules.alias and modules.builtin."""
+    paths, depends = parse_dep(dep)
     return Index(
         paths=paths,
         depends=depends,
-        softdeps=parse_softdeps(_text(directory / "modules.softdep", required=False)),
-        aliases=parse_plain_aliases(_text(directory / "modules.alias", required=False)),
-        builtin=frozenset(
-            module_name(line) for line in _text(directory / "modules.builtin", required=False).split()
-        ),
+        softdeps=parse_softdeps(softdep),
+        aliases=parse_plain_aliases(alias),
+        builtin=frozenset(module_name(line) for line in builtin.split()),
     )
 
 

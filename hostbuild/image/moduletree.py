@@ -1,18 +1,22 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hostbuild.image import modstore
 from hostbuild.image.modstore import Store
-from hostbuild.image.modules import Module
+from hostbuild.image.modules import Module, close, parse_dep, parse_index, select
 from hostbuild.image.tree import FileTree
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
 from modaliasd.core.trie_format import INDEX_NAME
 
+USUAL = "qemu"  # a selection: what busybox's modprobe finds early
+CRYPTO_NAME = "modules.crypto"
+CRYPTO = "crypto"
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -57,7 +61,7 @@ def put_modules(
             for path, content in files.items():
                 tree.file(f"{inside}/{path}", content, group=GROUP, origin=kernel.origin)
             for name, content in indexes.items():
-                origin = "hostbuild" if name == INDEX_NAME else "depmod"
+                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
             return
         for entry in base.iterdir():  # whatever else depmod wrote
@@ -90,10 +94,51 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
+    indexes[CRYPTO_NAME] = crypto_words(indexes)
+    indexes["modules.dep"] = usual_first(indexes)
     indexes[INDEX_NAME] = trie.build(
         indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
     )
     return indexes
+
+
+def usual_first(indexes: Mapping[str, bytes]) -> bytes:
+    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
+
+    busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
+    Debian's has half a megabyte. To kmod the order means nothing.
+    """
+    tables = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
+    index = parse_index(*(_text(indexes, name) for name in tables))
+    asked_by_cpus = re.findall(r"^alias cpu:\S+ (\S+)$", _text(indexes, "modules.alias"), re.MULTILINE)
+    names = close([*select(USUAL, index), *(name.replace("-", "_") for name in asked_by_cpus)], index)
+    usual = {index.paths[name].encode("utf-8", "surrogateescape") for name in names}
+    lines = indexes["modules.dep"].splitlines(keepends=True)
+    lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
+    return b"".join(lines)
+
+
+def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
+    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
+
+    It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
+    (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
+    most in vain. Nothing where a pattern could match such words, or one could be read as anything else.
+    """
+    lines = [line.split() for line in _text(indexes, "modules.alias").replace("-", "_").splitlines()]
+    aliases = {(words[1], words[2]) for words in lines if len(words) == 3 and words[0] == "alias"}
+    heads = {head for alias, _ in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
+    paths, _ = parse_dep(_text(indexes, "modules.dep"))
+    named = {pair for pair in aliases.union((name, name) for name in paths) if pair[0].startswith(CRYPTO)}
+    plain = all(re.fullmatch(r"[A-Za-z0-9_(),+]+", text) for pair in named for text in pair)
+    if not plain or any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
+        return b""
+    words = " ".join(f"{word}={module}" for word, module in sorted(named))
+    return f"crypto=' {words} '\n".encode()
+
+
+def _text(indexes: Mapping[str, bytes], name: str) -> str:
+    return indexes[name].decode("utf-8", "surrogateescape")
 
 
 def _copy_list(kernel: Kernel, name: str, to: Path) -> None:

@@ -4,7 +4,8 @@ Pure: sources are brought by a function of the caller.
 
 Of the program itself every import counts, wherever it stands, but for those that only a type checker
 follows. Of the standard library only those count that run when a module is imported: `os` imports
-subprocess inside popen(), and whoever does not call that shall not pay for it.
+subprocess inside popen(), `pickle` doctest where it is run as a program, and whoever does not do that shall
+not pay for it.
 """
 
 import ast
@@ -59,9 +60,22 @@ class Closure:
     modules: dict[str, Found]
     missing: dict[str, str]
 
+    def __or__(self, other: "Closure") -> "Closure":
+        """What either has; missing is what one of them misses and none has."""
+        modules = self.modules | other.modules
+        missing = {name: who for name, who in (other.missing | self.missing).items() if name not in modules}
+        return Closure(dict(sorted(modules.items())), dict(sorted(missing.items())))
 
-def close(roots: Iterable[str], find: Callable[[str], Found | None]) -> Closure:
-    """Follow imports from `roots`. A parent package comes with its module."""
+
+def close(
+    roots: Iterable[str],
+    find: Callable[[str], Found | None],
+    without: frozenset[str] = frozenset(),
+) -> Closure:
+    """Follow imports from `roots`. A parent package comes with its module.
+
+    without: modules that count as not there, whoever imports them.
+    """
     modules: dict[str, Found] = {}
     missing: dict[str, str] = {}
     waiting = [(root, "") for root in roots]
@@ -69,7 +83,7 @@ def close(roots: Iterable[str], find: Callable[[str], Found | None]) -> Closure:
         name, importer = waiting.pop()
         if name in modules or name in missing:
             continue
-        found = find(name)
+        found = None if name in without else find(name)
         if found is None:
             missing[name] = importer
             continue
@@ -106,7 +120,9 @@ def imports(source: bytes, package: str, *, inside_functions: bool) -> list[Impo
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             found += [Import(base, alias.name) for alias in node.names]
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
+        elif isinstance(node, ast.If) and (
+            _is_type_checking(node.test) or (not inside_functions and _is_main(node.test))
+        ):
             waiting = [*node.orelse, *waiting]
         elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting = [*ast.iter_child_nodes(node), *waiting]
@@ -139,3 +155,8 @@ def _is_type_checking(test: ast.expr) -> bool:
     if isinstance(test, ast.Name):
         return test.id == "TYPE_CHECKING"
     return isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Whether a condition is `__name__ == "__main__"`."""
+    return ast.unparse(test) == "__name__ == '__main__'"

@@ -147,8 +147,10 @@ REQUIREMENTS = (
         ("PACKET=y",),
     ),
     _built_in(Grade.UNFIT, "FUTEX", "CPython's locks"),
-    _built_in(Grade.UNFIT, "EPOLL", "the daemon waits on several descriptors at once"),
-    _built_in(Grade.UNFIT, "SIGNALFD", "the daemon's children that end"),
+    _built_in(
+        Grade.LIMIT, "EPOLL", "programs that wait by epoll, as asyncio does; the daemon needs poll alone"
+    ),
+    _built_in(Grade.NOTE, "SIGNALFD", "signals as descriptors"),
     _built_in(Grade.LIMIT, "TIMERFD", "timers as descriptors"),
     _built_in(Grade.LIMIT, "EVENTFD", "wake-ups between threads"),
     _built_in(Grade.LIMIT, "POSIX_TIMERS", "timer_create and clock_nanosleep"),

@@ -111,8 +111,8 @@ def read_machine(name: str) -> Machine:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         if not is_path:
-            known = ", ".join(machine_names())
-            raise InputError(f"there is no machine {name!r}; known are {known}, and any FILE.toml") from e
+            known = "".join(f"\n  {one:8}{read_machine(one).description}" for one in machine_names())
+            raise InputError(f"there is no machine {name!r}; known are any FILE.toml, and{known}") from e
         raise InputError(f"cannot read the machine file {path}: {getattr(e, 'strerror', None) or e}") from e
     return parse_machine(text, path.stem, str(path))
 

@@ -21,10 +21,10 @@ from typing import Self
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.qemu.accel import Accel
-from hostbuild.qemu.device import BackendSpec, Bus, Device, backend_commands, backend_removal, with_backend
 from hostbuild.qemu.lines import Line, Listener, SerialLines
-from hostbuild.qemu.machine import Machine, MachineType, machine_argv, root_port_names
-from hostbuild.qemu.qmp import CommandRefusedError, Monitor
+from hostbuild.qemu.machine import Machine, machine_argv
+from hostbuild.qemu.plugging import Ports
+from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
 from hostbuild.qemu.verdict import Ending, verdict
 from hostbuild.run import spawn
@@ -82,12 +82,6 @@ class Boot:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plugged:
-    port: str
-    backend: BackendSpec | None
-
-
 class VM:
     """A virtual machine as a context manager: running inside the `with`, gone after it.
 
@@ -107,8 +101,6 @@ class VM:
         self._over_limit = False
         self._agent_ready = False
         self._commands = 0
-        self._plugs = 0
-        self._plugged: dict[str, _Plugged] = {}
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -213,28 +205,8 @@ class VM:
     # Hotplug
 
     def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002
-        """Plug a device in while the guest runs and return its id; its backend is made as --device would.
-
-        Without `bus`, a PCI device goes to the first free root port of a q35, anything else where QEMU puts
-        it. `size` and `file` describe a disk. Raises CommandRefusedError.
-        """
-        self._plugs += 1
-        device_id = id or f"hot{self._plugs}"
-        given = Device(driver).having(**{key: str(value) for key, value in props.items()})
-        device, backend = with_backend(given, f"hotbackend{self._plugs}")
-        port = bus or self._free_port(device)
-        values: dict[str, object] = {key: props.get(key, value) for key, value in device.props}
-        if port:
-            values["bus"] = port
-        for command, arguments in backend_commands(backend):
-            self.monitor.execute(command, arguments)
-        try:
-            self.monitor.device_add(driver, device_id, values)
-        except GuestError:
-            self._remove_backend(backend)
-            raise
-        self._plugged[device_id] = _Plugged(port, backend)
-        return device_id
+        """Plug a device in while the guest runs and return its id: see hostbuild.qemu.plugging."""
+        return self._ports.add(driver, id, bus, props)
 
     def device_del(self, device_id: str, *, timeout: float = 30.0) -> None:
         """Unplug a device: ask the guest, wait until it has let it go, and take its backend away.
@@ -242,13 +214,10 @@ class VM:
         Raises GuestTimeoutError if it keeps the device.
         """
         try:
-            self.monitor.device_del(device_id, timeout=timeout)
+            self._ports.remove(device_id, timeout)
         except GuestError as e:
             e.console = self.console
             raise
-        plugged = self._plugged.pop(device_id, None)
-        if plugged is not None:
-            self._remove_backend(plugged.backend)
 
     # The end
 
@@ -296,6 +265,7 @@ class VM:
         except WorldError as e:
             raise WorldError(f"QEMU did not start: {self._last_words() or e}") from e
         stack.callback(self.monitor.close)
+        self._ports = Ports(self.machine, self.monitor)
         self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)
 
     def _on_limit(self) -> None:
@@ -360,26 +330,6 @@ class VM:
                 self._agent_ready = True
                 return
         self._wait(ready, 0, "the guest's agent does not answer on ttyS2")
-
-    def _free_port(self, device: Device) -> str:
-        if device.bus is not Bus.PCI or self.machine.type is not MachineType.Q35:
-            return ""
-        taken = {plugged.port for plugged in self._plugged.values()}
-        taken |= {device.get("bus") or "" for device in self.machine.devices}
-        for port in root_port_names(self.machine):
-            if port not in taken:
-                return port
-        raise GuestError(
-            f"no free port for {device.driver}: {self.machine.name} has {self.machine.root_ports}, all taken",
-            hint="unplug a device first, or give the machine file more root_ports",
-        )
-
-    def _remove_backend(self, backend: BackendSpec | None) -> None:
-        if backend is None:
-            return
-        command, arguments = backend_removal(backend)
-        with contextlib.suppress(CommandRefusedError):  # still in use for a moment: it goes with QEMU then
-            self.monitor.execute(command, arguments)
 
 
 def _lines_argv(fds: Sequence[int], count: int) -> list[str]:

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from modaliasd.boot import open_resolver
+import pytest
+
+from hostbuild.kernel import Kernel
+from modaliasd.boot import find_hash_drivers, open_resolver
+from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import EMPTY
 from modaliasd.indexfile import open_index
 
@@ -18,3 +22,21 @@ def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: 
     plan = resolver.resolve("hid:b0003")
     assert [match.module for match in plan.matches] == ["usbhid"]
     assert [step.module for step in plan.steps] == ["hid", "usbhid"]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_drivers_of_the_hash_that_modules_are_signed_with(
+    signed: bool, debian_kernel: Kernel, tmp_path: Path
+) -> None:
+    """Those with the alias of Debian's hash, SHA-256, where they are signed with it; none where they are not."""
+    assert debian_kernel.modules is not None
+    module = (debian_kernel.modules / "kernel/arch/x86/crypto/sha256-ssse3.ko").read_bytes()
+    for name in ("a/sha256-fast.ko", "sha512-fast.ko"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(module if signed else module[:-1])
+    (tmp_path / "modules.alias").write_text(
+        "alias crypto-sha512 sha512_fast\nalias crypto-sha256 sha256_fast\nalias crypto-sha256 gone\nalias cpu:* loop\n"
+    )
+    dependencies = Dependencies("a/sha256-fast.ko:\nsha512-fast.ko:\ngone.ko:\n")
+    drivers = find_hash_drivers(open_index(str(tmp_path)), dependencies, str(tmp_path))
+    assert drivers == (["sha256_fast"] if signed else [])

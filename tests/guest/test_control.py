@@ -73,7 +73,7 @@ def test_settle_and_status(daemon: Daemon) -> None:
 def test_a_settle_that_does_not_come_in_time(daemon: Daemon) -> None:
     """While something loads, a settle with a limit is answered at the limit, with what is still loading."""
     daemon.fakes.loader.wanted.append("never")
-    daemon.fakes.loader.start_jobs = list  # type: ignore[method-assign]
+    daemon.fakes.loader.start_jobs = lambda **_how: []  # type: ignore[method-assign]
     try:
         answer = daemon.ask("settle", "0.05")
         assert (answer["ok"], answer["error"]) == (False, "not settled in time")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd.config import read_config
-from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, option_words
+from modaliasd.core.invocation import Flavour, Invocation, Tool, invocation, option_words, removal
 from modaliasd.core.plan import Step
 from tests.support.kmodlive import LiveTree, machine_release
 
@@ -112,13 +112,40 @@ def test_install_lines(tree: LiveTree, command: str, said: str) -> None:
     assert busybox.arguments == ("-c", command.replace("$CMDLINE_OPTS", said))
 
 
-def test_busybox_does_not_insert_behind_an_install_line(tree: LiveTree) -> None:
-    """Under busybox, whose modprobe would insert both, what needs one with an install line takes insmod."""
-    tree.configure({ETC: "install kt_base /bin/false\n"})
-    steps = {step.module: step for step in tree.resolver(read_config(str(tree.root))).resolve("kt_net").steps}
-    call = invocation(steps["kt_bus"], Flavour.BUSYBOX, "/lib/modules/x")
-    assert call == Invocation(Tool.INSMOD, ("/lib/modules/x/kernel/drivers/bus/kt_bus.ko",))
-    assert invocation(steps["kt_bus"], Flavour.KMOD, "").tool is Tool.MODPROBE
+def test_remove_lines(tree: LiveTree) -> None:
+    """kmod's modprobe runs the first remove line that fits the module; for busybox the shell gets its command."""
+    tree.configure({ETC: "remove kt-n* echo gone\nremove kt_net echo second\nremove kt_base echo other\n"})
+    command = tree.resolver(read_config(str(tree.root))).remove_command("kt_net")
+    assert [f"remove {command}"] == list(tree.kmod("-r", "-n", "-v", "kt_net").out)
+    assert removal("kt_net", command, Flavour.KMOD) == Invocation(Tool.MODPROBE, ("-r", "--", "kt_net"))
+    busybox = Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", "kt_net"),))
+    assert removal("kt_net", command, Flavour.BUSYBOX) == busybox
+    assert removal("kt_net", "", Flavour.BUSYBOX).tool is Tool.MODPROBE
+
+
+@pytest.mark.parametrize(
+    ("conf", "lookup", "module", "path"),
+    [
+        ("install kt_base /bin/false\n", "kt_net", "kt_bus", "kernel/drivers/bus/kt_bus.ko"),
+        ("install kt_late /bin/false\nsoftdep kt_alt pre: kt_late\n", "kt_alt", "kt_alt", "kernel/kt_alt.ko"),
+        ("install kt_late /bin/false\n", "kt_soft", "kt_soft", "kernel/kt_soft.ko"),
+    ],
+)
+@pytest.mark.parametrize("flavour", list(Flavour), ids=lambda flavour: flavour.value)
+def test_nothing_is_inserted_behind_an_install_line(
+    tree: LiveTree, flavour: Flavour, conf: str, lookup: str, module: str, path: str
+) -> None:
+    """What needs a module with an install line, or has it as a softdep, takes insmod.
+
+    busybox's modprobe would insert both, kmod's would run the command again, as its dry run shows.
+    """
+    tree.configure({ETC: conf})
+    steps = {step.module: step for step in tree.resolver(read_config(str(tree.root))).resolve(lookup).steps}
+    call = invocation(steps[module], flavour, "/lib/modules/x")
+    assert call == Invocation(Tool.INSMOD, (f"/lib/modules/x/{path}",))
+    (commanded,) = (step for step in steps.values() if step.command)
+    assert invocation(commanded, Flavour.KMOD, "").tool is Tool.MODPROBE
+    assert "install /bin/false" in tree.kmod("-n", "-v", lookup).out
 
 
 def test_plain_modules_can_share_a_process() -> None:

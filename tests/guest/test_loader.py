@@ -331,6 +331,19 @@ def test_configured_ranks_go_before_all_others(tmp_path: Path) -> None:
     assert [call.rpartition(" ")[2] for call in bench.calls()] == ["snd", "nic", "disk"]
 
 
+def test_what_nobody_waits_for_waits_for_the_walk(tmp_path: Path) -> None:
+    """During the first walk of /sys sound and the like do not start beside what leads to disks; afterwards they do."""
+    bench = Bench(tmp_path)
+    bench.want("pci:snd")
+    bench.want("pci:disk")
+    (pidfd,) = bench.loader.start_jobs(coldplug=True)
+    select.select([pidfd], [], [], 10)
+    bench.loader.finish(pidfd)
+    assert bench.loader.start_jobs(coldplug=True) == []
+    assert bench.calls() == ["modprobe -b -a -- disk"]
+    assert bench.run()["snd"]["outcome"] == "inserted"
+
+
 def test_a_silent_grandchild_is_not_waited_for(tmp_path: Path) -> None:
     """What a child said is read to its end even if a daemon that it started keeps the pipe open."""
     child = start("/bin/sh", ["-c", "echo said >&2; sleep 30 & exit 3"])

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "rootfs-overlay" / "usr" / "lib" / "micro"
+MODULE = "/lib/modules/6.1.0-test/kernel/fs/xfs/xfs.ko"  # what every name stands for here
 ODD = [
     "$(touch ran)",
     "`touch ran`",
@@ -45,10 +46,10 @@ ODD = [
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the scripts, and programs in place of the real ones that write down what they are given."""
     folder = tmp_path_factory.mktemp("micro")
-    write = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >>{log}\n'
-    for name in ("modprobe", "modaliasd"):
+    write = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >>{log}\n{more}\n'
+    for name, more in {"modprobe": f'[ "$1" != -qD ] || echo "insmod {MODULE}"', "modaliasd": ""}.items():
         stub = folder / name
-        stub.write_text(write.format(log=folder / f"{name}.log"))
+        stub.write_text(write.format(log=folder / f"{name}.log", more=more))
         stub.chmod(0o755)
     for name in ("request-module", "frozen-modprobe"):
         text = (SCRIPTS / name).read_text()
@@ -62,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).chmod(0o755)
     (folder / "modules").write_text(
         "xfs 1 0 - Loading 0x0\n"
-    )  # so that the script asks modprobe for the files, too
+    )  # so that the script looks whether it is still coming
     return folder
 
 
@@ -81,12 +82,16 @@ def call(place: Path, script: str, name: str) -> tuple[list[bytes], list[bytes],
     return given[0], given[1], {path.name for path in place.iterdir()} - before
 
 
+def asked_for(name: str) -> list[bytes]:
+    """What modprobe is given for the name: first to say what it stands for, then to insert just that."""
+    return [b"-qD", b"--", name.encode(), b"-q", b"-a", b"--", b"xfs"]
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_name_reaches_modprobe_as_one_word(place: Path, name: str) -> None:
     """Whatever the name holds, modprobe gets it whole behind `--`, and nothing else runs."""
     given, _, files = call(place, "request-module", name)
-    assert given[:3] == [b"-q", b"--", name.encode()]
-    assert set(given[3:]) <= {b"-qD", b"--", name.encode()}
+    assert given == asked_for(name)
     assert files == set()
 
 
@@ -99,7 +104,7 @@ def test_an_odd_name_reaches_the_policy_as_one_word(place: Path, name: str) -> N
         assert (given, asked) == ([], [])
         return
     assert asked == [b"may-load", name.encode()]
-    assert given[:3] == [b"-q", b"--", name.encode()]
+    assert given == asked_for(name)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -107,5 +112,5 @@ def test_an_odd_name_reaches_the_policy_as_one_word(place: Path, name: str) -> N
 def test_no_name_makes_anything_else_happen(place: Path, name: str) -> None:
     """The same for names of any characters."""
     given, _, files = call(place, "request-module", name)
-    assert given[:3] == [b"-q", b"--", name.encode()]
+    assert given == asked_for(name)
     assert files == set()

@@ -180,4 +180,4 @@ def test_dependency_cycle() -> None:
 def test_what_modprobe_would_do_otherwise(conf: str, field: str) -> None:
     """Steps are marked where a modprobe that is given the bare name would not do what the plan says."""
     marked = [step.module for step in resolver(conf).resolve("pci:a").steps if getattr(step, field)]
-    assert marked == (["b_x", "a"] if field == "beside_command" else ["c"])
+    assert marked == (["b_x", "a", "d"] if field == "beside_command" else ["c"])

@@ -63,12 +63,18 @@ def test_buses_and_classes_once_each(sys: FakeSys) -> None:
 
 
 def test_what_leads_to_disks_and_networks_comes_first(sys: FakeSys) -> None:
-    """The first stride is PCI's disks and NICs, the second the rest of PCI, before any bus of an earlier name."""
+    """A CPU goes first, since all loads gain by it, the others do not; then PCI's disks and NICs, the rest of PCI.
+
+    That is before any bus of an earlier name.
+    """
+    for number in range(2):
+        cpu = f"/devices/system/cpu/cpu{number}"
+        sys.device(cpu, f"/bus/cpu/devices/cpu{number}", f"MODALIAS=cpu:{number}\n")
     sys.device("/devices/a/x", "/bus/acpi/devices/x", "MODALIAS=acpi:PNP0C0C:\n")
     sys.device("/devices/p/1", "/bus/pci/devices/1", f"MODALIAS={SOUND}\n")
     sys.device("/devices/p/2", "/bus/pci/devices/2", f"MODALIAS={DISK}\n")
-    assert sys.modaliases() == [DISK, SOUND, "acpi:PNP0C0C:"]
-    assert len(next(sys.sysfs.walk())) == 1
+    assert sys.modaliases() == ["cpu:0", DISK, SOUND, "acpi:PNP0C0C:", "cpu:1"]
+    assert [len(stride) for stride in sys.sysfs.walk()][:3] == [1, 1, 1]
 
 
 def test_a_modalias_that_only_one_of_the_files_has(sys: FakeSys) -> None:

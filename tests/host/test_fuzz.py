@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PARSERS = ("uevent", "modprobed", "policy", "control", "indexfile", "newc")  # what is read of others' writing
 
@@ -18,6 +20,7 @@ def recipe() -> list[str]:
     return shlex.split(found[1])
 
 
+@pytest.mark.slow
 def test_the_long_search_can_be_started() -> None:
     """With one example in place of the long profile's, each fuzz test runs, and each takes exactly that one."""
     arguments = recipe()

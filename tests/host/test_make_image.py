@@ -30,6 +30,7 @@ def unpacked(image: Path, into: Path) -> Path:
     return into
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(image: Built, tmp_path: Path) -> None:
     """A second build of the default image has the same bytes, and its manifest but for the name."""
     again = build_image(tmp_path / "again.img", Options(kernel="deb:linux-image-amd64"))

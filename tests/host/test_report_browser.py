@@ -244,6 +244,7 @@ def test_nothing_sticks_out(width: int, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_a_thousand_devices_paint_nearly_as_soon_as_a_hundred(browser: Browser, tmp_path: Path) -> None:
     """First contentful paint of 1,000 devices and 334 loads: not four times that of a tenth of them."""
     paints: dict[int, list[float]] = {100: [], 1000: []}

@@ -12,6 +12,7 @@ from hostbuild.image import cpython, guest, stdlib
 from hostbuild.image.cpython import Interpreter
 from hostbuild.image.stdlib import START_UP, Found, Import, Origin, imports
 from hostbuild.image.tree import FileTree
+from tests.support.unpacked import write_libraries
 
 SOURCES = {
     "top": "import sys\ndef f():\n    import lazy\n",
@@ -51,6 +52,23 @@ def test_packages_bring_their_submodules_and_parents() -> None:
 def test_type_checking_blocks_do_not_count() -> None:
     """Of `if TYPE_CHECKING` only the else branch runs."""
     assert closed("typed") == {"typed", "typing", "top", "sys"}
+
+
+def test_what_runs_as_a_program_only_does_not_count_in_the_library() -> None:
+    """`if __name__ == "__main__"` is not true of a module that is imported; of a script it is."""
+    source = b"if __name__ == '__main__':\n    import top\n"
+    assert imports(source, "", inside_functions=False) == []
+    assert imports(source, "", inside_functions=True) == [Import("top")]
+
+
+def test_what_one_leaves_out_another_may_bring() -> None:
+    """A module left out of one closure is in the union with one that has it, and then is missing nowhere."""
+    without = stdlib.close(["pkg.sibling"], find, frozenset({"pkg.inner"}))
+    assert "pkg.inner" in without.missing
+    assert "pkg.inner" not in without.modules
+    both = without | stdlib.close(["pkg.inner"], find)
+    assert "pkg.inner" in both.modules
+    assert "pkg.inner" not in both.missing
 
 
 def test_what_nobody_has_is_named_with_who_wants_it() -> None:
@@ -123,15 +141,9 @@ def test_the_small_library_starts_and_imports(interpreter: Interpreter, tmp_path
     tree.symlink("lib64", "usr/lib64", group="g", origin="test")
     sources = guest.require_sources()
     wanted = ["json", "mmap", *guest.imports(sources, interpreter)]
-    closure = cpython.put_interpreter(tree, interpreter, wanted)
-    for path, entry in tree.items():
-        target = tmp_path / path
-        if path.startswith("usr/lib/python"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if entry.read():
-                target.write_bytes(entry.read())
-            else:
-                target.mkdir(exist_ok=True)
+    closure = cpython.library_for(interpreter, wanted)
+    cpython.put_interpreter(tree, interpreter, closure)
+    write_libraries(tree, tmp_path)
     assert {"json", "mmap", "_json"} <= closure.modules.keys()
     done = subprocess.run(
         [

@@ -125,7 +125,7 @@ class FakeLoader:
         """Queue the plan's modules."""
         self.wanted += [match.module for match in plan.matches]
 
-    def start_jobs(self) -> list[int]:
+    def start_jobs(self, *, coldplug: bool = False) -> list[int]:  # noqa: ARG002
         """Start everything that is queued."""
         self.started = list(self.wanted)
         return []

@@ -5,6 +5,7 @@ unpack it, one that was built for another kernel, one that does not fit its sign
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,13 @@ from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
 
-CONF = "# no beeping\nblacklist pcspkr\noptions dummy numdummies=3\n"
+CONF = """\
+# no beeping
+blacklist pcspkr
+options dummy numdummies=3
+install 8139cp sleep 12
+"""
+HELPER = "/usr/lib/micro/request-module"
 COMMAND_LINE = (
     "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
     "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense"
@@ -46,7 +53,7 @@ def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The machine, settled."""
     directory = tmp_path_factory.mktemp("outcomes")
     built = make_image(debian_kernel, directory)
-    machine = read_machine("virtio").plus(map(parse_device, ["e1000", "e1000e", "i6300esb"]))
+    machine = read_machine("virtio").plus(map(parse_device, ["e1000", "e1000e", "i6300esb", "rtl8139"]))
     boot = Boot(built.kernel.vmlinuz, built.image, append=COMMAND_LINE, limit_s=300)
     with VM(machine, boot) as running:
         running.settled(timeout=200)
@@ -63,7 +70,8 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
         target = overlay / "usr/lib/modules" / kernel.version / path
         target.parent.mkdir(parents=True)
         target.write_bytes(damage((kernel.modules / path).read_bytes()))
-    selection = "virtio,e1000,e1000e,i6300esb,pcspkr,dummy,acpi-cpufreq,cfg80211,loop"
+    selection = "virtio,e1000,e1000e,i6300esb,8139cp,pcspkr,dummy,acpi-cpufreq,cfg80211,loop,scsi_debug"
+    selection += ",surface_dtx"
     options = Options(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
     return build_image(directory / "outcomes.img", options)
 
@@ -71,6 +79,11 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
 def load_of(vm: VM, module: str) -> Record:
     """The last record of the module's load."""
     return [r for r in vm.ledger if r["type"] == "load" and r["module"] == module][-1]
+
+
+def is_load_of(module: str, record: Record) -> bool:
+    """Does the record tell of the module's load?"""
+    return bool(record["type"] == "load" and record["module"] == module)
 
 
 DENIED = [
@@ -141,16 +154,68 @@ def test_missing_firmware(vm: VM) -> None:
     assert any(message.startswith("regulatory.db is missing: ") for message in messages), messages
 
 
+def test_slow(vm: VM) -> None:
+    """A load of more than 10 seconds is told of meanwhile, with its device; others go on, and it comes to its end."""
+    (slow,) = [r for r in vm.ledger if r["type"] == "slow" and r["module"] == "8139cp"]
+    assert slow["causes"][0]["modalias"].startswith("pci:v000010ECd00008139")
+    assert slow["running_ms"] >= 10_000
+    load = load_of(vm, "8139cp")
+    assert (load["outcome"], load["message"]) == ("command", "ran: sleep 12")
+    assert load["ms"] >= 12_000
+    before = {r["module"] for r in vm.ledger[: vm.ledger.index(load)] if r["type"] == "load"}
+    assert slow in vm.ledger[: vm.ledger.index(load)]
+    assert {"virtio_blk", "virtio_net"} <= before
+
+
+def test_deferred_probe(vm: VM) -> None:
+    """A device whose driver waits for another one is named at the settle, once."""
+    since = len(vm.ledger)
+    vm.check("modaliasd load surface_dtx")  # it wants the Surface's controller, which never comes
+    vm.check("echo surface_dtx_pltf >/sys/devices/platform/pcspkr/driver_override")
+    vm.check("echo pcspkr >/sys/bus/platform/drivers_probe")
+    assert vm.check("cat /sys/kernel/debug/devices_deferred").split()[0] == "pcspkr"
+    vm.check("modaliasd settle; modaliasd settle")
+    told = [
+        r["message"] for r in vm.ledger[since:] if r["type"] == "warning" and r["what"] == "deferred probe"
+    ]
+    assert told == ["pcspkr waits: the kernel does not say what for"]
+
+
+def test_the_kernels_own_requests_wait_for_what_is_coming(vm: VM) -> None:
+    """busybox's modprobe calls a module loaded that is still being inserted; the kernel's helper waits for its end."""
+    assert vm.check("cat /proc/sys/kernel/modprobe").strip() == HELPER
+    vm.check("modprobe scsi_debug max_luns=60 num_tgts=4 delay=0 dev_size_mb=8 >/dev/null 2>&1 &")
+    state = "cat /sys/module/scsi_debug/initstate"
+    coming = f'until [ "$({state} 2>/dev/null)" = coming ]; do usleep 1000; done'
+    asked = f"modprobe -q -- scsi-debug && {state}; {HELPER} -q -- scsi-debug && {state}"
+    assert vm.check(f"{coming}; {asked}", timeout=60).split() == ["coming", "live"]
+
+
+def test_the_kernels_requests_for_ciphers(vm: VM) -> None:
+    """They are answered as by modprobe, though without it where nothing is meant; an alias in modprobe.d counts."""
+    assert " crypto_crct10dif=" in vm.check("cat /lib/modules/*/modules.crypto")
+    vm.check("mv /etc/modprobe.d /etc/off; mv /sbin/modprobe /sbin/modprobe.real")
+    mine = vm.sh(f"{HELPER} -q -- crypto-mine")
+    vm.check("mv /sbin/modprobe.real /sbin/modprobe")
+    assert (mine.status, mine.output) == (1, "")
+    for word, status in (("crypto-crct10dif", 0), ("crypto-cryptd(__ecb-aes-aesni)", 1), ("cryptomgr", 1)):
+        assert vm.sh(f"modprobe -qD '{word}'").status == status
+        assert vm.sh(f"{HELPER} -q -- '{word}'").status == status
+    vm.check("mv /etc/off /etc/modprobe.d; echo ' alias crypto-mine dummy' >/etc/modprobe.d/mine.conf")
+    assert vm.sh(f"{HELPER} -q -- crypto-mine").status == 0
+    vm.check("rm /etc/modprobe.d/mine.conf")
+
+
 def test_live_and_builtin(vm: VM) -> None:
     """What somebody else has inserted is live, and was seen to come; what the kernel contains is built in."""
     since = len(vm.ledger)
     vm.check("modprobe loop")
     seen = vm.wait_for(lambda r: r["type"] == "module" and r["module"] == "loop", since=since)
     assert seen["action"] == "add"
-    vm.check("modaliasd load loop")
-    assert load_of(vm, "loop")["outcome"] == "live"
-    vm.check("modaliasd load 8250")
-    assert load_of(vm, "8250")["outcome"] == "builtin"
+    for module, outcome in (("loop", "live"), ("8250", "builtin")):
+        vm.check(f"modaliasd load {module}")
+        load = vm.wait_for(partial(is_load_of, module), since=since)
+        assert load["outcome"] == outcome
 
 
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:

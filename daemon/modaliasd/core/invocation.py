@@ -9,8 +9,9 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
   quotes are taken off here;
 - `-b` makes both refuse a blacklisted name, so a dependency or softdep that is on a blacklist goes without;
 - a name that a modprobe.d alias matches is taken for that alias, so such a module is inserted by insmod;
-- busybox ignores install lines, so there the shell runs the command, and a module that needs one with an
-  install line is inserted by insmod, lest busybox's modprobe insert that one itself.
+- busybox ignores install and remove lines, so there the shell runs the command;
+- a module that needs one with an install line, or has it as a softdep, is inserted by insmod: busybox's modprobe would
+  insert that one itself, and kmod's would run the command once more.
 """
 
 from modaliasd.core.lean import Choice, Record
@@ -52,8 +53,7 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     if step.command and flavour is Flavour.BUSYBOX:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
         return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", step.module),))
-    around = flavour is Flavour.BUSYBOX and step.beside_command
-    if step.path and (step.shadowed or around):
+    if step.path and (step.shadowed or step.beside_command):
         path = step.path if step.path.startswith("/") else f"{modules_dir}/{step.path}"
         return Invocation(Tool.INSMOD, (path, *option_words(step.options)))
     flags = () if step.blacklisted else ("-b",)
@@ -63,6 +63,13 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     return Invocation(
         Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags) and not step.command
     )
+
+
+def removal(module: str, command: str, flavour: Flavour) -> Invocation:
+    """How to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
+    if command and flavour is Flavour.BUSYBOX:
+        return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", module),))
+    return Invocation(Tool.MODPROBE, ("-r", "--", module))
 
 
 def option_words(options: str) -> tuple[str, ...]:

@@ -8,15 +8,13 @@ its end (depmod writes it so, kmod inserts the reversed list). Paths are relativ
 file. A module's name is its file's name up to the first dot, with `_` for `-`; `.ko` can be followed by
 `.gz`, `.xz` or `.zst`. Source: kmod's libkmod-module.c (kmod_module_parse_depline) and tools/depmod.c.
 
-A full modules.dep has 4,000 lines and a machine needs 100 of them, so lines are searched and parsed when
-asked for.
+A full modules.dep has 4,000 lines and half a megabyte, and a machine needs 100 of them: to look at each line costs a
+boot more than all that it asks for, so lines are searched in the text, and parsed, when asked for.
 """
 
 from modaliasd.core.lean import Record
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+PATH_MAX = 4096  # include/uapi/linux/limits.h
 
 
 class ModuleFile(Record):
@@ -54,7 +52,13 @@ class Dependencies:
 
     def __init__(self, dep_text: str, builtin: frozenset[str] = frozenset()) -> None:
         self.builtin = builtin
-        self._lines = _lines_by_name(dep_text)
+        self._text = dep_text
+        # The text with `_` for `-` and `/` before every path, one character further on than in the text itself.
+        self._paths = f"/{dep_text}".replace("-", "_").replace("\n", "/")
+        first, _, _ = dep_text[:PATH_MAX].partition(":")
+        self._ending = first[
+            first.find(".", first.rfind("/") + 1) :
+        ]  # ".ko" or ".ko.xz": most trees have one only
         self._found: dict[str, ModuleFile | None] = {}
         self._acyclic: set[str] = set()
         self._orders: dict[str, LoadOrder] = {}
@@ -64,8 +68,30 @@ class Dependencies:
         try:
             return self._found[name]
         except KeyError:
-            file = self._found[name] = parse_dep_line(self._lines.get(name, ""))
+            file = self._found[name] = self._search(name)
             return file
+
+    def _search(self, name: str) -> ModuleFile | None:
+        """Many lines may name a module as a need; its own begins with its path. depmod writes one for each name."""
+        mentioned = self._paths.find(f"/{name}.")
+        if mentioned < 0:
+            return None
+        file = self._file_at(self._paths.find(f"/{name}{self._ending}:", mentioned), name)
+        while file is None and mentioned >= 0:
+            file = self._file_at(mentioned, name)
+            mentioned = self._paths.find(f"/{name}.", mentioned + 1)
+        return file
+
+    def _file_at(self, at: int, name: str) -> ModuleFile | None:
+        """The line of which the own path ends with the name, at that place; None where a need does, or for -1."""
+        if at < 0:
+            return None
+        start = self._text.rfind("\n", 0, at) + 1
+        if self._text.find(":", start, at) >= 0:
+            return None
+        end = self._text.find("\n", at)
+        file = parse_dep_line(self._text[start : end if end >= 0 else None])
+        return file if file is not None and file.name == name else None
 
     def load_order(self, name: str) -> LoadOrder:
         """Everything that has to be inserted for `name`; only itself if modules.dep does not know it."""
@@ -80,13 +106,6 @@ class Dependencies:
             return LoadOrder((name,), missing=(name,))
         missing = tuple(need for need in file.needs if self.find(need) is None)
         return LoadOrder((*file.needs, name), missing, self._cycle(name))
-
-    def __iter__(self) -> "Iterator[ModuleFile]":
-        """Every line of modules.dep, in the order of the file."""
-        for line in self._lines.values():
-            file = parse_dep_line(line)
-            if file is not None:
-                yield file
 
     def _cycle(self, name: str, above: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The first cycle met on the way down from `name`, () where there is none."""
@@ -108,17 +127,6 @@ def module_name(path: str) -> str:
     base = path[path.rfind("/") + 1 :]
     dot = base.find(".")
     return (base if dot < 0 else base[:dot]).replace("-", "_")
-
-
-def _lines_by_name(text: str) -> dict[str, str]:
-    """Each module's line; the loop is as short as it is because a boot runs it over 4,000 lines."""
-    lines: dict[str, str] = {}
-    for line in text.split("\n"):
-        colon = line.find(":")
-        start = line.rfind("/", 0, max(colon, 0)) + 1
-        lines[line[start : line.find(".", start)].replace("-", "_")] = line
-    lines.pop("", None)
-    return lines
 
 
 def parse_dep_line(line: str) -> ModuleFile | None:

@@ -68,7 +68,7 @@ class Step(Record):
     needs: what must have been inserted before (dependencies). prefers: what comes before if it works
     (softdeps). required: its failure makes the module asked for fail; False for softdeps and what only they
     need. blacklisted: a blacklist names it and does not count here. shadowed: a modprobe.d alias matches its
-    name, so modprobe would take the bare name for something else.
+    name, so modprobe would take the bare name for something else. beside_command: another step runs a command.
     """
 
     module: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Rank(Choice):
     """The order of loading, lower first."""
 
-    FIRST = 0  # named in modaliasd.first=
+    FIRST = 0  # named in modaliasd.first=, or making all further loads faster
     STORAGE = 1
     NETWORK = 2
     BUS = 3  # whatever brings further devices: USB hosts, SD hosts, hubs

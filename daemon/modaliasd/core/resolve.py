@@ -151,6 +151,11 @@ class Resolver:
         found = (entry.text for entry in self.configuration.installs if matches(entry.module, module))
         return next(found, "")
 
+    def remove_command(self, module: str) -> str:
+        """The command of the first remove line whose pattern matches the module, "" if none does."""
+        found = (entry.text for entry in self.configuration.removes if matches(entry.module, module))
+        return next(found, "")
+
     def options(self, module: str, via: str = "") -> str:
         """All options for the module, and for the alias by which it was reached, in order."""
         names = (module, via) if via else (module,)
@@ -177,7 +182,6 @@ class Resolver:
             file.needs if file else (),
             blacklisted=module in self._blacklist,
             shadowed=any(matches(alias.pattern, module) for alias in self.configuration.aliases),
-            beside_command=file is not None and any(self.install_command(need) for need in file.needs),
         )
 
 
@@ -210,6 +214,9 @@ class _Work:
             self._steps[name] = self._steps[name]._replace(required=False)
         for name in self._broken.keys() - self._required:
             self._broken[name] = self._broken[name]._replace(required=False)
+        if any(step.command for step in self._steps.values()):
+            for name, step in self._steps.items():
+                self._steps[name] = step._replace(beside_command=not step.command)
         denied = (*self.denied, *self._blocked.values())
         steps, broken = tuple(self._steps.values()), tuple(self._broken.values())
         return Plan(lookup, stage, found, steps, denied, tuple(self._builtin), broken)

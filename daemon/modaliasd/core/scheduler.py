@@ -38,13 +38,14 @@ class Cause(Record):
     modalias: str = ""
     alias: str = ""
     line: int = 0
+    file: str = ""  # where the alias stands, if not in modules.alias
     module: str = ""  # the module that depends on it
     softdep: str = ""  # the module that names it in a softdep
     request: str = ""  # who asked for it by name
 
-    def by(self, alias: str, line: int) -> Cause:
-        """The same cause, with the alias that the device's modalias matched, and the alias's line."""
-        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, request=self.request)
+    def by(self, alias: str, line: int, file: str) -> Cause:
+        """The same cause, with the alias that the device's modalias, or the name, matched, and the alias's place."""
+        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, file, request=self.request)
 
 
 class Needs(Record):
@@ -209,9 +210,14 @@ class Scheduler:
         self._order += 1
         heappush(self._ready, (load.rank, load.cost, self._order, load.module))
 
-    def next_job(self, now_us: int) -> Job | None:
-        """The job to start now; None while the limit is reached or everything that is left has to wait."""
+    def next_job(self, now_us: int, worst: int | None = None) -> Job | None:
+        """The job to start now; None while the limit is reached or everything that is left has to wait.
+
+        worst: the last rank whose jobs may start, for as long as more urgent ones may still be asked for.
+        """
         while self._ready and self._running_jobs < self._limit and not self._alone:
+            if worst is not None and self._ready[0][0] > worst:
+                return None
             entry = heappop(self._ready)
             load = self._loads.get(entry[3])
             if load is None or load.running or load.verdict is not None or entry[0] != load.rank:

@@ -111,6 +111,9 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     shift, exact_shift = 32 - header["bucket_bits"], 32 - header["exact_bits"]
     exact_heads = frozenset(text_at(data, header["exact_heads"]).split(b"*"))
     tails: dict[int, Tail] = {}
+    last_tails: dict[
+        int, Tail
+    ] = {}  # those that no other item follows: most leaves have one, and nothing else
     others: dict[int, _Other] = {}
     by_gram: dict[int, Node] = {}
 
@@ -125,6 +128,8 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
                 tail = tails.get(word)
                 if tail is None:
                     tail = tails[word] = _compile_tail(text_at(data, word & OPERAND).decode("latin-1"))
+                    if word >= LAST:
+                        last_tails[word] = tail
                 ops.append((*tail, items[ref + 1], None))
             else:
                 kept = kind in KEPT
@@ -227,7 +232,9 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
                 child += 1
             else:
                 return
-            number, hop, ops = child, word & HOP, load_ops(refs[child])
+            number, hop, ref = child, word & HOP, refs[child]
+            lone = last_tails.get(items[ref]) if ref else None
+            ops = load_ops(ref) if lone is None else [(*lone, items[ref + 1], None)]
             if hop or len(ops) > FEW or (ops and ops[-1][5] is not None and ops[-1][5].kept):
                 children[edge] = node = key, hop, {}, ops, number
                 children = node[2]

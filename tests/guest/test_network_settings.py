@@ -1,0 +1,89 @@
+"""What a lease means for a link: micronetd/settings.py."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from micronetd.settings import Settings, describe, resolv_conf, settings_of
+
+# What QEMU's user network answers (net/slirp.c), as pyroute2 reads it.
+QEMU = {
+    "subnet_mask": "255.255.255.0",
+    "router": ["10.0.2.2"],
+    "name_server": ["10.0.2.3"],
+    "lease_time": 86400,
+}
+
+
+def test_qemus_lease() -> None:
+    """Address, network, gateway and name server; the line that is logged."""
+    settings = settings_of("10.0.2.15", QEMU)
+    assert settings == Settings("10.0.2.15", 24, "10.0.2.2", on_link=False, servers=("10.0.2.3",))
+    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2"
+
+
+def test_a_closed_network_has_no_gateway() -> None:
+    """With restrict=on QEMU gives neither a gateway nor a name server."""
+    settings = settings_of("10.0.2.15", {"subnet_mask": "255.255.255.0"})
+    assert (settings.gateway, settings.servers) == (None, ())
+    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, no gateway"
+
+
+def test_a_gateway_outside_of_the_network_is_on_the_link() -> None:
+    """Clouds give a /32 and a gateway beside it; the kernel takes such a route only with RTNH_F_ONLINK."""
+    cloud = {"subnet_mask": "255.255.255.255", "router": ["10.128.0.1"]}
+    assert settings_of("10.128.0.9", cloud) == Settings("10.128.0.9", 32, "10.128.0.1", on_link=True)
+
+
+def test_without_a_mask_nothing_is_known_of_the_network() -> None:
+    """The classes of RFC 791 are not guessed."""
+    assert settings_of("10.1.2.3", {}).prefix == 32
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "224.0.0.1", "127.0.0.1", "", "fe80::1"])
+def test_what_is_no_address_for_a_link_is_refused(address: str) -> None:
+    """A lease for nobody, for a group, for this machine itself."""
+    with pytest.raises(ValueError, match=r"[Aa]ddress|4 octets"):
+        settings_of(address, QEMU)
+
+
+def test_resolv_conf_has_each_server_once_in_the_links_order() -> None:
+    """Two links with a server in common; a link without one changes nothing."""
+    first = settings_of("10.0.2.15", QEMU | {"domain_name": "example.org"})
+    second = settings_of("10.0.3.15", QEMU | {"name_server": ["10.0.2.3", "10.0.3.3"]})
+    lines = resolv_conf([first, Settings("10.9.9.9", 24), second]).splitlines()[1:]
+    assert lines == ["search example.org", "nameserver 10.0.2.3", "nameserver 10.0.3.3"]
+    assert len(resolv_conf([]).splitlines()) == 1
+
+
+names = st.text(max_size=80) | st.from_regex(r"[a-z.-]{1,10}\n?nameserver .*")
+
+
+@given(names, st.lists(st.text(max_size=20) | st.ip_addresses(v=4).map(str), max_size=4))
+def test_a_server_cannot_write_lines_of_its_own(domain: str, servers: list[str]) -> None:
+    """Whatever stands in the options, resolv.conf holds search lines of names and nameserver lines of addresses."""
+    text = resolv_conf([settings_of("10.0.2.15", {"domain_name": domain, "name_server": servers})])
+    for line in text.splitlines()[1:]:
+        keyword, value = line.split(" ")
+        if keyword == "search":
+            assert value == domain
+            assert value.isascii()
+            continue
+        assert keyword == "nameserver"
+        assert str(ipaddress.IPv4Address(value)) in servers
+
+
+masks = st.sampled_from(["255.255.255.0", "255.0.255.0", "0.0.0.0", "not a mask", "24"])
+
+
+@given(st.ip_addresses(v=4).map(str) | st.text(max_size=20), masks | st.integers() | st.none())
+def test_a_lease_gives_settings_or_a_value_error(address: str, mask: object) -> None:
+    """Nothing that comes from the network raises anything else."""
+    try:
+        settings = settings_of(address, {"subnet_mask": mask})
+    except ValueError:
+        return
+    assert 0 <= settings.prefix <= 32
+    assert settings.address == address

@@ -58,7 +58,7 @@ WAYS = {
     "udevd, its two loading rules": (Modprobe.KMOD, "udev-two"),
     "udevd, Debian's rules": (Modprobe.KMOD, "udev/rules.debian"),
 }
-_LINE = re.compile(r"\s(\d+\.\d+): (\w+): (.*)$")
+_LINE = re.compile(r"^\s*(\S.*?)\s+\[\d+\].*?\s(\d+\.\d+): (\w+): (.*)$")
 _UEVENT = re.compile(r'action="(\w+)" added="([^"]*)" bound="([^"]*)"')
 BREATH_S = 1.0  # of wall time after a plug, in which an idle guest's clock leaps ahead by minutes
 REST_S = 30  # of the guest's time, after which a plug has had its effect
@@ -127,16 +127,17 @@ def read_latency(look: str, kind: Plug) -> Latency | None:
     devpaths = {line.removeprefix("/sys") for line in driven.splitlines()}
     added: dict[str, float] = {}
     inserting: list[tuple[float, float]] = []  # from a call of finit_module(2) to its end
+    begun: dict[str, float] = {}  # the calls that go on, by who called
     loaded = math.nan
     for line in trace.splitlines():
         row = _LINE.search(line)
         if row is None:
             continue
-        at, event, text = float(row[1]) * 1000, row[2], row[3]
+        task, at, event, text = row[1], float(row[2]) * 1000, row[3], row[4]
         if event == "insert":
-            inserting.append((at, math.inf))
+            begun[task] = at
         elif event == "inserted":
-            inserting[-1] = inserting[-1][0], at
+            inserting.append((begun.pop(task), at))
         elif event == "module_load" and text.split(" ")[0] == kind.module and math.isnan(loaded):
             loaded = at
         uevent = _UEVENT.search(text)
@@ -146,9 +147,18 @@ def read_latency(look: str, kind: Plug) -> Latency | None:
             added.setdefault(uevent[2], at)
         elif uevent[1] == "bind" and uevent[3] in devpaths and added.get(uevent[3], math.inf) < loaded:
             since = added[uevent[3]]
-            kernel = sum(max(0.0, min(end, loaded) - max(begin, since)) for begin, end in inserting)
-            return Latency(loaded - since, at - since, kernel)
+            inserting += [(begin, math.inf) for begin in begun.values()]
+            return Latency(loaded - since, at - since, covered(inserting, since, loaded))
     return None
+
+
+def covered(spans: list[tuple[float, float]], since: float, until: float) -> float:
+    """How much of the time from `since` to `until` at least one of the spans takes; udevd's workers insert at once."""
+    total, reached = 0.0, since
+    for begin, end in sorted(spans):
+        total += max(0.0, min(end, until) - max(begin, reached))
+        reached = max(reached, min(end, until))
+    return total
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -20,10 +20,14 @@ def validator() -> Draft202012Validator:
 
 
 @cache
-def _validator_of(kind: str) -> Draft202012Validator:
-    """The validator of records of one type, for its plainer words."""
+def _validator_of(kind: str) -> Draft202012Validator | None:
+    """The validator of records of one type, None for a type that there is not.
+
+    A record is held against its own type's part only: against `oneOf` of all it would take ten times as long.
+    """
     schema = dict(validator().schema)
-    del schema["oneOf"]
+    if kind not in schema["$defs"] or {"$ref": f"#/$defs/{kind}"} not in schema.pop("oneOf"):
+        return None
     return Draft202012Validator(schema | {"$ref": f"#/$defs/{kind}"})
 
 
@@ -31,10 +35,9 @@ def check_records(records: Iterable[Mapping[str, Any]]) -> int:
     """Assert that every record is one of the ledger's format; gives how many there were."""
     count = 0
     for count, record in enumerate(records, 1):
-        if validator().is_valid(record):
+        own = _validator_of(str(record.get("type")))
+        if own is not None and own.is_valid(record):
             continue
-        kind = str(record.get("type"))
-        known = kind in validator().schema["$defs"]
-        errors = [e.message for e in _validator_of(kind).iter_errors(record)] if known else ["unknown type"]
+        errors = [e.message for e in own.iter_errors(record)] if own is not None else ["unknown type"]
         raise AssertionError(f"record {count} {json.dumps(record)[:300]}: {'; '.join(errors)}")
     return count

@@ -57,7 +57,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     built = build_image(folder / "faults.img", options)
     machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, DEVICES))
     boot = Boot(
-        built.kernel.vmlinuz, built.image, append="modaliasd.rcvbuf=4096 loglevel=4", memory=768, limit_s=800
+        built.kernel.vmlinuz, built.image, append="modaliasd.rcvbuf=4096 loglevel=4", memory=768, limit_s=1200
     )
     with VM(machine, boot) as running:
         running.settled(timeout=240)

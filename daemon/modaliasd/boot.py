@@ -43,6 +43,7 @@ from modaliasd.world import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
+    from modaliasd.core.moddep import Softdep
     from modaliasd.core.modprobed import Configuration
     from modaliasd.core.policy import Policy
     from modaliasd.core.record import Json
@@ -140,20 +141,21 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
     """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
     generation = index.generation
 
-    def dependencies() -> Dependencies:
+    def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
         builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin)
+        softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin), softdeps
 
     def lookup(modalias: str) -> list[Match]:
         nonlocal generation
         found = index.lookup(modalias)
         if index.generation != generation:
             generation = index.generation
-            resolver.renew(dependencies())
+            resolver.renew(*tables())
         return found
 
-    softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
-    resolver = Resolver(configuration, dependencies(), lookup, softdeps)
+    dependencies, softdeps = tables()
+    resolver = Resolver(configuration, dependencies, lookup, softdeps)
     return resolver
 
 

@@ -12,16 +12,17 @@ from modaliasd.indexfile import open_index
 
 
 def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: Path) -> None:
-    """When depmod has run anew, a miss is looked up again, and modules.dep is read again with it."""
+    """When depmod has run anew, a miss is looked up again; modules.dep and modules.softdep are read again with it."""
     (tmp_path / "modules.alias").write_text("alias usb:v1* usb_storage\n")
     (tmp_path / "modules.dep").write_text("kernel/usb_storage.ko:\n")
     resolver = open_resolver(EMPTY, open_index(str(tmp_path)), str(tmp_path))
     assert resolver.resolve("hid:b0003").matches == ()
-    (tmp_path / "modules.dep").write_text("kernel/hid.ko:\nkernel/usbhid.ko: kernel/hid.ko\n")
+    (tmp_path / "modules.dep").write_text("kernel/hid.ko:\nkernel/usbhid.ko: kernel/hid.ko\nkernel/led.ko:\n")
+    (tmp_path / "modules.softdep").write_text("softdep usbhid pre: led\n")
     (tmp_path / "modules.alias").write_text("alias hid:b* usbhid\n")
     plan = resolver.resolve("hid:b0003")
     assert [match.module for match in plan.matches] == ["usbhid"]
-    assert [step.module for step in plan.steps] == ["hid", "usbhid"]
+    assert [step.module for step in plan.steps] == ["hid", "led", "usbhid"]
 
 
 @pytest.mark.parametrize("signed", [True, False])

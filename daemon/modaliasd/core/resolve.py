@@ -51,18 +51,15 @@ class Resolver:
         symbols: "dict[str, str] | None" = None,
     ) -> None:
         self.configuration = configuration
-        self.dependencies = dependencies
         self._index_lookup = index_lookup
         self._symbols = symbols or {}
         self._blacklist: dict[str, Blacklist] = {}
         for entry in configuration.blacklists:
             self._blacklist.setdefault(entry.module, entry)
         self.kernel_blacklist = {entry.module: entry for entry in configuration.kernel_blacklist}
-        self._softdeps = configuration.softdeps + tree_softdeps
-        self._wild_softdeps = any(is_wildcard(entry.module) for entry in self._softdeps)
-        self._softdep_names = {entry.module for entry in self._softdeps}
         self._plain = not (configuration.options or configuration.installs or configuration.aliases)
         self._resolved: dict[tuple[str, bool], Plan] = {}
+        self.renew(dependencies, tree_softdeps)
 
     def find(self, lookup: str) -> tuple[Stage, tuple[Match, ...]]:
         """Which modules the lookup means, denied or not (`modprobe -R`); NONE and () if it means nothing."""
@@ -115,9 +112,12 @@ class Resolver:
                 self._resolved[lookup, use_blacklist] = plan
         return plan
 
-    def renew(self, dependencies: Dependencies) -> None:
-        """Go on with another modules.dep; what was answered by the old one is forgotten."""
+    def renew(self, dependencies: Dependencies, tree_softdeps: tuple[Softdep, ...]) -> None:
+        """Go on with another modules.dep and modules.softdep; what was answered by the old ones is forgotten."""
         self.dependencies = dependencies
+        self._softdeps = self.configuration.softdeps + tree_softdeps
+        self._wild_softdeps = any(is_wildcard(entry.module) for entry in self._softdeps)
+        self._softdep_names = {entry.module for entry in self._softdeps}
         self._resolved.clear()
 
     def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:

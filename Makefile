@@ -26,9 +26,9 @@ demo: $(STAMP)
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder tests
 
-# The part without machines, and without two comparisons of whole tables.
+# The part without machines, browsers, and comparisons of whole tables.
 test-fast: lint types setup-kernel
 	$(BIN)/pytest -n 2 -m "not vm and not slow" tests
 

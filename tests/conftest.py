@@ -38,6 +38,30 @@ def ledgers_are_valid() -> Iterator[None]:
         yield
 
 
+# The machine tests that take longest, in minutes. With two workers they begin first, and the short ones fill the gaps.
+LONGEST = (
+    "from_source",
+    "storms",
+    "faults",
+    "hotplug_matrix",
+    "predict_vm",
+    "same_as_udev",
+    "both_modprobes",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long before short: those of LONGEST, then all other machine tests, then the rest; each in its own order."""
+
+    def place(item: pytest.Item) -> int:
+        if item.path.parent.name != "vm":
+            return len(LONGEST) + 1
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 # No test depends on how fast this machine is, or on what else it does.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")

@@ -83,6 +83,7 @@ def interpreter() -> Interpreter:
     return cpython.require_interpreter()
 
 
+@pytest.mark.slow
 @pytest.mark.net
 @pytest.mark.parametrize(
     ("extra", "module", "absent"),

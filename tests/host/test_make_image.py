@@ -96,6 +96,7 @@ def test_python_of_the_image_runs_the_daemon(image: Built, tmp_path: Path) -> No
     assert done.stdout.startswith("Device(devpath='/x'")
 
 
+@pytest.mark.slow
 def test_kmod_and_selection_and_gzip(debian_kernel: Kernel, tmp_path: Path) -> None:
     """--modprobe kmod brings kmod with its libraries and .bin indexes; the image's kmod resolves an alias."""
     options = Options(

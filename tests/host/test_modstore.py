@@ -52,6 +52,7 @@ def test_compressed_modules_want_kmod(store: Store, tmp_path: Path, debian_kerne
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_indexes_name_the_compressed_files(tmp_path: Path, debian_kernel: Kernel) -> None:
     """modules.dep of the image has the .ko.xz paths that are there."""
     built = build_image(tmp_path / "x.img", _options(Store.XZ, Modprobe.KMOD))
@@ -61,6 +62,7 @@ def test_indexes_name_the_compressed_files(tmp_path: Path, debian_kernel: Kernel
     assert built.manifest["append"] == ""
 
 
+@pytest.mark.slow
 def test_a_squashfs_holds_modules_and_indexes(tmp_path: Path, debian_kernel: Kernel) -> None:
     """unsquashfs finds in it what a plain image has in /usr/lib/modules; its drivers lie outside, plain."""
     built = build_image(tmp_path / "x.img", _options(Store.SQUASHFS))

@@ -14,6 +14,8 @@ from hostbuild.report.model import make_model
 from modaliasd.core.story import tell
 from tests.support.ledgers import Maker, asked_by, q35_records
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = "/usr/bin/chromium"
 PAINT = "performance.getEntriesByName('first-contentful-paint')"
 ARGUMENTS = [
@@ -244,7 +246,6 @@ def test_nothing_sticks_out(width: int, page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.slow
 def test_a_thousand_devices_paint_nearly_as_soon_as_a_hundred(browser: Browser, tmp_path: Path) -> None:
     """First contentful paint of 1,000 devices and 334 loads: not four times that of a tenth of them."""
     paints: dict[int, list[float]] = {100: [], 1000: []}

@@ -210,9 +210,18 @@ def test_no_qemu_outlives_hostbuild(
     """Ctrl-C and SIGTERM end the machine and clean up; even SIGKILL, never caught, leaves no QEMU."""
     image = write_image(tmp_path / "busy.img", PROLOGUE + AGENT)
     argv = hostbuild_argv("run", image, "--kernel", debian_kernel.vmlinuz, "--accel", "tcg")
+    argv = [
+        "env",
+        "--default-signal=INT",
+        *argv,
+    ]  # a shell's background jobs, and what they start, ignore Ctrl-C
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
     ) as process:
         try:
             assert process.stdout is not None

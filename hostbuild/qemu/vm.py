@@ -186,9 +186,14 @@ class VM:
         script = f"echo '<<''{tag}<<'; sh -c {shlex.quote(command)} </dev/null 2>&1; echo '>>''{tag}>>' $?\n"
         self._lines.send(Line.AGENT, script.encode("utf-8", "surrogateescape"))
 
+        looked = 0  # at so many bytes: answers of megabytes come a few bytes at a time
+
         def answered() -> bool:
-            at = self._lines.answers.find(end)
-            return at >= 0 and self._lines.answers.find(b"\n", at) >= 0
+            nonlocal looked
+            answers = self._lines.answers
+            at = answers.find(end, looked)
+            looked = at if at >= 0 else max(0, len(answers) - len(end))
+            return at >= 0 and answers.find(b"\n", at) >= 0
 
         self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
         output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM
+from tests.support.packed import read_packed
 
 RESCAN = "echo 1 >/sys/bus/pci/devices/%s/remove; echo 1 >/sys/bus/pci/rescan"
 PYTHON = "python3 -SsP"
@@ -20,7 +21,7 @@ def settle(vm: VM, timeout: float = 120) -> Record:
 
 def read_ledger(vm: VM, kind: str) -> list[Record]:
     """The records of one type, from the guest's own file."""
-    text = vm.sh(f'grep -F \'"type":"{kind}"\' /run/modaliasd/ledger.jsonl', timeout=60).output
+    text = read_packed(vm, f'grep -F \'"type":"{kind}"\' /run/modaliasd/ledger.jsonl')
     return [json.loads(line) for line in text.splitlines()]
 
 

@@ -28,6 +28,7 @@ from tests.support.faulty import (
     slot_of_idle,
     want_other_symbol,
 )
+from tests.support.packed import read_packed
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
 
@@ -434,5 +435,5 @@ def test_frozen(vm: VM) -> None:
 
 def test_every_line_is_whole(vm: VM) -> None:
     """After all of that every line of the guest's ledger is a record of the format."""
-    text = vm.check("cat /run/modaliasd/ledger.jsonl", timeout=100)
+    text = read_packed(vm, "cat /run/modaliasd/ledger.jsonl")
     assert check_records(map(json.loads, text.splitlines())) > 1000

@@ -16,6 +16,7 @@ from hostbuild.qemu.device import Device, parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from modaliasd.intake import EVENTS_A_TURN
+from tests.support.packed import read_packed
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
 
@@ -168,7 +169,7 @@ def test_twenty_deaths(vm: VM) -> None:
     assert lives < counted <= lives + KILLS  # who is killed before it has counted itself is not counted
     for driver in ("virtio_rng", "virtio_balloon", "e1000", "i6300ESB*timer"):
         assert vm.sh(f"ls -d /sys/bus/*/drivers/{driver}/*:* /sys/bus/*/drivers/{driver}/virtio*").output
-    lines = vm.check("cat /run/modaliasd/ledger.jsonl", timeout=100).splitlines()
+    lines = read_packed(vm, "cat /run/modaliasd/ledger.jsonl").splitlines()
     records = [json.loads(line) for line in lines]
     check_records(records)
     starts = [record["respawn"] for record in records if record["type"] == "start"]

@@ -16,9 +16,8 @@ class Do(Enum):
     SET_UP = "set up"
     LEASE = "lease"
     LET_GO = "let go"  # the address comes off the link
-    FORGET = (
-        "forget"  # the link is no longer there, or has another name: what was known under this one is stale
-    )
+    # the link is no longer there, or has another name: what was known under this one is stale
+    FORGET = "forget"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-METRIC = (
-    1000  # of the default routes, plus the link's index: several links have one each, the first link's counts
-)
+# Of the default routes, plus the link's index: several links have one each, and the first link's counts.
+METRIC = 1000
 RESOLV_CONF_MARK = "# written by micronetd from DHCP leases"
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")

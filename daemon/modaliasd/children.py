@@ -49,26 +49,23 @@ def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], .
     words = posix.memfd_create("words", posix.MFD_CLOEXEC)
     try:
         room = posix.dup(words)  # a place for the pidfd: a child that nobody can wait for must not begin
-    except OSError:
-        posix.close(words)
-        raise
-    try:
-        pid = posix.posix_spawn(
-            path,
-            [path, *arguments],
-            {**ENVIRONMENT, **dict(environment)},
-            file_actions=[
-                (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
-                (posix.POSIX_SPAWN_DUP2, words, 1),
-                (posix.POSIX_SPAWN_DUP2, words, 2),
-            ],
-        )
+        try:
+            pid = posix.posix_spawn(
+                path,
+                [path, *arguments],
+                {**ENVIRONMENT, **dict(environment)},
+                file_actions=[
+                    (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+                    (posix.POSIX_SPAWN_DUP2, words, 1),
+                    (posix.POSIX_SPAWN_DUP2, words, 2),
+                ],
+            )
+        finally:
+            posix.close(room)
+        return Child(pid, posix.pidfd_open(pid), words)
     except BaseException:
         posix.close(words)
         raise
-    finally:
-        posix.close(room)
-    return Child(pid, posix.pidfd_open(pid), words)
 
 
 def reap(child: Child) -> Ended:

@@ -38,9 +38,8 @@ class Registry:
         self.phase = world.phase
         self.orphans: dict[str, str] = {}
         self._left: set[str] = set()
-        self._idle: dict[
-            str, list[str]
-        ] = {}  # told of as unbound: devpath -> the drivers that did not take it
+        # told of as unbound: devpath -> the drivers that did not take it
+        self._idle: dict[str, list[str]] = {}
         self._policy = world.policy
         self._world = world
         self._generation = 0  # of the alias index, as far as the ledger knows

@@ -56,9 +56,8 @@ class Dependencies:
         # The text with `_` for `-` and `/` before every path, one character further on than in the text itself.
         self._paths = f"/{dep_text}".replace("-", "_").replace("\n", "/")
         first, _, _ = dep_text[:PATH_MAX].partition(":")
-        self._ending = first[
-            first.find(".", first.rfind("/") + 1) :
-        ]  # ".ko" or ".ko.xz": most trees have one only
+        # ".ko" or ".ko.xz": most trees have one only
+        self._ending = first[first.find(".", first.rfind("/") + 1) :]
         self._found: dict[str, ModuleFile | None] = {}
         self._acyclic: set[str] = set()
         self._orders: dict[str, LoadOrder] = {}

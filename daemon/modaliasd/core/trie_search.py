@@ -111,9 +111,8 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     shift, exact_shift = 32 - header["bucket_bits"], 32 - header["exact_bits"]
     exact_heads = frozenset(text_at(data, header["exact_heads"]).split(b"*"))
     tails: dict[int, Tail] = {}
-    last_tails: dict[
-        int, Tail
-    ] = {}  # those that no other item follows: most leaves have one, and nothing else
+    # those that no other item follows: most leaves have one, and nothing else
+    last_tails: dict[int, Tail] = {}
     others: dict[int, _Other] = {}
     by_gram: dict[int, Node] = {}
 

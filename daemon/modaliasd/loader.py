@@ -165,6 +165,11 @@ class Loader:
             self._running[child.pidfd] = Running(job, child, self._clock())
             started.append(child.pidfd)
             self._share_out()
+        ring = self.scheduler.break_ring(self._clock())
+        if ring:
+            message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
+            self._ledger.append(line("warning", self._clock(), {"what": "ring of loads", "message": message}))
+            self._ledger.say(f"ring of loads: {message}")
         return started
 
     def _share_out(self) -> None:

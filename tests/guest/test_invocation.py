@@ -100,16 +100,15 @@ def test_busybox_reads_etc_only(tree: LiveTree) -> None:
     ("command", "said"), [("echo $CMDLINE_OPTS", "a=1 b=2"), ("echo $MODPROBE_MODULE", "kt_net")]
 )
 def test_install_lines(tree: LiveTree, command: str, said: str) -> None:
-    """kmod's modprobe runs install lines itself; for busybox the shell gets what kmod would give it."""
+    """The shell gets what kmod's modprobe would give it: kmod's would insert the softdeps of what is needed, too."""
     tree.configure({ETC: f"install kt_net {command}\noptions kt_net a=1 b=2\n"})
     (*_, step) = tree.resolver(read_config(str(tree.root))).resolve("kt_net").steps
-    kmod = invocation(step, Flavour.KMOD, "")
-    assert kmod.arguments == ("-b", "-a", "--", "kt_net")
-    assert not kmod.batch
-    busybox = invocation(step, Flavour.BUSYBOX, "")
-    assert busybox.tool is Tool.SHELL
-    assert busybox.environment == (("MODPROBE_MODULE", "kt_net"),)
-    assert busybox.arguments == ("-c", command.replace("$CMDLINE_OPTS", said))
+    for flavour in Flavour:
+        call = invocation(step, flavour, "")
+        assert call.tool is Tool.SHELL
+        assert call.environment == (("MODPROBE_MODULE", "kt_net"),)
+        assert call.arguments == ("-c", command.replace("$CMDLINE_OPTS", said))
+        assert not call.batch
 
 
 def test_remove_lines(tree: LiveTree) -> None:
@@ -144,8 +143,22 @@ def test_nothing_is_inserted_behind_an_install_line(
     call = invocation(steps[module], flavour, "/lib/modules/x")
     assert call == Invocation(Tool.INSMOD, (f"/lib/modules/x/{path}",))
     (commanded,) = (step for step in steps.values() if step.command)
-    assert invocation(commanded, Flavour.KMOD, "").tool is Tool.MODPROBE
+    assert invocation(commanded, flavour, "").tool is Tool.SHELL
     assert "install /bin/false" in tree.kmod("-n", "-v", lookup).out
+
+
+@pytest.mark.parametrize("lookup", ["kt_soft", "kt_net"])
+def test_kmod_is_not_left_to_follow_softdeps(tree: LiveTree, lookup: str) -> None:
+    """A module that has softdeps, or needs one that has, takes insmod under kmod, whose modprobe would follow them."""
+    tree.configure({ETC: "softdep kt_bus post: kt_late\n"})
+    (*_, step) = [
+        one
+        for one in tree.resolver(read_config(str(tree.root))).resolve(lookup).steps
+        if one.module == lookup
+    ]
+    assert any("kt_late" in line or "kt-late" in line for line in tree.kmod("-D", lookup).out)
+    assert invocation(step, Flavour.KMOD, "/m").tool is Tool.INSMOD
+    assert invocation(step, Flavour.BUSYBOX, "/m").tool is Tool.MODPROBE
 
 
 def test_plain_modules_can_share_a_process() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modaliasd.core.moddep import Dependencies, Softdep
-from modaliasd.core.modprobed import Configuration, join, parse_command_line, parse_modprobe_d
+from modaliasd.core.moddep import Dependencies, Softdep, parse_softdeps
+from modaliasd.core.modprobed import EMPTY, Configuration, join, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
 from modaliasd.core.resolve import Resolver
 
@@ -181,3 +181,22 @@ def test_what_modprobe_would_do_otherwise(conf: str, field: str) -> None:
     """Steps are marked where a modprobe that is given the bare name would not do what the plan says."""
     marked = [step.module for step in resolver(conf).resolve("pci:a").steps if getattr(step, field)]
     assert marked == (["b_x", "a", "d"] if field == "beside_command" else ["c"])
+
+
+@pytest.mark.parametrize("kind", ["pre", "post"])
+def test_a_ring_of_two_thousand_softdeps(kind: str) -> None:
+    """However long a chain of softdeps is, and though it bites its tail, each module is in the plan once."""
+    count = 2000
+    dep = "".join(f"kernel/m{n}.ko:\n" for n in range(count))
+    softdeps = "".join(f"softdep m{n} {kind}: m{(n + 1) % count}\n" for n in range(count))
+    resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdeps))
+    assert len(resolver.resolve("m0").steps) == count
+
+
+def test_a_ring_of_two_thousand_dependencies() -> None:
+    """A cycle in modules.dep is told as one, however long it is."""
+    count = 2000
+    dep = "".join(f"kernel/m{n}.ko: kernel/m{(n + 1) % count}.ko\n" for n in range(count))
+    resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [])
+    broken = {one.module: one for one in resolver.resolve("m0").broken}
+    assert len(broken["m0"].cycle) == count + 1

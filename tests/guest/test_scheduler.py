@@ -284,3 +284,69 @@ def test_any_demand(tree: tuple[dict[str, tuple[str, ...]], str], data: st.DataO
         assert load.verdict is not None
         spoiled = bad & {load.module, *closure(needs, load.module)}
         assert (load.verdict.outcome is Outcome.INSERTED) == (not spoiled)
+
+
+def test_a_ring_that_closes_late_is_opened_at_a_wish() -> None:
+    """One driver has z after it, its rival has z before it, and z wants a process of its own: all three go in.
+
+    z is admitted only when the rival comes to wait for it, and then waits for the driver that stands behind the rival.
+    """
+    dep = "kernel/b.ko:\nkernel/d.ko:\nkernel/z.ko:\n"
+    kernel = FakeKernel(dep, "softdep b post: z\nsoftdep d pre: z\n", single=["z"])
+    kernel.want("b")
+    kernel.want("d")
+    kernel.want("b", behind="d")
+    kernel.run()
+    assert kernel.scheduler.idle
+    assert sorted(kernel.inserted) == ["b", "d", "z"]
+
+
+def test_a_softdep_of_two_modules_comes_with_either() -> None:
+    """A module that two others have after them is loaded when one of these fails, and the other is in."""
+    dep = "kernel/m.ko: kernel/n.ko\nkernel/n.ko:\nkernel/z.ko:\nkernel/k.ko:\n"
+    kernel = FakeKernel(dep, "softdep k post: z\nsoftdep n post: k z\n", bad=["k"])
+    kernel.want("m")
+    kernel.run()
+    assert kernel.outcome("z") is Outcome.INSERTED
+
+
+def test_a_load_that_left_is_not_waited_for() -> None:
+    """A load that waited, went in with another job and was removed again is no longer woken by whom it waited for."""
+    dep = dep_text({"first": (), "second": (), "third": ("second",)})
+    kernel = FakeKernel(dep, limit=2)
+    kernel.want("first")
+    kernel.start()
+    kernel.want("second", behind="first")
+    assert kernel.start() == []
+    kernel.want("third")
+    assert [job.modules for job in kernel.start()] == [("second", "third")]
+    kernel.end(1)
+    for name in ("third", "second"):
+        kernel.live.discard(name)
+        kernel.scheduler.forget(name)
+    kernel.end()
+    assert kernel.scheduler.idle
+
+
+def test_a_ring_that_should_not_be_is_broken() -> None:
+    """Should loads wait for one another all the same, they are named and given up, and what waits for them ends too.
+
+    Dependencies have no rings, since no plan has them: these are made by hand.
+    """
+    needs = {
+        "a": Needs(("b",), single=True),
+        "b": Needs(("c",), single=True),
+        "c": Needs(("a",), single=True),
+        "other": Needs(("a",), single=True),
+    }
+    scheduler = Scheduler(needs.__getitem__, lambda _name: 0, 4, set())
+    scheduler.request("other", Cause(request="test"), 0, 1)
+    scheduler.request("a", Cause(request="test"), 0, 1)
+    assert scheduler.break_ring(2) == [], "what is ready is not stuck"
+    assert scheduler.next_job(2) is None
+    assert sorted(scheduler.break_ring(3)) == ["a", "b", "c"]
+    assert scheduler.next_job(4) is None
+    assert scheduler.idle
+    messages = {load.module: load.verdict.message for load in scheduler.loads() if load.verdict}
+    assert "waits for itself" in messages["b"]
+    assert messages["other"].startswith("it needs a, which is failed")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.plan import Match, Step, Why
 from modaliasd.core.scheduler import Needs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from modaliasd.core.plan import Plan
+    from modaliasd.core.plan import Match, Plan, Step
 
 
 class Demand(Record):
@@ -61,7 +60,6 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
     is_single: must the step be carried out by a process of its own (options, insmod, an install line)?
     alone: modules that cannot bear another load beside them.
     """
-    has_softdeps = any(step.why is Why.SOFTDEP for step in plan.steps)
     position = {step.module: at for at, step in enumerate(plan.steps)}
     before: dict[str, set[str]] = {}
     found: dict[str, Needs] = {}
@@ -73,14 +71,8 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
         found[step.module] = Needs(
             tuple(sorted(all_before, key=position.__getitem__)),
             frozenset(all_before.difference(step.needs)),
-            _after(plan, step) if has_softdeps else (),
+            tuple(name for name in step.follows if name in position),
             step.module in alone,
             is_single(step),
         )
     return found
-
-
-def _after(plan: Plan, step: Step) -> tuple[str, ...]:
-    """The softdeps that follow the module."""
-    behind = plan.steps[plan.steps.index(step) + 1 :]
-    return tuple(other.module for other in behind if other.why is Why.SOFTDEP and other.of == step.module)

@@ -9,9 +9,12 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
   quotes are taken off here;
 - `-b` makes both refuse a blacklisted name, so a dependency or softdep that is on a blacklist goes without;
 - a name that a modprobe.d alias matches is taken for that alias, so such a module is inserted by insmod;
-- busybox ignores install and remove lines, so there the shell runs the command;
+- busybox ignores install and remove lines, and kmod inserts what a module with an install line needs, with the softdeps
+  of that, before it runs the command: so the shell runs it, once all that it needs is in;
 - a module that needs one with an install line, or has it as a softdep, is inserted by insmod: busybox's modprobe would
-  insert that one itself, and kmod's would run the command once more.
+  insert that one itself, and kmod's would run the command once more;
+- kmod's modprobe follows softdeps by itself, also those of what it needs: the daemon has them loaded, in its order and
+  by its policy, so a module that has any is inserted by insmod, after all that it needs.
 """
 
 from modaliasd.core.lean import Choice, Record
@@ -50,19 +53,18 @@ class Invocation(Record):
 
 def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     """How to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
-    if step.command and flavour is Flavour.BUSYBOX:
+    if step.command:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
         return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", step.module),))
-    if step.path and (step.shadowed or step.beside_command):
+    by_itself = step.has_softdeps and flavour is Flavour.KMOD
+    if step.path and (step.shadowed or step.beside_command or by_itself):
         path = step.path if step.path.startswith("/") else f"{modules_dir}/{step.path}"
         return Invocation(Tool.INSMOD, (path, *option_words(step.options)))
     flags = () if step.blacklisted else ("-b",)
     options = () if _finds_options(step, flavour) else option_words(step.options)
     if options:
         return Invocation(Tool.MODPROBE, (*flags, "--", step.module, *options))
-    return Invocation(
-        Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags) and not step.command
-    )
+    return Invocation(Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags))
 
 
 def removal(module: str, command: str, flavour: Flavour) -> Invocation:

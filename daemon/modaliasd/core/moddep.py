@@ -106,18 +106,27 @@ class Dependencies:
         missing = tuple(need for need in file.needs if self.find(need) is None)
         return LoadOrder((*file.needs, name), missing, self._cycle(name))
 
-    def _cycle(self, name: str, above: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def _cycle(self, name: str) -> tuple[str, ...]:
         """The first cycle met on the way down from `name`, () where there is none."""
-        if name in above:
-            return (*above[above.index(name) :], name)
-        file = self.find(name)
-        if file is None or name in self._acyclic:
-            return ()
-        for need in file.needs:
-            cycle = self._cycle(need, (*above, name))
-            if cycle:
-                return cycle
-        self._acyclic.add(name)
+        path: list[str] = []
+        place: dict[str, int] = {}  # of each name on the path
+        ways = [iter((name,))]
+        while ways:
+            need = next(ways[-1], None)
+            if need is None:
+                ways.pop()
+                if path:
+                    done = path.pop()
+                    del place[done]
+                    self._acyclic.add(done)
+                continue
+            if need in place:
+                return (*path[place[need] :], need)
+            file = None if need in self._acyclic else self.find(need)
+            if file is not None:
+                place[need] = len(path)
+                path.append(need)
+                ways.append(iter(file.needs))
         return ()
 
 

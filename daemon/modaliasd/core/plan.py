@@ -65,10 +65,11 @@ class Step(Record):
     options: all its options in order; plain_options: those that modprobe finds for the module's bare name.
     command: what an install line wants run instead, "" where modprobe is to insert.
     why, of: MATCH of the lookup, DEPENDENCY of that module, SOFTDEP of that module.
-    needs: what must have been inserted before (dependencies). prefers: what comes before if it works
-    (softdeps). required: its failure makes the module asked for fail; False for softdeps and what only they
-    need. blacklisted: a blacklist names it and does not count here. shadowed: a modprobe.d alias matches its
-    name, so modprobe would take the bare name for something else. beside_command: another step runs a command.
+    needs: what must have been inserted before (dependencies). prefers: what comes before if it works (softdeps).
+    follows: softdeps to insert once it is in. required: its failure makes the module asked for fail; False for
+    softdeps and what only they need. blacklisted: a blacklist names it and does not count here. shadowed: a modprobe.d
+    alias matches its name, so modprobe would take the bare name for something else. beside_command: another step runs
+    a command. has_softdeps: it has softdeps, or one of its needs has, and kmod's modprobe would follow them by itself.
     """
 
     module: str
@@ -80,10 +81,12 @@ class Step(Record):
     of: str = ""
     needs: tuple[str, ...] = ()
     prefers: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     required: bool = True
     blacklisted: bool = False
     shadowed: bool = False
     beside_command: bool = False
+    has_softdeps: bool = False
 
 
 class Broken(Record):

@@ -26,7 +26,11 @@ from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    Way = Iterator[
+        "Way"
+    ]  # what goes with a module, where each further way is gone to its end before the next step
 
     # (module, alias, line, builtin) for every pattern in the module tree's own tables that matches a modalias
     IndexLookup = Callable[[str], Sequence[tuple[str, str, int, bool]]]
@@ -115,9 +119,12 @@ class Resolver:
     def renew(self, dependencies: Dependencies, tree_softdeps: tuple[Softdep, ...]) -> None:
         """Go on with another modules.dep and modules.softdep; what was answered by the old ones is forgotten."""
         self.dependencies = dependencies
-        self._softdeps = self.configuration.softdeps + tree_softdeps
-        self._wild_softdeps = any(is_wildcard(entry.module) for entry in self._softdeps)
-        self._softdep_names = {entry.module for entry in self._softdeps}
+        self._softdeps: dict[str, list[tuple[int, Softdep]]] = {}  # by module, each with its place among all
+        self._wild_softdeps: list[tuple[int, Softdep]] = []
+        for place, entry in enumerate(self.configuration.softdeps + tree_softdeps):
+            wild = is_wildcard(entry.module)
+            into = self._wild_softdeps if wild else self._softdeps.setdefault(entry.module, [])
+            into.append((place, entry))
         self._resolved.clear()
 
     def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:
@@ -138,13 +145,22 @@ class Resolver:
         off = match.module == "off" and match.via and self.dependencies.find("off") is None
         return Denial("off", Denied.ALIAS_OFF, match.file, match.line) if off else None
 
+    def has_softdeps(self, module: str) -> bool:
+        """Does a softdep line speak of the module? It may name nothing that is there."""
+        return bool(self._softdep_lines(module))
+
     def softdeps(self, module: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The lookups to insert before and after the module, of all its softdep lines, each once."""
-        if module not in self._softdep_names and not self._wild_softdeps:
-            return (), ()
-        lines = [entry for entry in self._softdeps if matches(entry.module, module)]
+        lines = self._softdep_lines(module)
         pre = tuple(dict.fromkeys(name for line in lines for name in line.pre))
         return pre, tuple(dict.fromkeys(name for line in lines for name in line.post))
+
+    def _softdep_lines(self, module: str) -> list[Softdep]:
+        placed = self._softdeps.get(module, [])
+        if self._wild_softdeps:
+            wild = [(place, entry) for place, entry in self._wild_softdeps if matches(entry.module, module)]
+            placed = sorted(placed + wild, key=_place)
+        return [entry for _, entry in placed]
 
     def install_command(self, module: str) -> str:
         """The command of the first install line whose pattern matches the module, "" if none does."""
@@ -193,6 +209,7 @@ class _Work:
         self._resolver = resolver
         self._inside_kernel = inside_kernel
         self._steps: dict[str, Step] = {}
+        self._places: dict[str, int] = {}  # of each step in their order
         self._builtin: dict[str, None] = {}
         self._broken: dict[str, Broken] = {}
         self._blocked: dict[str, Denial] = {}
@@ -206,7 +223,14 @@ class _Work:
             return
         self._seen.clear()
         self._required.update(self._needs(match.module), (match.module,))
-        self._with_dependencies(match, Why.MATCH, "")
+        # a chain of softdeps is as long as its author likes: the way down is a list, not the interpreter's stack
+        ways = [self._with_dependencies(match, Why.MATCH, "")]
+        while ways:
+            further = next(ways[-1], None)
+            if further is None:
+                ways.pop()
+            else:
+                ways.append(further)
 
     def plan(self, lookup: str, stage: Stage, found: tuple[Match, ...]) -> Plan:
         """What has come together."""
@@ -225,23 +249,26 @@ class _Work:
         file = self._resolver.dependencies.find(module)
         return file.needs if file else ()
 
-    def _with_dependencies(self, match: Match, why: Why, of: str) -> None:
+    def _with_dependencies(self, match: Match, why: Why, of: str) -> "Way":
         if (match.module, match.via) in self._seen:
             return
         self._seen.add((match.module, match.via))
         for need in self._needs(match.module):
-            self._with_softdeps(Match(need), Why.DEPENDENCY, match.module)
-        self._with_softdeps(match, why, of)
+            yield self._with_softdeps(Match(need), Why.DEPENDENCY, match.module)
+        yield self._with_softdeps(match, why, of)
 
-    def _with_softdeps(self, match: Match, why: Why, of: str) -> None:
+    def _with_softdeps(self, match: Match, why: Why, of: str) -> "Way":
         lookups_before, lookups_after = self._resolver.softdeps(match.module)
         before = [found for lookup in lookups_before for found in self._resolver.find(lookup)[1]]
         after = [found for lookup in lookups_after for found in self._resolver.find(lookup)[1]]
         for other in before:
-            self._with_dependencies(other, Why.SOFTDEP, match.module)
+            yield self._with_dependencies(other, Why.SOFTDEP, match.module)
         self._append(match, why, of, before, ignore_command=bool(before or after))
+        if after and match.module in self._steps:
+            names = dict.fromkeys(other.module for other in after)
+            self._steps[match.module] = self._steps[match.module]._replace(follows=tuple(names))
         for other in after:
-            self._with_dependencies(other, Why.SOFTDEP, match.module)
+            yield self._with_dependencies(other, Why.SOFTDEP, match.module)
             self._prefer(other.module, match.module)
 
     def _append(self, match: Match, why: Why, of: str, before: list[Match], ignore_command: bool) -> None:
@@ -254,17 +281,19 @@ class _Work:
             self._builtin[name] = None
             return
         step = self._resolver.step(match, why, of, ignore_command)
+        if any(map(self._resolver.has_softdeps, (name, *step.needs))):
+            step = step._replace(has_softdeps=True)
         if self._is_blocked(step) or self._is_broken(step):
             return
         if before:
             prefers = tuple(dict.fromkeys(other.module for other in before if other.module in self._steps))
             step = step._replace(prefers=prefers)
+        self._places[name] = len(self._steps)
         self._steps[name] = step
 
     def _prefer(self, later: str, earlier: str) -> None:
         """Note that `later` comes after `earlier`, unless the order is already the other way round."""
-        order = list(self._steps)
-        if later in order and earlier in order and order.index(earlier) < order.index(later):
+        if self._places.get(earlier, len(self._steps)) < self._places.get(later, 0):
             step = self._steps[later]
             if earlier not in step.prefers + step.needs:
                 self._steps[later] = step._replace(prefers=(*step.prefers, earlier))
@@ -288,6 +317,10 @@ class _Work:
         if order.missing or order.cycle:
             self._broken[step.module] = Broken(step.module, order.missing, order.cycle)
         return step.module in self._broken
+
+
+def _place(placed: "tuple[int, Softdep]") -> int:
+    return placed[0]
 
 
 def _once(found: list[Match]) -> tuple[Match, ...]:

@@ -7,8 +7,15 @@ takes what came of it.
 
     requested --> ready --> running --> done(verdict)
                     ^  \\
-                    |   waiting for a dependency that another job is inserting
+                    |   waiting for the end of one other load
                     +---/
+
+Nobody waits for ever. A load waits for one other load at a time, and before it begins to, the chain of those that
+wait is followed from there: it ends with a load that runs or is ready, or it comes back. Then the ring is opened
+where it is weakest, at a softdep or at the order of rivals, which are wishes; dependencies have no rings, since
+the plan refuses them. What is admitted late (a dependency that wants a process of its own) is judged by the same
+rule when it comes to wait, so no order of events can close a ring unseen. Should loads be left over all the same
+when nothing runs and nothing is ready, `break_ring` says which, and gives them up.
 
 Defined outcomes: a load whose hard dependency failed or was denied fails and names it; a softdep that fails
 is only warned of; modules of a dependency cycle load in one job, as modprobe takes them.
@@ -74,6 +81,8 @@ class Load:
         "start_us",
         "verdict",
         "waiters",
+        "waits_for",
+        "waived",
     )
 
     def __init__(self, module: str, needs: Needs, rank: int, now_us: int) -> None:
@@ -89,6 +98,10 @@ class Load:
         self.running = False
         self.verdict: Verdict | None = None
         self.waiters: list[str] = []
+        self.waits_for = ""  # the module whose end it waits for now, "" while it waits for none
+        self.waived: set[str] = (
+            set()
+        )  # softdeps and rivals that it no longer waits for: that would close a ring
 
     def __repr__(self) -> str:
         return f"Load({self.module!r}, verdict={self.verdict!r})"
@@ -184,8 +197,11 @@ class Scheduler:
         load.causes.append(cause)
         load.behind.update((behind,) if behind else ())
         if load.verdict is None and not load.running and rank < load.rank:
-            load.rank = rank
-            self._push(load)
+            for one in self._chain(load):  # those that it waits for become as urgent
+                if not one.running and rank < one.rank:
+                    one.rank = rank
+                    if not one.waits_for:
+                        self._push(one)
         return load
 
     def forget(self, module: str) -> None:
@@ -219,9 +235,9 @@ class Scheduler:
             if worst is not None and self._ready[0][0] > worst:
                 return None
             entry = heappop(self._ready)
-            load = self._loads.get(entry[3])
-            if load is None or load.running or load.verdict is not None or entry[0] != load.rank:
-                continue  # a stale entry: the load went along with another job, or got a better rank
+            if not self._is_current(entry):
+                continue
+            load = self._loads[entry[3]]
             if load.needs.alone and self._running_jobs:
                 heappush(self._ready, entry)
                 return None
@@ -230,65 +246,115 @@ class Scheduler:
             return self._begin(load, now_us)
         return None
 
+    def _is_current(self, entry: tuple[int, int, int, str]) -> bool:
+        """Is the entry of the heap no stale one? A load may go along with another job, wait, or get a better rank."""
+        load = self._loads.get(entry[3])
+        waits = load is None or load.running or load.verdict is not None or bool(load.waits_for)
+        return load is not None and not waits and entry[0] == load.rank
+
     def _blocked(self, load: Load, now_us: int) -> bool:
-        """Must the load wait for a running dependency, or can it never run? Then it is dealt with here."""
+        """Must the load wait for another, or can it never run? Then it is dealt with here."""
+        load.waits_for = ""
         for name in load.needs.before:
+            if name in load.waived:
+                continue
+            soft = name in load.needs.soft
             dependency = self._loads.get(name)
             if dependency is None:
-                if name in self._live:
-                    continue
-                if not load.needs.single and not self._needs_of(name).single:
-                    continue  # it comes along in this job
+                if name in self._live or not self._apart(load.needs, self._needs_of(name)):
+                    continue  # it is there, or it comes along in this job
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
                 self._push(dependency)
-            if dependency.running or (dependency.verdict is None and self._apart(load, dependency)):
-                dependency.waiters.append(load.module)
-                return True
             verdict = dependency.verdict
-            if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
-                continue
-            why = verdict.message or verdict.outcome.value
-            self._end(
-                load,
-                Verdict(Outcome.FAILED, f"it needs {name}, which is {verdict.outcome.value}: {why}"),
-                now_us,
-            )
-            return True
+            if verdict is None:
+                must_wait = dependency.running or self._apart(load.needs, dependency.needs)
+                if must_wait and self._wait(load, dependency, wish=soft):
+                    return True
+            elif verdict.outcome not in SUCCESSES and not soft:
+                why = verdict.message or verdict.outcome.value
+                message = f"it needs {name}, which is {verdict.outcome.value}: {why}"
+                self._end(load, Verdict(Outcome.FAILED, message), now_us)
+                return True
         return self._stands_behind(load)
 
     def _stands_behind(self, load: Load) -> bool:
-        """Must the load wait for one that is to go first? That one gets the load's rank, if it is more urgent."""
+        """Must the load wait for a rival that is to go first?"""
         for name in load.behind:
             first = self._loads.get(name)
-            if first is None or first.verdict is not None or self._awaits(first, load.module, set()):
+            if first is None or first.verdict is not None or name in load.waived:
                 continue
-            first.waiters.append(load.module)
-            if not first.running and load.rank < first.rank:
-                first.rank = load.rank
-                self._push(first)
-            return True
+            if self._wait(load, first, wish=True):
+                return True
         return False
 
-    def _awaits(self, load: Load, module: str, seen: set[str]) -> bool:
-        """Does the load, or one that it has to wait for, wait for the module? Then the two would wait for ever."""
-        seen.add(load.module)
-        for name in (*load.needs.before, *load.behind):
-            if name == module:
-                return True
-            other = self._loads.get(name)
-            if (
-                name not in seen
-                and other is not None
-                and other.verdict is None
-                and self._awaits(other, module, seen)
-            ):
-                return True
-        return False
+    def _wait(self, load: Load, other: Load, *, wish: bool) -> bool:
+        """Have the load wait for the other's end; False if it must not, since that would close a ring.
+
+        wish: it may go on without, so it is the one that gives way. A dependency may not: then the first wish in the
+        ring is waived. Those that are waited for get the rank of whoever waits for them, if it is more urgent.
+        """
+        ring = self._chain(other)
+        if ring[-1] is load:
+            if wish:
+                load.waived.add(other.module)
+                return False
+            weakest = next((one for one in ring[:-1] if self._wishes(one, one.waits_for)), None)
+            if weakest is not None:
+                self._waive(weakest)
+        load.waits_for = other.module
+        other.waiters.append(load.module)
+        for one in ring:
+            if not one.running and load.rank < one.rank:
+                one.rank = load.rank
+                if not one.waits_for:
+                    self._push(one)
+        return True
+
+    def _chain(self, load: Load) -> list[Load]:
+        """The load, the one that it waits for, and so on: up to one that waits for none, or round a ring once."""
+        chain = [load]
+        seen = {load.module}
+        while chain[-1].waits_for:
+            following = self._loads.get(chain[-1].waits_for)
+            if following is None or following.module in seen:
+                break
+            chain.append(following)
+            seen.add(following.module)
+        return chain
 
     @staticmethod
-    def _apart(load: Load, dependency: Load) -> bool:
-        """Do the two need processes of their own?"""
-        return load.needs.single or dependency.needs.single
+    def _wishes(load: Load, name: str) -> bool:
+        """Is the order of the two a wish (a softdep, a rival), and not a dependency?"""
+        return name in load.needs.soft or name not in load.needs.before
+
+    def _waive(self, load: Load) -> None:
+        """Have a load that waits for a wish go on without it."""
+        load.waived.add(load.waits_for)
+        load.waits_for = ""
+        self._push(load)
+
+    def break_ring(self, now_us: int) -> list[str]:
+        """Give up loads that wait for one another when nothing runs and nothing is ready.
+
+        The modules of the ring, the first of them waiting for the second and so on; [] where nobody is stuck, which
+        is always so as long as the rule above holds: this is the last resort, that a boot goes on.
+        """
+        if self._running_jobs or not self._pending or any(map(self._is_current, self._ready)):
+            return []
+        stuck = next(load for load in self._loads.values() if load.verdict is None)
+        chain = self._chain(stuck)
+        end = chain[-1].waits_for
+        ring = chain[next((at for at, one in enumerate(chain) if one.module == end), 0) :]
+        names = [one.module for one in ring]
+        message = f"it waits for itself: {' -> '.join([*names, names[0]])}"
+        for one in ring:
+            self._end(one, Verdict(Outcome.FAILED, message), now_us)
+        return names
+
+    @staticmethod
+    def _apart(needs: Needs, of_dependency: Needs) -> bool:
+        """Do a module and its dependency need processes of their own?"""
+        return needs.single or of_dependency.single or of_dependency.alone
 
     @staticmethod
     def _because_of(load: Load, name: str) -> Cause:
@@ -304,7 +370,7 @@ class Scheduler:
                 if name in self._live:
                     continue
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
-            elif dependency.verdict is not None:
+            elif dependency.verdict is not None or name in load.waived:
                 continue
             claimed.append(dependency)
             if name in load.needs.soft:
@@ -313,6 +379,7 @@ class Scheduler:
         targets.append(load.module)
         for one in claimed:
             one.running = True
+            one.waits_for = ""
             one.start_us = now_us
         self._running_jobs += 1
         self._alone = load.needs.alone
@@ -348,6 +415,7 @@ class Scheduler:
                 self.request(name, Cause(softdep=load.module), load.rank, now_us)
         waiters, load.waiters = load.waiters, []
         for name in waiters:
-            waiter = self._loads[name]
-            if waiter.verdict is None and not waiter.running:
+            waiter = self._loads.get(name)
+            if waiter is not None and waiter.waits_for == load.module and waiter.verdict is None:
+                waiter.waits_for = ""
                 self._push(waiter)

@@ -17,7 +17,6 @@ ALLOWED = {
     "_struct",
     "errno",
     "gc",
-    "mmap",
     "select",
     "zlib",
 }

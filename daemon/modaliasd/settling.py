@@ -70,7 +70,7 @@ class Settling:
         return self._settle(number)
 
     def _index_was_right(self) -> bool:
-        """Sum up the mapped index once, before the first settle; if it is damaged, look all devices up again."""
+        """Sum up the index once, before the first settle; if it is damaged, look all devices up again."""
         if self._index_checked:
             return True
         self._index_checked = True

@@ -1,4 +1,4 @@
-"""Opening the index of a module tree: mapped, missing, stale, damaged, changed under way."""
+"""Opening the index of a module tree: good, missing, stale, damaged, changed under way."""
 
 import os
 from pathlib import Path
@@ -29,12 +29,21 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_good_index_is_mapped(tree: Path) -> None:
+def test_a_good_index_is_read(tree: Path) -> None:
     """In an image all files have one time: equal is not older."""
     index = open_index(str(tree))
-    assert (index.origin, index.reason, index.message) == (Origin.MAPPED, Reason.NONE, "")
+    assert (index.origin, index.reason, index.message) == (Origin.READ, Reason.NONE, "")
     assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
     assert index.aliases == 2
+    assert index.check()
+
+
+@pytest.mark.parametrize("size", [0, HEADER_SIZE, 4096])
+def test_an_index_truncated_under_its_reader(tree: Path, size: int) -> None:
+    """Whatever becomes of the file once it is open, its answers stay: a mapped one would end the daemon by SIGBUS."""
+    index = open_index(str(tree))
+    os.truncate(tree / INDEX_NAME, size)
+    assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
     assert index.check()
 
 
@@ -80,7 +89,7 @@ def test_check_finds_damage_that_opening_did_not(tree: Path) -> None:
     (tree / INDEX_NAME).write_bytes(data)
     os.utime(tree / INDEX_NAME, (1, 1))
     index = open_index(str(tree))
-    assert index.origin is Origin.MAPPED
+    assert index.origin is Origin.READ
     assert not index.check()
     assert (index.origin, index.reason, index.generation) == (Origin.BUILT, Reason.DAMAGED, 2)
     assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]

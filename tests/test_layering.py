@@ -41,6 +41,7 @@ IMPURE = {
 # The host's modules that start nothing and open no socket: values, parsers, reckonings.
 HOST_PURE = {
     "errors",
+    "words",
     *(f"formats/{name}" for name in ("newc", "elf", "kconfig", "vmlinuz")),
     *(f"image/{name}" for name in ("packages", "tree", "stdlib", "selections")),
     *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
@@ -48,14 +49,15 @@ HOST_PURE = {
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
     *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
 }
-# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui.
-GROUND = {"errors", "run", "scratch", "ui"}
+# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui, words.
+GROUND = {"errors", "run", "scratch", "ui", "words"}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),
     "kernel": {"debs", "formats"},
     "kbuild": {"debs", "formats", "kernel"},
-    "qemu": {"formats", "kernel"},
+    "imagekernel": {"debs", "formats"},
+    "qemu": {"formats", "imagekernel", "kernel"},
     "ledger": {"qemu"},
     "report": {"ledger"},
     "predict": {"formats", "kernel", "ledger"},

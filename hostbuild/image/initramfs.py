@@ -136,12 +136,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "format": FORMAT,
         "hostbuild": distribution_version("modaliasd"),
         "image": {},
-        "kernel": {
-            "version": kernel.version,
-            "vmlinuz": str(kernel.vmlinuz),
-            "sha256": kernel.sha256,
-            "origin": kernel.origin,
-        },
+        "kernel": _kernel_row(kernel),
         "selection": options.modules,
         **({"learned_from": options.learn.name} if options.learn else {}),
         "modprobe": options.modprobe.value,
@@ -162,7 +157,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
-    pack(image, tree, options.compressor, manifest, report)
+    pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
     return Built(image, manifest_path(image), kernel, manifest)
 
 
@@ -221,6 +216,28 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
         f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
+
+
+def _kernel_row(kernel: Kernel) -> dict[str, object]:
+    """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
+    row: dict[str, object] = {
+        "version": kernel.version,
+        "sha256": kernel.sha256,
+        "origin": kernel.origin,
+    }
+    package = kernel.package
+    if package is None:
+        return {**row, "vmlinuz": str(kernel.vmlinuz)}
+    return {
+        **row,
+        "package": {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "sha256": package.sha256,
+            "path": kernel.package_path,
+        },
+    }
 
 
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:

@@ -58,7 +58,7 @@ HOST_PARTS = {
     "kbuild": {"debs", "formats", "kernel"},
     "imagekernel": {"debs", "formats"},
     "qemu": {"formats", "imagekernel", "kernel"},
-    "ledger": {"qemu"},
+    "ledger": {"formats", "qemu"},
     "report": {"ledger"},
     "predict": {"formats", "kernel", "ledger"},
     "image": {"debs", "formats", "kernel", "predict"},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
 from hostbuild.ui import print_json, reporter
@@ -18,7 +19,7 @@ _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {
 _WORD = 72  # characters of what was asked for, as far as it is shown
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Fetch, configure, check and build a kernel."""
 

@@ -15,6 +15,7 @@ import zstandard
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.words import did_you_mean
 
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB
 
@@ -99,22 +100,32 @@ def kind_of(head: bytes) -> Kind:
     return _kind_of_text(head)
 
 
+def require_there(path: Path, what: str, hint: str = "") -> None:
+    """Refuse a file that does not exist. what: what it should be, "image". Raises InputError with near names."""
+    if path.exists():
+        return
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        names = []
+    near = did_you_mean(path.name, names)
+    raise InputError(f"cannot read the {what} {path}: No such file or directory{near}", hint=hint)
+
+
 def require_kind(path: Path, wanted: Kind, *also: Kind) -> None:
     """Refuse a file that is not there, or is known to be something else than `wanted` or `also`.
 
     Raises InputError, which says what it is and what takes such a file.
     """
-    if not path.exists():
-        raise InputError(f"there is no file {path}")
-    kind = kind_of_file(path)
-    if kind not in (wanted, *also, Kind.DATA):
-        raise InputError(f"{path} is {kind.value}, not {wanted.value}", hint=use_of(path, kind))
+    require_there(path, wanted.value.partition(" ")[2])
+    if trouble := instead(path, wanted, *also):
+        raise InputError(trouble, hint=use_of(path))
 
 
-def other_than(path: Path, wanted: Kind) -> str:
-    """Say what a file is, `, but a ledger`, for the end of "X is no ..."; "" if that is unknown or what was wanted."""
+def instead(path: Path, wanted: Kind, *also: Kind) -> str:
+    """Say that a file is something else than what was wanted; "" if it may be that, or nobody knows."""
     kind = kind_of_file(path)
-    return "" if kind in (wanted, Kind.DATA) else f", but {kind.value}"
+    return "" if kind in (wanted, *also, Kind.DATA) else f"{path} is {kind.value}, not {wanted.value}"
 
 
 def use_of(path: Path, kind: Kind | None = None) -> str:

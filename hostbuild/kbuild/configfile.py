@@ -7,6 +7,10 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
+from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.words import did_you_mean
+
+_NAMES = "name a .config, a vmlinuz, or `running`"
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:
@@ -17,12 +21,23 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if kernel == "running":
         return read_running_config()
     path = Path(kernel)
+    if not path.exists():
+        package = kernel.removeprefix("deb:")
+        known = package != kernel or package.startswith("linux-image")
+        raise InputError(
+            f"there is no kernel or configuration {kernel}{did_you_mean(kernel, ['running'])}",
+            hint=f"hostbuild make-image --kernel deb:{package} checks a package's kernel by itself"
+            if known
+            else _NAMES,
+        )
+    if other := instead(path, Kind.KERNEL, Kind.CONFIG, Kind.ELF, Kind.TEXT, Kind.PACKED):
+        raise InputError(f"{other}, and no configuration", hint=use_of(path) or _NAMES)
     try:
         data = path.read_bytes()
     except OSError as e:
         raise InputError(
             f"cannot read the kernel or configuration {kernel}: {e.strerror}",
-            hint="name a .config, a vmlinuz, or `running`",
+            hint=_NAMES,
         ) from e
     if data.startswith(b"\x1f\x8b"):
         try:

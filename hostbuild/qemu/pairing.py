@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild import ui
-from hostbuild.errors import InputError
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
-from hostbuild.formats.sniff import Kind, require_kind
+from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.imagekernel import require_vmlinuz
 from hostbuild.kernel import require_kernel, require_spec
 
 
 def read_manifest_if_any(image: Path) -> dict[str, Any]:
     """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
-    if not image.is_file():
-        raise InputError(
-            f"there is no image {image}", hint=f"hostbuild make-image -o {shlex.quote(str(image))}"
-        )
+    require_there(image, "image", hint=f"hostbuild make-image -o {shlex.quote(str(image))}")
     require_kind(image, Kind.IMAGE, Kind.PACKED)
     return read_manifest(image) if manifest_path(image).exists() else {}
 

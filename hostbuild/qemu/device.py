@@ -117,7 +117,7 @@ _REFERENCES: Mapping[str, ByHand] = {
     "fsdev": _FSDEV,
     "tpmdev": _TPMDEV,
     "cryptodev": _CRYPTODEV,
-    "drive": ByHand("drive", "blockdevs", "driver=null-co,node-name=ID,size=64M"),
+    "drive": ByHand("drive", "blockdevs", "driver=null-co,node-name=ID,size=67108864"),
     "netdev": ByHand("netdev", "netdevs", "user,id=ID,restrict=on"),
     "chardev": ByHand("chardev", "chardevs", "null,id=ID"),
     "audiodev": ByHand("audiodev", "audiodevs", "none,id=ID"),

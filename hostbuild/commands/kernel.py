@@ -129,7 +129,7 @@ def configure(
 
 
 @command.command()
-@click.argument("kernel", metavar="[CONFIG|VMLINUZ|running]", default="running")
+@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
@@ -190,13 +190,15 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
+    from hostbuild.formats.sniff import near_files
     from hostbuild.kbuild import build as work
     from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
 
     if config != "running" and not Path(config).is_file():
         raise UsageError(
-            f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
+            f"there is no configuration {config}{near_files(Path(config))}",
+            hint="hostbuild kernel configure --module e1000",
         )
     text, _ = read_config_of(config)
     report = reporter()

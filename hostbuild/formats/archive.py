@@ -58,6 +58,8 @@ def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
     sniff.require_there(path, "image")
+    if path.is_dir():
+        raise ImageError(f"{path} is a directory, not an initramfs image")
     try:
         data = path.read_bytes()
     except OSError as e:

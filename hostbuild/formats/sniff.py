@@ -104,12 +104,15 @@ def require_there(path: Path, what: str, hint: str = "") -> None:
     """Refuse a file that does not exist. what: what it should be, "image". Raises InputError with near names."""
     if path.exists():
         return
+    raise InputError(f"cannot read the {what} {path}: No such file or directory{near_files(path)}", hint=hint)
+
+
+def near_files(path: Path) -> str:
+    """Ask whether a file beside a path that does not exist was meant; "" where none is called alike."""
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        return did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
-        names = []
-    near = did_you_mean(path.name, names)
-    raise InputError(f"cannot read the {what} {path}: No such file or directory{near}", hint=hint)
+        return ""
 
 
 def require_kind(path: Path, wanted: Kind, *also: Kind) -> None:

@@ -4,6 +4,7 @@ Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it
 The same inputs give the same bytes.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,7 @@ from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn
 from hostbuild.predict.target import open_kernel
 from hostbuild.ui import Reporter, Silent
+from hostbuild.words import did_you_mean
 
 _DIRECTORIES = {
     "dev": 0o755,
@@ -48,6 +50,7 @@ _SYMLINKS = {
     "sbin": "usr/sbin",
     "var/run": "/run",
 }
+_PUBLIC_MODULES = [name for name in sys.stdlib_module_names if not name.startswith("_")]
 _DEVICES = {"dev/console": (0o600, 5, 1), "dev/null": (0o666, 1, 3)}
 
 
@@ -197,7 +200,8 @@ def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[s
     unknown = [name for name in names if interpreter.find(name) is None]
     if unknown:
         raise UsageError(
-            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}",
+            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}"
+            f"{did_you_mean(unknown[0], _PUBLIC_MODULES)}",
             hint="other packages come into the image by --overlay",
         )
     return list(names)

@@ -169,6 +169,7 @@ WRONG: list[tuple[str, str, str]] = [
         "",
     ),
     ("kernel check mykernel", "there is no kernel or configuration mykernel", "name a .config, a vmlinuz"),
+    ("kernel check linux-image-amd64", "there is no kernel or configuration", "deb:linux-image-amd64"),
     ("kernel check micro.img", "micro.img is an initramfs image, not a kernel, and no configuration", ""),
     ("kernel check boot.jsonl", "boot.jsonl is a ledger, not a kernel, and no configuration", ""),
     ("kernel check runing", "did you mean running?", ""),
@@ -185,6 +186,16 @@ WRONG: list[tuple[str, str, str]] = [
     ("tree boot.json", "No such file or directory; did you mean boot.jsonl?", ""),
     ("predict micro.img", "micro.img is an initramfs image, not a capture of a machine", ""),
     ("make-image -o x.img --learn micro.img", "micro.img is an initramfs image, not a capture", ""),
+    (
+        "watch micro.img --timeout 1",
+        "micro.img is an initramfs image, not a ledger",
+        "hostbuild run micro.img",
+    ),
+    ("inspect .", ". is a directory, not an initramfs image", ""),
+    # overlays, modules of Python, configurations
+    ("make-image -o x.img --overlay boot.jsonl", "the overlay boot.jsonl is no directory, but a ledger", ""),
+    ("make-image -o x.img --overlay boot.json", "boot.json does not exist; did you mean boot.jsonl?", ""),
+    ("kernel build --config kernel.confg", "kernel.confg; did you mean kernel.config?", ""),
     # machines, devices
     ("run micro.img --kernel vmlinuz --machine q53", "there is no machine 'q53'; did you mean q35?", ""),
     ("run micro.img --kernel vmlinuz --machine machine", "but a file machine", "--machine ./machine"),
@@ -244,6 +255,24 @@ def test_an_explicit_format_counts_more_than_the_name(files: Path) -> None:
     assert (files / "a.pdf").read_text().startswith("<svg")
     assert main.status_of(["report", "boot.jsonl", "-o", "B.HTML"]) == 0
     assert kind_of_file(files / "B.HTML") is Kind.PAGE
+
+
+@pytest.mark.net
+def test_a_module_of_python_that_does_not_exist(
+    debian_kernel: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--python with a typing error is answered with the library's near names."""
+    argv = [
+        "make-image",
+        "-o",
+        str(tmp_path / "x.img"),
+        "--kernel",
+        str(debian_kernel.vmlinuz),
+        "--modules",
+        "none",
+    ]
+    assert main.status_of([*argv, "--python", "jsn"]) == 100
+    assert "standard library has no module jsn; did you mean json?" in capsys.readouterr().err
 
 
 @pytest.mark.net

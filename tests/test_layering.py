@@ -47,7 +47,7 @@ HOST_PURE = {
     *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
     *(f"ledger/{name}" for name in ("diff", "file", "watching")),
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
-    *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
+    *(f"qemu/{name}" for name in ("device", "machine", "ram", "references", "transcript", "verdict")),
 }
 # The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui, words.
 GROUND = {"errors", "run", "scratch", "ui", "words"}

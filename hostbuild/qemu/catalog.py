@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
-from hostbuild.qemu.device import Backend, Bus, Device, by_hand
+from hostbuild.qemu.device import Backend, Bus, Device
+from hostbuild.qemu.references import by_hand
 from hostbuild.run import run
 from hostbuild.words import did_you_mean
 

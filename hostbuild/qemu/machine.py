@@ -32,12 +32,12 @@ from hostbuild.qemu.device import (
     MIB,
     Device,
     backend_argv,
-    check_references,
     parse_device,
     parse_size,
     with_backend,
     with_controllers,
 )
+from hostbuild.qemu.references import check_references
 from hostbuild.words import did_you_mean
 
 NAMED_MACHINES = Path(__file__).with_name("machines")

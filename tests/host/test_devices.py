@@ -10,7 +10,7 @@ import pytest
 from hostbuild import main
 from hostbuild.errors import InputError, UsageError
 from hostbuild.qemu.catalog import Listed, parse_catalog, read_catalog, refusal, render_catalog
-from hostbuild.qemu.device import _CONTROLLERS, _REFERENCES, Backend, by_hand, parse_device
+from hostbuild.qemu.device import _CONTROLLERS, Backend, parse_device
 from hostbuild.qemu.machine import (
     KEYS,
     NAMED_MACHINES,
@@ -20,6 +20,7 @@ from hostbuild.qemu.machine import (
     parse_machine,
     read_machine,
 )
+from hostbuild.qemu.references import REFERENCES, by_hand
 from tests.host.test_machine import qemu_accepts
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs/machines.md").read_text(encoding="utf-8")
@@ -83,7 +84,7 @@ def test_every_device_is_documented() -> None:
 def test_every_reference_is_documented() -> None:
     """The properties that need a key of the machine file are those of the text."""
     sentence = DOCS.partition("An id in ")[2].partition("has to")[0]
-    assert set(re.findall(r"`(\w+)=`", sentence)) == _REFERENCES.keys()
+    assert set(re.findall(r"`(\w+)=`", sentence)) == REFERENCES.keys()
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,13 @@ def test_devices_that_do_not_work_alone(device: str, said: str, hint: str) -> No
     with pytest.raises(UsageError, match=re.escape(said)) as caught:
         hardware_argv(Machine(devices=(parse_device(device),)))
     assert hint in caught.value.hint
+
+
+def test_an_id_of_any_characters() -> None:
+    """The id that somebody typed stands in the hint as it is."""
+    with pytest.raises(UsageError) as caught:
+        hardware_argv(Machine(devices=(parse_device(r"e1000,netdev=\d\1"),)))
+    assert r"user,id=\d\1,restrict=on" in caught.value.hint
 
 
 def test_the_hints_machine_file_works() -> None:

@@ -10,6 +10,7 @@ once, in hostbuild's cache, and the package's own files are left as they are.
 import hashlib
 import os
 import platform
+import re
 import shutil
 import struct
 from collections.abc import Iterator
@@ -20,10 +21,15 @@ from hostbuild import debs
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import is_module, read_module
+from hostbuild.formats.sniff import Kind, kind_of_file, use_of
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
+from hostbuild.words import did_you_mean
 
+_KERNEL_WORDS = (
+    "name a kernel by the path of a vmlinuz, by deb:PACKAGE (deb:linux-image-amd64), or as running"
+)
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -40,7 +46,7 @@ class Kernel:
     indexes: the directory that holds modules.dep and its companions.
     config: the kernel's configuration, None where it is not known.
     origin: where it came from: "linux-image-6.1.0-56-amd64 6.1.192-2", "running", a path.
-    package: the package that it is from, if it is from one.
+    package: the package that it is from, if it is from one; package_path: the vmlinuz's path in it.
     """
 
     vmlinuz: Path
@@ -51,6 +57,7 @@ class Kernel:
     indexes: Path | None = None
     config: Path | None = None
     package: debs.Package | None = None
+    package_path: str = ""
 
 
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
@@ -68,7 +75,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
     elif spec == "running":
         vmlinuz, root, origin = Path(f"/boot/vmlinuz-{platform.release()}"), Path("/"), "running"
     else:
-        vmlinuz = Path(spec).absolute()
+        vmlinuz = require_spec(spec).absolute()
         # an unpacked package has boot/vmlinuz-X beside lib/modules/X
         root, origin = (vmlinuz.parent.parent if vmlinuz.parent.name == "boot" else Path("/")), str(vmlinuz)
     version, digest = read_vmlinuz(vmlinuz)
@@ -83,7 +90,25 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         indexes=_require_indexes(modules, version, report) if modules else None,
         config=config if config.is_file() else None,
         package=package,
+        package_path=str(vmlinuz.relative_to(root)) if package else "",
     )
+
+
+def require_spec(spec: str) -> Path:
+    """Give the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
+    path = Path(spec)
+    if not path.exists():
+        package = re.fullmatch(r"(linux-image-[a-z0-9+.-]+)", spec)
+        near = did_you_mean(spec, ["running"]) if "/" not in spec else ""
+        raise KernelError(
+            f"cannot read the kernel {spec}: there is no such file{near}",
+            hint=f"a package's kernel is named by deb:{package[1]}" if package else _KERNEL_WORDS,
+        )
+    kind = kind_of_file(path)
+    if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA):
+        hint = use_of(path, kind) or _KERNEL_WORDS
+        raise KernelError(f"{path} is {kind.value}, not a kernel (vmlinuz)", hint=hint)
+    return path
 
 
 def parse_version(vmlinuz: bytes) -> str:
@@ -102,7 +127,7 @@ def read_vmlinuz(path: Path) -> tuple[str, str]:
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise KernelError(f"cannot read the kernel {path}: {e.strerror}") from e
+        raise KernelError(f"cannot read the kernel {path}: {e.strerror}", hint=_KERNEL_WORDS) from e
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
@@ -133,7 +158,10 @@ def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path
         root = debs.require_unpacked(package)
     images = sorted(root.glob("boot/vmlinu[xz]-*"))
     if len(images) != 1:
-        raise KernelError(f"the package {package} holds {len(images)} kernels in /boot, not one")
+        raise KernelError(
+            f"the package {package} holds {len(images) or 'no'} kernel{'s' * (len(images) > 1)} in /boot, not one",
+            hint=f"deb:linux-image-{_deb_architecture()}",
+        )
     return package, images[0], root
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from hostbuild.commands.unknown import Group
 from hostbuild.errors import HostbuildError
 from modaliasd.core.errors import EXIT_USAGE, ModaliasdError
 
@@ -43,7 +44,7 @@ Examples:
 """
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that knows its commands' names and one-line helps without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

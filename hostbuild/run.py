@@ -5,6 +5,7 @@ status and the end of its stderr; a missing program becomes a ToolMissingError t
 """
 
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ _PACKAGE_OF = {
     "qemu-img": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
     "xz": "xz-utils",
 }
 
@@ -116,6 +118,12 @@ def spawn(
         raise CommandError(
             f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
         ) from e
+
+
+def require_program(program: str) -> None:
+    """Refuse a program that is not installed, before another one is told to start it. Raises ToolMissingError."""
+    if shutil.which(program) is None:
+        raise _missing(program, FileNotFoundError(2, "No such file or directory", program))
 
 
 def _missing(program: str, error: FileNotFoundError) -> ToolMissingError:

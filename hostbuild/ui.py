@@ -72,6 +72,11 @@ def line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def note(text: str) -> None:
+    """Print a remark for people on stderr; the work goes on."""
+    sys.stderr.write(f"hostbuild: {text}\n")
+
+
 def sizes_table(groups: Mapping[str, Mapping[str, int]]) -> None:
     """Print a table of groups of files on stdout: how many, how large; the largest first, then the total."""
     rows = sorted(groups.items(), key=lambda item: -item[1]["size"])

@@ -41,22 +41,24 @@ IMPURE = {
 # The host's modules that start nothing and open no socket: values, parsers, reckonings.
 HOST_PURE = {
     "errors",
+    "words",
     *(f"formats/{name}" for name in ("newc", "elf", "kconfig", "vmlinuz")),
     *(f"image/{name}" for name in ("packages", "tree", "stdlib", "selections")),
     *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
     *(f"ledger/{name}" for name in ("diff", "file", "watching")),
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
-    *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
+    *(f"qemu/{name}" for name in ("device", "machine", "ram", "references", "transcript", "verdict")),
 }
-# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui.
-GROUND = {"errors", "run", "scratch", "ui"}
+# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui, words.
+GROUND = {"errors", "run", "scratch", "ui", "words"}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),
     "kernel": {"debs", "formats"},
     "kbuild": {"debs", "formats", "kernel"},
-    "qemu": {"formats", "kernel"},
-    "ledger": {"qemu"},
+    "imagekernel": {"debs", "formats"},
+    "qemu": {"formats", "imagekernel", "kernel"},
+    "ledger": {"formats", "qemu"},
     "report": {"ledger"},
     "predict": {"formats", "kernel", "ledger"},
     "image": {"debs", "formats", "kernel", "predict"},

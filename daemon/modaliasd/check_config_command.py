@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 USAGE = "usage: modaliasd check-config [--root DIR] [--modules-dir DIR]"
+_HELP = f"""{USAGE}
+
+Says what in modprobe.d and policy.toml does not do what it says, by file and line.
+  --root DIR         look below DIR, an unpacked image or an overlay; default: /
+  --modules-dir DIR  the modules to check against; default: /lib/modules/RELEASE below DIR
+Exit status: 0 if all is well, 1 if something was found, 100 for wrong usage, 111 without modules.
+"""
 
 
 def run(argv: list[str], stdout: "TextIO") -> int:
@@ -32,6 +39,9 @@ def run(argv: list[str], stdout: "TextIO") -> int:
 
     Raises UsageError for unknown arguments, WorldError where there are no modules to check against.
     """
+    if "--help" in argv or "-h" in argv:
+        stdout.write(_HELP)
+        return 0
     options = _parse(argv)
     root = options.get("--root", "/").rstrip("/")
     modules_dir = options.get("--modules-dir") or _find_modules_dir(root)

@@ -47,16 +47,31 @@ reading
 `modaliasd VERB --help` says more. docs/ledger.md describes the ledger, /run/modaliasd/ledger.jsonl.
 """
 
+# The one verb whose module, the boot path, does not carry its own words.
+_RUN_USAGE = """\
+usage: modaliasd run
+
+Subscribes to uevents, walks /sys, loads what the devices there ask for, and goes on with hotplug, for ever. It takes no
+option: the kernel's command line has them (modaliasd.NAME=VALUE), modprobe.d and /etc/modaliasd/policy.toml.
+"""
+
 
 def _run(arguments: list[str]) -> int:
+    if _asks_for_help(arguments):
+        sys.stdout.write(_RUN_USAGE)
+        return 0
     gc.disable()  # what is imported stays: looking through it for garbage takes 3 % of the way to the first modprobe
     from modaliasd.boot import run
 
     return run(arguments)
 
 
+def _asks_for_help(arguments: list[str]) -> bool:
+    return "--help" in arguments or "-h" in arguments
+
+
 def _coldplug(arguments: list[str]) -> int:
-    if "--once" in arguments:
+    if "--once" in arguments and not _asks_for_help(arguments):
         from modaliasd.boot import coldplug_once
 
         return coldplug_once([a for a in arguments if a != "--once"])

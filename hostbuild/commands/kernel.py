@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
 from hostbuild.ui import print_json, reporter
@@ -18,7 +19,7 @@ _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {
 _WORD = 72  # characters of what was asked for, as far as it is shown
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Fetch, configure, check and build a kernel."""
 
@@ -128,7 +129,7 @@ def configure(
 
 
 @command.command()
-@click.argument("kernel", metavar="[CONFIG|VMLINUZ|running]", default="running")
+@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
@@ -189,13 +190,15 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
+    from hostbuild.formats.sniff import near_files
     from hostbuild.kbuild import build as work
     from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
 
     if config != "running" and not Path(config).is_file():
         raise UsageError(
-            f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
+            f"there is no configuration {config}{near_files(Path(config))}",
+            hint="hostbuild kernel configure --module e1000",
         )
     text, _ = read_config_of(config)
     report = reporter()

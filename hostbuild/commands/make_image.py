@@ -6,6 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
+from hostbuild.formats.manifest import kernel_path
 from hostbuild.image.extras import Extra
 from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.image.modstore import Store
@@ -106,7 +107,8 @@ def command(
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
 
-    Beside IMAGE stands IMAGE.manifest.json, which says what is inside and which kernel it is for.
+    Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
+    that kernel. The three travel together.
     """
     options = Options(
         kernel=kernel,
@@ -133,7 +135,9 @@ def _print_summary(built: Built) -> None:
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
     )
-    ui.line(f"  kernel {kernel['version']} from {kernel['origin']}")
+    ui.line(
+        f"  kernel {kernel['version']} from {kernel['origin']}, beside it as {kernel_path(built.image).name}"
+    )
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")

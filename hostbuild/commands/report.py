@@ -9,12 +9,26 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
 from hostbuild.ledger.file import read_ledger
 from hostbuild.report.model import make_model
 from modaliasd.core.story import Story, tell
 
 _PATH = click.Path(path_type=Path)
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
+# The end of a file's name -> the format; the first that fits counts.
+_ENDINGS = {
+    ".trace.json": "perfetto",
+    ".trace": "perfetto",
+    ".perfetto": "perfetto",
+    ".html": "html",
+    ".htm": "html",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".svg": "svg",
+    ".txt": "text",
+    ".json": "json",
+}
 _EPILOG = """\b
 Formats:
   html      one page that needs no network: timeline, device tree, failures, what was never used
@@ -35,7 +49,10 @@ Examples:
 @click.argument("ledger", type=_PATH)
 @click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
 @click.option(
-    "--format", "kind", type=click.Choice(_FORMATS), help="Default: what the file's name says, else html."
+    "--format",
+    "kind",
+    type=click.Choice(_FORMATS),
+    help="Default: what the end of the file's name says; html on stdout.",
 )
 @click.option(
     "--image", type=_PATH, help="The image that was booted; what it carries and never used is listed."
@@ -71,25 +88,35 @@ def command(
 def _kind_of(output: Path | None) -> str:
     if output is None:
         return "html"
-    suffixes = {".html": "html", ".dot": "dot", ".gv": "dot", ".svg": "svg", ".txt": "text", ".json": "json"}
-    if output.name.endswith((".trace.json", ".perfetto", ".trace")):
-        return "perfetto"
-    return suffixes.get(output.suffix, "html")
+    for ending, kind in _ENDINGS.items():
+        if output.name.lower().endswith(ending):
+            return kind
+    ending = f"the ending {output.suffix}" if output.suffix else "a name without an ending"
+    known = ", ".join(_ENDINGS)
+    raise UsageError(
+        f"{output}: no format goes by {ending}; known are {known}",
+        hint=f"--format {'|'.join(_FORMATS)} writes to a file of any name",
+    )
 
 
 def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] | None:
     if image is not None:
         from hostbuild.formats.manifest import read_manifest
 
+        require_kind(image, Kind.IMAGE, Kind.PACKED)
         return read_manifest(image)
     if manifest_file is None:
         return None
     try:
         manifest = json.loads(manifest_file.read_bytes())
     except (OSError, ValueError) as e:
-        raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
+        other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT, Kind.DIRECTORY)
+        raise InputError(
+            other or f"cannot read the manifest {manifest_file}: {e}", hint=use_of(manifest_file)
+        ) from e
     if not isinstance(manifest, dict) or "modules" not in manifest:
-        raise InputError(f"{manifest_file} is no manifest of an image: it lists no modules")
+        other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT)
+        raise InputError(other or f"{manifest_file} is no manifest of an image: it lists no modules")
     return manifest
 
 

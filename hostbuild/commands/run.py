@@ -36,6 +36,7 @@ Examples:
   hostbuild run micro.img
   hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out boot.jsonl
   hostbuild run micro.img --machine empty --device e1000 --device usb-storage,file=disk.img
+  hostbuild run --list-devices
 """
 
 
@@ -51,6 +52,14 @@ Examples:
     help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
 )
 @click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option(
+    "--list-devices",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _param, wanted: _list_devices(ctx) if wanted else None,
+    help="List the devices that --device and machine files take.",
+)
 @click.option("--append", default="", help="Words for the kernel's command line.")
 @click.option(
     "--memory", default=None, metavar="auto|SIZE", help="Default: what the machine says, else auto."
@@ -110,6 +119,13 @@ def command(
         if watch:
             return _run_watched(machine, boot, ledger_file)
         return _run(machine, boot, ledger_file, interactive=interactive)
+
+
+def _list_devices(ctx: click.Context) -> None:
+    from hostbuild.qemu.catalog import read_catalog, render_catalog
+
+    click.echo(render_catalog(read_catalog()))
+    ctx.exit()
 
 
 def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool) -> int:

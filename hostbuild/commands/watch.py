@@ -11,6 +11,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.ledger.watching import Watch
 from modaliasd.core.linetext import record_line
 
@@ -68,6 +69,8 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
         if timeout is not None and time.monotonic() - quiet_since >= timeout:
             raise InputError(f"there is no ledger {path}, and none came in {timeout:g} s")
         time.sleep(_POLL_S)
+    if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
     with path.open(encoding="ascii", errors="replace") as file:
         while True:
             partial += file.readline()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError
-from hostbuild.formats import newc
+from hostbuild.formats import newc, sniff
 from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
+from hostbuild.formats.sniff import Kind
 
 
 class ImageError(InputError):
@@ -56,6 +57,9 @@ def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
+    sniff.require_there(path, "image")
+    if path.is_dir():
+        raise ImageError(f"{path} is a directory, not an initramfs image")
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -63,6 +67,8 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict
     try:
         return list(_parse(data, wanted))
     except HostbuildError as e:
+        if other := sniff.instead(path, Kind.IMAGE, Kind.PACKED, Kind.TEXT):
+            raise ImageError(other, hint=sniff.use_of(path)) from e
         raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
 
 

@@ -4,6 +4,7 @@ Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it
 The same inputs give the same bytes.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,7 @@ from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn
 from hostbuild.predict.target import open_kernel
 from hostbuild.ui import Reporter, Silent
+from hostbuild.words import did_you_mean
 
 _DIRECTORIES = {
     "dev": 0o755,
@@ -48,6 +50,7 @@ _SYMLINKS = {
     "sbin": "usr/sbin",
     "var/run": "/run",
 }
+_PUBLIC_MODULES = [name for name in sys.stdlib_module_names if not name.startswith("_")]
 _DEVICES = {"dev/console": (0o600, 5, 1), "dev/null": (0o666, 1, 3)}
 
 
@@ -136,12 +139,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "format": FORMAT,
         "hostbuild": distribution_version("modaliasd"),
         "image": {},
-        "kernel": {
-            "version": kernel.version,
-            "vmlinuz": str(kernel.vmlinuz),
-            "sha256": kernel.sha256,
-            "origin": kernel.origin,
-        },
+        "kernel": _kernel_row(kernel),
         "selection": options.modules,
         **({"learned_from": options.learn.name} if options.learn else {}),
         "modprobe": options.modprobe.value,
@@ -162,7 +160,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
-    pack(image, tree, options.compressor, manifest, report)
+    pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
     return Built(image, manifest_path(image), kernel, manifest)
 
 
@@ -202,7 +200,8 @@ def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[s
     unknown = [name for name in names if interpreter.find(name) is None]
     if unknown:
         raise UsageError(
-            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}",
+            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}"
+            f"{did_you_mean(unknown[0], _PUBLIC_MODULES)}",
             hint="other packages come into the image by --overlay",
         )
     return list(names)
@@ -221,6 +220,28 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
         f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
+
+
+def _kernel_row(kernel: Kernel) -> dict[str, object]:
+    """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
+    row: dict[str, object] = {
+        "version": kernel.version,
+        "sha256": kernel.sha256,
+        "origin": kernel.origin,
+    }
+    package = kernel.package
+    if package is None:
+        return {**row, "vmlinuz": str(kernel.vmlinuz)}
+    return {
+        **row,
+        "package": {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "sha256": package.sha256,
+            "path": kernel.package_path,
+        },
+    }
 
 
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:

@@ -13,7 +13,6 @@ What the chosen modules depend on comes too (modules.dep), as does what their so
 dependencies cannot be inserted.
 """
 
-import difflib
 import fnmatch
 import io
 import re
@@ -26,6 +25,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.modfile import module_name, plain_path, read_module
 from hostbuild.image.selections import NAMED
 from hostbuild.kernel import Kernel, KernelError
+from hostbuild.words import did_you_mean, listed
 
 
 class SelectionError(UsageError):
@@ -238,13 +238,12 @@ def _underscored(word: str) -> str:
 
 
 def _unknown(word: str, index: Index) -> SelectionError:
-    close_names = difflib.get_close_matches(_underscored(word), [*index.paths, *NAMED], n=3)
-    hint = f"--modules {close_names[0]}" if close_names else ""
+    named = (
+        f"a selection is {listed(sorted(NAMED), 'or')}, a module, a glob, or a directory with / at its end"
+    )
     return SelectionError(
-        f"the kernel has no module that {word!r} chooses"
-        + (f"; similar names: {', '.join(close_names)}" if close_names else "")
-        + f". Named selections: {', '.join(sorted(NAMED))}",
-        hint=hint,
+        f"the kernel has no module that {word!r} chooses{did_you_mean(word, [*NAMED, *index.paths])}",
+        hint=named,
     )
 
 

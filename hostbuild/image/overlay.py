@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hostbuild
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import kind_of_file, near_files
 from hostbuild.image.tree import Entry, FileTree, Kind
 
 GROUP = "overlay"
@@ -75,8 +76,9 @@ def read_own() -> Overlay:
 def read_overlay(directory: Path) -> Overlay:
     """Read an overlay. Raises OverlayError where it is not there or cannot be read."""
     if not directory.is_dir():
-        what = "is no directory" if directory.exists() else "does not exist"
-        raise OverlayError(f"the overlay {directory} {what}")
+        if not directory.exists():
+            raise OverlayError(f"the overlay {directory} does not exist{near_files(directory)}")
+        raise OverlayError(f"the overlay {directory} is no directory, but {kind_of_file(directory).value}")
     return _read(directory, f"overlay {directory.resolve().name}", plain_modes=False)
 
 

@@ -1,6 +1,6 @@
-"""Writes an image and its manifest: a FileTree as a compressed newc archive.
+"""Writes an image, its manifest and its kernel: a FileTree as a compressed newc archive, and what travels with it.
 
-Both files appear under their names when they are complete. The same tree gives the same bytes: paths are
+The files appear under their names when they are complete. The same tree gives the same bytes: paths are
 sorted, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
 """
 
@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from hostbuild.errors import UsageError, WorldError
+from hostbuild.errors import InputError, UsageError, WorldError
 from hostbuild.formats import newc
 from hostbuild.formats.compress import Compressor, sink
-from hostbuild.formats.manifest import dump, manifest_path
+from hostbuild.formats.manifest import dump, kernel_path, manifest_path
 from hostbuild.image.tree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter
 
@@ -35,11 +35,16 @@ def check_writable(image: Path) -> None:
 
 
 def pack(
-    image: Path, tree: FileTree, compressor: Compressor, manifest: dict[str, Any], report: Reporter
+    image: Path,
+    tree: FileTree,
+    compressor: Compressor,
+    manifest: dict[str, Any],
+    vmlinuz: Path,
+    report: Reporter,
 ) -> None:
-    """Write `tree` as `image`, and the manifest beside it with the image's own figures filled in.
+    """Write `tree` as `image`; beside it the manifest, the image's own figures filled in, and a copy of the kernel.
 
-    image: an absolute path without symlinks. On error neither file has changed.
+    image: an absolute path without symlinks. On error none of the files has changed.
     """
     temporaries: list[Path] = []
     try:
@@ -71,6 +76,10 @@ def pack(
         with _beside(image) as out:
             temporaries.append(Path(out.name))
             out.write(dump(manifest))
+        with _beside(image) as out:
+            temporaries.append(Path(out.name))
+            out.write(_read_kernel(vmlinuz, manifest["kernel"]["sha256"]))
+        temporaries[2].replace(kernel_path(image))
         temporaries[1].replace(manifest_path(image))
         temporaries[0].replace(image)
     except OSError as e:
@@ -79,6 +88,13 @@ def pack(
     finally:
         for path in temporaries:
             path.unlink(missing_ok=True)
+
+
+def _read_kernel(vmlinuz: Path, sha256: str) -> bytes:
+    data = vmlinuz.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"the kernel {vmlinuz} has changed while the image was built", hint="build it again")
+    return data
 
 
 def _beside(image: Path) -> IO[bytes]:

@@ -19,6 +19,7 @@ from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
+from hostbuild.words import did_you_mean
 
 GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
 
@@ -164,7 +165,8 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     else:
         if not Path(base).is_file():
             raise InputError(
-                f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running",
+                f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running"
+                f"{did_you_mean(base, [*_KBUILD_BASES, 'running'])}",
                 hint="--base tinyconfig is the smallest",
             )
         dot_config.write_text(read_config_of(base)[0], encoding="utf-8")

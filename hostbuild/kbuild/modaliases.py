@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead
 from hostbuild.kernel import require_kernel
 from hostbuild.ui import Reporter
 from modaliasd.core import trie
@@ -37,7 +38,7 @@ def read_modaliases(path: Path) -> tuple[str, ...]:
         raise InputError(f"cannot read {path}: {e.strerror}") from e
     if not found:
         raise InputError(
-            f"{path} holds no modalias",
+            instead(path, Kind.CAPTURE, Kind.LEDGER, Kind.TEXT) or f"{path} holds no modalias",
             hint="name what `hostbuild capture -o FILE` wrote, a ledger, or a file with one modalias a line",
         )
     return found

@@ -8,7 +8,6 @@ compares.
 """
 
 import contextlib
-import difflib
 import io
 import os
 import re
@@ -22,6 +21,7 @@ from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
+from hostbuild.words import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
@@ -64,7 +64,7 @@ class Options:
     def similar(self, option: str) -> list[str]:
         """Names of options that look like this one, the likeliest first."""
         names = [symbol.name for symbol in self._tree.unique_defined_syms]
-        return difflib.get_close_matches(option, names, n=3, cutoff=0.75)
+        return near(option, names)
 
     def write(self, path: Path) -> None:
         """Write all values as a .config."""

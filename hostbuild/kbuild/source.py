@@ -17,6 +17,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.kbuild.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
@@ -65,8 +66,12 @@ def require_source(spec: str, report: Reporter) -> SourceTree:
     if not path.is_file():
         raise InputError(
             f"there is no kernel source at {spec}",
-            hint="name a tree, a tarball, or a package as deb:linux-source-6.1",
+            hint=f"a package is named by deb:{spec}"
+            if spec.startswith("linux-source")
+            else "name a tree, a tarball, or a package as deb:linux-source-6.1",
         )
+    if other := instead(path, Kind.TARBALL, Kind.PACKED):
+        raise InputError(f"{other} of a kernel's source", hint=use_of(path))
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     stem = path.name.partition(".tar")[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead, require_there, use_of
 from modaliasd.core.errors import FormatError
 from modaliasd.core.ledgertext import parse_ledger
 
@@ -15,6 +16,9 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
     Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
+    require_there(path, "ledger")
+    if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
     try:
         records = parse_ledger(path.read_bytes())
     except OSError as e:

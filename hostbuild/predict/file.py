@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead, require_there, use_of
 from hostbuild.ledger.file import read_ledger
 from hostbuild.predict.capture import Capture, capture_of_story, parse_capture, parse_umockdev
 from modaliasd.core.story import tell
@@ -10,6 +11,9 @@ from modaliasd.core.story import tell
 
 def read_capture(path: Path) -> Capture:
     """Read the file, whose content says what it is. Raises InputError."""
+    require_there(path, "capture or ledger")
+    if other := instead(path, Kind.CAPTURE, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as e:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats.archive import read_files
 from hostbuild.formats.manifest import manifest_path, read_manifest
+from hostbuild.formats.sniff import Kind, require_kind
 from hostbuild.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
@@ -57,8 +58,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
     """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
-    if not image.is_file():
-        raise InputError(f"there is no image {image}", hint="hostbuild make-image -o IMAGE")
+    require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     files = read_files(image, _is_wanted)
     trees = _trees(files)

@@ -15,6 +15,7 @@ from hostbuild.errors import UsageError
 MIB = 1 << 20
 AUDIODEV = "audio0"  # the silent backend that every machine has; any number of sound cards may share it
 
+_LIST = "hostbuild run --list-devices"
 _DEFAULT_DISK = 64 * MIB  # a power of two, as SD cards demand
 
 
@@ -78,6 +79,8 @@ _CONTROLLERS: Mapping[Bus, tuple[str, str]] = {
     Bus.HDA: (r".*intel-hda", "ich9-intel-hda"),
     Bus.VIRTIO_SERIAL: (r"virtio-serial.*", "virtio-serial-pci"),
 }
+
+
 # Properties without which QEMU refuses a device.
 _DEFAULT_PROPS: Mapping[str, tuple[tuple[str, str], ...]] = {"nvme": (("serial", "hostbuild"),)}
 
@@ -124,8 +127,10 @@ def parse_device(text: str) -> Device:
     driver, *rest = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", driver):
         raise UsageError(
-            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)"
+            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)", hint=_LIST
         )
+    if driver == "help" or "help" in rest:
+        raise UsageError(f"device {text!r}: no device is called help", hint=_LIST)
     props = []
     for part in rest:
         key, equals, value = part.partition("=")

@@ -21,13 +21,14 @@ from typing import Self
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.lines import Line, Listener, SerialLines
 from hostbuild.qemu.machine import Machine, machine_argv
 from hostbuild.qemu.plugging import Ports
 from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
 from hostbuild.qemu.verdict import Ending, verdict
-from hostbuild.run import spawn
+from hostbuild.run import require_program, spawn
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
@@ -254,12 +255,14 @@ class VM:
             fds = [*(end.fileno() for end in self._lines.theirs.values()), theirs.fileno()]
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
+            qemu = self.boot.argv(self.machine)
+            require_program(qemu[0])  # setpriv would not say which package brings it
             argv = [
                 "setpriv",
                 "--pdeathsig",
                 "KILL",
                 "--",
-                *self.boot.argv(self.machine),
+                *qemu,
                 *_lines_argv(fds, self.machine.serial_lines),
             ]
             self._process = spawn(argv, stdout=stderr, stderr=stderr, pass_fds=fds, new_session=True)
@@ -268,7 +271,8 @@ class VM:
         try:
             self.monitor = Monitor(ours)
         except WorldError as e:
-            raise WorldError(f"QEMU did not start: {self._last_words() or e}") from e
+            said = self._last_words()
+            raise refusal(said) or WorldError(f"QEMU did not start: {said or e}") from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
         self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)

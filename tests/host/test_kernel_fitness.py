@@ -55,6 +55,10 @@ def test_a_mend_mends(requirement: object) -> None:
 def test_debians_kernel_is_fit(debian_kernel: Kernel) -> None:
     """Debian's kernel, whose configuration lies beside its vmlinuz, is fit."""
     text, origin = read_config_of(str(debian_kernel.vmlinuz))
+    assert read_config_of("deb:linux-image-amd64") == (
+        text,
+        f"config-{debian_kernel.version} of {debian_kernel.origin}",
+    )
     assert origin == str(debian_kernel.config)
     assert is_fit(check(kconfig.parse_config(text)))
 

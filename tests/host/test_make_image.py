@@ -15,7 +15,7 @@ from hostbuild import main
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.compress import Compressor
-from hostbuild.formats.manifest import ManifestError, read_manifest, require_vmlinuz
+from hostbuild.formats.manifest import kernel_path, read_manifest
 from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.kernel import Kernel, parse_version
 
@@ -55,7 +55,7 @@ def test_manifest_is_true(image: Built) -> None:
     assert {f"{base}/{row['path']}" for row in told["modules"]} == inside
     assert sum(group["size"] for group in told["groups"].values()) == sum(size for _, size in found.values())
     assert read_manifest(image.image) == told
-    assert require_vmlinuz(image.image, told) == image.kernel.vmlinuz
+    assert hashlib.sha256(kernel_path(image.image).read_bytes()).hexdigest() == told["kernel"]["sha256"]
 
 
 def test_the_images_indexes_hold(image: Built, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def _kernel_without_zstd(tmp_path: Path, kernel: Kernel) -> Options:
 ERRORS: dict[str, tuple[Spoil, str]] = {
     "no modules": (_no_modules, r"no modules were found for the kernel .*vmlinuz \(9\.9\.9-none\)"),
     "other version": (_other_version, r"are for kernel 6\..*, but the kernel is 9\.9\.9-other"),
-    "no kernel": (_not_a_kernel, "no x86 boot header"),
+    "no kernel": (_not_a_kernel, r"vmlinuz is a text file, not a kernel"),
     "absent kernel": (
         lambda *_: Options(kernel="/nowhere/vmlinuz"),
         "cannot read the kernel /nowhere/vmlinuz",
@@ -250,17 +250,6 @@ def test_command_prints_json_or_a_table(
     captured = capsys.readouterr()
     assert f"kernel {debian_kernel.version} from" in captured.out
     assert captured.err == ""
-
-
-def test_a_changed_kernel_is_noticed(image: Built, tmp_path: Path) -> None:
-    """Whoever boots an image learns that the kernel it was made for is gone or another."""
-    told = json.loads(json.dumps(image.manifest))
-    told["kernel"]["vmlinuz"] = str(tmp_path / "gone")
-    with pytest.raises(ManifestError, match="No such file"):
-        require_vmlinuz(image.image, told)
-    (tmp_path / "gone").write_bytes(b"another")
-    with pytest.raises(ManifestError, match="no longer the one"):
-        require_vmlinuz(image.image, told)
 
 
 def test_module_with_compressed_files(debian_kernel: Kernel, tmp_path: Path) -> None:

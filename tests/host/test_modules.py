@@ -89,12 +89,12 @@ def test_unknown_words_are_refused(index: Index, selection: str) -> None:
     with pytest.raises(SelectionError) as caught:
         select(selection, index)
     assert repr(word) in str(caught.value)
-    assert "Named selections: all, none" in str(caught.value)
+    assert caught.value.hint.startswith("a selection is all, none, qemu or virtio, ")
 
 
 def test_unknown_word_brings_similar_names(index: Index) -> None:
     """A typing error is answered with what may have been meant."""
-    with pytest.raises(SelectionError, match="similar names: virtio_net"):
+    with pytest.raises(SelectionError, match=r"did you mean virtio_net"):
         select("virtio_nte", index)
 
 

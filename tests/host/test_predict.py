@@ -311,7 +311,7 @@ def test_an_images_own_files_count(tmp_path: Path) -> None:
     assert "virtio_pci" not in modules
     with pytest.raises(InputError, match="cannot tell which modules"):
         open_image(make_image(tmp_path / "b.img", {"init": b"x"}), {})
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match=r"cannot read the initramfs image .*c\.img: No such file"):
         open_image(tmp_path / "c.img", {})
 
 

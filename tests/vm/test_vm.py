@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
+from hostbuild.errors import GuestError, GuestTimeoutError, InputError
 from hostbuild.kernel import Kernel
 from hostbuild.qemu.device import Device
 from hostbuild.qemu.lines import Line
@@ -194,7 +194,7 @@ def test_a_machine_that_qemu_refuses(debian_kernel: Kernel, tmp_path: Path) -> N
     """A machine that QEMU does not start is an error in QEMU's words, and leaves nothing behind."""
     image = write_image(tmp_path / "any.img", PROLOGUE)
     vm = VM(Machine(devices=(Device("no-such-device"),)), Boot(debian_kernel.vmlinuz, image))
-    with pytest.raises(WorldError, match="no-such-device"):
+    with pytest.raises(InputError, match="no-such-device"):
         vm.__enter__()
     assert not vm.directory.exists()
 

@@ -1,42 +1,66 @@
-"""`modaliasd check-config`: names file and line of all configuration that does not do what it says.
+"""The command `check-config`: names file and line of all configuration that does not do what it says.
 
-Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml.
-
-    modaliasd check-config [--root DIR] [--modules-dir DIR]
-
-Exit status: 0 clean, 1 findings. Not on the boot path.
+Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml. Not on the boot path.
 """
 
 import os
+import sys
 
-from modaliasd.config import config_files, read_config, read_text
+from modaliasd.config import config_files, read_command_line, read_config, read_text
 from modaliasd.core.config_check import findings, parameters_in
-from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.errors import WorldError
 from modaliasd.core.glob import matches
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
+from modaliasd.core.settings import parse_settings
+from modaliasd.options import Option, Syntax, parse
 from modaliasd.paths import POLICY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-USAGE = "usage: modaliasd check-config [--root DIR] [--modules-dir DIR]"
+CHECK_CONFIG = Syntax(
+    "check-config",
+    """\
+Checks modprobe.d, the `modaliasd.*` words of the kernel's command line, and /etc/modaliasd/policy.toml against
+the modules that are there. Prints FILE:LINE and what is wrong for everything that does not do what it says.
+""",
+    (
+        ("check-config", "check this machine"),
+        ("check-config --root image/ --modules-dir image/lib/modules/6.1.0", "check a tree of files"),
+    ),
+    (
+        Option("--root", "check the files below DIR; default: /", "DIR"),
+        Option(
+            "--modules-dir",
+            "the module tree; default: the running kernel's, or the only one, below --root",
+            "DIR",
+        ),
+    ),
+    statuses="0 if everything is right, 1 if there are findings",
+)
 
 
-def run(argv: list[str], stdout: "TextIO") -> int:
+def run(arguments: list[str]) -> int:
+    """Check the configuration; 1 if there are findings."""
+    return check(arguments, sys.stdout)
+
+
+def check(arguments: list[str], stdout: "TextIO") -> int:
     """Check the configuration below --root against the modules in --modules-dir.
 
     Raises UsageError for unknown arguments, WorldError where there are no modules to check against.
     """
-    options = _parse(argv)
-    root = options.get("--root", "/").rstrip("/")
-    modules_dir = options.get("--modules-dir") or _find_modules_dir(root)
+    given = parse(CHECK_CONFIG, arguments)
+    root = given.value("--root", "/").rstrip("/")
+    modules_dir = given.value("--modules-dir", "") or _find_modules_dir(root)
+    command_line = read_command_line(root)
     resolver = Resolver(
-        read_config(root),
+        read_config(root, command_line),
         Dependencies(
             _require(modules_dir, "modules.dep"), parse_builtin(_text(modules_dir, "modules.builtin"))
         ),
@@ -55,6 +79,7 @@ def run(argv: list[str], stdout: "TextIO") -> int:
             return None
 
     found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
+    found += parse_settings(command_line).problems
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
@@ -65,20 +90,6 @@ def run(argv: list[str], stdout: "TextIO") -> int:
 
 def _exists(module: str, resolver: Resolver) -> bool:
     return resolver.dependencies.find(module) is not None or module in resolver.dependencies.builtin
-
-
-def _parse(argv: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in ("--root", "--modules-dir"):
-            raise UsageError(f"check-config does not know {word!r}; {USAGE}")
-        value = value if equals else next(words, "")
-        if not value:
-            raise UsageError(f"{name} wants a directory; {USAGE}")
-        options[name] = value
-    return options
 
 
 def _find_modules_dir(root: str) -> str:
@@ -137,7 +148,7 @@ def _policy(root: str, resolver: Resolver) -> list[Problem]:
     except OSError as error:
         return [Problem(POLICY, 0, f"cannot be read, so everything is denied: {error.strerror}")]
     problems = [
-        Problem(POLICY, mistake.line, f"{mistake.message}; until that is mended everything is denied")
+        Problem(POLICY, mistake.line, f"{mistake.message}; until that is fixed everything is denied")
         for mistake in policy.mistakes
     ]
     problems += [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modaliasd.check_config_command import run
+from modaliasd.check_config_command import check as check_config
 from modaliasd.core.errors import UsageError, WorldError
 from tests.support.kmodlive import LiveTree
 
@@ -18,7 +18,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> LiveTree:
 def check(tree: LiveTree, files: dict[str, str]) -> tuple[int, list[str]]:
     tree.configure(files)
     out = io.StringIO()
-    status = run(["--root", str(tree.root), "--modules-dir", str(tree.folder)], out)
+    status = check_config(["--root", str(tree.root), "--modules-dir", str(tree.folder)], out)
     *found, summary = out.getvalue().splitlines()
     assert summary.startswith(f"{len(found)} findings in ")
     return status, found
@@ -109,20 +109,20 @@ def test_the_only_kernel_is_taken(tree: LiveTree) -> None:
     """Without --modules-dir a root with modules of one kernel is checked against those."""
     tree.configure({})
     out = io.StringIO()
-    assert run([f"--root={tree.root}"], out) == 0
+    assert check_config([f"--root={tree.root}"], out) == 0
     assert out.getvalue() == f"0 findings in 0 files, checked against {tree.folder}\n"
 
 
 def test_usage() -> None:
     """Unknown arguments are the caller's fault."""
     for argv in (["x"], ["--root"], ["--root="]):
-        with pytest.raises(UsageError, match="usage: modaliasd check-config"):
-            run(argv, io.StringIO())
+        with pytest.raises(UsageError, match=r"check-config: .*(expected|needs)"):
+            check_config(argv, io.StringIO())
 
 
 def test_no_modules(tmp_path: Path) -> None:
     """Without modules there is nothing to check against: the message says what is missing and what helps."""
     with pytest.raises(WorldError, match="give --modules-dir"):
-        run(["--root", str(tmp_path)], io.StringIO())
+        check_config(["--root", str(tmp_path)], io.StringIO())
     with pytest.raises(WorldError, match=r"cannot read .*modules\.dep: No such file or directory; depmod"):
-        run(["--modules-dir", str(tmp_path)], io.StringIO())
+        check_config(["--modules-dir", str(tmp_path)], io.StringIO())

@@ -244,7 +244,7 @@ def test_what_nobody_can_wait_for_is_refused(arguments: list[str]) -> None:
     from modaliasd import ask_command
 
     with pytest.raises(UsageError):
-        ask_command.run("wait", arguments)
+        ask_command.wait(arguments)
 
 
 class Storm(FakeUevents):

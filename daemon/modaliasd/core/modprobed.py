@@ -71,9 +71,6 @@ class Configuration(Record):
     """Everything configured, in the order of the files and their lines.
 
     kernel_blacklist: what the kernel itself refuses to load (`module_blacklist=`).
-    settings: the daemon's own words on the kernel's command line: `modaliasd.log=x` is {"log": "x"},
-    `modaliasd.off` is {"off": ""}; the last one counts, except that all of `modaliasd.load=` are joined with
-    commas.
     """
 
     aliases: tuple[Alias, ...] = ()
@@ -84,7 +81,6 @@ class Configuration(Record):
     softdeps: tuple[Softdep, ...] = ()
     problems: tuple[Problem, ...] = ()
     kernel_blacklist: tuple[Blacklist, ...] = ()
-    settings: "dict[str, str]" = {}  # noqa: RUF012  (never written to: parse_command_line makes its own)
 
 
 EMPTY = Configuration()
@@ -137,7 +133,6 @@ def join(first: Configuration, second: Configuration) -> Configuration:
         first.softdeps + second.softdeps,
         first.problems + second.problems,
         first.kernel_blacklist + second.kernel_blacklist,
-        first.settings | second.settings,
     )
 
 
@@ -145,12 +140,12 @@ def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configurat
     """What the kernel's command line says about modules; kmod's reading of quotes and dots.
 
     `modprobe.blacklist=a,b`, `MODULE.PARAMETER=value` (or without a value), `module_blacklist=a,b` (the
-    kernel's own, the last one counts), `modaliasd.KEY=value`. Values may hold blanks inside double quotes.
+    kernel's own, the last one counts). Values may hold blanks inside double quotes. `modaliasd.*` words are
+    no module's parameters: core/settings.py reads them.
     Unlike kmod, which compares the names in `modprobe.blacklist=` as they are, dashes in them count as
     underscores, as in busybox.
     """
     lists = _Lists()
-    settings: dict[str, str] = {}
     denied = ""
     for word in _quoted_words(text):
         name, equals, value = _requoted(word).partition("=")
@@ -162,14 +157,10 @@ def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configurat
         elif module == "modprobe" and parameter == "blacklist" and equals:
             names = value.strip('"').replace("-", "_").split(",")
             lists.blacklists += [Blacklist(denial, file, 0) for denial in names if denial]
-        elif module == "modaliasd":
-            key, value = parameter.replace("-", "_"), value.strip('"')
-            joined = key == "load" and settings.get(key)
-            settings[key] = f"{joined},{value}" if joined else value
-        else:
+        elif module != "modaliasd":
             lists.options.append(Options(module.replace("-", "_"), parameter + equals + value, file, 0))
     kernel = tuple(Blacklist(name, file, 0) for name in denied.split(",") if name)
-    return lists.configuration()._replace(kernel_blacklist=kernel, settings=settings)
+    return lists.configuration()._replace(kernel_blacklist=kernel)
 
 
 class _Lists:

@@ -202,7 +202,7 @@ def _succeeded(command: str, words: list[str], timeout: float | None) -> int:
 
 
 def _ask(command: str, words: list[str], timeout: float | None) -> dict[str, Any] | None:
-    """What the daemon answers; None, with the reason on standard error, where it could not do it.
+    """Return what the daemon answers; None, with the reason on standard error, where it could not do it.
 
     timeout: seconds to wait for the answer, None for ever.
     """

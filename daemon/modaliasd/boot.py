@@ -148,7 +148,7 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
 
 
 def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
-    """The modules that bring the hash by which modules are signed: all later loads gain if a device asks for one."""
+    """Return the modules that bring the hash by which modules are signed: a device asking for one speeds up later loads."""
     for hash_name in ("sha256", "sha512", "sha384"):
         drivers = []
         for module, *_ in index.lookup(f"crypto-{hash_name}"):
@@ -161,7 +161,7 @@ def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir
 
 
 def _read_policy() -> Policy | None:
-    """The policy; None where there is none. One that cannot be read denies everything."""
+    """Read the policy; None where there is none. One that cannot be read denies everything."""
     try:
         text = read_text(POLICY)
     except FileNotFoundError:
@@ -195,7 +195,7 @@ def _default_job_limit(cpus: int) -> int:
 
 
 def _settled_hook(*, poweroff: bool) -> Callable[[], Child | None]:
-    """What to call after a life's first settle.
+    """Make the function to call after a life's first settle.
 
     It gives way to modprobe, and once a boot runs /etc/settled.d's executables; with `poweroff` the machine ends then.
     """
@@ -229,7 +229,7 @@ def _no_hook() -> Child | None:
 
 
 def _read(path: str) -> str:
-    """The whole file; nothing where it cannot be read."""
+    """Read the whole file; "" where it cannot be read."""
     try:
         return read_text(path)
     except OSError:

@@ -93,7 +93,7 @@ def _exists(module: str, resolver: Resolver) -> bool:
 
 
 def _find_modules_dir(root: str) -> str:
-    """The running kernel's modules below `root`; if there are none, those of the only kernel there."""
+    """Find the running kernel's modules below `root`; if there are none, those of the only kernel there."""
     parent = f"{root}/lib/modules"
     try:
         releases = os.listdir(parent)
@@ -140,7 +140,7 @@ def _misplaced(root: str) -> list[Problem]:
 
 
 def _policy(root: str, resolver: Resolver) -> list[Problem]:
-    """What is wrong with the policy: mistakes, which make all of it void, and rules that can never decide."""
+    """List what is wrong with the policy: mistakes, which make all of it void, and rules that can never decide."""
     try:
         policy = parse_policy(read_text(root + POLICY), POLICY)
     except FileNotFoundError:

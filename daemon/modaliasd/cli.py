@@ -22,7 +22,7 @@ COMMANDS = (
     (
         "the daemon",
         (
-            ("run", "", "modaliasd.run_command:run", "load for what is there, then for what comes"),
+            ("run", "", "modaliasd.run_command:run", "load for present devices, then for new ones"),
             ("coldplug", "[--once]", "modaliasd.ask_command:coldplug", "walk /sys again; --once: without a daemon"),
         ),
     ),
@@ -35,7 +35,7 @@ COMMANDS = (
             ("load", "MODULE...", "modaliasd.ask_command:load", "load modules by name, recorded in the ledger"),
             ("freeze", "", "modaliasd.ask_command:freeze", "from now on load only what the policy allows"),
             ("may-load", "NAME", "modaliasd.ask_command:may_load", "whether the policy allows a name (1: denied)"),
-            ("poweroff", "[STATUS]", "modaliasd.ask_command:poweroff", "complete the ledger and switch the machine off"),
+            ("poweroff", "[STATUS]", "modaliasd.ask_command:poweroff", "end the ledger and switch the machine off"),
         ),
     ),
     (
@@ -47,7 +47,7 @@ COMMANDS = (
             ("ledger", "", "modaliasd.ledger_command:run", "print the ledger; follow it as it grows"),
             ("audit", "", "modaliasd.audit_command:run", "compare the ledger with libudev (1: they disagree)"),
             ("check-config", "", "modaliasd.check_config_command:run", "find mistakes in the configuration"),
-            ("match", "MODALIAS...|-", "modaliasd.match_command:run", "print the modules that match a modalias (1: none)"),
+            ("match", "MODALIAS...|-", "modaliasd.match_command:run", "modules that match a modalias (1: none)"),
         ),
     ),
 )  # fmt: skip
@@ -94,7 +94,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def find_command(name: str) -> Callable[[list[str]], int]:
-    """The function of the command `name`; its module is imported. Raises UsageError where there is none."""
+    """Import the command `name` and return its function. Raises UsageError where there is none."""
     targets = {name: target for _, commands in COMMANDS for name, _, target, _ in commands}
     if name not in targets:
         from modaliasd.core.near import did_you_mean
@@ -107,7 +107,7 @@ def find_command(name: str) -> Callable[[list[str]], int]:
 
 
 def overview() -> str:
-    """What `modaliasd --help` prints."""
+    """Return what `modaliasd --help` prints."""
     from modaliasd.options import columns
 
     text = """\

@@ -19,7 +19,7 @@ READ_SIZE = 1 << 20  # a whole modules.dep at once: joined from pieces it would 
 
 
 def read_command_line(root: str = "/") -> str:
-    """The kernel's command line; "" where it cannot be read."""
+    """Read the kernel's command line; "" where it cannot be read."""
     try:
         return read_text(f"{root.rstrip('/')}/proc/cmdline")
     except OSError:
@@ -48,7 +48,7 @@ def read_config(root: str = "/", command_line: str | None = None) -> Configurati
 
 
 def config_files(base: str) -> list[str]:
-    """The configuration files that count, in order, as paths below `base`."""
+    """Return the configuration files that count, in order, as paths below `base`."""
     listings = []
     for directory in DIRECTORIES:
         try:
@@ -59,7 +59,7 @@ def config_files(base: str) -> list[str]:
 
 
 def read_text(path: str) -> str:
-    """The file's text; bytes that are not UTF-8 become surrogate escapes."""
+    """Read the file's text; bytes that are not UTF-8 become surrogate escapes."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         chunks = []

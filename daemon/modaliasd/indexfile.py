@@ -65,7 +65,7 @@ class AliasIndex:
         self._open()
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in load order.
+        """Return the modules that the modalias wants, in load order.
 
         A changed modules.alias is noticed before a miss is final.
         """
@@ -208,7 +208,7 @@ def _read(path: str) -> bytes:
 
 
 def _map_file(path: str) -> "tuple[Buffer, _Stamp]":
-    """The file mapped read-only, or read where CPython has no mmap; and its stamp."""
+    """Map the file read-only, or read it where CPython has no mmap; and its stamp."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         found = posix.fstat(descriptor)

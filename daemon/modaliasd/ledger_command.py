@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
 
 
 def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[str]:
-    """The file's whole lines; where it ends, `wait` is called and it is looked at again (None: the end)."""
+    """Yield the file's whole lines; where it ends, `wait` is called and it is looked at again (None: the end)."""
     with open(path, encoding="ascii") as file:
         partial = ""
         while True:

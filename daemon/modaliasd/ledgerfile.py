@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """The ledger's records in order. Raises WorldError where the file cannot be read or is not a ledger."""
+    """Read the ledger's records in order. Raises WorldError where the file cannot be read or is not a ledger."""
     try:
         with open(path, "rb") as file:
             return parse_ledger(file.read())

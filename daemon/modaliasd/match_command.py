@@ -109,7 +109,7 @@ def _lines(stream: "BinaryIO") -> "Iterator[str]":
 
 
 def _read_text(path: str) -> str:
-    """The file's text, "" where there is none."""
+    """Read the file's text, "" where there is none."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()

@@ -46,7 +46,7 @@ class Arguments(Record):
         return name in self.options
 
     def value(self, name: str, default: str) -> str:
-        """The option's value, or `default` where it was not given."""
+        """Return the option's value, or `default` where it was not given."""
         return self.options.get(name, default)
 
 

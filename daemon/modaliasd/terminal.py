@@ -21,7 +21,7 @@ def wants_color(choice: str) -> bool:
 
 
 def width() -> int:
-    """The columns of the terminal; WIDTH where there is none or it does not know (a serial console)."""
+    """Return the columns of the terminal; WIDTH where there is none or it does not know (a serial console)."""
     try:
         columns = posix.get_terminal_size(1).columns
     except OSError:

@@ -29,7 +29,7 @@ install 8139cp sleep 12
 HELPER = "/usr/lib/micro/request-module"
 COMMAND_LINE = (
     "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
-    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense"
+    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense modaliasd.jbos=2"
 )
 
 
@@ -215,6 +215,15 @@ def test_live_and_builtin(vm: VM) -> None:
         vm.check(f"modaliasd load {module}")
         load = vm.wait_for(partial(is_load_of, module), since=since)
         assert load["outcome"] == outcome
+
+
+def test_a_mistyped_setting_is_told_at_the_start(vm: VM) -> None:
+    """An unknown word of the command line stops nothing, and one of the ledger's first lines says what was meant."""
+    (told,) = [r for r in vm.ledger if r["type"] == "warning" and r["what"] == "command line"]
+    assert told["path"] == "kernel command line"
+    assert told["message"].startswith("`modaliasd.jbos=2` is ignored")
+    assert "`modaliasd.jobs`" in told["message"]
+    assert list(vm.ledger).index(told) < 3
 
 
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:

@@ -90,7 +90,7 @@ def _installs(configuration: "Configuration", resolver: "Resolver") -> "Iterator
 
 
 def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -> str:
-    """What is wrong with one `options` line, "" if nothing.
+    """Return what is wrong with one `options` line, "" if nothing.
 
     Words of the kernel's command line (line 0) are left alone: not all that has a dot there is for a module.
     """
@@ -115,12 +115,12 @@ def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -
 
 
 def _outside_quotes(text: str) -> list[str]:
-    """The words of an options text, without what stands inside double quotes."""
+    """Return the words of an options text, without what stands inside double quotes."""
     return "".join(text.split('"')[::2]).split()
 
 
 def parameters_in(image: bytes) -> frozenset[str] | None:
-    """The parameters that an uncompressed module file names in its .modinfo; None if it is no ELF file."""
+    """Return the parameters that an uncompressed module file names in its .modinfo; None if it is not an ELF file."""
     if not image.startswith(b"\x7fELF"):
         return None
     names = set()

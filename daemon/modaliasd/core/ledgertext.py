@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parse_ledger(data: bytes) -> list[dict[str, Any]]:
-    """The records in order. A last line without its newline was still being written, and is left out.
+    """Parse the records in order. A last line without its newline was still being written, and is left out.
 
     Raises FormatError for what is not ASCII, not JSON, no record with a type, or of another format.
     """

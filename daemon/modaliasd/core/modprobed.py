@@ -115,7 +115,7 @@ def underscored(text: str) -> str | None:
 
 
 def parse_modprobe_d(files: "list[tuple[str, str]]") -> Configuration:
-    """The files' (path, text) pairs, in the order given."""
+    """Parse the files, given as (path, text) pairs in their order."""
     lists = _Lists()
     for path, text in files:
         lists.add_file(path, text)
@@ -137,7 +137,7 @@ def join(first: Configuration, second: Configuration) -> Configuration:
 
 
 def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configuration:
-    """What the kernel's command line says about modules; kmod's reading of quotes and dots.
+    """Parse what the kernel's command line says about modules; kmod's reading of quotes and dots.
 
     `modprobe.blacklist=a,b`, `MODULE.PARAMETER=value` (or without a value), `module_blacklist=a,b` (the
     kernel's own, the last one counts). Values may hold blanks inside double quotes. `modaliasd.*` words are
@@ -177,7 +177,7 @@ class _Lists:
         self.problems: list[Problem] = []
 
     def configuration(self) -> Configuration:
-        """What was found, frozen."""
+        """Return what was found, frozen."""
         return Configuration(
             tuple(self.aliases),
             tuple(self.blacklists),
@@ -252,7 +252,7 @@ class _Lists:
 
 
 def _logical_lines(text: str) -> "list[tuple[int, str]]":
-    """(number of the first physical line, text), continuations joined and other backslashes dropped."""
+    """Return (number of the first physical line, text), continuations joined and other backslashes dropped."""
     if "\\" not in text:
         return list(enumerate(text.split("\n"), 1))
     lines: list[tuple[int, str]] = []
@@ -274,7 +274,7 @@ def _logical_lines(text: str) -> "list[tuple[int, str]]":
 
 
 def _token(text: str) -> tuple[str, str]:
-    """The first word, and what follows the one separator behind it (strtok_r with blank and tab)."""
+    """Return the first word, and what follows the one separator behind it (strtok_r with blank and tab)."""
     text = text.lstrip("\t ")
     ends = [at for at in (text.find(" "), text.find("\t")) if at >= 0]
     if not ends:
@@ -283,7 +283,7 @@ def _token(text: str) -> tuple[str, str]:
 
 
 def _quoted_words(text: str) -> list[str]:
-    """The command line's words; a word goes on over blanks inside double quotes."""
+    """Split the command line into words; a word goes on over blanks inside double quotes."""
     if '"' not in text:
         return text.split()
     words, word, quoted = [], "", False

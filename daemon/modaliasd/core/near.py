@@ -14,7 +14,7 @@ LONGEST = 64  # characters; nobody mistypes a name longer than this, and the dis
 
 
 def nearest(word: str, names: Iterable[str]) -> str:
-    """The name that `word` is most likely meant to be; "" where none is near.
+    """Return the name that `word` is most likely meant to be; "" where none is near.
 
     A name counts as near if at most a third of the word's characters differ (at least one may), or if it is the only
     name that begins with the word.

@@ -101,12 +101,12 @@ class Policy(Record):
         return Ruling(True)
 
     def where(self, ruling: Ruling, phase: Phase) -> str:
-        """The file that decided, or why it was decided without one."""
+        """Return the file that decided, or why it was decided without one."""
         return self.path if ruling.line else f"no rule allows it while {phase.value}"
 
 
 def apply(policy: Policy, plan: Plan, facts: Facts) -> tuple[Plan, dict[str, Ruling]]:
-    """The plan with what the policy denies denied, and the ruling for each module that the lookup found.
+    """Return the plan with what the policy denies denied, and the ruling for each module that the lookup found.
 
     What would come along against a rule that names it takes what needs it with it; softdeps just stay out.
     """
@@ -157,7 +157,7 @@ def parse_policy(text: str, path: str) -> Policy:
 
 
 def _rule(table: Table, mistakes: list[Mistake]) -> Rule:
-    """The rule that a table tells of; what is wrong with it is added to `mistakes`."""
+    """Make the rule that a table describes; what is wrong with it is added to `mistakes`."""
     conditions: dict[str, tuple[str, ...]] = {}
     action: bool | None = None
     for key, (value, line) in table.entries.items():

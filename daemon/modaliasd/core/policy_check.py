@@ -27,7 +27,7 @@ def pointless(policy: Policy, exists: Callable[[str], bool]) -> Iterator[tuple[i
 
 
 def _covers(later: Rule, rule: Rule) -> bool:
-    """Does `later` hold for everything that `rule` holds for, as far as their texts tell?"""
+    """Tell whether `later` holds for everything that `rule` holds for, as far as their texts show."""
     return all(
         name in rule.conditions and ("*" in patterns or set(rule.conditions[name]) <= set(patterns))
         for name, patterns in later.conditions.items()

@@ -39,7 +39,7 @@ class TextError(Exception):
 
 
 def parse_tables(text: str) -> list[Table]:
-    """The file's own table, then the rules in their order. Raises TextError for the first line that is wrong."""
+    """Parse the file's own table, then the rules in their order. Raises TextError for the first line that is wrong."""
     tables = [Table(0, {})]
     for number, raw in enumerate(text.removesuffix("\n").split("\n"), 1):
         line = raw.removesuffix("\r").strip(" \t")
@@ -82,7 +82,7 @@ def _value(text: str, line: int) -> Value:
 
 
 def _string(text: str, line: int) -> tuple[str, str]:
-    """The string that `text` begins with, and what is behind it."""
+    """Parse the string that `text` begins with; return it and what is behind it."""
     quote = text[0]
     if text.startswith(quote * 3):
         raise TextError(line, "strings of several lines are not read here")

@@ -179,7 +179,7 @@ WORDS = (
 
 
 def parse_settings(command_line: str) -> Settings:
-    """The settings on a kernel command line (/proc/cmdline), with what is wrong in `problems`."""
+    """Parse the settings on a kernel command line (/proc/cmdline), with what is wrong in `problems`."""
     if PREFIX not in command_line:
         return Settings()  # most boots
     known = {word.name: word for word in WORDS}
@@ -211,7 +211,7 @@ def parse_settings(command_line: str) -> Settings:
 
 
 def next_args(text: str) -> list[tuple[str, str | None]]:
-    """The words of a kernel command line as (name, value), quotes dropped; value None for a word without `=`."""
+    """Split a kernel command line into (name, value), quotes dropped; value None for a word without `=`."""
     args: list[tuple[str, str | None]] = []
     for word in _words(text):
         quoted = word.startswith('"')

@@ -74,7 +74,7 @@ HOP = 255  # in a node's edge: the length of the edges out of it; above, the pla
 
 
 def read_header(data: "Buffer") -> dict[str, int]:
-    """The header's fields. Raises FormatError where they cannot be believed."""
+    """Parse the header's fields. Raises FormatError where they cannot be believed."""
     head = data[:HEADER_SIZE]
     if len(head) < HEADER_SIZE or head[: len(MAGIC)] != MAGIC:
         raise FormatError("not an alias index")
@@ -97,7 +97,7 @@ def check_body(data: "Buffer", body_sum: int) -> None:
 
 
 def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
-    """The tables, in the file's order. Raises FormatError if they do not fit."""
+    """Return the tables, in the file's order. Raises FormatError if they do not fit."""
     whole = memoryview(data)  # type: ignore[arg-type]  # bytes and mmap both have the buffer protocol
     views = []
     at = HEADER_SIZE + header["pool"]
@@ -115,12 +115,12 @@ def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
 
 
 def text_at(data: "Buffer", at: int) -> bytes:
-    """The text of the pool that begins here."""
+    """Return the text of the pool that begins here."""
     return data[at : data.find(b"\0", at)]
 
 
 def read_warnings(data: "Buffer", header: dict[str, int]) -> tuple[BadLine, ...]:
-    """The lines of modules.alias that were skipped when the index was made."""
+    """Return the lines of modules.alias that were skipped when the index was made."""
     warnings = []
     at = header["warnings_at"]
     for _ in range(header["warnings"]):

@@ -101,7 +101,7 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
         known = story.devices.get(device.devpath)
         with_modalias += bool(device.modalias)
         if known is None or not known.present:
-            state = "has it as gone" if known is not None else "does not know it"
+            state = "has it as removed" if known is not None else "does not have it"
             disagreements.append(f"libudev has {device.devpath}, the ledger {state}")
             continue
         # the kernel's uevent of an HD audio codec ends its modalias in a newline (sound/hda/hdac_device.c)
@@ -135,8 +135,9 @@ def _print(result: Audit) -> None:
     if not result.disagreements:
         sys.stdout.write("libudev and the ledger agree\n")
         return
-    sys.stdout.write(f"{len(result.disagreements)} disagreements:\n")
+    count = len(result.disagreements)
+    sys.stdout.write(f"{count} disagreement{'s' * (count != 1)}:\n")
     for line in result.disagreements[:_SHOWN]:
         sys.stdout.write(f"  {line}\n")
-    if len(result.disagreements) > _SHOWN:
-        sys.stdout.write(f"  and {len(result.disagreements) - _SHOWN} more\n")
+    if count > _SHOWN:
+        sys.stdout.write(f"  and {count - _SHOWN} more\n")

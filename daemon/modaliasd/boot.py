@@ -148,7 +148,7 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
 
 
 def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
-    """Return the modules that bring the hash by which modules are signed: a device asking for one speeds up later loads."""
+    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
     for hash_name in ("sha256", "sha512", "sha384"):
         drivers = []
         for module, *_ in index.lookup(f"crypto-{hash_name}"):

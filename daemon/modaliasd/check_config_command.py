@@ -84,7 +84,8 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
     files = len(config_files(root)) + os.path.exists(root + POLICY)
-    print(f"{len(found)} findings in {files} files, checked against {modules_dir}", file=stdout)
+    counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
+    print(f"{counts}, checked against {modules_dir}", file=stdout)
     return 1 if found else 0
 
 
@@ -104,14 +105,18 @@ def _find_modules_dir(root: str) -> str:
         return f"{parent}/{running}"
     if len(releases) == 1:
         return f"{parent}/{releases[0]}"
-    raise WorldError(f"{parent} has {len(releases)} kernels and not {running}; give --modules-dir")
+    raise WorldError(
+        f"{parent} has {len(releases)} kernels, none of them the running {running}; give --modules-dir"
+    )
 
 
 def _require(modules_dir: str, name: str) -> str:
     try:
         return read_text(f"{modules_dir}/{name}")
     except OSError as error:
-        raise WorldError(f"cannot read {modules_dir}/{name}: {error.strerror}; depmod makes it") from error
+        raise WorldError(
+            f"cannot read {modules_dir}/{name}: {error.strerror}; create it with depmod"
+        ) from error
 
 
 def _text(modules_dir: str, name: str) -> str:

@@ -231,5 +231,5 @@ def ask(path: str, words: list[str], timeout: float | None) -> str:
     finally:
         socket.close()
     if not chunks:
-        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root is heard)")
+        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root may ask)")
     return b"".join(chunks).decode("ascii").rstrip("\n")

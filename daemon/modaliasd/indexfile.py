@@ -107,7 +107,7 @@ class AliasIndex:
         try:
             self._source = _stamp(source)
         except OSError as error:
-            message = f"cannot read {source}: {error.strerror}; depmod makes it"
+            message = f"cannot read {source}: {error.strerror}; create it with depmod"
             if not self._tolerant:
                 raise WorldError(message) from error
             self._source = None

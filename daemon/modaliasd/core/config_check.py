@@ -39,7 +39,9 @@ def _exists(module: str, resolver: "Resolver") -> bool:
 def _blacklists(configuration: "Configuration", resolver: "Resolver") -> "Iterator[Problem]":
     for entry in configuration.blacklists:
         if is_wildcard(entry.module):
-            message = f"blacklist {entry.module}: no patterns here; it denies nothing, name every module"
+            message = (
+                f"blacklist {entry.module}: patterns do not work here: it denies nothing; name each module"
+            )
         elif entry.module in resolver.dependencies.builtin:
             message = f"blacklist {entry.module}: it is built into the kernel, nothing can be denied"
         elif "." in entry.module or "/" in entry.module:
@@ -72,7 +74,7 @@ def _softdeps(configuration: "Configuration", resolver: "Resolver") -> "Iterator
             yield Problem(entry.file, entry.line, message)
         for name in entry.pre + entry.post:
             if not resolver.find(name)[1]:
-                message = f"softdep {entry.module}: nothing is called {name}, so it is left out"
+                message = f"softdep {entry.module}: there is no module or alias {name}, so it is left out"
                 yield Problem(entry.file, entry.line, message)
 
 
@@ -98,7 +100,7 @@ def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -
     if entry.line == 0 or by_alias:
         return ""
     if is_wildcard(entry.module):
-        return f"options {entry.module}: no patterns here, except exactly that of an alias line"
+        return f"options {entry.module}: patterns do not work here, except exactly that of an alias line"
     if ":" in entry.module:
         return ""
     if resolver.dependencies.find(entry.module) is None:

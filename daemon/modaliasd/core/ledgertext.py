@@ -28,10 +28,10 @@ def parse_ledger(data: bytes) -> list[dict[str, Any]]:
         except ValueError as e:
             raise FormatError(f"line {number} is not JSON: {e}") from e
         if not isinstance(record, dict) or not isinstance(record.get("type"), str):
-            raise FormatError(f"line {number} is no record with a type")
+            raise FormatError(f"line {number} is not a record with a type")
         if record["type"] == "start" and record.get("format") != FORMAT:
             raise FormatError(
-                f"line {number} is of format {record.get('format')}, and format {FORMAT} is read here"
+                f"line {number} is of format {record.get('format')}; this program reads format {FORMAT}"
             )
         records.append(record)
     return records

@@ -205,11 +205,11 @@ class _Lists:
         """Take one logical line in; gives what is wrong with it, "" if nothing."""
         keyword, rest = _token(line)
         if keyword in _DEPRECATED:
-            return f"{keyword!r} is obsolete (only busybox obeys 'include'): the line is ignored"
+            return f"{keyword!r} is obsolete (only busybox reads 'include'): the line is ignored"
         if keyword == "weakdep":
             return ""
         if keyword.startswith("#"):
-            return "a comment has to begin in the first column: the line is ignored"
+            return "a comment must begin in the first column: the line is ignored"
         if keyword not in ("alias", "blacklist", "options", "install", "remove", "softdep"):
             return f"unknown keyword {keyword!r}: the line is ignored"
         subject, rest = _token(rest)
@@ -224,10 +224,10 @@ class _Lists:
         if keyword == "alias":
             return self._add_alias(number, module, rest)
         if not rest:
-            return f"'{keyword} {subject}' without anything behind it: the line is ignored"
+            return f"'{keyword} {subject}' with nothing after it: the line is ignored"
         self._add_text(number, keyword, module, rest)
         if keyword == "softdep" and not (self.softdeps[-1].pre or self.softdeps[-1].post):
-            return f"'softdep {subject}' names no module behind 'pre:' or 'post:': it has no effect"
+            return f"'softdep {subject}' names no module after 'pre:' or 'post:': it has no effect"
         return ""
 
     def _add_alias(self, number: int, pattern: str, rest: str) -> str:

@@ -21,7 +21,7 @@ def pointless(policy: Policy, exists: Callable[[str], bool]) -> Iterator[tuple[i
             if _covers(later, rule):
                 yield (
                     rule.line,
-                    f"the rule in line {later.line} holds wherever this one does, and comes later",
+                    f"the rule in line {later.line} applies wherever this one does, and comes later",
                 )
                 break
 

@@ -15,6 +15,7 @@ from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 PREFIX = "modaliasd."
 MOST_JOBS = 1 << 15  # /proc/sys/kernel/pid_max's default: more processes there never are
@@ -183,7 +184,7 @@ def parse_settings(command_line: str) -> Settings:
     if PREFIX not in command_line:
         return Settings()  # most boots
     known = {word.name: word for word in WORDS}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     texts: dict[str, str | None] = {}
     problems: list[str] = []
     for full, text in next_args(command_line):
@@ -201,7 +202,7 @@ def parse_settings(command_line: str) -> Settings:
             problems.append(f"`{shown}` is ignored: {e}")
             continue
         if word.adds_up:
-            value = values.get(word.field, ()) + value  # type: ignore[operator]  # both are tuples
+            value = values.get(word.field, ()) + value
         elif texts.get(name, text) != text:
             problems.append(f"`{PREFIX}{name}` is given more than once; the last one counts: `{shown}`")
         texts[name] = text
@@ -231,6 +232,10 @@ def next_args(text: str) -> list[tuple[str, str | None]]:
 
 def _words(text: str) -> list[str]:
     """Split at white space that is not inside double quotes."""
+    if '"' not in text and text.rstrip("\n").isprintable():
+        return (
+            text.split()
+        )  # its only white space is the blank: what str.split takes for more is not printable
     words, word, quoted = [], "", False
     for character in text:
         if character == '"':

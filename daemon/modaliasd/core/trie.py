@@ -88,7 +88,7 @@ class Index:
             self._search = searcher(data, header)
             self._rank = _ranker(data, header)
         except (LookupError, ValueError) as error:
-            raise FormatError(f"damaged: its tables lead out of it ({error})") from error
+            raise FormatError(f"damaged: its tables point outside it ({error})") from error
 
     def lookup(self, modalias: str) -> list[Match]:
         """Return the modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
@@ -112,7 +112,7 @@ class Index:
             found = self._search(plain, text)
             return self._rank(found, text) if found else []
         except (LookupError, ValueError, RecursionError) as error:
-            raise FormatError(f"damaged: looking up {modalias!r} led out of it ({error})") from error
+            raise FormatError(f"damaged: looking up {modalias!r} led outside it ({error})") from error
 
     def verify(self) -> None:
         """Check every byte against the checksum, some 4 ms of guest time. Raises FormatError."""

@@ -185,7 +185,7 @@ def _tail_items(tails: list[tuple[bytes, int]], pool: _Pool) -> list[tuple[int, 
 
 
 def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]]:
-    """Give many tails of one module a list of their own: the first that matches is enough. The pairs, with that done."""
+    """Give many tails of one module a list of their own, where the first match is enough; return all pairs."""
     by_module: dict[str, list[tuple[int, int]]] = {}
     for word, row in pairs:
         if row < MANY and word >> KIND_SHIFT == TAIL:

@@ -84,7 +84,7 @@ def read_header(data: "Buffer") -> dict[str, int]:
     if fields["version"] != VERSION:
         raise FormatError(f"an alias index of version {fields['version']}, not {VERSION}")
     if crc32(head[:HEADER_SUM_AT] + bytes(4) + head[HEADER_SUM_AT + 4 :]) != fields["header_sum"]:
-        raise FormatError("its header does not have the checksum it claims")
+        raise FormatError("its header's checksum is wrong")
     if fields["size"] != len(data):
         raise FormatError(f"{len(data)} bytes long, not {fields['size']} as its header says")
     return fields
@@ -93,7 +93,7 @@ def read_header(data: "Buffer") -> dict[str, int]:
 def check_body(data: "Buffer", body_sum: int) -> None:
     """Check all that follows the header against its checksum: some 4 ms of guest time. Raises FormatError."""
     if crc32(data[HEADER_SIZE : len(data)]) != body_sum:
-        raise FormatError("its body does not have the checksum that the header claims")
+        raise FormatError("its body's checksum does not match the header")
 
 
 def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":

@@ -13,7 +13,6 @@ from select import POLLIN, POLLOUT, poll
 
 from modaliasd.children import reap
 from modaliasd.core.device import Phase
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
 from modaliasd.desk import Desk
@@ -83,8 +82,7 @@ class Service:
         self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
-            what = "command line" if problem.file == KERNEL_COMMAND_LINE else "modprobe.d"
-            world.write("warning", {"what": what, **where, "message": problem.message})
+            world.write("warning", {"what": problem.topic, **where, "message": problem.message})
         if world.policy is not None:
             for mistake in world.policy.mistakes:
                 message = f"{mistake.message}; the whole policy is void, and everything is denied"

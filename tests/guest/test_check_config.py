@@ -113,6 +113,14 @@ def test_the_only_kernel_is_taken(tree: LiveTree) -> None:
     assert out.getvalue() == f"0 findings in 0 files, checked against {tree.folder}\n"
 
 
+def test_the_daemons_words_on_the_command_line(tree: LiveTree) -> None:
+    """A setting that the daemon could not use is a finding, with its place."""
+    _, found = check(tree, {"proc/cmdline": "quiet modaliasd.jobs=abc modaliasd.log=ledger"})
+    assert found == [
+        "kernel command line: `modaliasd.jobs=abc` is ignored: expected a number from 1 to 32768",
+    ]
+
+
 def test_usage() -> None:
     """Unknown arguments are the caller's fault."""
     for argv in (["x"], ["--root"], ["--root="]):

@@ -1,12 +1,13 @@
 """The guest's command line: cli.py's table and options.py, held to the same promises for every command."""
 
+import gc
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd import __version__
+from modaliasd import __version__, boot
 from modaliasd.cli import COMMANDS, find_command, main
 from modaliasd.core.errors import UsageError
 from modaliasd.core.near import distance, nearest
@@ -148,6 +149,27 @@ def test_without_arguments_the_overview_and_100(capsys: pytest.CaptureFixture[st
     assert main(["help"]) == 0
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.endswith(f"modaliasd {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "once"), [(["run"], False), (["run", "--"], False), (["coldplug", "--once"], True)]
+)
+def test_the_daemon_is_served_by_boot(
+    arguments: list[str], once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` and `coldplug --once` end with what boot.serve gives, and hand on which of the two it is."""
+    calls: list[bool] = []
+
+    def serve(*, once: bool) -> int:
+        calls.append(once)
+        return 7
+
+    monkeypatch.setattr(boot, "serve", serve)
+    try:
+        assert main(arguments) == 7
+    finally:
+        gc.enable()
+    assert calls == [once]
 
 
 def test_help_texts_are_plain() -> None:

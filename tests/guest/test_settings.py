@@ -81,6 +81,7 @@ def test_the_last_of_two_values_counts_and_is_told() -> None:
     settings = parse_settings("modaliasd.jobs=2 modaliasd.first=a modaliasd.jobs=4")
     assert (settings.jobs, settings.first) == (4, ("a",))
     (problem,) = settings.problems
+    assert problem.topic == "command line"
     assert (
         problem.message == "`modaliasd.jobs` is given more than once; the last one counts: `modaliasd.jobs=4`"
     )

@@ -66,6 +66,11 @@ class Problem(Record):
     line: int
     message: str
 
+    @property
+    def topic(self) -> str:
+        """What the ledger's `warning` names: `command line` or `modprobe.d`."""
+        return "command line" if self.file == KERNEL_COMMAND_LINE else "modprobe.d"
+
 
 class Configuration(Record):
     """Everything configured, in the order of the files and their lines.

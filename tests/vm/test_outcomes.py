@@ -16,6 +16,7 @@ from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from modaliasd.core.settings import next_args
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -29,7 +30,8 @@ install 8139cp sleep 12
 HELPER = "/usr/lib/micro/request-module"
 COMMAND_LINE = (
     "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
-    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense modaliasd.jbos=2"
+    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense modaliasd.jbos=2 "
+    'kt_a="b c" "kt_d=e f" kt_g=h" "i kt_j= kt_k=="l" "kt_m="n" o" kt_p="q"r'
 )
 
 
@@ -224,6 +226,15 @@ def test_a_mistyped_setting_is_told_at_the_start(vm: VM) -> None:
     assert told["message"].startswith("`modaliasd.jbos=2` is ignored")
     assert "`modaliasd.jobs`" in told["message"]
     assert list(vm.ledger).index(told) < 3
+
+
+def test_quotes_on_the_command_line_are_read_as_by_the_kernel(vm: VM) -> None:
+    """What the kernel does not know it gives to init as environment, quotes taken off: the oracle for next_args."""
+    environment = vm.check("tr '\\0' '\\n' </proc/1/environ").splitlines()
+    theirs = dict(line.split("=", 1) for line in environment if line.startswith("kt_"))
+    ours = dict(next_args(vm.check("cat /proc/cmdline")))
+    assert len(theirs) == 7
+    assert theirs == {name: value for name, value in ours.items() if name.startswith("kt_")}
 
 
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:

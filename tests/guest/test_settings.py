@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem
+from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem, topic_of
 from modaliasd.core.settings import WORDS, Settings, next_args, parse_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -81,7 +81,7 @@ def test_the_last_of_two_values_counts_and_is_told() -> None:
     settings = parse_settings("modaliasd.jobs=2 modaliasd.first=a modaliasd.jobs=4")
     assert (settings.jobs, settings.first) == (4, ("a",))
     (problem,) = settings.problems
-    assert problem.topic == "command line"
+    assert topic_of(problem) == "command line"
     assert (
         problem.message == "`modaliasd.jobs` is given more than once; the last one counts: `modaliasd.jobs=4`"
     )

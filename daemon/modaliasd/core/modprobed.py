@@ -66,11 +66,6 @@ class Problem(Record):
     line: int
     message: str
 
-    @property
-    def topic(self) -> str:
-        """What the ledger's `warning` names: `command line` or `modprobe.d`."""
-        return "command line" if self.file == KERNEL_COMMAND_LINE else "modprobe.d"
-
 
 class Configuration(Record):
     """Everything configured, in the order of the files and their lines.
@@ -89,6 +84,11 @@ class Configuration(Record):
 
 
 EMPTY = Configuration()
+
+
+def topic_of(problem: Problem) -> str:
+    """Return the `what` of the ledger's `warning` about a problem of the configuration."""
+    return "command line" if problem.file == KERNEL_COMMAND_LINE else "modprobe.d"
 
 
 def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, str]]:

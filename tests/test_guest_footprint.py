@@ -40,7 +40,8 @@ def test_the_boot_path_imports_only_what_it_needs() -> None:
     assert "modaliasd.service" in names
 
 
-def test_the_boot_path_brings_no_other_verb() -> None:
-    """What `why`, `tree`, `match` and the others need is not imported for `run`."""
+def test_the_boot_path_brings_no_other_command() -> None:
+    """What `why`, `tree`, `match` and the others need is not imported for `run`, nor what only wrong usage needs."""
     names = imported_by("import modaliasd.cli, modaliasd.boot")
-    assert not {name for name in names if name.endswith(("_command", "story", "answers", "treetext"))}
+    others = ("_command", "story", "answers", "treetext", "options", "near")
+    assert not {name for name in names if name.endswith(others)}

@@ -1,145 +1,234 @@
-"""The verbs that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
+"""The commands that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
 
 from __future__ import annotations
 
 import posix
 import sys
-from json import loads
 
 from modaliasd.control import ask
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.options import UNLIMITED, Option, Syntax, parse
 from modaliasd.paths import CONTROL
 
-HELP = {
-    "settle": """\
-usage: modaliasd settle [--timeout SECONDS]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-Waits until no walk is under way, nothing is queued or loading, and every uevent that the kernel has made is
-handled. Exit status 1 if that did not come within SECONDS (default: wait for ever).
+TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for ever", "SECONDS")
+SETTLE = Syntax(
+    "settle",
+    """\
+Waits until no walk of /sys is in progress, nothing is queued or loading, and every uevent that the kernel has
+sent is handled.
 """,
-    "wait": """\
-usage: modaliasd wait DEVICE [--timeout SECONDS]
-
+    (("settle", "wait as long as it takes"), ("settle --timeout 30", "wait for 30 seconds at most")),
+    (TIMEOUT_OPTION,),
+    statuses="1 if it did not settle in time",
+)
+WAIT = Syntax(
+    "wait",
+    """\
 Waits until DEVICE is there and the daemon knows of it; prints its path in /sys. DEVICE is one of
-  /dev/vda            a node
+  /dev/vda            a device node
   /sys/devices/...    a path in /sys
   subsystem:block     the first device of a bus or a class
-  driver:e1000        the first device that this driver has taken
+  driver:e1000        the first device bound to this driver
   module:nvme         a module in the kernel
-Exit status 1 if it did not come within SECONDS (default: wait for ever).
 """,
-    "freeze": """\
-usage: modaliasd freeze
-
-From now on only what /etc/modaliasd/policy.toml allows in the phase `frozen` is loaded: for devices that are
-plugged in, and for what the kernel itself asks for. There is no way back but a reboot.
+    (
+        ("wait /dev/vda --timeout 10", "wait for a disk, for 10 seconds at most"),
+        ("wait driver:e1000", "wait until e1000 has a network card"),
+    ),
+    (TIMEOUT_OPTION,),
+    "DEVICE",
+    1,
+    1,
+    "1 if it did not appear in time",
+)
+FREEZE = Syntax(
+    "freeze",
+    """\
+From now on loads only what /etc/modaliasd/policy.toml allows in the phase `frozen`: for devices that are
+plugged in, and for what the kernel itself asks for. Only a reboot ends this.
 """,
-    "may-load": """\
-usage: modaliasd may-load WORD
-
-May the kernel have what it asks for by WORD? Exit status 1: the policy denies it. The kernel's helper asks
-this once the machine is frozen.
+    (("freeze", "at the end of the boot, once everything needed is loaded"),),
+)
+MAY_LOAD = Syntax(
+    "may-load",
+    """\
+Asks whether the policy allows the kernel's own request for NAME. The kernel's helper runs this once the
+machine is frozen.
 """,
-    "status": "usage: modaliasd status\n\nPrints what the daemon is at, as one JSON object.\n",
-    "coldplug": """\
-usage: modaliasd coldplug [--once]
-
-Has the daemon walk /sys again and waits until it has settled. With --once no daemon is needed: this process
-loads what the present devices ask for, settles and ends; exit status 1 if a load failed.
+    (("may-load -- net-pf-38", "whether the kernel may have the module of AF_ALG sockets"),),
+    (),
+    "NAME",
+    1,
+    1,
+    "1 if the policy denies it",
+)
+STATUS = Syntax(
+    "status",
+    "Prints what the daemon is doing, one value per line.\n",
+    (("status", "for people"), ("status --json", "for programs")),
+    (Option("--json", "print one JSON object"),),
+)
+COLDPLUG = Syntax(
+    "coldplug",
+    """\
+Has the daemon walk /sys again, and waits until it has settled. With --once no daemon is needed: this process
+loads what the devices present ask for, settles and exits.
 """,
-    "load": """\
-usage: modaliasd load MODULE...
-
-Loads modules by name, with the ledger's account of it, and waits until settled.
+    (
+        ("coldplug", "look for devices again"),
+        ("coldplug --once", "load everything without leaving a daemon behind"),
+    ),
+    (Option("--once", "do it in this process, without a daemon"),),
+    statuses="1 if a load failed (--once)",
+)
+LOAD = Syntax(
+    "load",
+    """\
+Loads modules by name, records them in the ledger, and waits until settled. `modaliasd why-not MODULE` says what
+happened to one that was not loaded.
 """,
-    "poweroff": """\
-usage: modaliasd poweroff [STATUS]
-
-Writes the end to the ledger, hands all of it to the host, and switches the machine off. STATUS (default 0) is
-what `hostbuild run` ends with.
+    (("load ext4 dm-mod", "load two modules and what they need"),),
+    (),
+    "MODULE...",
+    1,
+    UNLIMITED,
+)
+POWEROFF = Syntax(
+    "poweroff",
+    """\
+Writes the ledger's last line, hands the rest of the ledger to the host, and switches the machine off. STATUS,
+0 to 255 (default 0), becomes the exit status of `hostbuild run`.
 """,
-}
+    (("poweroff", "end with success"), ("poweroff 3", "have `hostbuild run` exit with status 3")),
+    (),
+    "[STATUS]",
+    0,
+    1,
+)
 ANSWER_MARGIN = 5.0  # seconds that the daemon may take beyond the time it was given
+SHORT = 10.0  # seconds for a request that is answered at once
+LONG = 30.0  # seconds for one that waits for other work first
 
 
-def run(verb: str, arguments: list[str]) -> int:
-    """Ask the daemon; prints what it answers where that says something. 1: it could not be done."""
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP[verb])
-        return 0
-    words, timeout = _request(verb, arguments)
-    if any(not word or len(word.split()) > 1 for word in words):
-        raise UsageError(f"`modaliasd {verb}` takes words without spaces")
-    answer = loads(ask(CONTROL, words, timeout))
-    if not answer.get("ok"):
-        sys.stderr.write(f"modaliasd {verb}: {answer.get('error', 'refused')}\n")
-        if answer.get("loading"):
-            sys.stderr.write(f"still loading: {', '.join(answer['loading'])}\n")
-        return 1
-    if verb == "status":
-        for key, value in answer.items():
-            if key != "ok":
-                shown = ", ".join(value) if isinstance(value, list) else value
-                sys.stdout.write(f"{key:<14} {shown}\n")
-    if verb == "wait":
-        sys.stdout.write(f"{answer['found']}\n")
-    if verb == "poweroff":
-        _power_off()
-    return 0
+def settle(arguments: list[str]) -> int:
+    """Wait until settled; 1 if that did not happen in time."""
+    timeout = parse(SETTLE, arguments).value("--timeout", "")
+    if not timeout:
+        return _succeeded("settle", ["settle"], None)
+    return _succeeded("settle", ["settle", timeout], _seconds("settle", timeout) + ANSWER_MARGIN)
 
 
-def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
-    """The words to send, and how long to wait for the answer (seconds; None for ever)."""
-    if verb == "settle":
-        if not arguments:
-            return [verb], None
-        if len(arguments) == 2 and arguments[0] == "--timeout":
-            seconds = _seconds(arguments[1])
-            return [verb, arguments[1]], seconds + ANSWER_MARGIN
-        raise UsageError(f"`modaliasd settle` takes --timeout SECONDS; got `{' '.join(arguments)}`")
-    if verb == "wait":
-        return _wait_request(arguments)
-    if verb == "may-load":
-        if len(arguments) != 1:
-            raise UsageError("`modaliasd may-load` takes one word")
-        return [verb, *arguments], 30.0
-    if verb == "load":
-        if not arguments:
-            raise UsageError("`modaliasd load` wants the names of modules")
-        return [verb, *arguments], None
-    if verb == "poweroff":
-        status = arguments[0] if arguments else "0"
-        if len(arguments) > 1 or not status.isdigit() or int(status) > 255:
-            raise UsageError(
-                f"`modaliasd poweroff` takes one exit status from 0 to 255; got `{' '.join(arguments)}`"
-            )
-        return ["exit", status], 30.0
-    if arguments:
-        raise UsageError(f"`modaliasd {verb}` takes no argument; got `{' '.join(arguments)}`")
-    return [verb], None if verb == "coldplug" else 10.0
-
-
-def _wait_request(arguments: list[str]) -> tuple[list[str], float | None]:
-    """The words for `wait`; a device that no wait could ever find is refused here."""
-    what, *rest = arguments or [""]
-    if rest and (len(rest) != 2 or rest[0] != "--timeout"):
-        raise UsageError(f"`modaliasd wait` takes DEVICE and --timeout SECONDS; got `{' '.join(arguments)}`")
+def wait(arguments: list[str]) -> int:
+    """Wait for a device and print its path; 1 if it did not come in time."""
+    given = parse(WAIT, arguments)
+    (what,) = given.operands
+    timeout = given.value("--timeout", "0")
     kind, colon, name = what.partition(":")
     is_path = what.startswith(("/dev/", "/sys/", "/devices/"))
     if not is_path and not (colon and name and kind in {"subsystem", "driver", "module"}):
-        raise UsageError(f"`{what}` is no device to wait for; see `modaliasd wait --help`")
-    if not rest:
-        return ["wait", "0", what], None
-    return ["wait", rest[1], what], _seconds(rest[1]) + ANSWER_MARGIN
+        raise UsageError(
+            f"wait: cannot wait for `{what}`: expected /dev/NAME, /sys/PATH, subsystem:NAME, driver:NAME or module:NAME"
+        )
+    limit = _seconds("wait", timeout) + ANSWER_MARGIN if given.given("--timeout") else None
+    answer = _ask("wait", ["wait", timeout, what], limit)
+    if answer is None:
+        return 1
+    sys.stdout.write(f"{answer['found']}\n")
+    return 0
 
 
-def _seconds(text: str) -> float:
+def status(arguments: list[str]) -> int:
+    """Print what the daemon is doing."""
+    as_json = parse(STATUS, arguments).given("--json")
+    answer = _ask("status", ["status"], SHORT)
+    if answer is None:
+        return 1
+    shown = {key: value for key, value in answer.items() if key != "ok"}
+    if as_json:
+        from json import dumps
+
+        sys.stdout.write(dumps(shown) + "\n")
+        return 0
+    for key, value in shown.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{key:<14} {text}\n")
+    return 0
+
+
+def coldplug(arguments: list[str]) -> int:
+    """Have /sys walked again; with --once do all of it here, 1 if a load failed."""
+    if parse(COLDPLUG, arguments).given("--once"):
+        from modaliasd.boot import serve
+
+        return serve(once=True)
+    return _succeeded("coldplug", ["coldplug"], None)
+
+
+def load(arguments: list[str]) -> int:
+    """Load modules by name."""
+    return _succeeded("load", ["load", *parse(LOAD, arguments).operands], None)
+
+
+def freeze(arguments: list[str]) -> int:
+    """Have the policy decide from now on."""
+    parse(FREEZE, arguments)
+    return _succeeded("freeze", ["freeze"], SHORT)
+
+
+def may_load(arguments: list[str]) -> int:
+    """Ask the policy; 1 if it denies."""
+    return _succeeded("may-load", ["may-load", *parse(MAY_LOAD, arguments).operands], LONG)
+
+
+def poweroff(arguments: list[str]) -> int:
+    """Complete the ledger and switch the machine off."""
+    (exit_status,) = parse(POWEROFF, arguments).operands or ("0",)
+    digits = exit_status.isascii() and exit_status.isdigit() and len(exit_status) <= 3
+    if not digits or int(exit_status) > 255:
+        raise UsageError(f"poweroff: invalid exit status `{exit_status}`: expected a number from 0 to 255")
+    answered = _succeeded("poweroff", ["exit", exit_status], LONG)
+    if answered == 0:
+        _power_off()
+    return answered
+
+
+def _succeeded(command: str, words: list[str], timeout: float | None) -> int:
+    """Ask the daemon; the exit status: 0 if it did what was asked, else 1."""
+    return int(_ask(command, words, timeout) is None)
+
+
+def _ask(command: str, words: list[str], timeout: float | None) -> dict[str, Any] | None:
+    """Return what the daemon answers; None, with the reason on standard error, where it could not do it.
+
+    timeout: seconds to wait for the answer, None for ever.
+    """
+    for word in words:
+        if not word or len(word.split()) > 1:
+            raise UsageError(f"{command}: invalid name `{word}`: a name is not empty and has no spaces")
+    from json import loads
+
+    answer: dict[str, Any] = loads(ask(CONTROL, words, timeout))
+    if answer.get("ok"):
+        return answer
+    sys.stderr.write(f"modaliasd {command}: {answer.get('error', 'refused')}\n")
+    if answer.get("loading"):
+        sys.stderr.write(f"still loading: {', '.join(answer['loading'])}\n")
+    return None
+
+
+def _seconds(command: str, text: str) -> float:
     try:
         seconds = float(text)
     except ValueError as e:
-        raise UsageError(f"`{text}` is no number of seconds") from e
+        raise UsageError(f"{command}: invalid number of seconds `{text}`") from e
     if not 0 < seconds < 1e6:
-        raise UsageError(f"`{text}` seconds: give more than 0 and less than a million")
+        raise UsageError(
+            f"{command}: invalid number of seconds `{text}`: expected more than 0 and less than a million"
+        )
     return seconds
 
 
@@ -152,5 +241,5 @@ def _power_off() -> None:
         except OSError:
             continue
     raise WorldError(
-        "cannot run poweroff: none of /sbin/poweroff, /bin/poweroff, /usr/sbin/poweroff can be started"
+        "cannot run poweroff: none of /sbin/poweroff, /bin/poweroff, /usr/sbin/poweroff can be executed"
     )

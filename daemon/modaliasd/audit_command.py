@@ -1,4 +1,4 @@
-"""The verb `audit`: libudev walks the devices, and the ledger has to agree.
+"""The command `audit`: libudev walks the devices, and the ledger has to agree.
 
 pyudev and libudev share no code with the daemon's own walk. What they enumerate is compared with what the
 ledger last knew: a device that one has and the other has not, or whose modalias differs, is a disagreement.
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.errors import WorldError
 from modaliasd.core.lean import Record
 from modaliasd.core.story import tell
 from modaliasd.ledgerfile import read_records
+from modaliasd.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.paths import LEDGER
 
 TYPE_CHECKING = False
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
     from modaliasd.core.story import Story
 
-HELP = """\
-usage: modaliasd audit [--ledger FILE] [--json]
-
-Has libudev (through pyudev) walk the devices, independently of the daemon, counts them, and compares with the
-ledger. Exit status 1 if the two disagree. The image needs pyudev: `hostbuild make-image --with audit`.
-"""
+AUDIT = Syntax(
+    "audit",
+    """\
+Has libudev (through pyudev) walk the devices, independently of the daemon, counts them, and compares them with
+the ledger. The image needs pyudev: `hostbuild make-image --with audit`.
+""",
+    (("audit", "counts, and where the two disagree"), ("audit --json", "the same for programs")),
+    (LEDGER_OPTION, Option("--json", "print one JSON object")),
+    statuses="1 if libudev and the ledger disagree",
+)
 _SHOWN = 20  # disagreements that are printed
 
 
@@ -56,20 +61,9 @@ class Audit(Record):
 
 def run(arguments: list[str]) -> int:
     """Audit; 1 if libudev and the ledger disagree."""
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP)
-        return 0
-    path, as_json = LEDGER, False
-    words = iter(arguments)
-    for word in words:
-        if word == "--ledger":
-            path = next(words, "")
-        elif word == "--json":
-            as_json = True
-        else:
-            raise UsageError(f"`modaliasd audit` does not know `{word}`; see `modaliasd audit --help`")
-    result = compare(enumerate_devices(), tell(read_records(path)))
-    if as_json:
+    given = parse(AUDIT, arguments)
+    result = compare(enumerate_devices(), tell(read_records(given.value("--ledger", LEDGER))))
+    if given.given("--json"):
         from json import dumps
 
         sys.stdout.write(dumps(result._asdict()) + "\n")
@@ -88,7 +82,7 @@ def enumerate_devices() -> list[Seen]:
         context = __import__("pyudev").Context()
     except ImportError as e:
         raise WorldError(
-            f"cannot audit: {e}; the image needs pyudev: hostbuild make-image --with audit"
+            f"cannot audit: {e}; add pyudev to the image: hostbuild make-image --with audit"
         ) from e
     found = []
     for device in context.list_devices():
@@ -107,7 +101,7 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
         known = story.devices.get(device.devpath)
         with_modalias += bool(device.modalias)
         if known is None or not known.present:
-            state = "has it as gone" if known is not None else "does not know it"
+            state = "has it as removed" if known is not None else "does not have it"
             disagreements.append(f"libudev has {device.devpath}, the ledger {state}")
             continue
         # the kernel's uevent of an HD audio codec ends its modalias in a newline (sound/hda/hdac_device.c)
@@ -141,8 +135,9 @@ def _print(result: Audit) -> None:
     if not result.disagreements:
         sys.stdout.write("libudev and the ledger agree\n")
         return
-    sys.stdout.write(f"{len(result.disagreements)} disagreements:\n")
+    count = len(result.disagreements)
+    sys.stdout.write(f"{count} disagreement{'s' * (count != 1)}:\n")
     for line in result.disagreements[:_SHOWN]:
         sys.stdout.write(f"  {line}\n")
-    if len(result.disagreements) > _SHOWN:
-        sys.stdout.write(f"  and {len(result.disagreements) - _SHOWN} more\n")
+    if count > _SHOWN:
+        sys.stdout.write(f"  and {count - _SHOWN} more\n")

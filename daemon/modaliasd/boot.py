@@ -9,13 +9,13 @@ from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
 from modaliasd.children import start as start_child
-from modaliasd.config import read_config, read_text
+from modaliasd.config import read_command_line, read_config, read_text
 from modaliasd.control import Control
-from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
+from modaliasd.core.settings import parse_settings
 from modaliasd.core.signature import TAIL_SIZE, hash_of_signature
 from modaliasd.descriptors import keep_reserve
 from modaliasd.indexfile import open_index
@@ -42,6 +42,8 @@ from modaliasd.world import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modaliasd.children import Child
     from modaliasd.core.moddep import Softdep
     from modaliasd.core.modprobed import Configuration
@@ -53,47 +55,33 @@ if TYPE_CHECKING:
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
 
-def run(arguments: list[str]) -> int:
-    """`modaliasd run`: serve until SIGTERM."""
-    _refuse(arguments, "run")
-    return _serve(once=False)
-
-
-def coldplug_once(arguments: list[str]) -> int:
-    """`modaliasd coldplug --once`: serve until the first settle; 1 if a load failed."""
-    _refuse(arguments, "coldplug --once")
-    return _serve(once=True)
-
-
-def _refuse(arguments: list[str], verb: str) -> None:
-    if arguments:
-        raise UsageError(f"`modaliasd {verb}` takes no argument; got `{' '.join(arguments)}`")
-
-
 def boottime_us() -> int:
     """Microseconds of CLOCK_BOOTTIME: they go on while the machine is suspended, and nobody can set them."""
     return clock_gettime_ns(CLOCK_BOOTTIME) // 1000
 
 
-def _serve(*, once: bool) -> int:
+def serve(*, once: bool) -> int:
+    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then."""
+    command_line = read_command_line()
+    settings = parse_settings(command_line)
+    if settings.off and not once:
+        return _idle()
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
-    configuration = read_config()
-    settings = configuration.settings
-    if "off" in settings and not once:
-        return _idle()
     sysfs = Sysfs()
     sysfs.require()
-    uevents = subscribe(_buffer_size(settings))  # first of all: what happens from here on is told
+    # first of all: what happens from here on is told
+    uevents = subscribe(settings.receive_buffer or RECEIVE_BUFFER)
+    configuration = read_config(command_line=command_line)
+    configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
-    ledger = Ledger(LEDGER, "" if settings.get("log") == "ledger" else KMSG, settings.get("channel", ""))
+    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
-    alone = frozenset(_modules(settings.get("sequential", "")))
     ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
-    ranks |= dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
-    ranks |= dict.fromkeys(_modules(settings.get("first", "")), Rank.FIRST)
+    ranks |= dict.fromkeys(settings.last, Rank.LATE)
+    ranks |= dict.fromkeys(settings.first, Rank.FIRST)
     loader = Loader(
         tools,
         sysfs,
@@ -101,8 +89,8 @@ def _serve(*, once: bool) -> int:
         KernelLog(),
         boottime_us,
         read_live_modules(),
-        _job_limit(settings, cpus),
-        alone,
+        settings.jobs or _default_job_limit(cpus),
+        frozenset(settings.sequential),
         ranks,
     )
     start: dict[str, Json] = {
@@ -123,8 +111,8 @@ def _serve(*, once: bool) -> int:
         ledger,
         None if once else Control(CONTROL),
         boottime_us,
-        _no_hook if once else _settled_hook,
-        _names(settings.get("load", "")),
+        _no_hook if once else _settled_hook(poweroff=settings.poweroff),
+        settings.load,
         start,
         _read_policy(),
         phase(),
@@ -160,7 +148,7 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
 
 
 def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
-    """The modules that bring the hash by which modules are signed: all later loads gain if a device asks for one."""
+    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
     for hash_name in ("sha256", "sha512", "sha384"):
         drivers = []
         for module, *_ in index.lookup(f"crypto-{hash_name}"):
@@ -173,7 +161,7 @@ def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir
 
 
 def _read_policy() -> Policy | None:
-    """The policy; None where there is none. One that cannot be read denies everything."""
+    """Read the policy; None where there is none. One that cannot be read denies everything."""
     try:
         text = read_text(POLICY)
     except FileNotFoundError:
@@ -201,37 +189,27 @@ def _flavour() -> Flavour:
         return Flavour.KMOD
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split(",") if name)
-
-
-def _modules(text: str) -> tuple[str, ...]:
-    return tuple(name.replace("-", "_") for name in _names(text))
-
-
-def _job_limit(settings: dict[str, str], cpus: int) -> int:
-    """How many modprobes run at once: `modaliasd.jobs=`, or enough that some do not sleep."""
-    text = settings.get("jobs", "")
-    if text.isdigit() and int(text) > 0:
-        return int(text)
+def _default_job_limit(cpus: int) -> int:
+    """How many modprobes run at once where the command line does not say: enough that some do not sleep."""
     return 24 + 8 * cpus
 
 
-def _buffer_size(settings: dict[str, str]) -> int:
-    """Bytes of the uevent socket's buffer: `modaliasd.rcvbuf=`, else plenty."""
-    text = settings.get("rcvbuf", "")
-    return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31 else RECEIVE_BUFFER
+def _settled_hook(*, poweroff: bool) -> Callable[[], Child | None]:
+    """Make the function to call after a life's first settle.
 
+    It gives way to modprobe, and once a boot runs /etc/settled.d's executables; with `poweroff` the machine ends then.
+    """
 
-def _settled_hook() -> Child | None:
-    """After a life's first settle: give way to modprobe, and run /etc/settled.d's executables, once a boot."""
-    _give_way()
-    if not first_settle():
-        return None
-    try:
-        return start_child(SETTLED_HOOK, [])
-    except OSError:
-        return None
+    def run_hook() -> Child | None:
+        _give_way()
+        if not first_settle():
+            return None
+        try:
+            return start_child(SETTLED_HOOK, ["poweroff"] if poweroff else [])
+        except OSError:
+            return None
+
+    return run_hook
 
 
 def _give_way() -> None:
@@ -251,7 +229,7 @@ def _no_hook() -> Child | None:
 
 
 def _read(path: str) -> str:
-    """The whole file; nothing where it cannot be read."""
+    """Read the whole file; "" where it cannot be read."""
     try:
         return read_text(path)
     except OSError:

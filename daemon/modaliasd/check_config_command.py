@@ -1,52 +1,66 @@
-"""`modaliasd check-config`: names file and line of all configuration that does not do what it says.
+"""The command `check-config`: names file and line of all configuration that does not do what it says.
 
-Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml.
-
-    modaliasd check-config [--root DIR] [--modules-dir DIR]
-
-Exit status: 0 clean, 1 findings. Not on the boot path.
+Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml. Not on the boot path.
 """
 
 import os
+import sys
 
-from modaliasd.config import config_files, read_config, read_text
+from modaliasd.config import config_files, read_command_line, read_config, read_text
 from modaliasd.core.config_check import findings, parameters_in
-from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.errors import WorldError
 from modaliasd.core.glob import matches
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
+from modaliasd.core.settings import parse_settings
+from modaliasd.options import Option, Syntax, parse
 from modaliasd.paths import POLICY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TextIO
 
-USAGE = "usage: modaliasd check-config [--root DIR] [--modules-dir DIR]"
-_HELP = f"""{USAGE}
+CHECK_CONFIG = Syntax(
+    "check-config",
+    """\
+Checks modprobe.d, the `modaliasd.*` words of the kernel's command line, and /etc/modaliasd/policy.toml against
+the modules that are there. Prints FILE:LINE and what is wrong for everything that does not do what it says.
+""",
+    (
+        ("check-config", "check this machine"),
+        ("check-config --root image/ --modules-dir image/lib/modules/6.1.0", "check a tree of files"),
+    ),
+    (
+        Option("--root", "check the files below DIR; default: /", "DIR"),
+        Option(
+            "--modules-dir",
+            "the module tree; default: the running kernel's, or the only one, below --root",
+            "DIR",
+        ),
+    ),
+    statuses="0 if everything is right, 1 if there are findings",
+)
 
-Says what in modprobe.d and policy.toml does not do what it says, by file and line.
-  --root DIR         look below DIR, an unpacked image or an overlay; default: /
-  --modules-dir DIR  the modules to check against; default: /lib/modules/RELEASE below DIR
-Exit status: 0 if all is well, 1 if something was found, 100 for wrong usage, 111 without modules.
-"""
+
+def run(arguments: list[str]) -> int:
+    """Check the configuration; 1 if there are findings."""
+    return check(arguments, sys.stdout)
 
 
-def run(argv: list[str], stdout: "TextIO") -> int:
+def check(arguments: list[str], stdout: "TextIO") -> int:
     """Check the configuration below --root against the modules in --modules-dir.
 
     Raises UsageError for unknown arguments, WorldError where there are no modules to check against.
     """
-    if "--help" in argv or "-h" in argv:
-        stdout.write(_HELP)
-        return 0
-    options = _parse(argv)
-    root = options.get("--root", "/").rstrip("/")
-    modules_dir = options.get("--modules-dir") or _find_modules_dir(root)
+    given = parse(CHECK_CONFIG, arguments)
+    root = given.value("--root", "/").rstrip("/")
+    modules_dir = given.value("--modules-dir", "") or _find_modules_dir(root)
+    command_line = read_command_line(root)
     resolver = Resolver(
-        read_config(root),
+        read_config(root, command_line),
         Dependencies(
             _require(modules_dir, "modules.dep"), parse_builtin(_text(modules_dir, "modules.builtin"))
         ),
@@ -65,11 +79,13 @@ def run(argv: list[str], stdout: "TextIO") -> int:
             return None
 
     found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
+    found += parse_settings(command_line).problems
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
     files = len(config_files(root)) + os.path.exists(root + POLICY)
-    print(f"{len(found)} findings in {files} files, checked against {modules_dir}", file=stdout)
+    counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
+    print(f"{counts}, checked against {modules_dir}", file=stdout)
     return 1 if found else 0
 
 
@@ -77,22 +93,8 @@ def _exists(module: str, resolver: Resolver) -> bool:
     return resolver.dependencies.find(module) is not None or module in resolver.dependencies.builtin
 
 
-def _parse(argv: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in ("--root", "--modules-dir"):
-            raise UsageError(f"check-config does not know {word!r}; {USAGE}")
-        value = value if equals else next(words, "")
-        if not value:
-            raise UsageError(f"{name} wants a directory; {USAGE}")
-        options[name] = value
-    return options
-
-
 def _find_modules_dir(root: str) -> str:
-    """The running kernel's modules below `root`; if there are none, those of the only kernel there."""
+    """Find the running kernel's modules below `root`; if there are none, those of the only kernel there."""
     parent = f"{root}/lib/modules"
     try:
         releases = os.listdir(parent)
@@ -103,14 +105,18 @@ def _find_modules_dir(root: str) -> str:
         return f"{parent}/{running}"
     if len(releases) == 1:
         return f"{parent}/{releases[0]}"
-    raise WorldError(f"{parent} has {len(releases)} kernels and not {running}; give --modules-dir")
+    raise WorldError(
+        f"{parent} has {len(releases)} kernels, none of them the running {running}; give --modules-dir"
+    )
 
 
 def _require(modules_dir: str, name: str) -> str:
     try:
         return read_text(f"{modules_dir}/{name}")
     except OSError as error:
-        raise WorldError(f"cannot read {modules_dir}/{name}: {error.strerror}; depmod makes it") from error
+        raise WorldError(
+            f"cannot read {modules_dir}/{name}: {error.strerror}; create it with depmod"
+        ) from error
 
 
 def _text(modules_dir: str, name: str) -> str:
@@ -139,7 +145,7 @@ def _misplaced(root: str) -> list[Problem]:
 
 
 def _policy(root: str, resolver: Resolver) -> list[Problem]:
-    """What is wrong with the policy: mistakes, which make all of it void, and rules that can never decide."""
+    """List what is wrong with the policy: mistakes, which make all of it void, and rules that can never decide."""
     try:
         policy = parse_policy(read_text(root + POLICY), POLICY)
     except FileNotFoundError:
@@ -147,7 +153,7 @@ def _policy(root: str, resolver: Resolver) -> list[Problem]:
     except OSError as error:
         return [Problem(POLICY, 0, f"cannot be read, so everything is denied: {error.strerror}")]
     problems = [
-        Problem(POLICY, mistake.line, f"{mistake.message}; until that is mended everything is denied")
+        Problem(POLICY, mistake.line, f"{mistake.message}; until that is fixed everything is denied")
         for mistake in policy.mistakes
     ]
     problems += [

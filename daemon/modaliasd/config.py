@@ -18,8 +18,19 @@ from modaliasd.core.modprobed import (
 READ_SIZE = 1 << 20  # a whole modules.dep at once: joined from pieces it would be copied once more
 
 
-def read_config(root: str = "/") -> Configuration:
-    """Everything configured below `root`. What cannot be read becomes a Problem."""
+def read_command_line(root: str = "/") -> str:
+    """Read the kernel's command line; "" where it cannot be read."""
+    try:
+        return read_text(f"{root.rstrip('/')}/proc/cmdline")
+    except OSError:
+        return ""
+
+
+def read_config(root: str = "/", command_line: str | None = None) -> Configuration:
+    """Everything configured below `root`. What cannot be read becomes a Problem.
+
+    command_line: the kernel's, if it has been read already.
+    """
     base = root.rstrip("/")
     files: list[tuple[str, str]] = []
     problems: list[Problem] = []
@@ -30,17 +41,14 @@ def read_config(root: str = "/") -> Configuration:
             problems.append(Problem(path, 0, f"cannot be read: {error.strerror}"))
             continue
         files.append((path, text))
-    configured = parse_modprobe_d(files)
-    try:
-        command_line = parse_command_line(read_text(f"{base}/proc/cmdline"))
-    except OSError:
-        return configured._replace(problems=configured.problems + tuple(problems))
-    both = join(configured, command_line)
+    if command_line is None:
+        command_line = read_command_line(root)
+    both = join(parse_modprobe_d(files), parse_command_line(command_line))
     return both._replace(problems=both.problems + tuple(problems))
 
 
 def config_files(base: str) -> list[str]:
-    """The configuration files that count, in order, as paths below `base`."""
+    """Return the configuration files that count, in order, as paths below `base`."""
     listings = []
     for directory in DIRECTORIES:
         try:
@@ -51,7 +59,7 @@ def config_files(base: str) -> list[str]:
 
 
 def read_text(path: str) -> str:
-    """The file's text; bytes that are not UTF-8 become surrogate escapes."""
+    """Read the file's text; bytes that are not UTF-8 become surrogate escapes."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         chunks = []

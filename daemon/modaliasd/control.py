@@ -66,7 +66,7 @@ class Control:
             raise WorldError(f"cannot listen at {path}: {e.strerror}") from e
 
     def fileno(self) -> int:
-        """The listening descriptor, for poll."""
+        """Return the listening descriptor, for poll."""
         return self._listener.fileno()
 
     def accept(self) -> tuple[list[int], list[int]]:
@@ -98,7 +98,7 @@ class Control:
         return fresh, evicted
 
     def _accept(self) -> RawSocket | None:
-        """The next connection; None if there is none, or no descriptor to take it with."""
+        """Accept the next connection; None if there is none, or no descriptor to take it with."""
         try:
             descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
         except OSError as e:
@@ -184,7 +184,7 @@ class Control:
 
 
 def _open_spare() -> int:
-    """A descriptor that is good for nothing but to be closed when one is needed; -1 if there is none."""
+    """Open a descriptor to be closed when one is needed; -1 if there is none left."""
     try:
         return posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
@@ -231,5 +231,5 @@ def ask(path: str, words: list[str], timeout: float | None) -> str:
     finally:
         socket.close()
     if not chunks:
-        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root is heard)")
+        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root may ask)")
     return b"".join(chunks).decode("ascii").rstrip("\n")

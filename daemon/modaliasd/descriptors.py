@@ -78,7 +78,7 @@ def with_reserve(act: Callable[[], T]) -> T:
 
 
 def list_directory(path: str) -> list[str]:
-    """The names in a directory, in no order; out of the reserve if need be."""
+    """Return the names in a directory, in no order; out of the reserve if need be."""
     try:
         return posix.listdir(path)
     except OSError as e:

@@ -1,4 +1,4 @@
-"""The front desk: what clients of the control socket ask for, and who still waits for an answer."""
+"""Requests: what clients of the control socket ask for, and who still waits for an answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Desk:
         self._settling = settling
         self._waiters: list[Waiter] = []
         self._patient: list[Patient] = []
-        self._verbs: dict[str, Callable[[int, list[str]], str | None]] = {
+        self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
             "status": self._status,
             "coldplug": self._coldplug,
@@ -85,7 +85,7 @@ class Desk:
         else:
             words = control.request(descriptor)
             if words is not None:
-                self._obey(descriptor, words)
+                self._handle(descriptor, words)
             self._forget_if_closed(descriptor)
         return True
 
@@ -109,7 +109,7 @@ class Desk:
         now = self._world.clock()
         for patient in [p for p in self._patient if 0 < p.deadline_us <= now]:
             self._patient.remove(patient)
-            error = f"{patient.what} did not come in time"
+            error = f"{patient.what} did not appear in time"
             self._answer(patient.client, self._busy() | {"ok": False, "error": error})
         for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
             self._waiters.remove(waiter)
@@ -141,19 +141,19 @@ class Desk:
         self._waiters = [waiter for waiter in self._waiters if waiter.client != descriptor]
         self._patient = [patient for patient in self._patient if patient.client != descriptor]
 
-    def _obey(self, client: int, words: list[str]) -> None:
-        """Do what the words ask for; a word that no verb knows, or that makes no sense, is told so."""
-        verb = self._verbs.get(words[0]) if words else None
+    def _handle(self, client: int, words: list[str]) -> None:
+        """Do what the words ask for; an unknown request, or one that makes no sense, is answered with an error."""
+        request = self._requests.get(words[0]) if words else None
         error: str | None = f"unknown request: {' '.join(words)[:80]}"
-        if verb is not None:
-            error = verb(client, words[1:])
+        if request is not None:
+            error = request(client, words[1:])
         if error:
             self._answer(client, {"ok": False, "error": error})
 
     def _settle(self, client: int, arguments: list[str]) -> str | None:
         deadline = self._deadline(arguments[0]) if arguments else 0
         if deadline is None:
-            return f"no number of seconds: {arguments[0][:80]}"
+            return f"invalid number of seconds: {arguments[0][:80]}"
         self._wait(client, deadline)
         return None
 
@@ -166,7 +166,7 @@ class Desk:
 
     def _load(self, client: int, arguments: list[str]) -> str | None:
         if not arguments:
-            return "load: which modules?"
+            return "load: expected the names of modules"
         for name in arguments:
             self._registry.want_by_name(name, "modaliasd load")
         self._wait(client, 0)
@@ -175,7 +175,7 @@ class Desk:
     def _exit(self, client: int, arguments: list[str]) -> str | None:
         status = arguments[0] if arguments else ""
         if not (status.isascii() and status.isdigit() and int(status) <= 255):
-            return "exit: a status from 0 to 255"
+            return "exit: expected a status from 0 to 255"
         self._world.write("exit", {"status": int(status)})
         self._world.ledger.drain()
         self._answer(client, {"ok": True})
@@ -193,7 +193,7 @@ class Desk:
         """wait SECONDS WHAT: 0 is for ever."""
         deadline = 0 if arguments[:1] == ["0"] else self._deadline(arguments[0] if arguments else "")
         if deadline is None or len(arguments) != 2:
-            return "wait: a number of seconds, and what to wait for"
+            return "wait: expected a number of seconds, and what to wait for"
         self._patient.append(Patient(client, deadline, arguments[1]))
         return None
 

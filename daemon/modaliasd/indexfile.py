@@ -60,7 +60,7 @@ class AliasIndex:
         self._open()
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in load order.
+        """Return the modules that the modalias wants, in load order.
 
         A changed modules.alias is noticed before a miss is final.
         """
@@ -102,7 +102,7 @@ class AliasIndex:
         try:
             self._source = _stamp(source)
         except OSError as error:
-            message = f"cannot read {source}: {error.strerror}; depmod makes it"
+            message = f"cannot read {source}: {error.strerror}; create it with depmod"
             if not self._tolerant:
                 raise WorldError(message) from error
             self._source = None
@@ -203,7 +203,7 @@ def _read(path: str) -> bytes:
 
 
 def _read_index(path: str) -> tuple[bytes, _Stamp]:
-    """The file's bytes and its stamp.
+    """Return the file's bytes and its stamp.
 
     They are read, and not mapped: whoever truncates a mapped file ends its readers by SIGBUS. In guest time this costs
     nothing that can be measured for an image's 209 modules, and 3 ms of 77 to the first modprobe for a distribution's

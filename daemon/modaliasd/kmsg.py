@@ -30,7 +30,7 @@ class KernelLog:
             return
 
     def lines(self) -> list[str]:
-        """The texts of the records since the start, the newest last."""
+        """Return the texts of the records since the start, the newest last."""
         while self._descriptor >= 0:
             try:
                 record = posix.read(self._descriptor, RECORD_ROOM)

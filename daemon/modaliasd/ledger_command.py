@@ -1,4 +1,4 @@
-"""The verb `ledger`: prints the ledger, and follows it as it grows."""
+"""The command `ledger`: prints the ledger, and follows it as it grows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 from json import loads
 from time import sleep
 
-from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.errors import WorldError
 from modaliasd.core.linetext import record_line
+from modaliasd.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.paths import LEDGER
 from modaliasd.terminal import wants_color
 
@@ -15,36 +16,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-HELP = """\
-usage: modaliasd ledger [--follow] [--json] [--ledger FILE] [--color auto|always|never]
-
-Prints the ledger, a line a record: seconds since boot, the record's type, what it says.
-
-  --follow  go on as the ledger grows, until interrupted or until the guest ends
-  --json    print the records as they are, one JSON object a line (docs/ledger.md)
-"""
+LEDGER_SYNTAX = Syntax(
+    "ledger",
+    "Prints the ledger, one line per record: seconds since boot, the record's type, its content.\n",
+    (
+        ("ledger", "what has happened so far"),
+        ("ledger --follow", "and what happens from now on"),
+        ("ledger --json", "for programs (docs/ledger.md)"),
+    ),
+    (
+        Option("--follow", "go on as the ledger grows, until interrupted or until the guest ends"),
+        Option("--json", "print the records as they are, one JSON object per line"),
+        LEDGER_OPTION,
+        COLOR_OPTION,
+    ),
+)
 POLL_S = 0.1  # how soon a follower sees a new line
 
 
 def run(arguments: list[str]) -> int:
     """Print the ledger."""
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP)
-        return 0
-    path, choice, follow, raw = LEDGER, "auto", False, False
-    words = iter(arguments)
-    for word in words:
-        if word == "--follow":
-            follow = True
-        elif word == "--json":
-            raw = True
-        elif word == "--ledger":
-            path = next(words, "")
-        elif word == "--color":
-            choice = next(words, "")
-        else:
-            raise UsageError(f"`modaliasd ledger` does not know `{word}`; see `modaliasd ledger --help`")
-    color = wants_color(choice)
+    given = parse(LEDGER_SYNTAX, arguments)
+    path = given.value("--ledger", LEDGER)
+    follow, raw = given.given("--follow"), given.given("--json")
+    color = wants_color(given.value("--color", "auto"))
     try:
         for line in lines_of(path, (lambda: sleep(POLL_S)) if follow else None):
             sys.stdout.write(line if raw else record_line(loads(line), color=color) + "\n")
@@ -53,14 +48,14 @@ def run(arguments: list[str]) -> int:
     except OSError as e:
         raise WorldError(f"cannot read the ledger {path}: {e.strerror}") from e
     except ValueError as e:
-        raise WorldError(f"{path} is no ledger: {e}") from e
+        raise WorldError(f"{path} is not a ledger: {e}") from e
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell counts
     return 0
 
 
 def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[str]:
-    """The file's whole lines; where it ends, `wait` is called and it is looked at again (None: the end)."""
+    """Yield the file's whole lines; where it ends, `wait` is called and it is looked at again (None: the end)."""
     with open(path, encoding="ascii") as file:
         partial = ""
         while True:

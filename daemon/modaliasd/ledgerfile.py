@@ -1,4 +1,4 @@
-"""Reads a ledger file back: for the verbs that explain, not on the boot path."""
+"""Reads a ledger file back: for the commands that explain, not on the boot path."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def read_records(path: str) -> list[dict[str, Any]]:
-    """The ledger's records in order. Raises WorldError where the file cannot be read or is no ledger."""
+    """Read the ledger's records in order. Raises WorldError where the file cannot be read or is not a ledger."""
     try:
         with open(path, "rb") as file:
             return parse_ledger(file.read())
     except OSError as e:
         raise WorldError(f"cannot read the ledger {path}: {e.strerror}") from e
     except FormatError as e:
-        raise WorldError(f"{path} is no ledger: {e}") from e
+        raise WorldError(f"{path} is not a ledger: {e}") from e

@@ -5,12 +5,12 @@ import sys
 
 from modaliasd.config import read_config
 from modaliasd.core.errors import UsageError
-from modaliasd.core.lean import Record
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_symbols
 from modaliasd.core.modprobed import EMPTY, Configuration
 from modaliasd.core.plan import Match, Stage
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
+from modaliasd.options import UNLIMITED, Option, Syntax, parse
 
 TYPE_CHECKING = False
 
@@ -18,71 +18,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO, TextIO
 
-HELP = """\
-usage: modaliasd match [--modules-dir DIR] [--config-root DIR | --no-config] [--explain] MODALIAS... | -
-
+MATCH = Syntax(
+    "match",
+    """\
 For each modalias, or each line of standard input with `-`, prints
 
     MODALIAS<TAB>MODULE,MODULE...
 
-in the order in which the modules would be loaded, with an empty second field where there is none. The answers
+in the order in which the modules would be loaded; the second field is empty where nothing matches. The answers
 are those of `modprobe -R`: aliases of modprobe.d come first, then names of modules, then modules.alias, then
-what is built into the kernel. Blacklists do not count.
-
-  --modules-dir DIR   the module tree; default: /lib/modules/ and the running kernel's release
-  --config-root DIR   where to look for etc/modprobe.d and the like; default: /
-  --no-config         leave modprobe.d out
-  --explain           below each answer, a line for each module: <TAB>MODULE<TAB>PATTERN<TAB>FILE:LINE, and
-                      "(built in)" behind it where there is nothing to load
-
-Exit status: 0 if something matched, 1 if nothing did, 100 for wrong usage, 111 without a module tree.
-"""
+what is built into the kernel. Blacklists are not applied.
+""",
+    (
+        ("match pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00", "the modules for one device"),
+        ("match --explain - <modaliases", "many at once, with the pattern and line that matched"),
+    ),
+    (
+        Option("--modules-dir", "the module tree; default: the running kernel's in /lib/modules", "DIR"),
+        Option("--config-root", "where to look for etc/modprobe.d and the like; default: /", "DIR"),
+        Option("--no-config", "leave modprobe.d out"),
+        Option(
+            "--explain",
+            "below each answer, a line for each module: <TAB>MODULE<TAB>PATTERN<TAB>FILE:LINE,\n"
+            'and "(built in)" after it where there is nothing to load',
+        ),
+    ),
+    "MODALIAS... | -",
+    1,
+    UNLIMITED,
+    "0 if something matched, 1 if nothing did",
+)
 BUILT_IN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
-
-
-class Options(Record):
-    """What the command line asks for. modules_dir: "" for the running kernel's."""
-
-    modaliases: tuple[str, ...]
-    modules_dir: str = ""
-    config_root: str = "/"
-    use_config: bool = True
-    explain: bool = False
-
-
-def parse_arguments(arguments: list[str]) -> Options | None:
-    """The options, None if help is wanted. Raises UsageError."""
-    options = Options(())
-    words: list[str] = []
-    rest = iter(arguments)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if word in {"-h", "--help"}:
-            return None
-        if word == "--":
-            words += rest
-        elif word == "--explain":
-            options = options._replace(explain=True)
-        elif word == "--no-config":
-            options = options._replace(use_config=False)
-        elif name in {"--modules-dir", "--config-root"}:
-            value = value if equals else next(rest, "")
-            if not value:
-                raise UsageError(f"`{name}` needs a directory; `modaliasd match --help` says more")
-            options = _with_directory(options, name, value)
-        elif word.startswith("-") and word != "-":
-            raise UsageError(f"`modaliasd match` has no option `{word}`; `modaliasd match --help` lists them")
-        else:
-            words.append(word)
-    if not words or ("-" in words and len(words) > 1):
-        raise UsageError("`modaliasd match` needs modaliases, or `-` alone to read them from standard input")
-    return options._replace(modaliases=tuple(words))
-
-
-def _with_directory(options: Options, name: str, value: str) -> Options:
-    if name == "--modules-dir":
-        return options._replace(modules_dir=value)
-    return options._replace(config_root=value)
 
 
 def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
@@ -102,27 +68,31 @@ def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
     return Resolver(configuration, dependencies, lookup, (), symbols)
 
 
-def run(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
+def run(arguments: list[str]) -> int:
     """Answer; the exit status. Bytes that are not UTF-8 pass through unchanged."""
-    options = parse_arguments(arguments)
-    if options is None:
-        stdout.write(HELP)
-        return 0
-    modules_dir = options.modules_dir or f"/lib/modules/{os.uname().release}"
-    configuration = read_config(options.config_root) if options.use_config else EMPTY
-    resolver = open_resolver(modules_dir, configuration)
-    asked: Iterable[str] = options.modaliases
-    if options.modaliases == ("-",):
+    return answer(arguments, sys.stdin, sys.stdout)
+
+
+def answer(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
+    """Answer what `arguments` or the lines of `stdin` ask for."""
+    given = parse(MATCH, arguments)
+    asked: Iterable[str] = given.operands
+    if "-" in given.operands:
+        if len(given.operands) > 1:
+            raise UsageError("match: unexpected argument: `-` reads all modaliases from standard input")
         asked = _lines(stdin.buffer)
+    modules_dir = given.value("--modules-dir", f"/lib/modules/{os.uname().release}")
+    configuration = EMPTY if given.given("--no-config") else read_config(given.value("--config-root", "/"))
+    resolver = open_resolver(modules_dir, configuration)
     stdout.flush()
     any_found = False
     for modalias in asked:
         stage, found = resolver.find(modalias)
         any_found = any_found or bool(found)
-        answer = f"{modalias}\t{','.join(match.module for match in found)}\n"
-        if options.explain:
-            answer += "".join(f"\t{_explanation(match, stage)}\n" for match in found)
-        stdout.buffer.write(answer.encode("utf-8", "surrogateescape"))
+        line = f"{modalias}\t{','.join(match.module for match in found)}\n"
+        if given.given("--explain"):
+            line += "".join(f"\t{_explanation(match, stage)}\n" for match in found)
+        stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     stdout.buffer.flush()
     return 0 if any_found else 1
 
@@ -139,7 +109,7 @@ def _lines(stream: "BinaryIO") -> "Iterator[str]":
 
 
 def _read_text(path: str) -> str:
-    """The file's text, "" where there is none."""
+    """Read the file's text, "" where there is none."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()

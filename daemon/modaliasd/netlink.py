@@ -53,7 +53,7 @@ class UeventSocket:
         self._peeked = bytearray(1)
 
     def fileno(self) -> int:
-        """The descriptor, for poll."""
+        """Return the descriptor, for poll."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class UeventSocket:
         self._socket.close()
 
     def has_listeners(self) -> bool:
-        """Does anybody listen to what user space sends on (group 2)? Where that is unknown: yes."""
+        """Tell whether anybody listens to what user space sends on (group 2). Where that is unknown: yes."""
         try:
             descriptor = open_file(LISTENERS)
         except OSError:
@@ -116,7 +116,7 @@ def subscribe(receive_buffer: int = RECEIVE_BUFFER) -> UeventSocket:
 
 
 def listens(table: bytes, group: int) -> bool:
-    """Does /proc/net/netlink (af_netlink.c: sk, Eth, Pid, Groups, ...) show a uevent socket in this group?"""
+    """Tell whether /proc/net/netlink (af_netlink.c: sk, Eth, Pid, Groups, ...) shows a uevent socket in this group."""
     for row in table.splitlines()[1:]:
         words = row.split()
         if len(words) > 3 and words[1] == b"%d" % NETLINK_KOBJECT_UEVENT and int(words[3], 16) & group:

@@ -13,6 +13,7 @@ from select import POLLIN, POLLOUT, poll
 
 from modaliasd.children import reap
 from modaliasd.core.device import Phase
+from modaliasd.core.modprobed import topic_of
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
 from modaliasd.desk import Desk
@@ -82,7 +83,7 @@ class Service:
         self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
-            world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})
+            world.write("warning", {"what": topic_of(problem), **where, "message": problem.message})
         if world.policy is not None:
             for mistake in world.policy.mistakes:
                 message = f"{mistake.message}; the whole policy is void, and everything is denied"

@@ -92,7 +92,7 @@ class Sysfs:
         return True
 
     def removable(self, devpath: str) -> str:
-        """The `removable` attribute of the device or of its nearest ancestor that has one; "" for none."""
+        """Return the `removable` attribute of the device or of its nearest ancestor that has one; "" for none."""
         while devpath.count("/") > 1:
             content = _read(f"{self.root}{devpath}/removable")
             if content:
@@ -101,11 +101,11 @@ class Sysfs:
         return ""
 
     def driver_module(self, devpath: str) -> str:
-        """The module of the driver bound to the device; "" if none is bound or the driver is built in."""
+        """Return the module of the driver bound to the device; "" if none is bound or the driver is built in."""
         return _name_of_link(f"{self.root}{devpath}/driver/module")
 
     def driver(self, devpath: str) -> str:
-        """The name of the driver bound to the device; "" if none is."""
+        """Return the name of the driver bound to the device; "" if none is."""
         return _name_of_link(f"{self.root}{devpath}/driver")
 
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
@@ -128,7 +128,7 @@ class Sysfs:
         return [(device, reason.strip()) for device, _, reason in rows if device]
 
     def uevent_seqnum(self) -> int:
-        """The number of the last uevent that the kernel made."""
+        """Return the number of the last uevent that the kernel made."""
         content = _read(self.root + "/kernel/uevent_seqnum")
         if content is None:
             raise WorldError(
@@ -137,7 +137,7 @@ class Sysfs:
         return int(content)
 
     def _linked(self, directory: str, most: int | None = None) -> Iterator[str]:
-        """The devpaths of the devices that links in `directory` lead to, by the links' names; of the first so many."""
+        """Return the devpaths that the first so many links in `directory` lead to, by the links' names."""
         directory = self.root + directory
         for name in _names(directory)[:most]:
             try:
@@ -176,7 +176,7 @@ def _name_of_link(path: str) -> str:
 
 
 def _read(path: str) -> bytes | None:
-    """The file's bytes; None where it is not there, has gone meanwhile, or may not be read."""
+    """Read the file's bytes; None where it is not there, has gone meanwhile, or may not be read."""
     try:
         descriptor = open_file(path)
     except OSError as e:

@@ -1,4 +1,4 @@
-"""The verbs `why` and `why-not`: which device caused a load, and why a module is not loaded."""
+"""The commands `why` and `why-not`: which device caused a load, and why a module is not loaded."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 from modaliasd.core.answers import ModuleFacts, Reason, find_devices, why_device, why_module, why_not
 from modaliasd.core.answertext import device_text, module_text, why_not_text
-from modaliasd.core.errors import UsageError
 from modaliasd.core.story import tell
 from modaliasd.ledgerfile import read_records
 from modaliasd.modulefacts import read_facts
+from modaliasd.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.paths import LEDGER, MODULES
 from modaliasd.terminal import wants_color
 
@@ -18,33 +18,57 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.story import Story
 
-HELP = """\
-usage: modaliasd why MODULE|DEVICE [--ledger FILE] [--color auto|always|never]
-
+WHY = Syntax(
+    "why",
+    """\
 For a module: every device that asked for it, with its modalias, the alias that matched and the alias's line;
 the modules that depend on it; who asked for it by name; when it was loaded; what it drives.
 For a device (a devpath, a node such as /dev/vda, an interface such as eth0): its modalias, every match and
-what became of it, and the driver. Exit status 1 if the ledger knows neither.
-"""
-HELP_NOT = """\
-usage: modaliasd why-not MODULE [--ledger FILE] [--modules-dir DIR] [--color auto|always|never]
-
-Why a module is not loaded, or not at work: no device here asks for it; a line denies it; it is not in this
-image, and which option brings it; its load failed; it is loaded and drives nothing; its device waits for a
-supplier. Exit status 1 if it is at work after all.
-
-  --modules-dir DIR  look for it in DIR (default: this kernel's in /lib/modules; with --ledger none)
-"""
+what became of it, and the driver.
+""",
+    (
+        ("why e1000", "which devices caused this module to be loaded"),
+        ("why /dev/vda", "what this disk matched, and what drives it"),
+    ),
+    (LEDGER_OPTION, COLOR_OPTION),
+    "MODULE|DEVICE",
+    1,
+    1,
+    "1 if the ledger has neither a module nor a device of this name",
+)
+WHY_NOT = Syntax(
+    "why-not",
+    """\
+Says why a module is not loaded, or does nothing: no device here asks for it; a line denies it; it is not in this
+image, and which option adds it; its load failed; it is loaded and drives nothing; its device waits for a
+supplier.
+""",
+    (
+        ("why-not nvme", "why this module is not at work"),
+        ("why-not nvme --ledger boot.jsonl", "the same from a saved ledger"),
+    ),
+    (
+        LEDGER_OPTION,
+        Option(
+            "--modules-dir",
+            "where to look for the module; default: this kernel's in\n/lib/modules, none with --ledger",
+            "DIR",
+        ),
+        COLOR_OPTION,
+    ),
+    "MODULE",
+    1,
+    1,
+    "1 if the module is at work after all",
+)
 
 
 def run_why(arguments: list[str]) -> int:
     """Answer `why`."""
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP)
-        return 0
-    name, options = _parse("why", arguments, ("--ledger", "--color"))
-    color = wants_color(options.get("--color", "auto"))
-    story = tell(read_records(options.get("--ledger", LEDGER)))
+    given = parse(WHY, arguments)
+    (name,) = given.operands
+    color = wants_color(given.value("--color", "auto"))
+    story = tell(read_records(given.value("--ledger", LEDGER)))
     devices = find_devices(story, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(story, name)
     if why is not None:
@@ -55,7 +79,7 @@ def run_why(arguments: list[str]) -> int:
         sys.stdout.write(device_text(story, why_device(story, device), color=color))
     if not devices:
         sys.stderr.write(
-            f"modaliasd why: the ledger knows no module and no device `{name}`{_like(story, name)}\n"
+            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(story, name)}\n"
         )
         return 1
     return 0
@@ -63,37 +87,19 @@ def run_why(arguments: list[str]) -> int:
 
 def run_why_not(arguments: list[str]) -> int:
     """Answer `why-not`."""
-    if "--help" in arguments or "-h" in arguments:
-        sys.stdout.write(HELP_NOT)
-        return 0
-    name, options = _parse("why-not", arguments, ("--ledger", "--color", "--modules-dir"))
-    story = tell(read_records(options.get("--ledger", LEDGER)))
+    given = parse(WHY_NOT, arguments)
+    (name,) = given.operands
+    color = wants_color(given.value("--color", "auto"))
+    story = tell(read_records(given.value("--ledger", LEDGER)))
     facts = ModuleFacts()
-    directory = options.get("--modules-dir", "")
-    if directory or "--ledger" not in options:
-        here = "--ledger" not in options
+    directory = given.value("--modules-dir", "")
+    here = not given.given("--ledger")
+    if directory or here:
         asking = [device.devpath for device, _match in story.askers(name)] if here else []
         facts = read_facts(name, directory or f"{MODULES}/{posix.uname().release}", "/sys", asking)
     answer = why_not(story, name, facts)
-    sys.stdout.write(why_not_text(answer, color=wants_color(options.get("--color", "auto"))))
+    sys.stdout.write(why_not_text(answer, color=color))
     return int(answer.reason in {Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN})
-
-
-def _parse(verb: str, arguments: list[str], known: tuple[str, ...]) -> tuple[str, dict[str, str]]:
-    """The one plain word, and the options with their values."""
-    names: list[str] = []
-    options: dict[str, str] = {}
-    words = iter(arguments)
-    for word in words:
-        if word in known:
-            options[word] = next(words, "")
-        elif word.startswith("-"):
-            raise UsageError(f"`modaliasd {verb}` does not know `{word}`; see `modaliasd {verb} --help`")
-        else:
-            names.append(word)
-    if len(names) != 1:
-        raise UsageError(f"`modaliasd {verb}` takes one name; got `{' '.join(names)}`")
-    return names[0], options
 
 
 def _like(story: Story, name: str) -> str:

@@ -29,6 +29,7 @@ from modaliasd.core.modprobed import (
 )
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.resolve import Resolver
+from modaliasd.core.settings import parse_settings
 
 _TABLES = (
     "modules.alias",
@@ -118,9 +119,8 @@ def make_target(
         trie.Index(data).lookup,
         parse_softdeps(_text(table("modules.softdep"))),
     )
-    wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
-    return Target(resolver, kernel, name, flavour, wanted, policy)
+    return Target(resolver, kernel, name, flavour, parse_settings(append).load, policy)
 
 
 def _configuration(config: Mapping[str, str], append: str) -> Configuration:

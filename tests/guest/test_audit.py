@@ -31,7 +31,7 @@ def test_a_device_that_the_ledger_missed_is_a_disagreement() -> None:
     """libudev has one more."""
     records = small_boot().records
     result = compare([*seen_of(records), Seen("/devices/new", "pci:n", "")], tell(records))
-    assert result.disagreements == ("libudev has /devices/new, the ledger does not know it",)
+    assert result.disagreements == ("libudev has /devices/new, the ledger does not have it",)
 
 
 def test_a_device_that_is_gone_and_another_modalias_are_disagreements() -> None:

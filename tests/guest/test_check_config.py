@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modaliasd.check_config_command import run
+from modaliasd.check_config_command import check as check_config
 from modaliasd.core.errors import UsageError, WorldError
 from tests.support.kmodlive import LiveTree
 
@@ -18,9 +18,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> LiveTree:
 def check(tree: LiveTree, files: dict[str, str]) -> tuple[int, list[str]]:
     tree.configure(files)
     out = io.StringIO()
-    status = run(["--root", str(tree.root), "--modules-dir", str(tree.folder)], out)
+    status = check_config(["--root", str(tree.root), "--modules-dir", str(tree.folder)], out)
     *found, summary = out.getvalue().splitlines()
-    assert summary.startswith(f"{len(found)} findings in ")
+    assert summary.startswith(f"{len(found)} finding{'s' * (len(found) != 1)} in ")
     return status, found
 
 
@@ -38,16 +38,16 @@ def test_clean(tree: LiveTree) -> None:
     ("line", "message"),
     [
         ("blaklist kt_net", "unknown keyword 'blaklist': the line is ignored"),
-        ("blacklist kt_*", "blacklist kt_*: no patterns here; it denies nothing, name every module"),
+        ("blacklist kt_*", "blacklist kt_*: patterns do not work here: it denies nothing; name each module"),
         ("blacklist kt-inside", "blacklist kt_inside: it is built into the kernel, nothing can be denied"),
         ("blacklist kt_net.ko", "blacklist kt_net.ko: a module's name has neither dots nor slashes"),
         ("alias x kt_no", "alias x kt_no: there is no module kt_no, so what matches is not loaded at all"),
         ("options kt_nothing a=1", "options kt_nothing: there is no such module or alias"),
-        ("options pci:* a=1", "options pci:*: no patterns here, except exactly that of an alias line"),
-        ("options kt_n* a=1", "options kt_n*: no patterns here, except exactly that of an alias line"),
+        ("options pci:* a=1", "options pci:*: patterns do not work here, except exactly that of an alias line"),
+        ("options kt_n* a=1", "options kt_n*: patterns do not work here, except exactly that of an alias line"),
         ("options kt-base debug=1 fast=2", "options kt_base: it has no parameter fast"),
         ("softdep kt_nothing pre: kt_net", "softdep kt_nothing: there is no such module"),
-        ("softdep kt_net pre: kt_no", "softdep kt_net: nothing is called kt_no, so it is left out"),
+        ("softdep kt_net pre: kt_no", "softdep kt_net: there is no module or alias kt_no, so it is left out"),
         ("install kt_soft true", "install kt_soft: not used, because kt_soft has softdeps"),
     ],
 )  # fmt: skip
@@ -109,20 +109,30 @@ def test_the_only_kernel_is_taken(tree: LiveTree) -> None:
     """Without --modules-dir a root with modules of one kernel is checked against those."""
     tree.configure({})
     out = io.StringIO()
-    assert run([f"--root={tree.root}"], out) == 0
+    assert check_config([f"--root={tree.root}"], out) == 0
     assert out.getvalue() == f"0 findings in 0 files, checked against {tree.folder}\n"
+
+
+def test_the_daemons_words_on_the_command_line(tree: LiveTree) -> None:
+    """A setting that the daemon could not use is a finding, with its place."""
+    _, found = check(tree, {"proc/cmdline": "quiet modaliasd.jobs=abc modaliasd.log=ledger"})
+    assert found == [
+        "kernel command line: `modaliasd.jobs=abc` is ignored: expected a number from 1 to 32768",
+    ]
 
 
 def test_usage() -> None:
     """Unknown arguments are the caller's fault."""
     for argv in (["x"], ["--root"], ["--root="]):
-        with pytest.raises(UsageError, match="usage: modaliasd check-config"):
-            run(argv, io.StringIO())
+        with pytest.raises(UsageError, match=r"check-config: .*(expected|needs)"):
+            check_config(argv, io.StringIO())
 
 
 def test_no_modules(tmp_path: Path) -> None:
     """Without modules there is nothing to check against: the message says what is missing and what helps."""
     with pytest.raises(WorldError, match="give --modules-dir"):
-        run(["--root", str(tmp_path)], io.StringIO())
-    with pytest.raises(WorldError, match=r"cannot read .*modules\.dep: No such file or directory; depmod"):
-        run(["--modules-dir", str(tmp_path)], io.StringIO())
+        check_config(["--root", str(tmp_path)], io.StringIO())
+    with pytest.raises(
+        WorldError, match=r"cannot read .*modules\.dep: No such file or directory; create it with depmod"
+    ):
+        check_config(["--modules-dir", str(tmp_path)], io.StringIO())

@@ -103,7 +103,7 @@ def test_wait_for_what_comes(daemon: Daemon) -> None:
 
 def test_wait_has_an_end(daemon: Daemon) -> None:
     """What does not come in time is told so by its name."""
-    assert daemon.ask("wait", "0.05", "driver:none")["error"] == "driver:none did not come in time"
+    assert daemon.ask("wait", "0.05", "driver:none")["error"] == "driver:none did not appear in time"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_wait_has_an_end(daemon: Daemon) -> None:
     ],
 )
 def test_requests_without_sense(daemon: Daemon, words: str) -> None:
-    """What no verb knows, and numbers that are none, get an answer that says so."""
+    """Unknown requests and invalid numbers get an answer that says so."""
     with daemon.connect() as client:
         client.sendall(words.encode() + b"\n")
         answer = json.loads(client.recv(1000))
@@ -244,7 +244,7 @@ def test_what_nobody_can_wait_for_is_refused(arguments: list[str]) -> None:
     from modaliasd import ask_command
 
     with pytest.raises(UsageError):
-        ask_command.run("wait", arguments)
+        ask_command.wait(arguments)
 
 
 class Storm(FakeUevents):

@@ -1,4 +1,4 @@
-"""Following the ledger: the verb `ledger`."""
+"""Following the ledger: the command `ledger`."""
 
 import json
 from pathlib import Path
@@ -54,4 +54,4 @@ def test_what_is_no_ledger_is_said_to_be_none(tmp_path: Path, capsys: pytest.Cap
     path = tmp_path / "x"
     path.write_text("hello\n")
     assert main(["ledger", "--ledger", str(path)]) == 111
-    assert f"{path} is no ledger" in capsys.readouterr().err
+    assert f"{path} is not a ledger" in capsys.readouterr().err

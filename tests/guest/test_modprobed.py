@@ -61,8 +61,8 @@ def test_a_continued_line_is_known_by_its_first() -> None:
         ("alias a", "without a module's name"),
         ("alias a[ b", "unbalanced brackets"),
         ("alias a b c", "only one module counts, 'c'"),
-        ("options a", "without anything behind it"),
-        ("install a", "without anything behind it"),
+        ("options a", "with nothing after it"),
+        ("install a", "with nothing after it"),
         ("softdep a b", "no effect"),
         ("include /etc/x", "obsolete"),
         ("  # comment", "first column"),
@@ -93,7 +93,7 @@ def test_underscored(text: str) -> None:
 
 
 def test_command_line() -> None:
-    """kmod's words, the kernel's own and the daemon's are told apart; all else on the line is nobody's."""
+    """kmod's words and the kernel's own are told apart; all else on the line, and the daemon's words, is left out."""
     line = (
         "root=/dev/vda init=/a.b modprobe.blacklist=a-b,c,, module_blacklist=x module_blacklist=d,e-f "
         'g-h.i="1 2" k.l modaliasd.load=m,n modaliasd.off modaliasd.load=o modaliasd.slow-after="5"\n'
@@ -103,7 +103,6 @@ def test_command_line() -> None:
         blacklists=(Blacklist("a_b", file, 0), Blacklist("c", file, 0)),
         options=(Options("g_h", 'i="1 2"', file, 0), Options("k", "l", file, 0)),
         kernel_blacklist=(Blacklist("d", file, 0), Blacklist("e-f", file, 0)),
-        settings={"load": "m,n,o", "off": "", "slow_after": "5"},
     )
 
 

@@ -128,16 +128,16 @@ def test_dashes_do_not_help() -> None:
         ('[[rule]]\nsubsystem = "usb"\n', 1, "no action"),
         ('[[rule]]\naction = "deny"\nsubsytem = "usb"\n', 3, "a rule's keys"),
         ('[[rule]]\naction = "deny"\naction = "allow"\n', 3, "already"),
-        ('[[rule]]\naction = "deny"\nphase = "warm"\n', 3, "phase is"),
+        ('[[rule]]\naction = "deny"\nphase = "warm"\n', 3, "phase must be"),
         ('[[rule]]\naction = "deny"\nport = true\n', 3, "pattern"),
         ('[[rule]]\naction = "deny"\nmodalias = "usb:[*"\n', 3, "without its ]"),
-        ('[[rule]]\naction = "deny"\nmodule = []\n', 3, "never holds"),
-        ('[[rule]]\naction = "deny" module = "x"\n', 2, "behind the string"),
+        ('[[rule]]\naction = "deny"\nmodule = []\n', 3, "never applies"),
+        ('[[rule]]\naction = "deny" module = "x"\n', 2, "after the string"),
         ('[[rule]]\naction = "deny"\nmodule = ["x" "y"]\n', 3, "commas"),
         ('default = "deny"\n', 1, "the file's keys"),
         ('hotplug = "maybe"\n', 1, "allow"),
         ('a.b = "x"\n', 1, "KEY = VALUE"),
-        ('hotplug = """deny"""\n', 1, "several lines"),
+        ('hotplug = """deny"""\n', 1, "multi-line strings"),
         ('hotplug = "den\\u0079"\n', 1, "escape"),
         ('hotplug = "deny"\x00\n', 1, "control"),
     ],
@@ -242,5 +242,5 @@ def test_rules_that_decide_nothing_are_found() -> None:
     found = list(pointless(policy, {"nic"}.__contains__))
     assert found == [
         (1, "module nik: there is no such module"),
-        (4, "the rule in line 8 holds wherever this one does, and comes later"),
+        (4, "the rule in line 8 applies wherever this one does, and comes later"),
     ]

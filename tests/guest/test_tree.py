@@ -1,4 +1,4 @@
-"""The tree of text: core/treetext.py and the verb `tree`."""
+"""The tree of text: core/treetext.py and the command `tree`."""
 
 from pathlib import Path
 
@@ -159,7 +159,7 @@ def test_shorten_keeps_both_ends() -> None:
     assert printable("plain text") == "plain text"
 
 
-def test_the_verb_reads_a_ledger_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reads_a_ledger_file(capsys: pytest.CaptureFixture[str]) -> None:
     """`modaliasd tree --ledger FILE` prints the tree, without colours into a pipe."""
     assert main(["tree", "--ledger", str(Q35)]) == 0
     out = capsys.readouterr().out
@@ -171,13 +171,13 @@ def test_the_verb_reads_a_ledger_file(capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "status", "words"),
     [
         (["--by", "size"], 100, "device, module, time"),
-        (["--shape"], 100, "does not know `--shape`"),
+        (["--shape"], 100, "unknown option `--shape`"),
         (["--ledger", "/nowhere/l.jsonl"], 111, "cannot read the ledger /nowhere/l.jsonl"),
         (["--ledger", str(Q35), "--color", "pink"], 100, "auto, always, never"),
     ],
     ids=["order", "option", "file", "color"],
 )
-def test_the_verb_says_what_is_wrong(
+def test_the_command_says_what_is_wrong(
     arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Wrong usage ends with 100, a missing ledger with 111, each with a word on it."""

@@ -1,4 +1,4 @@
-"""The answers to why and why-not: core/answers.py, its text, and the verbs."""
+"""The answers to why and why-not: core/answers.py, its text, and the commands."""
 
 from pathlib import Path
 
@@ -210,8 +210,10 @@ def test_facts_come_from_the_module_tree_and_sysfs(tmp_path: Path) -> None:
         (["why-not", "--help"], 0, "usage: modaliasd why-not"),
     ],
 )
-def test_the_verbs(arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verbs answer from a ledger file on the host, too."""
+def test_the_commands(
+    arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands answer from a ledger file on the host, too."""
     assert main([*arguments, "--ledger", str(Q35)]) == status
     assert words in capsys.readouterr().out
 
@@ -220,12 +222,12 @@ def test_the_verbs(arguments: list[str], status: int, words: str, capsys: pytest
     ("arguments", "status", "words"),
     [
         (["why", "hi"], 1, "did you mean hid,"),
-        (["why"], 100, "takes one name"),
-        (["why", "a", "b"], 100, "takes one name; got `a b`"),
-        (["why-not", "x", "--frob"], 100, "does not know `--frob`"),
+        (["why"], 100, "missing argument"),
+        (["why", "a", "b"], 100, "unexpected argument `b`; expected `modaliasd why MODULE|DEVICE`"),
+        (["why-not", "x", "--frob"], 100, "unknown option `--frob`"),
     ],
 )
-def test_the_verbs_say_what_is_wrong(
+def test_the_commands_say_what_is_wrong(
     arguments: list[str], status: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unknown name ends with 1 and a hint, wrong usage with 100."""

@@ -11,6 +11,7 @@ from hostbuild.image.initramfs import Built
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from modaliasd.cli import COMMANDS
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -140,6 +141,13 @@ def test_a_device_without_a_match_is_recorded(vm: VM) -> None:
 def test_a_settled_machine_settles_at_once(vm: VM) -> None:
     """`modaliasd settle` ends with status 0 where nothing is left to do, and says nothing."""
     assert vm.check("modaliasd settle --timeout 5") == ""
+
+
+def test_every_command_has_its_help_in_the_guest(vm: VM) -> None:
+    """All that a command imports is in the image: each one's `--help` works there."""
+    names = " ".join(name for _, commands in COMMANDS for name, *_ in commands)
+    found = vm.check(f"for name in {names}; do modaliasd $name --help | head -n 1; done", timeout=120)
+    assert [line.split()[2] for line in found.splitlines()] == names.split()
 
 
 def test_match_answers_in_the_guest(vm: VM) -> None:

@@ -6,7 +6,7 @@ from hostbuild.image.initramfs import Built
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.cli import VERBS
+from modaliasd.cli import COMMANDS
 from tests.vm.test_vm import eventually
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
@@ -41,13 +41,13 @@ def test_stty_knows_the_terminals_size(image: Built) -> None:
 
 
 def test_a_console_that_nobody_looks_at(image: Built) -> None:
-    """Where nobody answers the shell comes all the same; every verb of the guest has its help there."""
+    """Where nobody answers the shell comes all the same; every command of the guest has its help there."""
     boot = Boot(image.kernel.vmlinuz, image.image, append="quiet", limit_s=240)
     with VM(read_machine("empty"), boot) as vm:
         vm.settled(timeout=200)
         assert eventually(lambda: "micro:" in vm.console, 30)
-        for verb in VERBS:
-            assert vm.check(f"modaliasd {verb} --help").startswith(f"usage: modaliasd {verb}")
+        for command in (name for _group, commands in COMMANDS for name, *_ in commands):
+            assert vm.check(f"modaliasd {command} --help").startswith(f"usage: modaliasd {command}")
         assert vm.check("resize --help").startswith("usage: resize")
         vm.type(b"stty size\n")
         assert eventually(lambda: "stty: standard input" in vm.console, 30), vm.console[-1000:]

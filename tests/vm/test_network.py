@@ -158,5 +158,5 @@ def test_a_carrier_that_goes_takes_the_address_with_it(vm: VM) -> None:
     assert addresses(vm, name) == []
     vm.check(f"ip addr add 10.9.9.9/24 dev {name}")
     vm.monitor.execute("set_link", {"name": "closed", "up": True})
-    said(vm, rf"{name} has an address of somebody else's, and is left as it is")
+    said(vm, rf"{name} already has an address that is not ours; leaving it alone")
     assert addresses(vm, name) == ["10.9.9.9/24"]

@@ -16,6 +16,7 @@ from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from modaliasd.core.settings import next_args
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -29,7 +30,8 @@ install 8139cp sleep 12
 HELPER = "/usr/lib/micro/request-module"
 COMMAND_LINE = (
     "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
-    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense"
+    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense modaliasd.jbos=2 "
+    'kt_a="b c" "kt_d=e f" kt_g=h" "i kt_j= kt_k=="l" "kt_m="n" o" kt_p="q"r'
 )
 
 
@@ -215,6 +217,24 @@ def test_live_and_builtin(vm: VM) -> None:
         vm.check(f"modaliasd load {module}")
         load = vm.wait_for(partial(is_load_of, module), since=since)
         assert load["outcome"] == outcome
+
+
+def test_a_mistyped_setting_is_told_at_the_start(vm: VM) -> None:
+    """An unknown word of the command line stops nothing, and one of the ledger's first lines says what was meant."""
+    (told,) = [r for r in vm.ledger if r["type"] == "warning" and r["what"] == "command line"]
+    assert told["path"] == "kernel command line"
+    assert told["message"].startswith("`modaliasd.jbos=2` is ignored")
+    assert "`modaliasd.jobs`" in told["message"]
+    assert list(vm.ledger).index(told) < 3
+
+
+def test_quotes_on_the_command_line_are_read_as_by_the_kernel(vm: VM) -> None:
+    """What the kernel does not know it gives to init as environment, quotes taken off: the oracle for next_args."""
+    environment = vm.check("tr '\\0' '\\n' </proc/1/environ").splitlines()
+    theirs = dict(line.split("=", 1) for line in environment if line.startswith("kt_"))
+    ours = dict(next_args(vm.check("cat /proc/cmdline")))
+    assert len(theirs) == 7
+    assert theirs == {name: value for name, value in ours.items() if name.startswith("kt_")}
 
 
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:

@@ -35,7 +35,7 @@ def text_of(raw: bytes) -> str:
 
 
 def parse_modules_alias(data: bytes) -> tuple[list[Alias], list[BadLine]]:
-    """The aliases of a modules.alias, in the file's order, and the lines that are none."""
+    """Parse the aliases of a modules.alias, in the file's order, and the lines that are none."""
     aliases: list[Alias] = []
     bad: list[BadLine] = []
     names: dict[bytes, str] = {}
@@ -63,7 +63,7 @@ def parse_modules_alias(data: bytes) -> tuple[list[Alias], list[BadLine]]:
 
 
 def parse_builtin_modinfo(data: bytes) -> list[Alias]:
-    """The aliases of what is built into the kernel.
+    """Parse the aliases of what is built into the kernel.
 
     Those with unbalanced brackets are left out, as depmod does.
     """

@@ -39,7 +39,9 @@ def _exists(module: str, resolver: "Resolver") -> bool:
 def _blacklists(configuration: "Configuration", resolver: "Resolver") -> "Iterator[Problem]":
     for entry in configuration.blacklists:
         if is_wildcard(entry.module):
-            message = f"blacklist {entry.module}: no patterns here; it denies nothing, name every module"
+            message = (
+                f"blacklist {entry.module}: patterns do not work here: it denies nothing; name each module"
+            )
         elif entry.module in resolver.dependencies.builtin:
             message = f"blacklist {entry.module}: it is built into the kernel, nothing can be denied"
         elif "." in entry.module or "/" in entry.module:
@@ -72,7 +74,7 @@ def _softdeps(configuration: "Configuration", resolver: "Resolver") -> "Iterator
             yield Problem(entry.file, entry.line, message)
         for name in entry.pre + entry.post:
             if not resolver.find(name)[1]:
-                message = f"softdep {entry.module}: nothing is called {name}, so it is left out"
+                message = f"softdep {entry.module}: there is no module or alias {name}, so it is left out"
                 yield Problem(entry.file, entry.line, message)
 
 
@@ -90,7 +92,7 @@ def _installs(configuration: "Configuration", resolver: "Resolver") -> "Iterator
 
 
 def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -> str:
-    """What is wrong with one `options` line, "" if nothing.
+    """Return what is wrong with one `options` line, "" if nothing.
 
     Words of the kernel's command line (line 0) are left alone: not all that has a dot there is for a module.
     """
@@ -98,7 +100,7 @@ def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -
     if entry.line == 0 or by_alias:
         return ""
     if is_wildcard(entry.module):
-        return f"options {entry.module}: no patterns here, except exactly that of an alias line"
+        return f"options {entry.module}: patterns do not work here, except exactly that of an alias line"
     if ":" in entry.module:
         return ""
     if resolver.dependencies.find(entry.module) is None:
@@ -115,12 +117,12 @@ def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -
 
 
 def _outside_quotes(text: str) -> list[str]:
-    """The words of an options text, without what stands inside double quotes."""
+    """Return the words of an options text, without what stands inside double quotes."""
     return "".join(text.split('"')[::2]).split()
 
 
 def parameters_in(image: bytes) -> frozenset[str] | None:
-    """The parameters that an uncompressed module file names in its .modinfo; None if it is no ELF file."""
+    """Return the parameters that an uncompressed module file names in its .modinfo; None if it is not an ELF file."""
     if not image.startswith(b"\x7fELF"):
         return None
     names = set()

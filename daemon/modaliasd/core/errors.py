@@ -5,7 +5,7 @@ A message says what was tried, on what, and why it failed.
 
 from __future__ import annotations
 
-EXIT_USAGE = 100  # the caller's fault: unknown verb or option
+EXIT_USAGE = 100  # the caller's fault: unknown command or option
 EXIT_WORLD = 111  # the world's fault: no /sys, no netlink socket, no module tree
 
 

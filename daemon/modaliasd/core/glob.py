@@ -38,7 +38,7 @@ class PatternError(FormatError):
 
 
 def literal_length(pattern: bytes, start: int = 0) -> int:
-    """Number of bytes from `start` to the first wildcard or to the end."""
+    """Return the number of bytes from `start` to the first wildcard or to the end."""
     end = len(pattern)
     for wildcard in (b"*", b"?", b"["):
         place = pattern.find(wildcard, start, end)
@@ -48,7 +48,7 @@ def literal_length(pattern: bytes, start: int = 0) -> int:
 
 
 def parse_set(pattern: bytes, opening: int) -> tuple[frozenset[int] | None, int]:
-    """The set that opens at pattern[opening] and the place after it. Raises PatternError.
+    """Parse the set that opens at pattern[opening]; return it and the place after it. Raises PatternError.
 
     A `[` that never closes is a plain one: None, and the place after the bracket.
     """
@@ -92,7 +92,7 @@ def parse_set(pattern: bytes, opening: int) -> tuple[frozenset[int] | None, int]
 
 
 def parse_pattern(pattern: bytes) -> "list[Segment]":
-    """The pattern's segments, one more than it has stars. Raises PatternError."""
+    """Split the pattern into segments, one more than it has stars. Raises PatternError."""
     segments: list[Segment] = []
     places: list[Place] = []
     at = 0
@@ -121,7 +121,7 @@ def _stands_at(segment: "Segment", text: bytes, at: int) -> bool:
 
 
 def compile_pattern(pattern: bytes) -> "Matcher":
-    """A function that tells whether a text matches the pattern from a given place on. Raises PatternError."""
+    """Return a function that tells whether a text matches the pattern from a given place on. Raises PatternError."""
     head, *rest = parse_pattern(pattern)
     if not rest:
 

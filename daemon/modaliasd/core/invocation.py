@@ -75,7 +75,7 @@ def removal(module: str, command: str, flavour: Flavour) -> Invocation:
 
 
 def option_words(options: str) -> tuple[str, ...]:
-    """The options' text as arguments: cut at blanks outside double quotes, quotes around values taken off."""
+    """Split the options' text into arguments: cut at blanks outside double quotes, quotes around values taken off."""
     words, word, quoted = [], "", False
     for character in options:
         if character == '"':

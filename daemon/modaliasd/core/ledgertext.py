@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def parse_ledger(data: bytes) -> list[dict[str, Any]]:
-    """The records in order. A last line without its newline was still being written, and is left out.
+    """Parse the records in order. A last line without its newline was still being written, and is left out.
 
     Raises FormatError for what is not ASCII, not JSON, no record with a type, or of another format.
     """
@@ -28,10 +28,10 @@ def parse_ledger(data: bytes) -> list[dict[str, Any]]:
         except ValueError as e:
             raise FormatError(f"line {number} is not JSON: {e}") from e
         if not isinstance(record, dict) or not isinstance(record.get("type"), str):
-            raise FormatError(f"line {number} is no record with a type")
+            raise FormatError(f"line {number} is not a record with a type")
         if record["type"] == "start" and record.get("format") != FORMAT:
             raise FormatError(
-                f"line {number} is of format {record.get('format')}, and format {FORMAT} is read here"
+                f"line {number} is of format {record.get('format')}; this program reads format {FORMAT}"
             )
         records.append(record)
     return records

@@ -63,7 +63,7 @@ class Dependencies:
         self._orders: dict[str, LoadOrder] = {}
 
     def find(self, name: str) -> ModuleFile | None:
-        """The line of the module called `name` (with underscores), None where there is no such module."""
+        """Return the line of the module called `name` (with underscores), None where there is no such module."""
         try:
             return self._found[name]
         except KeyError:
@@ -82,7 +82,7 @@ class Dependencies:
         return file
 
     def _file_at(self, at: int, name: str) -> ModuleFile | None:
-        """The line of which the own path ends with the name, at that place; None where a need does, or for -1."""
+        """Return the line of which the own path ends with the name at that place; None where a need does, or for -1."""
         if at < 0:
             return None
         start = self._text.rfind("\n", 0, at) + 1
@@ -131,7 +131,7 @@ class Dependencies:
 
 
 def module_name(path: str) -> str:
-    """The module's name for a path or a file name: "kernel/sound/core/snd-pcm.ko.xz" gives "snd_pcm"."""
+    """Return the module's name for a path or a file name: "kernel/sound/core/snd-pcm.ko.xz" gives "snd_pcm"."""
     base = path[path.rfind("/") + 1 :]
     dot = base.find(".")
     return (base if dot < 0 else base[:dot]).replace("-", "_")
@@ -148,13 +148,13 @@ def parse_dep_line(line: str) -> ModuleFile | None:
 
 
 def parse_builtin(text: str) -> frozenset[str]:
-    """The names in modules.builtin."""
+    """Parse the names in modules.builtin."""
     files = [line[line.rfind("/") + 1 :] for line in text.replace("-", "_").split("\n")]
     return frozenset([file.partition(".")[0] for file in files if file])
 
 
 def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[Softdep, ...]:
-    """The lines of modules.softdep; comments and everything unknown are left out."""
+    """Parse the lines of modules.softdep; comments and everything unknown are left out."""
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -170,7 +170,7 @@ def parse_symbols(text: str) -> dict[str, str]:
 
 
 def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
-    """A softdep from the words behind its module's name; what precedes `pre:` and `post:` is ignored."""
+    """Make a softdep from the words behind its module's name; what precedes `pre:` and `post:` is ignored."""
     pre: list[str] = []
     post: list[str] = []
     into: list[str] | None = None

@@ -71,9 +71,6 @@ class Configuration(Record):
     """Everything configured, in the order of the files and their lines.
 
     kernel_blacklist: what the kernel itself refuses to load (`module_blacklist=`).
-    settings: the daemon's own words on the kernel's command line: `modaliasd.log=x` is {"log": "x"},
-    `modaliasd.off` is {"off": ""}; the last one counts, except that all of `modaliasd.load=` are joined with
-    commas.
     """
 
     aliases: tuple[Alias, ...] = ()
@@ -84,10 +81,14 @@ class Configuration(Record):
     softdeps: tuple[Softdep, ...] = ()
     problems: tuple[Problem, ...] = ()
     kernel_blacklist: tuple[Blacklist, ...] = ()
-    settings: "dict[str, str]" = {}  # noqa: RUF012  (never written to: parse_command_line makes its own)
 
 
 EMPTY = Configuration()
+
+
+def topic_of(problem: Problem) -> str:
+    """Return the `what` of the ledger's `warning` about a problem of the configuration."""
+    return "command line" if problem.file == KERNEL_COMMAND_LINE else "modprobe.d"
 
 
 def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, str]]:
@@ -119,7 +120,7 @@ def underscored(text: str) -> str | None:
 
 
 def parse_modprobe_d(files: "list[tuple[str, str]]") -> Configuration:
-    """The files' (path, text) pairs, in the order given."""
+    """Parse the files, given as (path, text) pairs in their order."""
     lists = _Lists()
     for path, text in files:
         lists.add_file(path, text)
@@ -137,20 +138,19 @@ def join(first: Configuration, second: Configuration) -> Configuration:
         first.softdeps + second.softdeps,
         first.problems + second.problems,
         first.kernel_blacklist + second.kernel_blacklist,
-        first.settings | second.settings,
     )
 
 
 def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configuration:
-    """What the kernel's command line says about modules; kmod's reading of quotes and dots.
+    """Parse what the kernel's command line says about modules; kmod's reading of quotes and dots.
 
     `modprobe.blacklist=a,b`, `MODULE.PARAMETER=value` (or without a value), `module_blacklist=a,b` (the
-    kernel's own, the last one counts), `modaliasd.KEY=value`. Values may hold blanks inside double quotes.
+    kernel's own, the last one counts). Values may hold blanks inside double quotes. `modaliasd.*` words are
+    no module's parameters: core/settings.py reads them.
     Unlike kmod, which compares the names in `modprobe.blacklist=` as they are, dashes in them count as
     underscores, as in busybox.
     """
     lists = _Lists()
-    settings: dict[str, str] = {}
     denied = ""
     for word in _quoted_words(text):
         name, equals, value = _requoted(word).partition("=")
@@ -162,14 +162,10 @@ def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configurat
         elif module == "modprobe" and parameter == "blacklist" and equals:
             names = value.strip('"').replace("-", "_").split(",")
             lists.blacklists += [Blacklist(denial, file, 0) for denial in names if denial]
-        elif module == "modaliasd":
-            key, value = parameter.replace("-", "_"), value.strip('"')
-            joined = key == "load" and settings.get(key)
-            settings[key] = f"{joined},{value}" if joined else value
-        else:
+        elif module != "modaliasd":
             lists.options.append(Options(module.replace("-", "_"), parameter + equals + value, file, 0))
     kernel = tuple(Blacklist(name, file, 0) for name in denied.split(",") if name)
-    return lists.configuration()._replace(kernel_blacklist=kernel, settings=settings)
+    return lists.configuration()._replace(kernel_blacklist=kernel)
 
 
 class _Lists:
@@ -186,7 +182,7 @@ class _Lists:
         self.problems: list[Problem] = []
 
     def configuration(self) -> Configuration:
-        """What was found, frozen."""
+        """Return what was found, frozen."""
         return Configuration(
             tuple(self.aliases),
             tuple(self.blacklists),
@@ -214,11 +210,11 @@ class _Lists:
         """Take one logical line in; gives what is wrong with it, "" if nothing."""
         keyword, rest = _token(line)
         if keyword in _DEPRECATED:
-            return f"{keyword!r} is obsolete (only busybox obeys 'include'): the line is ignored"
+            return f"{keyword!r} is obsolete (only busybox reads 'include'): the line is ignored"
         if keyword == "weakdep":
             return ""
         if keyword.startswith("#"):
-            return "a comment has to begin in the first column: the line is ignored"
+            return "a comment must begin in the first column: the line is ignored"
         if keyword not in ("alias", "blacklist", "options", "install", "remove", "softdep"):
             return f"unknown keyword {keyword!r}: the line is ignored"
         subject, rest = _token(rest)
@@ -233,10 +229,10 @@ class _Lists:
         if keyword == "alias":
             return self._add_alias(number, module, rest)
         if not rest:
-            return f"'{keyword} {subject}' without anything behind it: the line is ignored"
+            return f"'{keyword} {subject}' with nothing after it: the line is ignored"
         self._add_text(number, keyword, module, rest)
         if keyword == "softdep" and not (self.softdeps[-1].pre or self.softdeps[-1].post):
-            return f"'softdep {subject}' names no module behind 'pre:' or 'post:': it has no effect"
+            return f"'softdep {subject}' names no module after 'pre:' or 'post:': it has no effect"
         return ""
 
     def _add_alias(self, number: int, pattern: str, rest: str) -> str:
@@ -261,7 +257,7 @@ class _Lists:
 
 
 def _logical_lines(text: str) -> "list[tuple[int, str]]":
-    """(number of the first physical line, text), continuations joined and other backslashes dropped."""
+    """Return (number of the first physical line, text), continuations joined and other backslashes dropped."""
     if "\\" not in text:
         return list(enumerate(text.split("\n"), 1))
     lines: list[tuple[int, str]] = []
@@ -283,7 +279,7 @@ def _logical_lines(text: str) -> "list[tuple[int, str]]":
 
 
 def _token(text: str) -> tuple[str, str]:
-    """The first word, and what follows the one separator behind it (strtok_r with blank and tab)."""
+    """Return the first word, and what follows the one separator behind it (strtok_r with blank and tab)."""
     text = text.lstrip("\t ")
     ends = [at for at in (text.find(" "), text.find("\t")) if at >= 0]
     if not ends:
@@ -292,7 +288,7 @@ def _token(text: str) -> tuple[str, str]:
 
 
 def _quoted_words(text: str) -> list[str]:
-    """The command line's words; a word goes on over blanks inside double quotes."""
+    """Split the command line into words; a word goes on over blanks inside double quotes."""
     if '"' not in text:
         return text.split()
     words, word, quoted = [], "", False

@@ -43,7 +43,7 @@ def murmur2(data: bytes) -> int:
 
 
 def monitor_message(uevent: bytes, subsystem: str, devtype: str) -> bytes:
-    """The message for a datagram of the kernel, whose properties go on as they are."""
+    """Return the message for a datagram of the kernel, whose properties go on as they are."""
     properties = uevent[uevent.index(b"\0") + 1 :]
     hashes = [
         murmur2(text.encode("utf-8", "surrogateescape")) if text else 0 for text in (subsystem, devtype)

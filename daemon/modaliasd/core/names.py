@@ -19,7 +19,7 @@ class UnbalancedBracketsError(FormatError):
 
 
 def module_name(name: str) -> str:
-    """The kernel's name of a module, from its name or from the path of its file, compressed or not."""
+    """Return the kernel's name of a module, from its name or from the path of its file, compressed or not."""
     return name.rpartition("/")[2].partition(".")[0].replace("-", "_")
 
 

@@ -101,12 +101,12 @@ class Policy(Record):
         return Ruling(True)
 
     def where(self, ruling: Ruling, phase: Phase) -> str:
-        """The file that decided, or why it was decided without one."""
+        """Return the file that decided, or why it was decided without one."""
         return self.path if ruling.line else f"no rule allows it while {phase.value}"
 
 
 def apply(policy: Policy, plan: Plan, facts: Facts) -> tuple[Plan, dict[str, Ruling]]:
-    """The plan with what the policy denies denied, and the ruling for each module that the lookup found.
+    """Return the plan with what the policy denies denied, and the ruling for each module that the lookup found.
 
     What would come along against a rule that names it takes what needs it with it; softdeps just stay out.
     """
@@ -146,27 +146,31 @@ def parse_policy(text: str, path: str) -> Policy:
         if phase is not None and isinstance(value, str) and value in ACTIONS:
             defaults[phase] = Ruling(ACTIONS[value], line)
         elif phase is not None:
-            mistakes.append(Mistake(line, f'{key} is "allow" or "deny"'))
+            mistakes.append(Mistake(line, f'{key} must be "allow" or "deny"'))
         elif key == "unload" and isinstance(value, tuple):
             unload = value
         else:
-            mistakes.append(Mistake(line, f"{key}: the file's keys are coldplug, hotplug, frozen, unload"))
+            mistakes.append(
+                Mistake(line, f"unknown key {key}: the file's keys are coldplug, hotplug, frozen, unload")
+            )
     rules = tuple(_rule(table, mistakes) for table in tables)
     mistakes.sort(key=lambda mistake: mistake.line)
     return Policy(path, rules, defaults, unload, tuple(mistakes))
 
 
 def _rule(table: Table, mistakes: list[Mistake]) -> Rule:
-    """The rule that a table tells of; what is wrong with it is added to `mistakes`."""
+    """Make the rule that a table describes; what is wrong with it is added to `mistakes`."""
     conditions: dict[str, tuple[str, ...]] = {}
     action: bool | None = None
     for key, (value, line) in table.entries.items():
         if key == "action":
             action = ACTIONS.get(value) if isinstance(value, str) else None
             if action is None:
-                mistakes.append(Mistake(line, 'action is "allow" or "deny"'))
+                mistakes.append(Mistake(line, 'action must be "allow" or "deny"'))
         elif key not in CONDITIONS:
-            mistakes.append(Mistake(line, f"{key}: a rule's keys are action, {', '.join(CONDITIONS)}"))
+            mistakes.append(
+                Mistake(line, f"unknown key {key}: a rule's keys are action, {', '.join(CONDITIONS)}")
+            )
         else:
             conditions[key] = _patterns(key, value, line, mistakes)
     if "action" not in table.entries:
@@ -177,14 +181,14 @@ def _rule(table: Table, mistakes: list[Mistake]) -> Rule:
 def _patterns(key: str, value: Value, line: int, mistakes: list[Mistake]) -> tuple[str, ...]:
     if isinstance(value, bool):
         if key != "removable":
-            mistakes.append(Mistake(line, f"{key} is a pattern or an array of patterns"))
+            mistakes.append(Mistake(line, f"{key} must be a pattern or an array of patterns"))
         # USB and PCI write words, block devices digits (Documentation/ABI/testing/sysfs-devices-removable).
         return ("removable", "1") if value else ("fixed", "0")
     patterns = (value,) if isinstance(value, str) else value
     if not patterns:
-        mistakes.append(Mistake(line, f"{key}: no pattern, so the rule never holds"))
+        mistakes.append(Mistake(line, f"{key}: no pattern, so the rule never applies"))
     if key == "phase" and not {phase.value for phase in DEFAULTS}.issuperset(patterns):
-        mistakes.append(Mistake(line, "phase is coldplug, hotplug, frozen, or an array of these"))
+        mistakes.append(Mistake(line, "phase must be coldplug, hotplug, frozen, or an array of these"))
     if key not in UNDERSCORED:
         return patterns
     normal = [underscored(pattern) for pattern in patterns]

@@ -21,13 +21,13 @@ def pointless(policy: Policy, exists: Callable[[str], bool]) -> Iterator[tuple[i
             if _covers(later, rule):
                 yield (
                     rule.line,
-                    f"the rule in line {later.line} holds wherever this one does, and comes later",
+                    f"the rule in line {later.line} applies wherever this one does, and comes later",
                 )
                 break
 
 
 def _covers(later: Rule, rule: Rule) -> bool:
-    """Does `later` hold for everything that `rule` holds for, as far as their texts tell?"""
+    """Tell whether `later` holds for everything that `rule` holds for, as far as their texts show."""
     return all(
         name in rule.conditions and ("*" in patterns or set(rule.conditions[name]) <= set(patterns))
         for name, patterns in later.conditions.items()

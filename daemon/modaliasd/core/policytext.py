@@ -39,7 +39,7 @@ class TextError(Exception):
 
 
 def parse_tables(text: str) -> list[Table]:
-    """The file's own table, then the rules in their order. Raises TextError for the first line that is wrong."""
+    """Parse the file's own table, then the rules in their order. Raises TextError for the first line that is wrong."""
     tables = [Table(0, {})]
     for number, raw in enumerate(text.removesuffix("\n").split("\n"), 1):
         line = raw.removesuffix("\r").strip(" \t")
@@ -58,7 +58,7 @@ def parse_tables(text: str) -> list[Table]:
             raise TextError(number, f"neither [[rule]] nor KEY = VALUE: {line[:40]!r}")
         entries = tables[-1].entries
         if key in entries:
-            raise TextError(number, f"{key} was given in line {entries[key][1]} already")
+            raise TextError(number, f"{key} was already given in line {entries[key][1]}")
         entries[key] = (_value(rest.strip(" \t"), number), number)
     return tables
 
@@ -71,21 +71,21 @@ def _value(text: str, line: int) -> Value:
     if text.startswith(('"', "'")):
         value, rest = _string(text, line)
         if _without_comment(rest):
-            raise TextError(line, f"what is {rest[:40]!r} behind the string?")
+            raise TextError(line, f"unexpected {rest[:40]!r} after the string")
         return value
     if text.startswith("["):
         return _array(text, line)
     word = _without_comment(text)
     if word not in {"true", "false"}:
-        raise TextError(line, f"a string, an array of strings, true or false is wanted, not {word[:40]!r}")
+        raise TextError(line, f"expected a string, an array of strings, true or false, not {word[:40]!r}")
     return word == "true"
 
 
 def _string(text: str, line: int) -> tuple[str, str]:
-    """The string that `text` begins with, and what is behind it."""
+    """Parse the string that `text` begins with; return it and what follows it."""
     quote = text[0]
     if text.startswith(quote * 3):
-        raise TextError(line, "strings of several lines are not read here")
+        raise TextError(line, "multi-line strings are not supported here")
     characters: list[str] = []
     at = 1
     while at < len(text):
@@ -96,10 +96,10 @@ def _string(text: str, line: int) -> tuple[str, str]:
             at += 1
             char = text[at : at + 1]
             if char not in {'"', "\\"}:
-                raise TextError(line, f'the escape \\{char} is not read here; \\" and \\\\ are')
+                raise TextError(line, f'unsupported escape \\{char}: only \\" and \\\\ work here')
         characters.append(char)
         at += 1
-    raise TextError(line, "the string does not end in its line")
+    raise TextError(line, "the string does not end on its line")
 
 
 def _array(text: str, line: int) -> tuple[str, ...]:
@@ -107,13 +107,13 @@ def _array(text: str, line: int) -> tuple[str, ...]:
     rest = text[1:].strip(" \t")
     while not rest.startswith("]"):
         if not rest.startswith(('"', "'")):
-            raise TextError(line, "an array holds strings and ends in its line")
+            raise TextError(line, "an array must hold only strings and end on its line")
         value, rest = _string(rest, line)
         values.append(value)
         if rest.startswith(","):
             rest = rest[1:].strip(" \t")
         elif not rest.startswith("]"):
-            raise TextError(line, "an array's strings stand between commas, and ] ends it")
+            raise TextError(line, "an array's strings are separated by commas and closed by ]")
     if _without_comment(rest[1:]):
-        raise TextError(line, f"what is {rest[1:41]!r} behind the array?")
+        raise TextError(line, f"unexpected {rest[1:41]!r} after the array")
     return tuple(values)

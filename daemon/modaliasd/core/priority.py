@@ -68,7 +68,7 @@ _USB_CLASSES = {"08": Rank.STORAGE, "02": Rank.NETWORK, "0A": Rank.NETWORK}
 
 
 def niceness(jobs: Iterable[tuple[int, int, int]], cpus: int) -> dict[int, int]:
-    """What nice(2) each running job should have: the first for a disk, and the first for a network, go ahead.
+    """Return what nice(2) each running job should have: the first for a disk, and the first for a network, go ahead.
 
     jobs: (rank, cost, number) of each; the answer goes by number. With more CPUs more of them go ahead.
     """
@@ -83,7 +83,7 @@ def niceness(jobs: Iterable[tuple[int, int, int]], cpus: int) -> dict[int, int]:
 
 
 def rank_of_device(modalias: str) -> Rank:
-    """What the device's modalias alone says of its urgency."""
+    """Return what the device's modalias alone says of its urgency."""
     bus, _, rest = modalias.partition(":")
     if bus == "pci":
         return _PCI_CLASSES.get(_after(rest, "bc"), Rank.OTHER)
@@ -99,12 +99,12 @@ def rank_of_device(modalias: str) -> Rank:
 
 
 def is_urgent(modalias: str) -> bool:
-    """Does the device lead to a disk or to a network?"""
+    """Tell whether the device leads to a disk or to a network."""
     return rank_of_device(modalias).value <= Rank.NETWORK.value
 
 
 def rank_of_module(path: str) -> Rank:
-    """What the module's place says of it; `path` as in modules.dep, "kernel/drivers/block/virtio_blk.ko"."""
+    """Return what the module's place says of it; `path` as in modules.dep, "kernel/drivers/block/virtio_blk.ko"."""
     place = path.removeprefix("kernel/")
     for prefix, rank in _BY_PLACE:
         if place.startswith(prefix):
@@ -113,7 +113,7 @@ def rank_of_module(path: str) -> Rank:
 
 
 def rank_of(modalias: str, path: str) -> Rank:
-    """The rank of a load that a device with `modalias` asks for, the module lying at `path`.
+    """Return the rank of a load that a device with `modalias` asks for, the module lying at `path`.
 
     The device's class decides where it is urgent; where it says nothing, the module's place does. A driver
     that many kinds of device share (virtio_pci) is as urgent as the device that asks.
@@ -125,6 +125,6 @@ def rank_of(modalias: str, path: str) -> Rank:
 
 
 def _after(fields: str, key: str) -> str:
-    """The two hexadecimal digits behind the lower-case field name `key` in a modalias; "" if it has none."""
+    """Return the two hexadecimal digits behind the lower-case field name `key` in a modalias; "" if it has none."""
     at = fields.rfind(key)
     return fields[at + len(key) : at + len(key) + 2] if at >= 0 else ""

@@ -40,7 +40,7 @@ class Relay:
         return []
 
     def release(self, is_pending: Callable[[str], bool]) -> list[bytes]:
-        """Loads have ended: what may go out now, in the order in which it came."""
+        """Take in that loads have ended; return what may go out now, in the order in which it came."""
         out: list[bytes] = []
         kept: list[Held] = []
         for held in self._held:

@@ -35,7 +35,7 @@ class Sequence:
         return self.last >= number and not self.missing
 
     def forgive(self, number: int) -> int:
-        """A walk begins that makes good whatever was lost up to `number`; gives how many events that is."""
+        """Take in that a walk begins that makes up for what was lost up to `number`; return how many events that is."""
         lost = len(self.missing) + max(0, number - self.last)
         self.missing.clear()
         self.last = max(self.last, number)
@@ -43,6 +43,6 @@ class Sequence:
         return lost
 
     def made_good(self) -> None:
-        """The walk has ended that was to find whatever the lost events told of."""
+        """Take in that the walk for the lost events has ended."""
         self.recovered += self.lost
         self.lost = 0

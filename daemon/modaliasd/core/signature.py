@@ -15,7 +15,7 @@ _NAMES = {1: "sha256", 2: "sha384", 3: "sha512"}  # as the kernel's crypto layer
 
 
 def hash_of_signature(tail: bytes) -> str:
-    """The name of the hash that a module is signed with, by its last bytes; "" for none, or one that is not known."""
+    """Return the name of the hash that a module is signed with, by its last bytes; "" for none or an unknown one."""
     end = len(tail) - len(MARK) - 12
     if end < 0 or not tail.endswith(MARK):
         return ""

@@ -88,10 +88,10 @@ class Index:
             self._search = searcher(data, header)
             self._rank = _ranker(data, header)
         except (LookupError, ValueError) as error:
-            raise FormatError(f"damaged: its tables lead out of it ({error})") from error
+            raise FormatError(f"damaged: its tables point outside it ({error})") from error
 
     def lookup(self, modalias: str) -> list[Match]:
-        """The modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
+        """Return the modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
 
         [] for a modalias with unbalanced brackets. Not for two threads at once. Raises FormatError where the
         index turns out to be damaged.
@@ -112,7 +112,7 @@ class Index:
             found = self._search(plain, text)
             return self._rank(found, text) if found else []
         except (LookupError, ValueError, RecursionError) as error:
-            raise FormatError(f"damaged: looking up {modalias!r} led out of it ({error})") from error
+            raise FormatError(f"damaged: looking up {modalias!r} led outside it ({error})") from error
 
     def verify(self) -> None:
         """Check every byte against the checksum, some 4 ms of guest time. Raises FormatError."""
@@ -120,7 +120,7 @@ class Index:
 
 
 def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Match]]":  # noqa: C901
-    """The function that makes what was found in a string into matches."""
+    """Return the function that makes what was found in a string into matches."""
     items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]
     names: dict[int, str] = {}
@@ -177,7 +177,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
 
 
 def build(modules_alias: bytes, modules_order: bytes = b"", builtin_modinfo: bytes = b"") -> bytes:
-    """The index file's bytes, for a machine of this one's byte order (see trie_build.build_index)."""
+    """Build the index file's bytes for a machine of this one's byte order (see trie_build.build_index)."""
     from modaliasd.core.trie_build import build_index
 
     return build_index(modules_alias, modules_order, builtin_modinfo)

@@ -56,7 +56,7 @@ NO_PARENT = 0xFFFFFFFF
 
 
 def expand_sets(pattern: bytes) -> list[bytes]:
-    """The pattern with its sets written out, or itself where there are too many alternatives or odd ones."""
+    """Return the pattern with its sets written out, or itself where there are too many alternatives or odd ones."""
     done: list[bytes] = []
     todo = [pattern]
     while todo:
@@ -185,7 +185,7 @@ def _tail_items(tails: list[tuple[bytes, int]], pool: _Pool) -> list[tuple[int, 
 
 
 def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]]:
-    """The same pairs; but many tails of one module go into a list of their own: the first that matches is enough."""
+    """Give many tails of one module a list of their own, where the first match is enough; return all pairs."""
     by_module: dict[str, list[tuple[int, int]]] = {}
     for word, row in pairs:
         if row < MANY and word >> KIND_SHIFT == TAIL:
@@ -230,7 +230,7 @@ def build_index(
     builtin_modinfo: bytes = b"",
     byteorder: "ByteOrder" = sys.byteorder,
 ) -> bytes:
-    """The index file's bytes, from the bytes of modules.alias, modules.order and modules.builtin.modinfo.
+    """Build the index file's bytes from the bytes of modules.alias, modules.order and modules.builtin.modinfo.
 
     byteorder: that of the machine which will read it. Raises FormatError for what the format cannot hold.
     """

@@ -74,7 +74,7 @@ HOP = 255  # in a node's edge: the length of the edges out of it; above, the pla
 
 
 def read_header(data: "Buffer") -> dict[str, int]:
-    """The header's fields. Raises FormatError where they cannot be believed."""
+    """Parse the header's fields. Raises FormatError where they cannot be believed."""
     head = data[:HEADER_SIZE]
     if len(head) < HEADER_SIZE or head[: len(MAGIC)] != MAGIC:
         raise FormatError("not an alias index")
@@ -84,7 +84,7 @@ def read_header(data: "Buffer") -> dict[str, int]:
     if fields["version"] != VERSION:
         raise FormatError(f"an alias index of version {fields['version']}, not {VERSION}")
     if crc32(head[:HEADER_SUM_AT] + bytes(4) + head[HEADER_SUM_AT + 4 :]) != fields["header_sum"]:
-        raise FormatError("its header does not have the checksum it claims")
+        raise FormatError("its header's checksum is wrong")
     if fields["size"] != len(data):
         raise FormatError(f"{len(data)} bytes long, not {fields['size']} as its header says")
     return fields
@@ -93,11 +93,11 @@ def read_header(data: "Buffer") -> dict[str, int]:
 def check_body(data: "Buffer", body_sum: int) -> None:
     """Check all that follows the header against its checksum: some 4 ms of guest time. Raises FormatError."""
     if crc32(data[HEADER_SIZE : len(data)]) != body_sum:
-        raise FormatError("its body does not have the checksum that the header claims")
+        raise FormatError("its body's checksum does not match the header")
 
 
 def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
-    """The tables, in the file's order. Raises FormatError if they do not fit."""
+    """Return the tables, in the file's order. Raises FormatError if they do not fit."""
     whole = memoryview(data)  # type: ignore[arg-type]  # bytes and mmap both have the buffer protocol
     views = []
     at = HEADER_SIZE + header["pool"]
@@ -115,12 +115,12 @@ def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
 
 
 def text_at(data: "Buffer", at: int) -> bytes:
-    """The text of the pool that begins here."""
+    """Return the text of the pool that begins here."""
     return data[at : data.find(b"\0", at)]
 
 
 def read_warnings(data: "Buffer", header: dict[str, int]) -> tuple[BadLine, ...]:
-    """The lines of modules.alias that were skipped when the index was made."""
+    """Return the lines of modules.alias that were skipped when the index was made."""
     warnings = []
     at = header["warnings_at"]
     for _ in range(header["warnings"]):

@@ -77,12 +77,12 @@ class _Other:
 
 
 def _rarest(literals: list[str]) -> str:
-    """The literal that fewest strings can be expected to have: the last of the longest."""
+    """Return the literal that fewest strings can be expected to have: the last of the longest."""
     return max(reversed(literals), key=len)
 
 
 def _compile_tail(text: str) -> "Tail":
-    """What has to be found, in which order, and what has to hold behind it."""
+    """Return what has to be found, in which order, and what has to hold behind it."""
     if text[:1] != "*" or "?" in text or "[" in text or "\\" in text:
         matches = compile_pattern(text.encode("latin-1"))
         return "", (), lambda string, at: matches(string.encode("latin-1"), at), text
@@ -103,7 +103,7 @@ def grams_of(raw: bytes) -> tuple[int, ...]:
 
 
 def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Found]]":  # noqa: C901
-    """The search function: what the string matches, in no order."""
+    """Return the search function, which gives what a string matches, in no order."""
     sections = tables(data, header)
     starts, parents, edges, refs = sections[:4]
     exact_starts, exact_keys, exact_texts, exact_rows = sections[4:8]
@@ -117,7 +117,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     by_gram: dict[int, Node] = {}
 
     def load_ops(ref: int) -> "list[Op]":
-        """The items that begin here; stars and grams among them are decoded when they are first needed."""
+        """Return the items that begin here; stars and grams among them are decoded when they are first needed."""
         ops: list[Op] = []
         word = 0 if ref else LAST
         while word < LAST:
@@ -142,11 +142,11 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
         return ops
 
     def load(number: int) -> "Node":
-        """A node that no edge leads to; its number is its key."""
+        """Make a node that no edge leads to; its number is its key."""
         return number, edges[number] & HOP, {}, load_ops(refs[number]), number
 
     def load_grams(place: int) -> tuple[frozenset[int], dict[int, int]]:
-        """The grams at this place of the items, and where the items behind each of them are."""
+        """Return the grams at this place of the items, and where the items behind each of them are."""
         first, behind = place + 1, place + 1 + items[place]
         lists = dict(zip(items[first:behind], items[behind : behind + items[place]], strict=True))
         return frozenset(lists), lists
@@ -160,7 +160,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
         return by_literal
 
     def load_groups(special: _Other, place: int) -> "list[Group]":
-        """The groups of the star at this place of the items; they are kept in `special`."""
+        """Return the groups of the star at this place of the items; they are kept in `special`."""
         groups = special.groups
         for at in range(place + 1, place + 1 + 3 * items[place], 3):
             *literals, anchor = text_at(data, items[at]).decode("latin-1").split("*")

@@ -72,7 +72,7 @@ class Node:
 
 
 def tail_text(pattern: bytes, at: int) -> bytes:
-    """The pattern from `at` on as glob.py reads it.
+    """Return the pattern from `at` on as glob.py reads it.
 
     Before its first wildcard kmod takes a backslash as it is, and so it is doubled there.
     """
@@ -174,7 +174,7 @@ class Trie:
         return tails, groups, group_cost + sum(_tail_cost(text) for text, _ in tails)
 
     def _groups(self, entries: "list[Entry]", depth: int) -> "tuple[list[Group], list[Entry]]":
-        """The star's groups; and the patterns that would have one of their own, for which a tail is cheaper."""
+        """Return the star's groups; and the patterns that would have one of their own, for which a tail is cheaper."""
         by_literal: dict[bytes, list[Entry]] = {}
         for entry in entries:
             pattern, at, _ = entry
@@ -191,7 +191,7 @@ class Trie:
         return groups, single
 
     def _group(self, text: bytes, behind: "list[Entry]", depth: int) -> "list[Group]":
-        """The group of those that have `text` behind the star, or, where they all go on with stars, several groups."""
+        """Group those that have `text` behind the star; where they all go on with stars, in several groups."""
         while common := _common_start(behind):
             text += b"*" + common
             behind = [(p, at + 1 + len(common), row) for p, at, row in behind]
@@ -244,7 +244,7 @@ def _grams(pattern: bytes, at: int) -> list[bytes]:
 
 
 def _by_rarest_gram(entries: "list[Entry]") -> dict[bytes, list[tuple[bytes, int]]]:
-    """The tails of all entries, each below the gram of it that fewest others and fewest strings have."""
+    """Return the tails of all entries, each below the gram of it that fewest others and fewest strings have."""
     known: dict[bytes, int] = {}
     for pattern, at, _ in entries:
         for gram in set(_grams(pattern, at)):
@@ -257,13 +257,13 @@ def _by_rarest_gram(entries: "list[Entry]") -> dict[bytes, list[tuple[bytes, int
 
 
 def _tail_cost(text: bytes) -> float:
-    """What it costs to try a tail."""
+    """Return what it costs to try a tail."""
     literals = text.split(b"*")
     return FIND_COST + min(1.0, _places(max(reversed(literals), key=len))) * FIND_COST * len(literals)
 
 
 def _group_cost(text: bytes, once: bool, node: Node) -> float:
-    """What it costs to look for a group."""
+    """Return what it costs to look for a group."""
     *literals, anchor = text.split(b"*")
     if not once and node.only_edges():
         return FIND_COST + LISTED_COST * _places(anchor)
@@ -278,7 +278,7 @@ def _literal_after_star(pattern: bytes, at: int) -> bool:
 
 
 def _common_start(entries: "list[Entry]") -> bytes:
-    """What all entries have behind a star that stands here, if it is best to look for just that."""
+    """Return what all entries have behind a star that stands here, if it is best to look for just that."""
     literals = set()
     for pattern, at, _ in entries:
         if pattern[at : at + 1] != b"*":
@@ -289,12 +289,12 @@ def _common_start(entries: "list[Entry]") -> bytes:
 
 
 def _anchors(literals: list[bytes]) -> list[tuple[bytes, list[bytes]]]:
-    """What to look for to find any of these literals (sorted), and which ones each of them leads to."""
+    """Return what to look for to find any of these literals (sorted), and which ones each of them leads to."""
     return _cheapest(literals)[1]
 
 
 def _cheapest(literals: list[bytes]) -> tuple[float, list[tuple[bytes, list[bytes]]]]:
-    """The cheapest way to find any of these literals, and its cost.
+    """Return the cheapest way to find any of these literals, and its cost.
 
     One by one, by what they all begin with, or, in groups, by what some of them begin with.
     """

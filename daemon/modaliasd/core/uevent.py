@@ -66,7 +66,7 @@ def parse_uevent(datagram: bytes) -> Uevent:
 
 
 def parse_uevent_file(content: bytes) -> dict[str, str]:
-    """The KEY=VALUE lines of a sysfs `uevent` file; lines without `=` are passed over."""
+    """Parse the KEY=VALUE lines of a sysfs `uevent` file; lines without `=` are passed over."""
     env: dict[str, str] = {}
     for line in content.decode("utf-8", "surrogateescape").split("\n"):
         key, equals, value = line.partition("=")
@@ -76,7 +76,7 @@ def parse_uevent_file(content: bytes) -> dict[str, str]:
 
 
 def device_from_env(devpath: str, subsystem: str, env: dict[str, str]) -> Device:
-    """The device that a datagram's or a uevent file's strings describe."""
+    """Return the device that a datagram's or a uevent file's strings describe."""
     get = env.get
     return Device(
         devpath,

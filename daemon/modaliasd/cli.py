@@ -7,10 +7,12 @@ module of its own that is imported when it is asked for.
 from __future__ import annotations
 
 import gc
+import posix
 import sys
 
 from modaliasd import __version__
-from modaliasd.core.errors import ModaliasdError, UsageError
+from modaliasd.core.errors import UsageError
+from modaliasd.paths import FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,10 +51,23 @@ reading
 
 
 def _run(arguments: list[str]) -> int:
+    if _has_failed():
+        from modaliasd.failure import wait_before_start
+
+        wait_before_start()
     gc.disable()  # what is imported stays: looking through it for garbage takes 3 % of the way to the first modprobe
     from modaliasd.boot import run
 
     return run(arguments)
+
+
+def _has_failed() -> bool:
+    """Whether a daemon before this one failed in this boot; a system call, and no more, where none did."""
+    try:
+        posix.stat(FAILURE)
+    except OSError:
+        return False
+    return True
 
 
 def _coldplug(arguments: list[str]) -> int:
@@ -114,6 +129,13 @@ def _check_config(arguments: list[str]) -> int:
     return check_config_command.run(arguments, sys.stdout)
 
 
+def _unknown(verb: str) -> Callable[[list[str]], int]:
+    def refuse(_arguments: list[str]) -> int:
+        raise UsageError(f"no verb `{verb}`; `modaliasd --help` lists them")
+
+    return refuse
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "run": _run,
     "coldplug": _coldplug,
@@ -135,7 +157,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; its exit status. 100: wrong usage, 111: the world lacks something."""
+    """Run a verb; its exit status. 100: wrong usage, 111: the world lacks something, or a bug of ours."""
     arguments = sys.argv[1:] if argv is None else argv
     verb = arguments[0] if arguments else "--help"
     if verb in {"-h", "--help", "help"}:
@@ -145,11 +167,12 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f"modaliasd {__version__}\n")
         return 0
     try:
-        if verb not in VERBS:
-            raise UsageError(f"no verb `{verb}`; `modaliasd --help` lists them")
-        return VERBS[verb](arguments[1:])
-    except ModaliasdError as e:
-        sys.stderr.write(f"modaliasd: {e}\n")
-        return e.exit_status
+        return VERBS.get(verb, _unknown(verb))(arguments[1:])
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return 130  # 128 and SIGINT, as a shell has it
+    except Exception as e:  # noqa: BLE001 - whatever it is, people get a line and not a traceback
+        from modaliasd.failure import report
+
+        return report(verb, e)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.core.answers import ModuleFacts, Reason, find_devices, why_device, why_module, why_not
+from modaliasd.core.answers import find_devices, why_device, why_module
 from modaliasd.core.answertext import device_text, module_text, why_not_text
 from modaliasd.core.errors import UsageError
+from modaliasd.core.names import module_name
 from modaliasd.core.story import tell
+from modaliasd.core.whynot import GOOD, ModuleFacts, why_not
+from modaliasd.kernelmodules import read_live_modules
 from modaliasd.ledgerfile import read_records
 from modaliasd.modulefacts import read_facts
 from modaliasd.paths import LEDGER, MODULES
@@ -66,17 +69,42 @@ def run_why_not(arguments: list[str]) -> int:
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(HELP_NOT)
         return 0
-    name, options = _parse("why-not", arguments, ("--ledger", "--color", "--modules-dir"))
+    word, options = _parse("why-not", arguments, ("--ledger", "--color", "--modules-dir"))
     story = tell(read_records(options.get("--ledger", LEDGER)))
+    here = "--ledger" not in options
+    if "/" in word and find_devices(story, word):
+        raise UsageError(
+            f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
+        )
+    name = module_name(word) if ".ko" in word else word
+    directory = _require_tree(options["--modules-dir"]) if "--modules-dir" in options else ""
+    if here and not directory:
+        directory = f"{MODULES}/{posix.uname().release}"
     facts = ModuleFacts()
-    directory = options.get("--modules-dir", "")
-    if directory or "--ledger" not in options:
-        here = "--ledger" not in options
+    if directory:
         asking = [device.devpath for device, _match in story.askers(name)] if here else []
-        facts = read_facts(name, directory or f"{MODULES}/{posix.uname().release}", "/sys", asking)
+        facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
     answer = why_not(story, name, facts)
     sys.stdout.write(why_not_text(answer, color=wants_color(options.get("--color", "auto"))))
-    return int(answer.reason in {Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN})
+    return int(answer.reason in GOOD)
+
+
+def _require_tree(directory: str) -> str:
+    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    for name in ("modules.dep", "modules.order"):
+        try:
+            posix.stat(f"{directory}/{name}")
+        except OSError:
+            continue
+        return directory
+    raise UsageError(
+        f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
+    )
+
+
+def _live_modules() -> list[str] | None:
+    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    return read_live_modules() or None
 
 
 def _parse(verb: str, arguments: list[str], known: tuple[str, ...]) -> tuple[str, dict[str, str]]:

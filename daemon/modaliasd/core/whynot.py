@@ -113,7 +113,7 @@ def _answer(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
         words = f"A line of modprobe.d runs a command instead of loading it. {load.message}".rstrip()
         return WhyNot(name, Reason.REPLACED, (words,), "modaliasd check-config; take the `install` line away")
     if is_in is False:
-        return _removed(name, why)
+        return _removed(name, why, facts)
     if is_in:
         return _loaded(story, name, why, facts)
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
@@ -172,13 +172,14 @@ def _image_with(name: str) -> str:
     return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
 
 
-def _removed(name: str, why: WhyModule | None) -> WhyNot:
+def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     details = [
         "The kernel does not have it any more: somebody's rmmod or modprobe -r, or the policy's `unload`."
     ]
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
     details += [f"{_devices(present)} asked for it, and is still there."] if present else []
-    return WhyNot(name, Reason.REMOVED, tuple(details), f"modaliasd load {name}")
+    mend = _image_with(name) if facts.in_tree is False else f"modaliasd load {name}"
+    return WhyNot(name, Reason.REMOVED, tuple(details), mend)
 
 
 def _loaded(story: Story, name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:

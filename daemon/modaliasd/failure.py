@@ -114,7 +114,7 @@ def _report_daemon(message: str) -> None:
             f" - it is started again, up to {LONGEST_WAIT_S} s later if it goes on failing; this is said once"
         )
     # an error's priority, so that the kernel shows it on the console, where init has the daemon's standard error, too
-    if not _write(KMSG, f"<3>modaliasd: {whole}".encode("utf-8", "replace")[:KMSG_LIMIT], 0):
+    if not _write(KMSG, f"<3>modaliasd: {whole}".encode("utf-8", "replace")[:KMSG_LIMIT] + b"\n", 0):
         _say(whole)
     _write_ledger(message)
 

@@ -33,8 +33,8 @@ HELP_NOT = """\
 usage: modaliasd why-not MODULE [--ledger FILE] [--modules-dir DIR] [--color auto|always|never]
 
 Why a module is not loaded, or not at work: no device here asks for it; a line denies it; it is not in this
-image, and which option brings it; its load failed; it is loaded and drives nothing; its device waits for a
-supplier. Exit status 1 if it is at work after all.
+image, and which option brings it; its load failed; it was removed; it is loaded and drives nothing; its device
+waits for a supplier; there is no such module. Exit status 1 if it is at work after all.
 
   --modules-dir DIR  look for it in DIR (default: this kernel's in /lib/modules; with --ledger none)
 """

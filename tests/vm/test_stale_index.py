@@ -63,7 +63,7 @@ ARGUMENTS = {  # what each verb is given; None: it is not for this test
 @pytest.fixture(scope="module")
 def vm(image: Built) -> Iterator[VM]:
     """The machine virtio with the default image, settled."""
-    with VM(read_machine("virtio"), Boot(image.kernel.vmlinuz, image.image, limit_s=400)) as machine:
+    with VM(read_machine("virtio"), Boot(image.kernel.vmlinuz, image.image, limit_s=900)) as machine:
         machine.settled(timeout=150)
         yield machine
 

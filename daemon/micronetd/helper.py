@@ -14,6 +14,8 @@ import logging
 import os
 import socket
 import sys
+import time
+import traceback
 from pathlib import Path
 
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
@@ -49,7 +51,7 @@ _AGAIN = 30.0  # seconds until a link whose DHCP client failed is tried again
 
 
 def main(argv: list[str]) -> int:
-    """Run for ever; 100 for arguments that it does not have, 1 where rtnetlink failed."""
+    """Run for ever; 100 for arguments that it does not have, 1 where rtnetlink failed, 111 for a bug."""
     if "-h" in argv or "--help" in argv:
         sys.stdout.write(HELP)
         return 0
@@ -65,7 +67,24 @@ def main(argv: list[str]) -> int:
         reason = os.strerror(e.code if isinstance(e, NetlinkError) else e.errno or 0)
         say(f"rtnetlink failed, restarting: {reason}")
         return 1
+    except Exception as e:  # noqa: BLE001 - whatever it is, init starts this again, and nobody wants a page each time
+        _report(e)
+        time.sleep(_AGAIN)
+        return 111
     return 0
+
+
+def _report(error: Exception) -> None:
+    """Say what went wrong, once for the same traceback, which is kept in /run/network/crash."""
+    trace = "".join(traceback.format_exception(error))
+    crash = STATE / "crash"
+    with contextlib.suppress(OSError):
+        if crash.read_text(encoding="utf-8") == trace:
+            return
+    reason = f"{type(error).__name__}: {error}"
+    say(f"the helper failed, and is started again every {_AGAIN:g} s: {reason}; the traceback is in {crash}")
+    with contextlib.suppress(OSError):
+        crash.write_text(trace, encoding="utf-8")
 
 
 def say(text: str) -> None:

@@ -122,7 +122,10 @@ def serve(*, once: bool) -> int:
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
-    return Service(world).run(once=once)
+    try:
+        return Service(world).run(once=once)
+    finally:
+        ledger.flush()  # what led to an error shall be told before it (failure.py)
 
 
 def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:

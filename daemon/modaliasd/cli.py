@@ -9,7 +9,7 @@ import gc
 import sys
 
 from modaliasd import __version__
-from modaliasd.core.errors import ModaliasdError, UsageError
+from modaliasd.core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,19 +54,26 @@ COMMANDS = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; its exit status. 100: wrong usage, 111: the system lacks something."""
+    """Run a command; its exit status. 100: wrong usage, 111: the system lacks something, or a bug of ours."""
     arguments = sys.argv[1:] if argv is None else argv
     try:
         return _run(arguments)
-    except ModaliasdError as e:
-        sys.stderr.write(f"modaliasd: {e}\n")
-        return e.exit_status
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return 130  # 128 and SIGINT, as a shell has it
+    except Exception as e:  # noqa: BLE001 - whatever it is, people get a line and not a traceback
+        from modaliasd.failure import report
+
+        return report(arguments[0] if arguments else "", e)
 
 
 def _run(arguments: list[str]) -> int:
     if arguments == ["run"]:
+        if _has_failed():
+            from modaliasd.failure import wait_before_start
+
+            wait_before_start()
         gc.disable()  # what is imported stays: the collector would take 3 % of the way to the first modprobe
         from modaliasd.boot import serve
 
@@ -91,6 +98,15 @@ def _run(arguments: list[str]) -> int:
     except HelpWanted as wanted:
         sys.stdout.write(str(wanted))
         return 0
+
+
+def _has_failed() -> bool:
+    """Whether a daemon before this one failed in this boot; a system call, and no more, where none did."""
+    try:
+        posix.stat(FAILURE)
+    except OSError:
+        return False
+    return True
 
 
 def find_command(name: str) -> Callable[[list[str]], int]:

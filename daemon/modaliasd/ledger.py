@@ -106,7 +106,8 @@ class Ledger:
             return
         text = short.encode("utf-8", "surrogateescape").replace(b"\n", b"\\n")[:KMSG_LIMIT]
         try:
-            posix.write(self._kmsg, b"<6>modaliasd: " + text)
+            # without its newline the kernel keeps a record back until the next one comes (printk.c, LOG_NEWLINE)
+            posix.write(self._kmsg, b"<6>modaliasd: " + text + b"\n")
         except OSError:
             self.failed_writes += 1
 

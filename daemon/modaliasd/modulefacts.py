@@ -1,6 +1,7 @@
 """What this machine knows of a module that the ledger does not: /lib/modules, and devices that wait.
 
-For the verb why-not, not on the boot path. Sources: modules.dep(5); the kernel's
+For the verb why-not, not on the boot path. Sources: modules.dep(5),
+modules.order as Kbuild writes it; the kernel's
 Documentation/ABI/testing/sysfs-devices-waiting_for_supplier and -consumer.
 """
 
@@ -8,38 +9,75 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.answers import ModuleFacts
 from modaliasd.core.names import module_name
+from modaliasd.core.whynot import ModuleFacts, alias_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def read_facts(module: str, modules_dir: str, sys_root: str, devpaths: Iterable[str]) -> ModuleFacts:
-    """The facts about `module`, from the kernel's module directory and from below `sys_root`."""
+def read_facts(
+    module: str, modules_dir: str, sys_root: str, devpaths: Iterable[str], live: Iterable[str] | None = None
+) -> ModuleFacts:
+    """The facts about `module`, from a kernel's module directory and from below `sys_root`.
+
+    devpaths: devices that may wait for a supplier. live: the modules in the kernel; None for another machine's.
+    """
     name = module.replace("-", "_")
-    dep = _read(f"{modules_dir}/modules.dep")
+    dep, order = _read(f"{modules_dir}/modules.dep"), _read(f"{modules_dir}/modules.order")
+    builtin = _read(f"{modules_dir}/modules.builtin") or ""
+    aliases = _alias_lines(_read(f"{modules_dir}/modules.alias") or "")
+    names = (
+        None
+        if order is None
+        else {module_name(line) for line in (order + "\n" + builtin).split("\n") if line}
+    )
+    is_listed = dep is not None and _lists(dep, name)
     return ModuleFacts(
-        None if dep is None else _lists(dep, name, ":"),
-        _lists(_read(f"{modules_dir}/modules.builtin") or "", name, "\n"),
-        _aliases(_read(f"{modules_dir}/modules.alias") or "", name),
-        {path: suppliers for path in devpaths if (suppliers := _waits_for(sys_root + path)) is not None},
+        tree=modules_dir,
+        in_tree=None if dep is None else is_listed,
+        in_kernel=is_listed or (None if names is None else name in names),
+        builtin=_lists(builtin, name),
+        aliases=tuple(alias for alias, target in aliases if target == name),
+        stands_for=_targets(aliases, module),
+        similar=_similar(name, names or set()),
+        live=None if live is None else name in live,
+        waiting={
+            path: suppliers for path in devpaths if (suppliers := _waits_for(sys_root + path)) is not None
+        },
     )
 
 
-def _lists(text: str, name: str, end: str) -> bool:
-    """Does a line's path, which goes up to `end`, name the module?"""
-    if name not in text and name.replace("_", "-") not in text:
-        return False
-    return any(module_name(line.partition(end)[0]) == name for line in text.splitlines())
+def _lists(text: str, name: str) -> bool:
+    """Does a line's path, which goes up to a colon or to the line's end, name the module?"""
+    flat = text.replace("-", "_")
+    return name in flat and any(
+        module_name(line.partition(":")[0]) == name for line in flat.splitlines() if name in line
+    )
 
 
-def _aliases(text: str, name: str) -> tuple[str, ...]:
-    if name not in text:
+def _alias_lines(text: str) -> list[tuple[str, str]]:
+    """(pattern, module) of each line of modules.alias; patterns may hold spaces."""
+    lines = (
+        line.removeprefix("alias ").rpartition(" ") for line in text.splitlines() if line.startswith("alias ")
+    )
+    return [(pattern, module) for pattern, _, module in lines]
+
+
+def _targets(aliases: list[tuple[str, str]], word: str) -> tuple[str, ...]:
+    """The modules whose patterns match the word; those of one letter or none, `*` for all, do not count."""
+    start = word[:2].replace("-", "_")
+    near = [(a, module) for a, module in aliases if a[:2].replace("-", "_") == start]
+    return tuple(dict.fromkeys(module for alias, module in near if alias_matches(alias, word)))
+
+
+def _similar(name: str, names: set[str]) -> tuple[str, ...]:
+    """Up to six names that hold the name, or are held by it, the nearest in length first."""
+    if len(name) < 3:
         return ()
-    ending = f" {name}"
-    return tuple(line[6 : -len(ending)] for line in text.splitlines() if line.endswith(ending))
+    found = [one for one in names if name in one or (len(one) > 2 and one in name)]
+    return tuple(sorted(found, key=lambda one: (abs(len(one) - len(name)), one))[:6])
 
 
 def _waits_for(path: str) -> tuple[str, ...] | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.core.answers import ModuleFacts, Reason, find_devices, why_device, why_module, why_not
+from modaliasd.core.answers import find_devices, why_device, why_module
 from modaliasd.core.answertext import device_text, module_text, why_not_text
+from modaliasd.core.errors import UsageError
 from modaliasd.core.story import tell
+from modaliasd.core.whynot import GOOD, ModuleFacts, why_not
+from modaliasd.kernelmodules import read_live_modules
 from modaliasd.ledgerfile import read_records
 from modaliasd.modulefacts import read_facts
 from modaliasd.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
-from modaliasd.paths import LEDGER, MODULES
+from modaliasd.paths import LEDGER
 from modaliasd.terminal import wants_color
 
 TYPE_CHECKING = False
@@ -40,8 +43,8 @@ WHY_NOT = Syntax(
     "why-not",
     """\
 Says why a module is not loaded, or does nothing: no device here asks for it; a line denies it; it is not in this
-image, and which option adds it; its load failed; it is loaded and drives nothing; its device waits for a
-supplier.
+image, and which option adds it; its load failed; it was removed; it is loaded and drives nothing; its device waits for a
+supplier; there is no such module.
 """,
     (
         ("why-not nvme", "why this module is not at work"),
@@ -88,18 +91,45 @@ def run_why(arguments: list[str]) -> int:
 def run_why_not(arguments: list[str]) -> int:
     """Answer `why-not`."""
     given = parse(WHY_NOT, arguments)
-    (name,) = given.operands
+    (word,) = given.operands
     color = wants_color(given.value("--color", "auto"))
     story = tell(read_records(given.value("--ledger", LEDGER)))
-    facts = ModuleFacts()
-    directory = given.value("--modules-dir", "")
     here = not given.given("--ledger")
-    if directory or here:
+    if "/" in word and find_devices(story, word):
+        raise UsageError(
+            f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
+        )
+    name = module_name(word) if ".ko" in word else word
+    directory = given.value("--modules-dir", "")
+    if directory:
+        directory = _require_tree(directory)
+    elif here:
+        directory = f"{MODULES}/{posix.uname().release}"
+    facts = ModuleFacts()
+    if directory:
         asking = [device.devpath for device, _match in story.askers(name)] if here else []
-        facts = read_facts(name, directory or f"{MODULES}/{posix.uname().release}", "/sys", asking)
+        facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
     answer = why_not(story, name, facts)
     sys.stdout.write(why_not_text(answer, color=color))
-    return int(answer.reason in {Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN})
+    return int(answer.reason in GOOD)
+
+
+def _require_tree(directory: str) -> str:
+    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    for name in ("modules.dep", "modules.order"):
+        try:
+            posix.stat(f"{directory}/{name}")
+        except OSError:
+            continue
+        return directory
+    raise UsageError(
+        f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
+    )
+
+
+def _live_modules() -> list[str] | None:
+    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    return read_live_modules() or None
 
 
 def _like(story: Story, name: str) -> str:

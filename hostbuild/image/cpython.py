@@ -18,7 +18,7 @@ from hostbuild import debs
 from hostbuild.errors import WorldError
 from hostbuild.formats import elf
 from hostbuild.image.libraries import Libraries
-from hostbuild.image.stdlib import START_UP, Closure, Found, Origin, close
+from hostbuild.image.stdlib import START_UP, Closure, Found, Origin, close, complete
 from hostbuild.image.tree import FileTree
 from hostbuild.run import run
 
@@ -41,6 +41,30 @@ sys.stdout.buffer.write(marshal.dumps(done, 2))
 _DESCRIBE = """
 import _imp, marshal, sys
 sys.stdout.buffer.write(marshal.dumps([list(sys.builtin_module_names), list(_imp._frozen_module_names())], 2))
+"""
+
+
+# Imports modules and tells what is there then. `hidden` are those that the image shall do without. What a module
+# prints goes to standard error; one that cannot be imported here has told by then what it wanted.
+_OBSERVE = """
+import marshal, os, sys
+class Hidden:
+    def find_spec(name, path=None, target=None):
+        if name in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+names, hidden, sys.path[:] = marshal.load(sys.stdin.buffer)
+answer, sys.stdout = os.dup(1), sys.stderr
+os.dup2(2, 1)
+sys.meta_path.insert(0, Hidden)
+for name in names:
+    try:
+        __import__(name)
+    except BaseException:
+        pass
+with open(answer, "wb") as stream:
+    marshal.dump([name for name, module in sys.modules.items() if module is not None], stream, 2)
+    stream.flush()
+    os._exit(0)
 """
 
 
@@ -87,6 +111,20 @@ class Interpreter:
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
+    def observe(self, names: Sequence[str], hidden: Iterable[str]) -> set[str]:
+        """Import modules of the standard library, all but `hidden`; give the names of all that are loaded then.
+
+        What the interpreter started with counts, too.
+        """
+        places = [str(place) for root in self.library for place in (root, root / "lib-dynload")]
+        extensions = [
+            found.path for found in map(self.find, names) if found and found.origin is Origin.EXTENSION
+        ]
+        command = _command(self.program, self.libraries, [path for path in extensions if path is not None])
+        question = marshal.dumps([list(names), sorted(hidden), places], 2)
+        answer = _run_python(command, self.home, _OBSERVE, question)
+        return set(marshal.loads(answer))  # noqa: S302 - our own child's answer
+
 
 def require_interpreter() -> Interpreter:
     """Get the interpreter's packages and learn what is built into it."""
@@ -123,6 +161,11 @@ def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
     return close([*START_UP, *wanted], interpreter.find)
 
 
+def complete_library(interpreter: Interpreter, closure: Closure) -> Closure:
+    """Add what the modules of the closure are seen to import when the interpreter runs."""
+    return complete(closure, interpreter.find, interpreter.observe)
+
+
 def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) -> None:
     """Put the interpreter and its libraries into the image, and the modules of the closure."""
     version = interpreter.version
@@ -149,12 +192,12 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) 
     interpreter.libraries.put(tree, programs, group=GROUP)
 
 
-def _command(program: Path, libraries: Libraries) -> tuple[str | Path, ...]:
+def _command(program: Path, libraries: Libraries, extensions: Sequence[Path] = ()) -> tuple[str | Path, ...]:
     with program.open("rb") as stream:
         loader = elf.interpreter(stream)
     if loader is None:
         return (program,)
-    found = elf.closure([program], libraries.find)
+    found = elf.closure([program, *extensions], libraries.find)
     directories = sorted({str(path.parent) for path in found.values()})
     return libraries.require(loader.rpartition("/")[2]), "--library-path", ":".join(directories), program
 

@@ -121,6 +121,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         brought = extras.require_packages(options.extras, interpreter)
         for one in brought.values():
             closure |= one.library
+        closure = cpython.complete_library(interpreter, closure)
         cpython.put_interpreter(tree, interpreter, closure)
         guest.put_daemon(tree, sources, interpreter)
         for extra, one in brought.items():

@@ -1,6 +1,7 @@
 """Which modules of Python's standard library a program needs: the closure of its imports, read with `ast`.
 
-Pure: sources are brought by a function of the caller.
+Pure: sources are brought by a function of the caller. What no source shows, the imports of modules in C (`array`
+imports collections.abc), is seen by running: a function of the caller imports modules and tells which came along.
 
 Of the program itself every import counts, wherever it stands, but for those that only a type checker
 follows. Of the standard library only those count that run when a module is imported: `os` imports
@@ -95,6 +96,27 @@ def close(
             for wanted in imports(found.source, package, inside_functions=False):
                 waiting.extend((candidate, name) for candidate in _existing(wanted, find))
     return Closure(dict(sorted(modules.items())), dict(sorted(missing.items())))
+
+
+def complete(
+    closure: Closure,
+    find: Callable[[str], Found | None],
+    observe: Callable[[list[str], frozenset[str]], set[str]],
+) -> Closure:
+    """Add what the closure's modules import in ways that no source shows, until nothing new comes.
+
+    observe: imports the modules it is given, hiding those named second, and gives the names of all modules that were
+    there afterwards. Those without a file are left out: aliases (`os.path`), and what the interpreter itself has.
+    """
+    observed: set[str] = set()
+    while fresh := sorted(closure.modules.keys() - observed):
+        observed.update(fresh)
+        hidden = frozenset(closure.missing)
+        loaded = observe(fresh, hidden)
+        strangers = {name: find(name) for name in sorted(loaded - closure.modules.keys() - hidden)}
+        escaped = [name for name, found in strangers.items() if found is not None and found.path is not None]
+        closure |= close(escaped, find, hidden)
+    return closure
 
 
 @dataclass(frozen=True, slots=True)

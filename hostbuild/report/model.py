@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.answers import ModuleFacts, why_not
 from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
 from modaliasd.core.treetext import tells
+from modaliasd.core.whynot import ModuleFacts, why_not
 from modaliasd.core.words import node_of
 
 FORMAT = 1

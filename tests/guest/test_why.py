@@ -7,15 +7,13 @@ import pytest
 from modaliasd.cli import main
 from modaliasd.core.answers import (
     Became,
-    ModuleFacts,
-    Reason,
     find_devices,
     why_device,
     why_module,
-    why_not,
 )
 from modaliasd.core.answertext import device_text, module_text
 from modaliasd.core.story import Story, tell
+from modaliasd.core.whynot import ModuleFacts, Reason, why_not
 from modaliasd.modulefacts import read_facts
 from tests.support.ledgers import Q35, q35_records, small_boot
 

@@ -4,6 +4,7 @@ import ast
 import marshal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,21 @@ def test_what_one_leaves_out_another_may_bring() -> None:
     assert "pkg.inner" not in both.missing
 
 
+def test_what_only_shows_by_running_is_added_with_its_own_imports() -> None:
+    """What is seen to come along is followed; not what was left out on purpose, nor what has no file."""
+    asked: list[list[str]] = []
+
+    def observe(names: list[str], hidden: frozenset[str]) -> set[str]:
+        asked.append(names)
+        assert hidden == {"pkg.inner"}
+        return {*names, "os.path", "sys"} | ({"pkg.sibling", "pkg.inner"} if "lazy" in names else set())
+
+    closure = stdlib.close(["lazy"], find) | stdlib.Closure({}, {"pkg.inner": "somebody"})
+    done = stdlib.complete(closure, find, observe)
+    assert set(done.modules) == {"lazy", "pkg", "pkg.sibling"}
+    assert asked == [["lazy"], ["pkg", "pkg.sibling"]]
+
+
 def test_what_nobody_has_is_named_with_who_wants_it() -> None:
     """Missing modules are told apart by their importer; what was asked for itself has none."""
     assert stdlib.close(["pkg", "gone"], find).missing == {
@@ -134,29 +150,106 @@ def test_compiled_modules_have_no_times_and_no_docstrings(interpreter: Interpret
         assert "Doc." not in code.co_consts
 
 
+# Modules in C that import others, which no source shows: what was seen of CPython 3.11.
+IMPORTED_BY_C = {
+    "array": {"collections.abc"},
+    "decimal": {"collections.abc"},
+    "xml.etree.ElementTree": {"copy"},
+    "zoneinfo": {"_sysconfigdata__x86_64-linux-gnu"},
+}
+
+
 @pytest.mark.net
-def test_the_small_library_starts_and_imports(interpreter: Interpreter, tmp_path: Path) -> None:
-    """With the image's files alone the interpreter starts without a complaint and imports what it shall."""
+@pytest.mark.parametrize("name", IMPORTED_BY_C)
+def test_what_modules_in_c_import_is_seen_by_running(interpreter: Interpreter, name: str) -> None:
+    """The closure by the sources lacks it, the completed one has it."""
+    closure = cpython.library_for(interpreter, [name])
+    assert not IMPORTED_BY_C[name] & closure.modules.keys()
+    assert IMPORTED_BY_C[name] <= cpython.complete_library(interpreter, closure).modules.keys()
+
+
+@pytest.mark.net
+def test_what_an_image_does_without_is_not_brought_by_running(interpreter: Interpreter) -> None:
+    """A module that is left out is hidden from those that would import it."""
+    assert "_hashlib" in interpreter.observe(["hashlib"], [])
+    assert "_hashlib" not in interpreter.observe(["hashlib"], ["_hashlib"])
+    closure = stdlib.close([*START_UP, "hashlib"], interpreter.find, frozenset({"_hashlib"}))
+    assert "_hashlib" not in cpython.complete_library(interpreter, closure).modules
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """An image's Python files below `root`, and what they are for."""
+
+    root: Path
+    interpreter: Interpreter
+    modules: tuple[str, ...]
+    daemon: tuple[str, ...]
+
+    def run(self, code: str) -> str:
+        """What the code prints in the image's interpreter, which sees the image's files only."""
+        library = [str(self.root / guest.LIBRARY)]
+        done = subprocess.run(
+            [*self.interpreter.command, "-S", "-c", f"import sys; sys.path[:0] = {library}\n{code}"],
+            env={"PYTHONHOME": str(self.root / "usr")},
+            capture_output=True,
+            check=False,
+            timeout=60,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def small(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The library of a default image, and the daemon."""
     tree = FileTree()
     tree.symlink("lib64", "usr/lib64", group="g", origin="test")
     sources = guest.require_sources()
     wanted = ["json", "mmap", *guest.imports(sources, interpreter)]
-    closure = cpython.library_for(interpreter, wanted)
-    cpython.put_interpreter(tree, interpreter, closure)
-    write_libraries(tree, tmp_path)
+    closure = cpython.complete_library(interpreter, cpython.library_for(interpreter, wanted))
     assert {"json", "mmap", "_json"} <= closure.modules.keys()
-    done = subprocess.run(
-        [
-            *interpreter.command,
-            "-S",
-            "-c",
-            "import json, mmap, os; print(json.dumps([os.__file__, mmap.PAGESIZE]))",
-        ],
-        env={"PYTHONHOME": str(tmp_path / "usr")},
-        capture_output=True,
-        check=True,
-        timeout=20,
-        text=True,
-    )
-    assert done.stdout == f'["{tmp_path}/usr/lib/python{interpreter.version}/os.py", 4096]\n'
-    assert done.stderr == ""
+    cpython.put_interpreter(tree, interpreter, closure)
+    guest.put_daemon(tree, sources, interpreter)
+    root = tmp_path_factory.mktemp("small")
+    write_libraries(tree, root)
+    return Small(root, interpreter, tuple(closure.modules), tuple(source.name for source in sources))
+
+
+@pytest.mark.net
+def test_the_small_library_starts_and_imports(small: Small) -> None:
+    """With the image's files alone the interpreter starts without a complaint and imports what it shall."""
+    printed = small.run("import json, mmap, os; print(json.dumps([os.__file__, mmap.PAGESIZE]))")
+    assert printed == f'["{small.root}/usr/lib/python{small.interpreter.version}/os.py", 4096]\n'
+
+
+@pytest.mark.net
+def test_every_module_of_an_image_can_be_imported_in_it(small: Small) -> None:
+    """Each by itself, in a process where only os has been imported: of the library and of the daemon."""
+    code = f"""
+import os, posix
+for name in {[*small.modules, *small.daemon]!r}:
+    if not (child := posix.fork()):
+        try:
+            __import__(name)
+        except ImportError as e:
+            print(name, "->", e, flush=True)
+        posix._exit(0)
+    posix.waitpid(child, 0)
+"""
+    assert small.run(code) == ""
+
+
+@pytest.mark.net
+def test_an_index_is_built_with_the_images_files_alone(small: Small, tmp_path: Path) -> None:
+    """What a stale index brings about, array and its imports, is there."""
+    (tmp_path / "modules.alias").write_text("alias pci:v00001AF4d00001001sv*sd*bc*sc*i* virtio_pci\n")
+    arguments = [
+        "match",
+        "--no-config",
+        "--modules-dir",
+        str(tmp_path),
+        "pci:v00001AF4d00001001sv1sd1bc1sc1i1",
+    ]
+    assert small.run(f"from modaliasd.cli import main; main({arguments})").endswith("\tvirtio_pci\n")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from modaliasd.core.answers import Became, Reason
+from modaliasd.core.answers import Became
+from modaliasd.core.whynot import GOOD
 from modaliasd.core.words import cause_text, duration, node_of, printable, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.answers import Chosen, WhyDevice, WhyModule, WhyNot
+    from modaliasd.core.answers import Chosen, WhyDevice, WhyModule
     from modaliasd.core.story import DeviceStory, LoadStory, MatchStory, Story
+    from modaliasd.core.whynot import WhyNot
 
 _MORE = 12  # askers beyond this number are counted only
 
@@ -150,12 +152,11 @@ def _who_first(load: LoadStory | None) -> str:
 def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
     """Why a module is not at work, as lines."""
     style = style_of(color)
-    good = answer.reason in {Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN}
-    reason = style("driver" if good else "warn", answer.reason.value)
+    reason = style("driver" if answer.reason in GOOD else "warn", answer.reason.value)
     lines = [f"{style('module', printable(answer.module))}: {reason}"]
     lines += [f"  {printable(detail)}" for detail in answer.details]
     if answer.mend:
-        lines.append(f"  to mend it: {answer.mend}")
+        lines.append(f"  to mend it: {printable(answer.mend)}")
     return "".join(f"{line}\n" for line in lines)
 
 

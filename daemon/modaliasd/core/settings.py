@@ -31,6 +31,7 @@ class Settings(Record):
     sequential: module names with underscores. load: names or modaliases to load at the start. kernel_log: say in the
     kernel's log what is loaded. channel: a device that gets a copy of the ledger, "" for none. receive_buffer: bytes
     of the uevent socket's buffer, 0 for the daemon's own choice. poweroff: end the machine once settled.
+    debug: show the traceback of an unexpected error on the console.
     """
 
     off: bool = False
@@ -43,6 +44,7 @@ class Settings(Record):
     channel: str = ""
     receive_buffer: int = 0
     poweroff: bool = False
+    debug: bool = False
     problems: tuple[Problem, ...] = ()
 
 
@@ -175,6 +177,14 @@ WORDS = (
         "stay up",
         "poweroff",
         _poweroff,
+    ),
+    Word(
+        "debug",
+        "debug",
+        "show the traceback of an unexpected error on the console, too",
+        "only in /run/modaliasd/crash",
+        "debug",
+        _switch,
     ),
 )
 

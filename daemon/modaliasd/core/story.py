@@ -248,7 +248,11 @@ def _loads(records: list[Fields]) -> list[LoadStory]:
 
 
 def _by_module(story: Story) -> dict[str, LoadStory]:
-    """Each module's last load. One that is denied by its alias is yet in the kernel if a module needed it."""
+    """Each module's last load.
+
+    One that is denied by its alias is yet in the kernel if a module needed it; and one that a daemon before this one
+    inserted is still there by that load, although the next one found it `live`.
+    """
     removed = {a.module.replace("-", "_"): a.t_us for a in story.appearances if not a.came}
     found: dict[str, LoadStory] = {}
     for load in story.loads:
@@ -256,9 +260,9 @@ def _by_module(story: Story) -> dict[str, LoadStory]:
         known = found.get(name)
         if (
             known is None
-            or load.succeeded
             or not known.succeeded
             or known.end_us < removed.get(name, UNKNOWN) <= load.end_us
+            or (load.succeeded and load.outcome != "live")
         ):
             found[name] = load
     return found

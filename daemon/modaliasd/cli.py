@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import gc
+import posix
 import sys
 
 from modaliasd import __version__
 from modaliasd.core.errors import UsageError
+from modaliasd.paths import FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -122,10 +122,11 @@ def _report_daemon(message: str) -> None:
 def _write_ledger(message: str) -> None:
     """Put the failure into the ledger, and on the host's channel, as a warning; where that can be done."""
     try:
-        from modaliasd.config import read_config
+        from modaliasd.config import read_command_line
+        from modaliasd.core.settings import parse_settings
         from modaliasd.ledger import Ledger
 
-        ledger = Ledger(LEDGER, "", read_config().settings.get("channel", ""))
+        ledger = Ledger(LEDGER, "", parse_settings(read_command_line()).channel)
         fields: dict[str, Json] = {"what": "daemon failed", "message": message}
         ledger.append(line("warning", clock_gettime_ns(CLOCK_BOOTTIME) // 1000, fields))
         ledger.flush()

@@ -8,13 +8,14 @@ import sys
 from modaliasd.core.answers import find_devices, why_device, why_module
 from modaliasd.core.answertext import device_text, module_text, why_not_text
 from modaliasd.core.errors import UsageError
+from modaliasd.core.names import module_name
 from modaliasd.core.story import tell
 from modaliasd.core.whynot import GOOD, ModuleFacts, why_not
 from modaliasd.kernelmodules import read_live_modules
 from modaliasd.ledgerfile import read_records
 from modaliasd.modulefacts import read_facts
 from modaliasd.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
-from modaliasd.paths import LEDGER
+from modaliasd.paths import LEDGER, MODULES
 from modaliasd.terminal import wants_color
 
 TYPE_CHECKING = False
@@ -43,8 +44,8 @@ WHY_NOT = Syntax(
     "why-not",
     """\
 Says why a module is not loaded, or does nothing: no device here asks for it; a line denies it; it is not in this
-image, and which option adds it; its load failed; it was removed; it is loaded and drives nothing; its device waits for a
-supplier; there is no such module.
+image, and which option adds it; its load failed; it was removed; it is loaded and drives nothing; its device
+waits for a supplier; there is no such module.
 """,
     (
         ("why-not nvme", "why this module is not at work"),

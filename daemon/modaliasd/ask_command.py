@@ -1,4 +1,7 @@
-"""The verbs that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
+"""The verbs that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff.
+
+And settled-script, by which the program that runs /etc/settled.d has a failure written into the ledger.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,11 @@ usage: modaliasd may-load WORD
 
 May the kernel have what it asks for by WORD? Exit status 1: the policy denies it. The kernel's helper asks
 this once the machine is frozen.
+""",
+    "settled-script": """\
+usage: modaliasd settled-script STATUS PATH
+
+Has the ledger say that a program of /etc/settled.d ended with STATUS; 126: it is not executable, and was not run.
 """,
     "status": "usage: modaliasd status\n\nPrints what the daemon is at, as one JSON object.\n",
     "coldplug": """\
@@ -103,6 +111,10 @@ def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
         if len(arguments) != 1:
             raise UsageError("`modaliasd may-load` takes one word")
         return [verb, *arguments], 30.0
+    if verb == "settled-script":
+        if len(arguments) != 2 or not arguments[1].strip():
+            raise UsageError("`modaliasd settled-script` takes a status and a path")
+        return [verb, arguments[0], *arguments[1].split()], 30.0
     if verb == "load":
         if not arguments:
             raise UsageError("`modaliasd load` wants the names of modules")

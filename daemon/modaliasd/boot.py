@@ -129,6 +129,7 @@ def _serve(*, once: bool) -> int:
         _read_policy(),
         phase(),
         freeze,
+        _missing_modules(modules_dir, kernel),
     )
     keep_reserve()
     gc.freeze()
@@ -187,6 +188,25 @@ def _read_policy() -> Policy | None:
     return parse_policy(text, POLICY)
 
 
+def _missing_modules(modules_dir: str, kernel: str) -> str:
+    """Why there are no modules for this kernel; "" where their directory is there."""
+    try:
+        posix.stat(modules_dir)
+    except FileNotFoundError:
+        try:
+            others = ", ".join(sorted(posix.listdir(MODULES)))
+        except OSError:
+            others = ""
+        there = f"there are modules for {others}" if others else "there are none for any"
+        return (
+            f"no module can be loaded: there is no {modules_dir} for the running kernel {kernel}, {there}; "
+            "boot the kernel that the image was made for, or make the image for this one"
+        )
+    except OSError:
+        return ""  # whoever reads there says why it cannot
+    return ""
+
+
 def _idle() -> int:
     """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
     poll().poll()
@@ -223,13 +243,16 @@ def _buffer_size(settings: dict[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31 else RECEIVE_BUFFER
 
 
-def _settled_hook() -> Child | None:
-    """After a life's first settle: give way to modprobe, and run /etc/settled.d's executables, once a boot."""
+def _settled_hook(status: int) -> Child | None:
+    """After a life's first settle: give way to modprobe, and run /etc/settled.d's executables, once a boot.
+
+    status: what has failed by then, else 0; the machine's exit status, where it is to be switched off.
+    """
     _give_way()
     if not first_settle():
         return None
     try:
-        return start_child(SETTLED_HOOK, [])
+        return start_child(SETTLED_HOOK, [str(status)])
     except OSError:
         return None
 
@@ -246,7 +269,7 @@ def _give_way() -> None:
         return
 
 
-def _no_hook() -> Child | None:
+def _no_hook(_status: int) -> Child | None:
     return None
 
 

@@ -122,6 +122,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "status": _ask("status"),
     "freeze": _ask("freeze"),
     "may-load": _ask("may-load"),
+    "settled-script": _ask("settled-script"),
     "load": _ask("load"),
     "poweroff": _ask("poweroff"),
     "tree": _tree,

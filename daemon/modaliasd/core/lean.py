@@ -62,6 +62,9 @@ else:
         lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, o: _new(
             _cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, o)
         ),
+        lambda _cls, a, b, c, d, e, f, g, h, i, j, k, m, n, o, p: _new(
+            _cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, o, p)
+        ),
     )
     _function = type(_CONSTRUCTORS[0])
 

@@ -112,23 +112,31 @@ def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:
             raise UsageError("`modaliasd may-load` takes one word")
         return [verb, *arguments], 30.0
     if verb == "settled-script":
-        if len(arguments) != 2 or not arguments[1].strip():
-            raise UsageError("`modaliasd settled-script` takes a status and a path")
-        return [verb, arguments[0], *arguments[1].split()], 30.0
+        return _settled_script_request(arguments)
     if verb == "load":
         if not arguments:
             raise UsageError("`modaliasd load` wants the names of modules")
         return [verb, *arguments], None
     if verb == "poweroff":
-        status = arguments[0] if arguments else "0"
-        if len(arguments) > 1 or not status.isdigit() or int(status) > 255:
-            raise UsageError(
-                f"`modaliasd poweroff` takes one exit status from 0 to 255; got `{' '.join(arguments)}`"
-            )
-        return ["exit", status], 30.0
+        return _poweroff_request(arguments)
     if arguments:
         raise UsageError(f"`modaliasd {verb}` takes no argument; got `{' '.join(arguments)}`")
     return [verb], None if verb == "coldplug" else 10.0
+
+
+def _settled_script_request(arguments: list[str]) -> tuple[list[str], float | None]:
+    if len(arguments) != 2 or not arguments[1].strip():
+        raise UsageError("`modaliasd settled-script` takes a status and a path")
+    return ["settled-script", arguments[0], *arguments[1].split()], 30.0
+
+
+def _poweroff_request(arguments: list[str]) -> tuple[list[str], float | None]:
+    status = arguments[0] if arguments else "0"
+    if len(arguments) > 1 or not (status.isascii() and status.isdigit()) or int(status) > 255:
+        raise UsageError(
+            f"`modaliasd poweroff` takes one exit status from 0 to 255; got `{' '.join(arguments)}`"
+        )
+    return ["exit", status], 30.0
 
 
 def _wait_request(arguments: list[str]) -> tuple[list[str], float | None]:

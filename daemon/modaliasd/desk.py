@@ -188,7 +188,9 @@ class Desk:
         status, path = arguments[0] if arguments else "", " ".join(arguments[1:])
         if not (status.isascii() and status.isdigit() and path):
             return "settled-script: a status, and the program's path"
-        message = "it is not executable, and was not run" if status == NOT_RUN else f"it ended with status {status}"
+        message = (
+            "it is not executable, and was not run" if status == NOT_RUN else f"it ended with status {status}"
+        )
         self._world.write("warning", {"what": "settled.d", "path": path, "message": message})
         self._answer(client, {"ok": True})
         return None

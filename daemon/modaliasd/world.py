@@ -38,7 +38,9 @@ class World(Record):
     ledger: Ledger
     control: Control | None
     clock: Callable[[], int]  # microseconds of CLOCK_BOOTTIME
-    on_settled: Callable[[int], Child | None]  # called once, after the first settle, with `status`; what it started
+    on_settled: Callable[
+        [int], Child | None
+    ]  # called once, after the first settle, with `status`; what it started
     wanted: tuple[str, ...]  # modules to load by name before anything else
     start: dict[str, Json]  # fields of the `start` line
     policy: Policy | None = None  # None: there is no policy.toml

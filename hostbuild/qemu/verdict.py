@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from hostbuild.errors import GuestError, GuestTimeoutError
 from hostbuild.qemu.transcript import Record, diagnose, panicked, restarted_on_purpose
 
+# Warnings of the ledger that a failing status may stem from (docs/ledger.md).
+_FAULTS = frozenset({"modules", "policy", "settled.d"})
+_PROMPT = frozenset({"start", "settled", "exit"})  # records that are sent as soon as they are written
+_CLOCK_MARGIN_S = 2.0  # a busy host may hear of a record so much later
+_CLOCK_TOLERANCE = 1.5
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -25,6 +31,37 @@ class Ending:
     reason: str
     over_limit_s: float | None
     last_words: str
+
+
+def complaints(ledger: Sequence[Record]) -> list[str]:
+    """Return what the guest found so wrong that its exit status says so: its warnings, a sentence each."""
+    found = []
+    for record in ledger:
+        if record["type"] == "warning" and record.get("what") in _FAULTS:
+            place = ":".join(str(record[key]) for key in ("path", "line") if key in record)
+            found.append(": ".join(filter(None, (place, str(record.get("message", ""))))))
+    return found
+
+
+def clock_rate(ledger: Sequence[Record], arrivals: Sequence[float]) -> float | None:
+    """Return how many seconds the guest counted in one of the host's, where that is too far from 1 to be chance.
+
+    A kernel finds the TSC's rate early in its boot by a few milliseconds of another clock. A guest that gets no time
+    in just these finds a wrong rate, and all that it measures is wrong then.
+    arrivals: when the records came, in the host's seconds. None: right, or too short a life to tell.
+    """
+    times = [
+        (record["t_us"] / 1e6, arrived)
+        for record, arrived in zip(ledger, arrivals, strict=False)
+        if record["type"] in _PROMPT and isinstance(record.get("t_us"), int)
+    ]
+    if not times:
+        return None
+    guest, host = (last - first for first, last in zip(times[0], times[-1], strict=True))
+    if min(guest, host) < 0 or abs(guest - host) < _CLOCK_MARGIN_S:
+        return None
+    rate = guest / max(host, 1e-3)
+    return None if 1 / _CLOCK_TOLERANCE < rate < _CLOCK_TOLERANCE else rate
 
 
 def verdict(ending: Ending) -> int:

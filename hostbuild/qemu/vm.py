@@ -13,7 +13,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from hostbuild.qemu.machine import Machine, machine_argv
 from hostbuild.qemu.plugging import Ports
 from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
-from hostbuild.qemu.verdict import Ending, verdict
+from hostbuild.qemu.verdict import Ending, clock_rate, verdict
 from hostbuild.run import spawn
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
@@ -127,6 +127,15 @@ class VM:
     def ledger(self) -> list[Record]:
         """The records that came over the channel so far; the list only grows."""
         return self._lines.ledger
+
+    @property
+    def said_exit(self) -> bool:
+        """Whether the guest has said its exit status."""
+        return any(record["type"] == "exit" for record in self.ledger)
+
+    def clock_rate(self) -> float | None:
+        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (hostbuild.qemu.verdict)."""
+        return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property
     def torn(self) -> list[bytes]:
@@ -251,7 +260,7 @@ class VM:
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
-            fds = [*(end.fileno() for end in self._lines.theirs.values()), theirs.fileno()]
+            lines_argv = self._lines.open(self.directory, self.machine.serial_lines)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
             argv = [
@@ -260,11 +269,18 @@ class VM:
                 "KILL",
                 "--",
                 *self.boot.argv(self.machine),
-                *_lines_argv(fds, self.machine.serial_lines),
+                *lines_argv,
+                *(
+                    "-chardev",
+                    f"socket,id=monitor,fd={theirs.fileno()}",
+                    "-mon",
+                    "chardev=monitor,mode=control",
+                ),
             ]
-            self._process = spawn(argv, stdout=stderr, stderr=stderr, pass_fds=fds, new_session=True)
+            self._process = spawn(
+                argv, stdout=stderr, stderr=stderr, pass_fds=[theirs.fileno()], new_session=True
+            )
             stack.callback(self.kill)  # the lines' thread ends with QEMU, and is joined after this
-        self._lines.close_theirs()
         try:
             self.monitor = Monitor(ours)
         except WorldError as e:
@@ -335,12 +351,3 @@ class VM:
                 self._agent_ready = True
                 return
         self._wait(ready, 0, "the guest's agent does not answer on ttyS2")
-
-
-def _lines_argv(fds: Sequence[int], count: int) -> list[str]:
-    """Return the options for `count` serial lines and the monitor; the descriptors are inherited sockets."""
-    argv = []
-    for line, fd in zip(list(Line)[:count], fds, strict=False):
-        name = line.name.lower()
-        argv += ["-chardev", f"socket,id={name},fd={fd}", "-serial", f"chardev:{name}"]
-    return [*argv, "-chardev", f"socket,id=monitor,fd={fds[-1]}", "-mon", "chardev=monitor,mode=control"]

@@ -83,8 +83,7 @@ class Service:
         if world.no_modules:
             world.write("warning", {"what": "modules", "message": world.no_modules})
             world.ledger.say(world.no_modules, ERROR)
-        else:
-            self._registry.tell_of_index()
+        self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})

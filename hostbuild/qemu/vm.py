@@ -33,6 +33,9 @@ from hostbuild.run import spawn
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
 CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
 AGENT_APPEND = "micro.agent=/dev/ttyS2"
+# Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
+# would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
+CLOCK_APPEND = "clocksource=hpet"
 
 _PING_S = 0.5
 
@@ -65,6 +68,8 @@ class Boot:
     def command_line(self, machine: Machine) -> str:
         """Return the kernel's command line: the contract with the guest, then the caller's words."""
         words = [CONSOLE_APPEND]
+        if self.accel is Accel.TCG and not self.icount:
+            words.append(CLOCK_APPEND)
         if machine.serial_lines > 1:
             words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
         return " ".join([*words, *self.append.split()])

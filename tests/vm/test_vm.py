@@ -93,6 +93,7 @@ def test_sh_gives_status_and_output(talking: VM) -> None:
     assert talking.check("cat /proc/cmdline").split() == [
         "console=ttyS0",
         "panic=-1",
+        "clocksource=hpet",
         "modaliasd.channel=/dev/ttyS1",
         "micro.agent=/dev/ttyS2",
     ]

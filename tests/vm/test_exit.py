@@ -18,7 +18,7 @@ from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
 
-BOOTS = int(os.environ.get("HOSTBUILD_TEST_BOOTS", "10"))  # make test-boots: 50
+BOOTS = int(os.environ.get("HOSTBUILD_TEST_BOOTS", "10"))  # docs/running.md
 PYTHON = ("collections.abc",)  # what the builder of an index needs
 POLICY = "etc/modaliasd/policy.toml"
 

@@ -118,6 +118,7 @@ def command(
         return 0
     if chosen.accel is Accel.TCG and accel == "auto":
         click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
+    vm: VM | None
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
         if watch:
             vm, status = _run_watched(machine, boot, ledger_file)

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hostbuild.errors import GuestError, GuestTimeoutError
-from hostbuild.qemu.transcript import Record, diagnose, panicked, restarted_on_purpose
+from hostbuild.qemu.transcript import Record, clean, diagnose, panicked, restarted_on_purpose
 
 # Warnings of the ledger that a failing status may stem from (docs/ledger.md).
 _FAULTS = frozenset({"modules", "policy", "settled.d"})
 _PROMPT = frozenset({"start", "settled", "exit"})  # records that are sent as soon as they are written
 _CLOCK_MARGIN_S = 2.0  # a busy host may hear of a record so much later
 _CLOCK_TOLERANCE = 1.5
+_LATEST_US = 1 << 63  # the kernel's own limit of a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,19 @@ def complaints(ledger: Sequence[Record]) -> list[str]:
     for record in ledger:
         if record["type"] == "warning" and record.get("what") in _FAULTS:
             place = ":".join(str(record[key]) for key in ("path", "line") if key in record)
-            found.append(": ".join(filter(None, (place, str(record.get("message", ""))))))
+            text = ": ".join(filter(None, (place, str(record.get("message", "")))))
+            # the guest's words go to a terminal: no control characters, and nothing that cannot be encoded
+            found.append(" ".join(clean(text.encode("utf-8", "backslashreplace")).split()))
     return found
+
+
+def exit_status(ledger: Sequence[Record]) -> int | None:
+    """Return the status that the guest gave itself, 0 to 255; None if it did not say one."""
+    for record in ledger:
+        status = record.get("status")
+        if record["type"] == "exit" and isinstance(status, int) and 0 <= status <= 255:
+            return int(status)
+    return None
 
 
 def clock_rate(ledger: Sequence[Record], arrivals: Sequence[float]) -> float | None:
@@ -53,7 +65,9 @@ def clock_rate(ledger: Sequence[Record], arrivals: Sequence[float]) -> float | N
     times = [
         (record["t_us"] / 1e6, arrived)
         for record, arrived in zip(ledger, arrivals, strict=False)
-        if record["type"] in _PROMPT and isinstance(record.get("t_us"), int)
+        if record["type"] in _PROMPT
+        and isinstance(t_us := record.get("t_us"), int)
+        and 0 <= t_us < _LATEST_US
     ]
     if not times:
         return None
@@ -69,10 +83,9 @@ def verdict(ending: Ending) -> int:
 
     Raises GuestError for a panic or a guest that vanished, GuestTimeoutError for one that had to be ended.
     """
-    for record in ending.ledger:
-        status = record.get("status")
-        if record["type"] == "exit" and isinstance(status, int):
-            return status
+    status = exit_status(ending.ledger)
+    if status is not None:
+        return status
     console = ending.console
     if ending.reason == "guest-shutdown":
         return 0

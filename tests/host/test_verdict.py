@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hostbuild.qemu.verdict import clock_rate, complaints
+from hostbuild.qemu.verdict import clock_rate, complaints, exit_status
 
 
 def test_complaints_name_places() -> None:
@@ -45,6 +45,7 @@ def life(guest_s: float, host_s: float) -> float | None:
         (2.0, 3.9, None),  # a busy host hears of the end late
         (60.0, 70.0, None),
         (0.0, 0.0, None),
+        (-5.0, 5.0, None),  # another life's
     ],
 )
 def test_a_clock_that_ran_wild_is_noticed(guest_s: float, host_s: float, rate: float | None) -> None:
@@ -56,3 +57,17 @@ def test_a_clock_without_records() -> None:
     """Without records, or times in them, nothing is said of the clock."""
     assert clock_rate([], []) is None
     assert clock_rate([{"type": "start"}, {"type": "exit", "t_us": 5, "status": 0}], [1.0, 9.0]) is None
+    assert clock_rate([{"type": "start", "t_us": 1}, {"type": "exit", "t_us": 10**400}], [1.0, 9.0]) is None
+
+
+def test_complaints_cannot_steer_a_terminal() -> None:
+    """What a guest writes comes to the terminal without escape sequences, on one line, and can be encoded."""
+    warning = {"type": "warning", "what": "policy", "message": "a\x1b[2Jb\nc\udcff\x07"}
+    assert complaints([warning]) == ["ab c\\udcff"]
+
+
+@pytest.mark.parametrize("status", [256, -1, "0", None, 1.0, [0]])
+def test_a_status_that_none_can_be_is_not_one(status: object) -> None:
+    """A process cannot end with 256: the shell would see 0."""
+    assert exit_status([{"type": "exit", "status": status}]) is None
+    assert exit_status([{"type": "exit", "status": status}, {"type": "exit", "status": 255}]) == 255

@@ -21,7 +21,7 @@ from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_ma
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
 from hostbuild.qemu.ram import Prediction, require_enough
 from hostbuild.qemu.ramprobe import read_prediction
-from hostbuild.qemu.verdict import complaints
+from hostbuild.qemu.verdict import complaints, exit_status
 from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
@@ -127,7 +127,7 @@ def command(
     if vm is None:
         return status
     _tell(vm, steady=not interactive)
-    if exit_when_settled and machine.serial_lines > Line.CHANNEL.value and not vm.said_exit:
+    if exit_when_settled and machine.serial_lines > Line.CHANNEL.value and exit_status(vm.ledger) is None:
         raise GuestError("the guest switched itself off before it had settled and said its exit status")
     return status
 

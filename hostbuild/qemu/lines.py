@@ -25,9 +25,8 @@ from hostbuild.errors import WorldError
 from hostbuild.qemu.transcript import LedgerReader, Record, clean
 
 _TICK_S = 0.25  # how often the reader looks at the clock while nothing comes
-_ROOM = (
-    1 << 20
-)  # bytes that a line holds while our reader gets no time: the most that the kernel grants to users
+# Bytes that a line holds while our reader gets no time: the most that users are granted (pipe(7)).
+_ROOM = 1 << 20
 _PIECE = 1 << 16  # bytes read at a time
 
 Listener = Callable[[bytes], None]

@@ -26,7 +26,7 @@ from hostbuild.qemu.machine import Machine, machine_argv
 from hostbuild.qemu.plugging import Ports
 from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
-from hostbuild.qemu.verdict import Ending, clock_rate, exit_status, verdict
+from hostbuild.qemu.verdict import Ending, clock_rate, verdict
 from hostbuild.run import spawn
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
@@ -132,11 +132,6 @@ class VM:
     def ledger(self) -> list[Record]:
         """The records that came over the channel so far; the list only grows."""
         return self._lines.ledger
-
-    @property
-    def said_exit(self) -> bool:
-        """Whether the guest has said its exit status."""
-        return exit_status(self.ledger) is not None
 
     def clock_rate(self) -> float | None:
         """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (hostbuild.qemu.verdict)."""

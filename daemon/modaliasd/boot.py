@@ -189,22 +189,30 @@ def _read_policy() -> Policy | None:
 
 
 def _missing_modules(modules_dir: str, kernel: str) -> str:
-    """Why there are no modules for this kernel; "" where their directory is there."""
+    """Why no module of this kernel can be found; "" where they have a modules.dep."""
     try:
-        posix.stat(modules_dir)
+        posix.stat(f"{modules_dir}/modules.dep")
     except FileNotFoundError:
-        try:
-            others = ", ".join(sorted(posix.listdir(MODULES)))
-        except OSError:
-            others = ""
-        there = f"there are modules for {others}" if others else "there are none for any"
-        return (
-            f"no module can be loaded: there is no {modules_dir} for the running kernel {kernel}, {there}; "
+        pass
+    except OSError:
+        return ""  # whoever reads it says why that cannot be done
+    else:
+        return ""
+    try:
+        others = sorted(posix.listdir(MODULES))
+    except OSError:
+        others = []
+    if f"{kernel}.squashfs" in others:
+        why = f"{modules_dir}.squashfs is not mounted; the kernel's log says why"
+    elif kernel in others:
+        why = f"there is no {modules_dir}/modules.dep; depmod makes it"
+    else:
+        there = f"there are modules for {', '.join(others)}" if others else "there are none for any"
+        why = (
+            f"there is no {modules_dir} for the running kernel {kernel}, {there}; "
             "boot the kernel that the image was made for, or make the image for this one"
         )
-    except OSError:
-        return ""  # whoever reads there says why it cannot
-    return ""
+    return f"no module can be loaded: {why}"
 
 
 def _idle() -> int:

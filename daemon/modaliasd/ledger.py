@@ -137,7 +137,8 @@ class Ledger:
             return
         text = short.encode("utf-8", "surrogateescape").replace(b"\n", b"\\n")[:KMSG_LIMIT]
         try:
-            posix.write(self._kmsg, b"<%d>modaliasd: %b" % (priority, text))
+            # without its newline the kernel keeps a record back until the next one comes (printk.c, LOG_NEWLINE)
+            posix.write(self._kmsg, b"<%d>modaliasd: %b\n" % (priority, text))
         except OSError:
             self.failed_writes += 1
 

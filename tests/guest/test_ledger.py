@@ -187,4 +187,4 @@ def test_errors_stand_out_in_the_kernels_log(tmp_path: Path) -> None:
     ledger.say("fine")
     ledger.say("not fine", ERROR)
     ledger.flush()
-    assert log.read_bytes() == b"<6>modaliasd: fine<3>modaliasd: not fine"
+    assert log.read_bytes() == b"<6>modaliasd: fine\n<3>modaliasd: not fine\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,8 +135,16 @@ def open_pty() -> tuple[int, str]:
     ours, theirs = os.openpty()
     path = os.ttyname(theirs)
     os.close(theirs)
-    os.set_blocking(ours, False)
     return ours, path
+
+
+def read_lines(descriptor: int, count: int) -> bytes:
+    """Read so many lines: a terminal hands its bytes on a moment after they were written. Fails after 20 s."""
+    got = b""
+    while got.count(b"\n") < count:
+        assert select.select([descriptor], [], [], 20)[0], got
+        got += os.read(descriptor, 4096)
+    return got
 
 
 def test_a_serial_line_carries_the_lines_as_they_are(tmp_path: Path) -> None:
@@ -145,7 +154,7 @@ def test_a_serial_line_carries_the_lines_as_they_are(tmp_path: Path) -> None:
     ledger = Ledger(str(path), channel=line_path)
     ledger.append(line("start", 1, {}))
     ledger.flush()
-    assert os.read(ours, 1000) == path.read_bytes() == b'{"type":"start","t_us":1}\n'
+    assert read_lines(ours, 1) == path.read_bytes() == b'{"type":"start","t_us":1}\n'
     ledger.end()
     os.close(ours)
 
@@ -161,7 +170,9 @@ def test_nothing_follows_the_end_on_the_channel(tmp_path: Path) -> None:
     ledger.flush()
     ledger.end()
     assert ledger.channel_fileno() == -1
-    assert os.read(ours, 1000) == b'{"type":"exit","t_us":1,"status":5}\n'
+    assert read_lines(ours, 1) == b'{"type":"exit","t_us":1,"status":5}\n'
+    with pytest.raises(OSError, match="Input/output error"):  # nobody has the line open any more
+        os.read(ours, 1)
     assert [record["type"] for record in records(path)] == ["exit", "device"]
     os.close(ours)
 
@@ -174,7 +185,7 @@ def test_the_end_is_heard_although_the_device_is_full(tmp_path: Path, no_room: N
         ledger.append(line("walk", number, {}))
     ledger.append(line("exit", 9, {"status": 5}))
     ledger.end()
-    got = [json.loads(text)["t_us"] for text in os.read(ours, 4000).splitlines()]
+    got = [json.loads(text)["t_us"] for text in read_lines(ours, 9).splitlines()]
     assert got == [*range(8), 9]
     os.close(ours)
 

@@ -16,6 +16,7 @@ ALLOWED = {
     "_socket",
     "_struct",
     "errno",
+    "fcntl",
     "gc",
     "select",
     "zlib",

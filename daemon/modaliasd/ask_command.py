@@ -97,6 +97,18 @@ happened to one that was not loaded.
     1,
     UNLIMITED,
 )
+SETTLED_SCRIPT = Syntax(
+    "settled-script",
+    """\
+Has the ledger say that the program PATH of /etc/settled.d ended with STATUS; 126: it is not executable, and was not
+run. The image's own script runs this.
+""",
+    (("settled-script 3 /etc/settled.d/10-test", "record that this program ended with status 3"),),
+    (),
+    "STATUS PATH",
+    2,
+    2,
+)
 POWEROFF = Syntax(
     "poweroff",
     """\
@@ -182,6 +194,12 @@ def freeze(arguments: list[str]) -> int:
 def may_load(arguments: list[str]) -> int:
     """Ask the policy; 1 if it denies."""
     return _succeeded("may-load", ["may-load", *parse(MAY_LOAD, arguments).operands], LONG)
+
+
+def settled_script(arguments: list[str]) -> int:
+    """Record the failure of a program of /etc/settled.d."""
+    status, path = parse(SETTLED_SCRIPT, arguments).operands
+    return _succeeded("settled-script", ["settled-script", status, *path.split()], LONG)
 
 
 def poweroff(arguments: list[str]) -> int:

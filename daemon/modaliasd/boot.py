@@ -117,6 +117,7 @@ def serve(*, once: bool) -> int:
         _read_policy(),
         phase(),
         freeze,
+        _missing_modules(modules_dir, kernel),
     )
     keep_reserve()
     gc.freeze()
@@ -178,6 +179,33 @@ def _read_policy() -> Policy | None:
     return parse_policy(text, POLICY)
 
 
+def _missing_modules(modules_dir: str, kernel: str) -> str:
+    """Why no module of this kernel can be found; "" where they have a modules.dep."""
+    try:
+        posix.stat(f"{modules_dir}/modules.dep")
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return ""  # whoever reads it says why that cannot be done
+    else:
+        return ""
+    try:
+        others = sorted(posix.listdir(MODULES))
+    except OSError:
+        others = []
+    if f"{kernel}.squashfs" in others:
+        why = f"{modules_dir}.squashfs is not mounted; the kernel's log says why"
+    elif kernel in others:
+        why = f"there is no {modules_dir}/modules.dep; depmod makes it"
+    else:
+        there = f"there are modules for {', '.join(others)}" if others else "there are none for any"
+        why = (
+            f"there is no {modules_dir} for the running kernel {kernel}, {there}; "
+            "boot the kernel that the image was made for, or make the image for this one"
+        )
+    return f"no module can be loaded: {why}"
+
+
 def _idle() -> int:
     """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
     poll().poll()
@@ -197,18 +225,18 @@ def _default_job_limit(cpus: int) -> int:
     return 24 + 8 * cpus
 
 
-def _settled_hook(*, poweroff: bool) -> Callable[[], Child | None]:
-    """Make the function to call after a life's first settle.
+def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
+    """Make the function to call after a life's first settle, with the status of what has failed by then, else 0.
 
     It gives way to modprobe, and once a boot runs /etc/settled.d's executables; with `poweroff` the machine ends then.
     """
 
-    def run_hook() -> Child | None:
+    def run_hook(status: int) -> Child | None:
         _give_way()
         if not first_settle():
             return None
         try:
-            return start_child(SETTLED_HOOK, ["poweroff"] if poweroff else [])
+            return start_child(SETTLED_HOOK, [str(status), *(["poweroff"] if poweroff else [])])
         except OSError:
             return None
 
@@ -227,7 +255,7 @@ def _give_way() -> None:
         return
 
 
-def _no_hook() -> Child | None:
+def _no_hook(_status: int) -> Child | None:
     return None
 
 

@@ -37,6 +37,7 @@ COMMANDS = (
             ("load", "MODULE...", "modaliasd.ask_command:load", "load modules by name, recorded in the ledger"),
             ("freeze", "", "modaliasd.ask_command:freeze", "from now on load only what the policy allows"),
             ("may-load", "NAME", "modaliasd.ask_command:may_load", "whether the policy allows a name (1: denied)"),
+            ("settled-script", "STATUS PATH", "modaliasd.ask_command:settled_script", "record its failure"),
             ("poweroff", "[STATUS]", "modaliasd.ask_command:poweroff", "end the ledger and switch the machine off"),
         ),
     ),

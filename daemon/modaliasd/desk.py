@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modaliasd.world import World
 
 LONGEST_WAIT_S = 1e6
+NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
 
 
 class Waiter(Record):
@@ -66,6 +67,7 @@ class Desk:
             "coldplug": self._coldplug,
             "load": self._load,
             "exit": self._exit,
+            "settled-script": self._settled_script,
             "freeze": self._freeze,
             "may-load": self._may_load,
             "wait": self._wait_for,
@@ -177,7 +179,19 @@ class Desk:
         if not (status.isascii() and status.isdigit() and int(status) <= 255):
             return "exit: expected a status from 0 to 255"
         self._world.write("exit", {"status": int(status)})
-        self._world.ledger.drain()
+        self._world.ledger.end()
+        self._answer(client, {"ok": True})
+        return None
+
+    def _settled_script(self, client: int, arguments: list[str]) -> str | None:
+        """settled-script STATUS PATH: a program of /etc/settled.d that failed, or could not be run (NOT_RUN)."""
+        status, path = arguments[0] if arguments else "", " ".join(arguments[1:])
+        if not (status.isascii() and status.isdigit() and path):
+            return "settled-script: a status, and the program's path"
+        message = (
+            "it is not executable, and was not run" if status == NOT_RUN else f"it ended with status {status}"
+        )
+        self._world.write("warning", {"what": "settled.d", "path": path, "message": message})
         self._answer(client, {"ok": True})
         return None
 

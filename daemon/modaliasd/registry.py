@@ -42,7 +42,8 @@ class Registry:
         self._idle: dict[str, list[str]] = {}
         self._policy = world.policy
         self._world = world
-        self._generation = 0  # of the alias index, as far as the ledger knows
+        # Of the alias index, as far as the ledger knows. Without modules there is none, and that is told as such.
+        self._generation = world.aliases.generation if world.no_modules else 0
 
     def tell_of_index(self) -> None:
         """Write down what is wrong with the index of aliases, if it is another than the ledger knows of."""

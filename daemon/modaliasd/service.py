@@ -18,6 +18,7 @@ from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
 from modaliasd.desk import Desk
 from modaliasd.intake import Intake
+from modaliasd.ledger import ERROR
 from modaliasd.registry import Registry
 from modaliasd.settling import Settling
 from modaliasd.unloader import Unloader
@@ -56,7 +57,7 @@ class Service:
         self._hook: Child | None = None
 
     def run(self, *, once: bool = False) -> int:
-        """Serve until asked to stop, or until the first settle with `once`; 1 if a load failed then."""
+        """Serve until asked to stop, or until the first settle with `once`; the exit status: 1 if a load failed."""
         world = self._world
         self._write_start()
         self._poll.register(world.uevents.fileno(), POLLIN)
@@ -67,7 +68,7 @@ class Service:
             self._turn(once=once)
         world.ledger.drain()
         verdicts = [load.verdict for load in world.loader.scheduler.loads()]
-        return int(any(verdict and verdict.outcome is Outcome.FAILED for verdict in verdicts))
+        return world.status or int(any(v and v.outcome is Outcome.FAILED for v in verdicts))
 
     def stop(self) -> None:
         """End at the next turn."""
@@ -80,6 +81,9 @@ class Service:
         if world.ledger.torn_bytes:
             message = f"{world.ledger.torn_bytes} bytes of a line that was never finished were cut off"
             world.write("warning", {"what": "ledger repaired", "message": message})
+        if world.no_modules:
+            world.write("warning", {"what": "modules", "message": world.no_modules})
+            world.ledger.say(world.no_modules, ERROR)
         self._registry.tell_of_index()
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
@@ -89,6 +93,7 @@ class Service:
                 message = f"{mistake.message}; the whole policy is void, and everything is denied"
                 place: dict[str, Json] = {"path": world.policy.path, "line": mistake.line}
                 world.write("warning", {"what": "policy", **place, "message": message})
+                world.ledger.say(f"{world.policy.path}:{mistake.line}: {message}", ERROR)
         if world.phase is Phase.FROZEN:
             self._registry.freeze()
         world.ledger.flush()  # a life that ends early shall have left its first line
@@ -184,6 +189,6 @@ class Service:
         if self._settling.settles > 1:
             return
         self._registry.first_settled()
-        self._hook = self._world.on_settled()
+        self._hook = self._world.on_settled(self._world.status)
         if self._hook is not None:
             self._poll.register(self._hook.pidfd, POLLIN)

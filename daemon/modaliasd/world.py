@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.device import Phase
+from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.lean import Record
 from modaliasd.core.record import line
 
@@ -37,12 +38,22 @@ class World(Record):
     ledger: Ledger
     control: Control | None
     clock: Callable[[], int]  # microseconds of CLOCK_BOOTTIME
-    on_settled: Callable[[], Child | None]  # called once, after the first settle; what it started
+    on_settled: Callable[
+        [int], Child | None
+    ]  # called once, after the first settle, with `status`; what it started
     wanted: tuple[str, ...]  # modules to load by name before anything else
     start: dict[str, Json]  # fields of the `start` line
     policy: Policy | None = None  # None: there is no policy.toml
     phase: Phase = Phase.COLDPLUG  # as the daemon before left it
     on_freeze: Callable[[], str] = _nothing_to_freeze  # makes it last; what could not be done, "" if all
+    no_modules: str = ""  # why there are none for this kernel; "" where there are
+
+    @property
+    def status(self) -> int:
+        """What a boot ends with if nobody gives it another status: whose fault it is that nothing can be loaded."""
+        if self.no_modules:
+            return WorldError.exit_status
+        return UsageError.exit_status if self.policy is not None and self.policy.mistakes else 0
 
     def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
         """Put a line into the ledger; t_us is when what it tells of was learnt, now if not given."""

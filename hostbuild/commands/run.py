@@ -21,6 +21,7 @@ from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_ma
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
 from hostbuild.qemu.ram import Prediction, require_enough
 from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.verdict import complaints, exit_status
 from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
@@ -28,8 +29,19 @@ _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the 
 _PATH = click.Path(path_type=Path)
 _EPILOG = """\b
 On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps.
-The exit status is the guest's own. Otherwise 112: the guest panicked or vanished; 124: it was still running
-at the time limit; 100, 111: the command line, or this machine, is at fault.
+
+\b
+The exit status is the guest's own:
+  0 to 255  what `modaliasd poweroff STATUS` said in the guest; 0 where it was switched off without one.
+With --exit-when-settled it is the first of these that is not 0:
+  111       the image has no modules for the kernel
+  100       the policy has a mistake, and so denies everything
+  STATUS    of the first program of /etc/settled.d that failed; 126: it is not executable
+Otherwise:
+  100, 111  the command line or what it names, or this machine, is at fault
+  112       the guest panicked, vanished, or was lost before it said its status
+  124       it was still running at the time limit
+  130, 143  interrupted by Ctrl-C, ended by SIGTERM
 
 \b
 Examples:
@@ -115,10 +127,18 @@ def command(
         return 0
     if chosen.accel is Accel.TCG and accel == "auto":
         click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
+    vm: VM | None
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
         if watch:
-            return _run_watched(machine, boot, ledger_file)
-        return _run(machine, boot, ledger_file, interactive=interactive)
+            vm, status = _run_watched(machine, boot, ledger_file)
+        else:
+            vm, status = _run(machine, boot, ledger_file, interactive=interactive)
+    if vm is None:
+        return status
+    _tell(vm, steady=not interactive)
+    if exit_when_settled and machine.serial_lines > Line.CHANNEL.value and exit_status(vm.ledger) is None:
+        raise GuestError("the guest switched itself off before it had settled and said its exit status")
+    return status
 
 
 def _list_devices(ctx: click.Context) -> None:
@@ -128,7 +148,29 @@ def _list_devices(ctx: click.Context) -> None:
     ctx.exit()
 
 
-def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool) -> int:
+def _tell(vm: VM, *, steady: bool) -> None:
+    """Say on stderr what the guest found wrong, and what was wrong with it.
+
+    steady: nobody could stop the output, and with it our reading of the guest's lines.
+    """
+    for complaint in complaints(vm.ledger):
+        click.echo(f"hostbuild: in the guest: {complaint}", err=True)
+    if vm.torn:
+        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
+    rate = vm.clock_rate() if steady else None
+    if rate is not None:
+        click.echo(
+            f"hostbuild: the guest's clock ran {rate:.2g} times as fast as this machine's: none of its times, nor "
+            "its drivers' time limits, can be trusted (a kernel that gets no time while it starts finds a wrong "
+            "rate of the TSC). Boot it again; --icount has a clock that cannot go wrong",
+            err=True,
+        )
+
+
+def _run(
+    machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool
+) -> tuple[VM | None, int]:
+    """Boot with the console; gives the machine, None if the user ended it, and its exit status."""
     listeners: dict[Line, Listener] = {Line.CONSOLE: _show}
     if ledger_file is not None:
         listeners[Line.CHANNEL] = lambda data: _write(ledger_file, data)
@@ -149,15 +191,13 @@ def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interact
             status = vm.wait()
         except GuestError as e:
             if quitting:
-                return 0
+                return None, 0
             e.console = ""  # it has been shown all along
             raise
-    if vm.torn:
-        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
-    return status
+    return vm, status
 
 
-def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> int:
+def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> tuple[VM, int]:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
     from hostbuild.ledger.watching import ChannelWatch
 
@@ -169,7 +209,8 @@ def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> 
             screen.feed(data)
 
         with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
-            return vm.wait()
+            status = vm.wait()
+    return vm, status
 
 
 def _show(data: bytes) -> None:

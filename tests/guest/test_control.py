@@ -119,6 +119,9 @@ def test_wait_has_an_end(daemon: Daemon) -> None:
         "exit",
         "exit 256",
         "exit ²",
+        "settled-script",
+        "settled-script 5",
+        "settled-script x /etc/settled.d/a",
         "load",
     ],
 )
@@ -142,6 +145,24 @@ def test_no_bytes_stop_the_daemon(daemon: Daemon, noise: bytes) -> None:
     with daemon.connect() as client:
         client.sendall(noise + b"\n")
     assert daemon.ask("status")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "path", "message"),
+    [
+        ("settled-script 5 /etc/settled.d/10-a", "/etc/settled.d/10-a", "it ended with status 5"),
+        (
+            "settled-script 126 /etc/settled.d/a b",
+            "/etc/settled.d/a b",
+            "it is not executable, and was not run",
+        ),
+    ],
+)
+def test_a_failed_program_is_written_down(daemon: Daemon, request_: str, path: str, message: str) -> None:
+    """A program of settled.d that failed stands in the ledger by its path, spaces and all."""
+    assert daemon.ask(*request_.split(" "))["ok"]
+    warning = daemon.fakes.records()[-1]
+    assert (warning["what"], warning["path"], warning["message"]) == ("settled.d", path, message)
 
 
 def test_a_request_that_does_not_end(daemon: Daemon) -> None:

@@ -3,13 +3,14 @@
 import json
 import os
 import resource
+import select
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modaliasd.core.record import line
-from modaliasd.ledger import BACKLOG_LIMIT, Ledger
+from modaliasd.ledger import BACKLOG_LIMIT, ERROR, Ledger
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -127,3 +128,74 @@ def test_a_channel_that_goes_away_stops_nothing(tmp_path: Path) -> None:
         ledger.flush()
     assert len(records(path)) == 3
     assert ledger.channel_fileno() == -1
+
+
+def open_pty() -> tuple[int, str]:
+    """A terminal with the settings that a serial line has at its start; our end, and the other's path."""
+    ours, theirs = os.openpty()
+    path = os.ttyname(theirs)
+    os.close(theirs)
+    return ours, path
+
+
+def read_lines(descriptor: int, count: int) -> bytes:
+    """Read so many lines: a terminal hands its bytes on a moment after they were written. Fails after 20 s."""
+    got = b""
+    while got.count(b"\n") < count:
+        assert select.select([descriptor], [], [], 20)[0], got
+        got += os.read(descriptor, 4096)
+    return got
+
+
+def test_a_serial_line_carries_the_lines_as_they_are(tmp_path: Path) -> None:
+    """No carriage return comes before a newline: the host has the same bytes as the file."""
+    path = tmp_path / "ledger"
+    ours, line_path = open_pty()
+    ledger = Ledger(str(path), channel=line_path)
+    ledger.append(line("start", 1, {}))
+    ledger.flush()
+    assert read_lines(ours, 1) == path.read_bytes() == b'{"type":"start","t_us":1}\n'
+    ledger.end()
+    os.close(ours)
+
+
+def test_nothing_follows_the_end_on_the_channel(tmp_path: Path) -> None:
+    """After the end the host hears no more, and the file goes on."""
+    path = tmp_path / "ledger"
+    ours, line_path = open_pty()
+    ledger = Ledger(str(path), channel=line_path)
+    ledger.append(line("exit", 1, {"status": 5}))
+    ledger.end()
+    ledger.append(line("device", 2, {}))
+    ledger.flush()
+    ledger.end()
+    assert ledger.channel_fileno() == -1
+    assert read_lines(ours, 1) == b'{"type":"exit","t_us":1,"status":5}\n'
+    with pytest.raises(OSError, match="Input/output error"):  # nobody has the line open any more
+        os.read(ours, 1)
+    assert [record["type"] for record in records(path)] == ["exit", "device"]
+    os.close(ours)
+
+
+def test_the_end_is_heard_although_the_device_is_full(tmp_path: Path, no_room: None) -> None:
+    """Lines that found no room in the file reach the host with the end."""
+    ours, line_path = open_pty()
+    ledger = Ledger(str(tmp_path / "ledger"), channel=line_path)
+    for number in range(8):
+        ledger.append(line("walk", number, {}))
+    ledger.append(line("exit", 9, {"status": 5}))
+    ledger.end()
+    got = [json.loads(text)["t_us"] for text in read_lines(ours, 9).splitlines()]
+    assert got == [*range(8), 9]
+    os.close(ours)
+
+
+def test_errors_stand_out_in_the_kernels_log(tmp_path: Path) -> None:
+    """What is said as an error has an error's priority, for which also a quiet console is not too quiet."""
+    log = tmp_path / "kmsg"
+    log.touch()
+    ledger = Ledger(str(tmp_path / "ledger"), kmsg=str(log))
+    ledger.say("fine")
+    ledger.say("not fine", ERROR)
+    ledger.flush()
+    assert log.read_bytes() == b"<6>modaliasd: fine\n<3>modaliasd: not fine\n"

@@ -1,9 +1,14 @@
 """The daemon's loop without a kernel: what it does with what the uevent socket and /sys say."""
 
 import threading
+from typing import Any
+
+import pytest
 
 from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
+from modaliasd.core.policy import parse_policy
+from modaliasd.ledger import ERROR, INFORMATION
 from tests.support.fakeworld import Fakes
 
 
@@ -54,3 +59,48 @@ def test_a_damaged_index_has_all_devices_looked_up_again() -> None:
     assert sum('"matches":[{' in line for line in lines) == 2
     assert [line for line in lines if '"type":"walk"' in line][1].count('"reason":"index"') == 1
     assert sum("cannot be used: damaged" in line for line in lines) == 1
+
+
+BROKEN = parse_policy('hotplug = "maybe"\n', "/etc/p.toml")
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ({}, 0, []),
+        ({"policy": BROKEN}, 100, ["/etc/p.toml:1: "]),
+        ({"no_modules": "no module can be loaded"}, 111, ["no module can be loaded"]),
+        ({"policy": BROKEN, "no_modules": "no module"}, 111, ["no module", "/etc/p.toml:1: "]),
+    ],
+)
+def test_what_makes_every_load_fail_is_said_and_counts(
+    more: dict[str, Any], status: int, said: list[str]
+) -> None:
+    """A void policy and missing modules are a warning each, an error on the console, and the status."""
+    fakes = Fakes(more=more)
+    assert fakes.service().run(once=True) == status
+    warnings = [record for record in fakes.records() if record["type"] == "warning"]
+    assert len(warnings) == len(said)
+    assert [priority for priority, text in fakes.ledger.said if priority != INFORMATION] == [ERROR] * len(
+        said
+    )
+    errors = [text for priority, text in fakes.ledger.said if priority == ERROR]
+    assert all(text.startswith(start) for text, start in zip(errors, said, strict=True))
+
+
+def test_missing_modules_are_one_line() -> None:
+    """That there is no index either goes without saying."""
+    fakes = Fakes(more={"no_modules": "no module can be loaded"})
+    fakes.aliases.message = "cannot read modules.alias"
+    fakes.sysfs.devices.append(Device("/devices/one", "pci", "pci:one"))
+    fakes.service().run(once=True)
+    warnings = [record["what"] for record in fakes.records() if record["type"] == "warning"]
+    assert warnings == ["modules"]
+
+
+def test_the_hook_is_told_the_status() -> None:
+    """What runs after the first settle knows of what has failed by then."""
+    told: list[int] = []
+    fakes = Fakes(more={"policy": BROKEN, "on_settled": told.append})
+    fakes.service().run(once=True)
+    assert told == [100]

@@ -176,6 +176,7 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.said: list[tuple[int, str]] = []
 
     def append(self, line: str) -> None:
         """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
@@ -188,8 +189,12 @@ class FakeLedger:
     def drain(self) -> None:
         """Nothing to wait for."""
 
-    def say(self, text: str) -> None:
-        """Nobody listens."""
+    def end(self) -> None:
+        """Nothing to wait for."""
+
+    def say(self, text: str, priority: int = 6) -> None:
+        """Keep it."""
+        self.said.append((priority, text))
 
     def channel_fileno(self) -> int:
         """There is no channel."""
@@ -240,7 +245,7 @@ class Fakes:
             "ledger": self.ledger,
             "control": None,
             "clock": lambda: self.now_us,
-            "on_settled": lambda: None,
+            "on_settled": lambda _status: None,
             "wanted": (),
             "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
         }

@@ -93,6 +93,7 @@ def test_sh_gives_status_and_output(talking: VM) -> None:
     assert talking.check("cat /proc/cmdline").split() == [
         "console=ttyS0",
         "panic=-1",
+        "clocksource=hpet",
         "modaliasd.channel=/dev/ttyS1",
         "micro.agent=/dev/ttyS2",
     ]
@@ -161,6 +162,16 @@ def test_the_exit_status_is_the_guests(debian_kernel: Kernel, tmp_path: Path) ->
         '{"type":"settled","t_us":2}',
         '{"type":"exit","status":7}',
     ]
+
+
+def test_an_end_without_a_status_is_none_that_was_asked_for(debian_kernel: Kernel, tmp_path: Path) -> None:
+    """Where the guest was to end with its status, switching itself off without one is no success."""
+    image = write_image(tmp_path / "silent.img", PROLOGUE + RECORDS + "poweroff -f\n")
+    argv = hostbuild_argv("run", image, "--kernel", debian_kernel.vmlinuz, "--machine", "empty")
+    argv += ["--accel", "tcg", "--timeout", "120", "--exit-when-settled"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=150, check=False)
+    assert done.returncode == 112, done.stderr.decode()
+    assert b"before it had settled and said its exit status" in done.stderr
 
 
 def test_a_panic_has_its_reason(debian_kernel: Kernel, tmp_path: Path) -> None:

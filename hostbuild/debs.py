@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hostbuild.errors import WorldError
+from hostbuild.errors import HostbuildError, WorldError
+from hostbuild.files import write_file
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 
@@ -163,7 +164,5 @@ def _remembered() -> dict[str, Package]:
 
 def _remember(known: dict[str, Package]) -> None:
     kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
-    directory = cache_directory()
-    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".apt-", delete=False) as out:
-        json.dump(kept, out)
-    Path(out.name).replace(directory / "apt-metadata.json")
+    with suppress(HostbuildError):  # it saves a second next time, and no more
+        write_file(cache_directory() / "apt-metadata.json", json.dumps(kept).encode(), "apt's answers")

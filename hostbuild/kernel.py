@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.files import read_input
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import is_module, read_module
 from hostbuild.run import run
@@ -99,10 +100,7 @@ def parse_version(vmlinuz: bytes) -> str:
 
 def read_vmlinuz(path: Path) -> tuple[str, str]:
     """Give the version and the SHA-256 of a kernel image."""
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise KernelError(f"cannot read the kernel {path}: {e.strerror}") from e
+    data = read_input(path, "the kernel")
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:

@@ -51,8 +51,18 @@ def reporter(*, as_json: bool = False) -> Reporter:
 
 def print_json(value: object) -> None:
     """Print `value` on stdout as indented JSON, keys in their own order."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def document(text: str) -> None:
+    """Write a file's text on stdout, in UTF-8 whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
 
 
 def size(count: int) -> str:

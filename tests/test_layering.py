@@ -48,8 +48,8 @@ HOST_PURE = {
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
     *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
 }
-# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui.
-GROUND = {"errors", "run", "scratch", "ui"}
+# The host's parts, and which of them each may import; all may import the ground.
+GROUND = {"errors", "files", "pathtypes", "room", "run", "scratch", "streams", "ui"}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),

@@ -9,12 +9,15 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
+from hostbuild.files import read_input, write_file
+from hostbuild.formats.manifest import files_beside
 from hostbuild.ledger.file import read_ledger
+from hostbuild.pathtypes import InputPath, OutputPath
 from hostbuild.report.model import make_model
 from modaliasd.core.story import Story, tell
 
-_PATH = click.Path(path_type=Path)
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
+_UTF8 = ("html", "dot", "svg")  # what says of itself, or is known, to be UTF-8
 _EPILOG = """\b
 Formats:
   html      one page that needs no network: timeline, device tree, failures, what was never used
@@ -32,15 +35,21 @@ Examples:
 
 
 @click.command("report", epilog=_EPILOG)
-@click.argument("ledger", type=_PATH)
-@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
+@click.argument("ledger", type=InputPath())
+@click.option(
+    "-o", "--output", type=OutputPath("the report"), help="The file to write. Default: standard output."
+)
 @click.option(
     "--format", "kind", type=click.Choice(_FORMATS), help="Default: what the file's name says, else html."
 )
 @click.option(
-    "--image", type=_PATH, help="The image that was booted; what it carries and never used is listed."
+    "--image",
+    type=InputPath(beside=files_beside),
+    help="The image that was booted; what it carries and never used is listed.",
 )
-@click.option("--manifest", "manifest_file", type=_PATH, help="Its manifest, if the image is not at hand.")
+@click.option(
+    "--manifest", "manifest_file", type=InputPath(), help="Its manifest, if the image is not at hand."
+)
 @click.option("--title", help="The page's title. Default: the ledger's name.")
 def command(
     ledger: Path,
@@ -59,13 +68,11 @@ def command(
     story = tell(read_ledger(ledger))
     text = _render(story, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
-        sys.stdout.write(text)
+        ui.document(text) if kind in _UTF8 else sys.stdout.write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e
-    ui.line(f"{output}: {ui.size(len(text.encode()))}")
+    data = text.encode()
+    write_file(output, data, "the report")
+    ui.line(f"{output}: {ui.size(len(data))}")
 
 
 def _kind_of(output: Path | None) -> str:
@@ -84,9 +91,10 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
         return read_manifest(image)
     if manifest_file is None:
         return None
+    data = read_input(manifest_file, "the manifest")
     try:
-        manifest = json.loads(manifest_file.read_bytes())
-    except (OSError, ValueError) as e:
+        manifest = json.loads(data)
+    except ValueError as e:
         raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
     if not isinstance(manifest, dict) or "modules" not in manifest:
         raise InputError(f"{manifest_file} is no manifest of an image: it lists no modules")

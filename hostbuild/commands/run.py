@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
 
 import click
 
 from hostbuild.errors import GuestError, UsageError
+from hostbuild.files import Growing, growing_file
+from hostbuild.formats.manifest import files_beside
+from hostbuild.pathtypes import InputPath, InputWord, OutputPath
 from hostbuild.qemu import terminal
 from hostbuild.qemu.accel import Accel, choose
-from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.device import device_files, parse_device
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
@@ -25,7 +27,6 @@ from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
 
-_PATH = click.Path(path_type=Path)
 _EPILOG = """\b
 On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps.
 The exit status is the guest's own. Otherwise 112: the guest panicked or vanished; 124: it was still running
@@ -40,24 +41,38 @@ Examples:
 
 
 @click.command("run", epilog=_EPILOG)
-@click.argument("image", type=_PATH)
-@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.argument("image", type=InputPath(beside=files_beside))
+@click.option(
+    "--kernel",
+    type=InputWord(),
+    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
+)
 @click.option(
     "--machine",
     "machine_name",
+    type=InputWord(),
     default="virtio",
     show_default=True,
     metavar="NAME|FILE.toml",
     help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
 )
-@click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    type=InputWord(device_files),
+    metavar="ARG",
+    help="Add a device, as QEMU's -device.",
+)
 @click.option("--append", default="", help="Words for the kernel's command line.")
 @click.option(
     "--memory", default=None, metavar="auto|SIZE", help="Default: what the machine says, else auto."
 )
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
-@click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the ledger here as it comes.")
+@click.option(
+    "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the ledger here as it comes."
+)
 @click.option("--watch", is_flag=True, help="Show what is loaded as it happens, in place of the console.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
 @click.option(
@@ -112,10 +127,10 @@ def command(
         return _run(machine, boot, ledger_file, interactive=interactive)
 
 
-def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool) -> int:
+def _run(machine: Machine, boot: Boot, ledger_file: Growing | None, *, interactive: bool) -> int:
     listeners: dict[Line, Listener] = {Line.CONSOLE: _show}
     if ledger_file is not None:
-        listeners[Line.CHANNEL] = lambda data: _write(ledger_file, data)
+        listeners[Line.CHANNEL] = ledger_file.write
     quitting = False
     with contextlib.ExitStack() as stack:
         if interactive:
@@ -141,7 +156,7 @@ def _run(machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interact
     return status
 
 
-def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> int:
+def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> int:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
     from hostbuild.ledger.watching import ChannelWatch
 
@@ -149,7 +164,7 @@ def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> 
 
         def take(data: bytes) -> None:
             if ledger_file is not None:
-                _write(ledger_file, data)
+                ledger_file.write(data)
             screen.feed(data)
 
         with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
@@ -161,11 +176,6 @@ def _show(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
-    file.flush()  # whoever follows the file sees every line at once
-
-
 def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
     """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
     if wanted is None:
@@ -175,15 +185,11 @@ def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
 
 
 @contextlib.contextmanager
-def _ledger_file(path: Path | None) -> Iterator[BinaryIO | None]:
+def _ledger_file(path: Path | None) -> Iterator[Growing | None]:
     if path is None:
         yield None
         return
-    try:
-        file = path.open("wb")
-    except OSError as e:
-        raise UsageError(f"cannot write the ledger to {path}: {e.strerror or e}") from e
-    with file:
+    with growing_file(path, "the ledger") as file:
         yield file
 
 

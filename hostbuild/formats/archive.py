@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError
+from hostbuild.files import read_input
 from hostbuild.formats import newc
 from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
 
@@ -56,10 +57,7 @@ def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise ImageError(f"cannot read the image {path}: {e.strerror}") from e
+    data = read_input(path, "the image")
     try:
         return list(_parse(data, wanted))
     except HostbuildError as e:

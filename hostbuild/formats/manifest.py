@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
+from hostbuild.files import read_input
 
 FORMAT = 1
 
@@ -19,6 +20,11 @@ def manifest_path(image: Path) -> Path:
     return image.with_name(image.name + ".manifest.json")
 
 
+def files_beside(image: Path) -> tuple[Path, ...]:
+    """Give the files that are written, and read, with an image, also where its path is a link to it."""
+    return (manifest_path(image), manifest_path(image.resolve()))
+
+
 def dump(manifest: dict[str, Any]) -> bytes:
     """Render a manifest as the file holds it."""
     return json.dumps(manifest, indent=1, ensure_ascii=True).encode() + b"\n"
@@ -27,11 +33,12 @@ def dump(manifest: dict[str, Any]) -> bytes:
 def read_manifest(image: Path) -> dict[str, Any]:
     """Read an image's manifest. Raises ManifestError where there is none, or none of this format."""
     path = manifest_path(image)
+    if not path.exists():
+        raise ManifestError(f"the image {image} has no manifest {path}")
+    data = read_input(path, "the manifest")
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        raise ManifestError(f"the image {image} has no manifest {path}") from e
-    except (OSError, ValueError) as e:
+        manifest = json.loads(data)
+    except ValueError as e:
         raise ManifestError(f"cannot read the manifest {path}: {e}") from e
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ManifestError(

@@ -23,8 +23,8 @@ from hostbuild import debs
 from hostbuild.errors import CommandError
 from hostbuild.formats.kconfig import parse_config, value_of
 from hostbuild.kbuild import progress, toolchain
-from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.room import room_in
 from hostbuild.run import run, spawn
 from hostbuild.ui import Reporter
 

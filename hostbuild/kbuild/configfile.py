@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.files import read_input
 from hostbuild.formats import vmlinuz
 
 
@@ -17,13 +18,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if kernel == "running":
         return read_running_config()
     path = Path(kernel)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise InputError(
-            f"cannot read the kernel or configuration {kernel}: {e.strerror}",
-            hint="name a .config, a vmlinuz, or `running`",
-        ) from e
+    data = read_input(path, "the kernel or configuration", hint="name a .config, a vmlinuz, or `running`")
     if data.startswith(b"\x1f\x8b"):
         try:
             data = gzip.decompress(data)

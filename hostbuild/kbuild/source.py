@@ -17,7 +17,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
-from hostbuild.kbuild.room import room_in
+from hostbuild.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 

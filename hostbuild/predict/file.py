@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.files import read_input
 from hostbuild.ledger.file import read_ledger
 from hostbuild.predict.capture import Capture, capture_of_story, parse_capture, parse_umockdev
 from modaliasd.core.story import tell
@@ -10,10 +11,7 @@ from modaliasd.core.story import tell
 
 def read_capture(path: Path) -> Capture:
     """Read the file, whose content says what it is. Raises InputError."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as e:
-        raise InputError(f"cannot read the capture {path}: {e.strerror}") from e
+    text = read_input(path, "the capture").decode("utf-8", "surrogateescape")
     if text.startswith(("P: ", "@")):
         return parse_umockdev(text)
     first = text.partition("\n")[0]

@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
 from hostbuild.qemu.verdict import Ending, verdict
 from hostbuild.run import spawn
+from hostbuild.scratch import scratch_directory
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
@@ -245,8 +245,7 @@ class VM:
     def _start(self) -> None:
         stack = self._cleanup
         stack.callback(self._lines.close)
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostbuild-vm-"))
-        self.directory = Path(temporary)
+        self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:

@@ -13,9 +13,9 @@ import pytest
 from hostbuild.errors import CommandError, InputError, WorldError
 from hostbuild.formats.kconfig import Wish, parse_config
 from hostbuild.kbuild.configure import Configured, Unmet, configure
-from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import read_tree
 from hostbuild.main import status_of
+from hostbuild.room import room_in
 from hostbuild.ui import Silent
 
 # kbuild's configuration targets; its menu only looks whether it has a terminal, and unsets an option

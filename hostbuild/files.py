@@ -71,7 +71,13 @@ def write_error(path: Path, what: str, error: OSError) -> HostbuildError:
         existing = next((one for one in (parent, *parent.parents) if one.exists()), parent)
         if not existing.is_dir():
             return UsageError(f"{cannot}: {existing} is a file, not a directory", hint="choose another place")
+        if parent.is_dir():  # as in /proc
+            return UsageError(f"{cannot}: no file can be made in {parent}", hint="choose another place")
         return UsageError(f"{cannot}: there is no directory {parent}", hint=f"mkdir -p {parent}")
+    if error.errno == errno.EFBIG:
+        return WorldError(
+            f"{cannot}: {error.strerror}", hint="raise the limit on files' sizes: ulimit -f unlimited"
+        )
     if error.errno in FULL:
         return WorldError(
             f"{cannot}: {error.strerror}", hint=f"{room(parent)}; make room, or choose another place"
@@ -144,15 +150,15 @@ def replace_file(path: Path, what: str) -> Iterator[Output]:
     target = Path(os.path.realpath(path))
     mode = target.stat().st_mode if target.exists() else None
     if mode is not None and not stat.S_ISREG(mode):
-        output = _opened(target, path, what, os.O_WRONLY)
+        device = _opened(target, path, what, os.O_WRONLY)
         try:
-            yield output
-            output.finish()
+            yield device
+            device.finish()
         finally:
-            output.abandon()
+            device.abandon()
         return
     staging = target.with_name(f".hostbuild-{secrets.token_hex(6)}.part")
-    output = None
+    output: Output | None = None
     try:
         output = _opened(staging, path, what, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         yield output
@@ -205,7 +211,7 @@ def growing_file(path: Path, what: str) -> Iterator[Growing]:
         stream = path.open("wb", buffering=0)
     except OSError as e:
         raise write_error(path, what, e) from e
-    growing = Growing(stream)  # type: ignore[arg-type]  # unbuffered: a FileIO
+    growing = Growing(stream)
     try:
         with stream:
             yield growing

@@ -116,7 +116,7 @@ def status_of(argv: Sequence[str] | None = None) -> int:
         return e.exit_status
     except click.ClickException as e:
         _say(e.show)
-        return EXIT_USAGE if isinstance(e, click.UsageError) else e.exit_status
+        return EXIT_USAGE if isinstance(e, click.UsageError) else e.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _tell("interrupted", 128 + signal.SIGINT)  # as a shell counts
     except HostbuildError as e:

@@ -52,7 +52,7 @@ class InputPath(click.Path):
         return path
 
 
-class InputWord(click.ParamType):
+class InputWord(click.ParamType[str]):
     """A word that may be a path which is read: NAME or a file. paths: those that the word names, if any."""
 
     name = "text"

@@ -197,7 +197,7 @@ def test_the_command_says_what_it_made(tree: Path, tmp_path: Path, capfd: pytest
         (["--menuconfig"], "--menuconfig needs a terminal"),
         (["--module", "e10000"], "no Makefile of this kernel source builds a module named e10000"),
         (["--enable", "no-such.fragment"], "'no-such.fragment' is neither a file nor an option"),
-        (["-o", "nowhere/x"], "cannot write nowhere/x: there is no directory nowhere"),
+        (["-o", "nowhere/x"], "cannot write the configuration nowhere/x: there is no directory nowhere"),
     ],
     ids=["source", "menu", "driver", "fragment", "output"],
 )

@@ -20,8 +20,10 @@ from pathlib import Path
 
 from hostbuild.errors import HostbuildError, WorldError
 from hostbuild.files import write_file
+from hostbuild.growth import growth_of
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
+from hostbuild.ui import Reporter, Silent, size
 
 _LISTS = (
     Path("/var/lib/apt/lists"),
@@ -78,7 +80,7 @@ def describe(names: Sequence[str]) -> list[Package]:
     return [known[name] for name in names]
 
 
-def require_unpacked(package: Package) -> Path:
+def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
     """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
     packages = cache_directory() / "packages"
     version = package.version.replace(":", "%3a")  # as apt writes an epoch in file names
@@ -87,8 +89,14 @@ def require_unpacked(package: Package) -> Path:
         return final
     packages.mkdir(exist_ok=True)
     with scratch_directory(packages) as staging:
-        deb = _fetch(package, staging)
-        run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
+        report = report or Silent()
+        with (
+            report.step(f"Getting {package}, {size(package.size)}", package.size) as advance,
+            growth_of(staging, advance),
+        ):
+            deb = _fetch(package, staging)
+        with report.step(f"Unpacking {package}"):
+            run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
         publish(staging / "root", final)
     return final
 

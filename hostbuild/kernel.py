@@ -127,8 +127,7 @@ def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path
     versioned = [d for d in package.depends if d.startswith("linux-image-")]
     if versioned:
         [package] = debs.describe(versioned[:1])
-    with report.step(f"Getting {package}"):
-        root = debs.require_unpacked(package)
+    root = debs.require_unpacked(package, report)
     images = sorted(root.glob("boot/vmlinu[xz]-*"))
     if len(images) != 1:
         raise KernelError(f"the package {package} holds {len(images)} kernels in /boot, not one")

@@ -49,7 +49,7 @@ HOST_PURE = {
     *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
 }
 # The host's parts, and which of them each may import; all may import the ground.
-GROUND = {"errors", "files", "pathtypes", "room", "run", "scratch", "streams", "ui"}
+GROUND = {"errors", "files", "growth", "pathtypes", "room", "run", "scratch", "streams", "ui"}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),

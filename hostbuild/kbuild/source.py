@@ -99,8 +99,8 @@ def _from_package(name: str, report: Reporter) -> SourceTree:
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
         return read_tree(final, identity)
-    with report.step(f"Fetching {package}"), room_in(debs.cache_directory()):
-        root = debs.require_unpacked(package)
+    with room_in(debs.cache_directory()):
+        root = debs.require_unpacked(package, report)
     tarballs = sorted(root.glob("usr/src/linux-source-*.tar.*"))
     if len(tarballs) != 1:
         raise InputError(f"the package {package} holds {len(tarballs)} kernel tarballs in /usr/src, not one")

@@ -151,6 +151,7 @@ def test_places_where_nothing_can_be_written(
     assert contents(world) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "output"), WRITES)
 def test_read_only_disk(call: Call, output: click.Parameter, world: Path) -> None:
     """A file system that cannot be written to is told before the work."""
@@ -159,6 +160,7 @@ def test_read_only_disk(call: Call, output: click.Parameter, world: Path) -> Non
     assert b"read-only" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "output"), CHEAP_WRITES)
 def test_full_disk(call: Call, output: click.Parameter, world: Path) -> None:
     """A disk that fills up is the world's fault; nothing half-written stays on it."""
@@ -168,6 +170,7 @@ def test_full_disk(call: Call, output: click.Parameter, world: Path) -> None:
     assert done.stdout == b""  # what is in the directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [None, b"what was there before\n"])
 @pytest.mark.parametrize(("call", "output"), CHEAP_WRITES)
 def test_limited_size(call: Call, output: click.Parameter, old: bytes | None, world: Path) -> None:
@@ -258,6 +261,7 @@ def test_output_is_never_what_goes_with_an_input(
     assert contents(world) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ALL, ids=lambda call: call.name)
 def test_help_to_a_full_disk(call: Call) -> None:
     """What cannot be written to standard output is a message and 111."""
@@ -266,6 +270,7 @@ def test_help_to_a_full_disk(call: Call) -> None:
     assert_told(done.returncode, done.stderr.decode(), "standard output", [111])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", PRINT, ids=lambda call: call.name)
 def test_result_to_a_full_disk(call: Call, world: Path) -> None:
     """A result that cannot be written to standard output is a message and 111."""
@@ -275,6 +280,7 @@ def test_result_to_a_full_disk(call: Call, world: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", PRINT, ids=lambda call: call.name)
 def test_closed_pipe(call: Call, world: Path) -> None:
     """Whoever reads our output and goes away ends the command in silence, with a shell's status for SIGPIPE."""
@@ -287,6 +293,7 @@ def test_closed_pipe(call: Call, world: Path) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", PRINT, ids=lambda call: call.name)
 def test_ascii_locale(call: Call, world: Path) -> None:
     """Where the terminal knows ASCII only, every result is printed, in ASCII unless it is a file's text."""
@@ -296,6 +303,7 @@ def test_ascii_locale(call: Call, world: Path) -> None:
     assert done.stdout.isascii() or call.name == "report"
 
 
+@pytest.mark.slow
 def test_json_in_any_locale(world: Path) -> None:
     """--json is JSON with the same content in ASCII as in UTF-8."""
     (world / "größe.img").hardlink_to(world / "micro.img")
@@ -307,6 +315,7 @@ def test_json_in_any_locale(world: Path) -> None:
     assert told == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ["size=4k", "ro"])
 def test_no_room_for_temporary_files(room: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full or read-only TMPDIR is named, with the variable that moves it."""

@@ -35,18 +35,20 @@ class SerialLines:
     """Our ends of the lines, and what has come over them.
 
     ledger: the records so far; it only grows. torn: the channel's lines that were no records.
-    ended: QEMU has closed every line.
+    ended: QEMU has closed every line. failure: what a listener raised; it hears nothing more.
     """
 
     def __init__(self, listeners: dict[Line, Listener]) -> None:
         """Make the socket pairs. `listeners` get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.ended = False
+        self.failure: Exception | None = None
         self._reader = LedgerReader()
         self._received = {line: bytearray() for line in Line}
-        self._listeners = listeners
+        self._listeners = dict(listeners)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._on_failure: Callable[[], None] = lambda: None
         pairs = {line: socket.socketpair() for line in Line}
         self._ours = {line: pair[0] for line, pair in pairs.items()}
         self.theirs = {line: pair[1] for line, pair in pairs.items()}
@@ -67,12 +69,20 @@ class SerialLines:
         """What the agent has written and nobody has taken yet; to be looked at inside `wait` or after it."""
         return self._received[Line.AGENT]
 
-    def start(self, *, limit_s: float, on_limit: Callable[[], None], on_end: Callable[[], None]) -> None:
+    def start(
+        self,
+        *,
+        limit_s: float,
+        on_limit: Callable[[], None],
+        on_failure: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
         """Let QEMU have its ends, and read ours from now on.
 
-        on_limit: called once, after `limit_s` seconds. on_end: called when QEMU is gone, before waiters are
-        told.
+        on_limit: called once, after `limit_s` seconds. on_failure: called when a listener has raised. on_end: called
+        when QEMU is gone, before waiters are told.
         """
+        self._on_failure = on_failure
         self.close_theirs()
         self._thread = threading.Thread(
             target=self._read,
@@ -142,7 +152,12 @@ class SerialLines:
                 self._received[line] += data
             self._news.notify_all()
         if listener := self._listeners.get(line):
-            listener(data)
+            try:
+                listener(data)
+            except Exception as e:  # noqa: BLE001 - whoever waits for the machine raises it again
+                del self._listeners[line]
+                self.failure = self.failure or e
+                self._on_failure()
 
 
 def _receive(end: object) -> bytes:

@@ -270,7 +270,9 @@ class VM:
             raise WorldError(f"QEMU did not start: {self._last_words() or e}") from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
-        self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)
+        self._lines.start(
+            limit_s=self.boot.limit_s, on_limit=self._on_limit, on_failure=self.kill, on_end=self._on_end
+        )
 
     def _on_limit(self) -> None:
         self._over_limit = True
@@ -297,6 +299,8 @@ class VM:
         return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
 
     def _verdict(self) -> int:
+        if self._lines.failure is not None:
+            raise self._lines.failure
         return verdict(
             Ending(
                 console=self.console,

@@ -329,3 +329,39 @@ def test_no_room_for_temporary_files(room: str, world: Path, monkeypatch: pytest
     assert_told(done.returncode, done.stderr.decode(), str(world / "a-folder"), [111])
     assert b"TMPDIR" in done.stderr
     assert not list(world.glob("x*"))
+
+
+@pytest.mark.slow
+def test_closed_standard_output(world: Path) -> None:
+    """With standard output closed (>&-) nothing that is opened gets its number and the output; it is an error."""
+    before = contents(world)
+    argv = ["sh", "-c", 'exec "$@" >&-', "sh", *hostbuild_argv("tree", "boot.jsonl")]
+    done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    assert_told(done.returncode, done.stderr.decode(), "standard output: Bad file descriptor", [111])
+    assert contents(world) == before
+
+
+@pytest.mark.slow
+def test_full_standard_error(world: Path) -> None:
+    """Where no message can be written, the status still tells."""
+    with open("/dev/full", "wb") as full:
+        argv = hostbuild_argv("tree", "missing")
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=full, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (100, b"")
+
+
+def test_standard_output_is_never_an_input(world: Path) -> None:
+    """A result is not appended to the file that it is made of."""
+    before = contents(world)
+    with (world / "boot.jsonl").open("ab") as out:
+        done = run(["tree", "boot.jsonl"], stdout=out.fileno())
+    assert_told(done.returncode, done.stderr.decode(), "standard output would overwrite boot.jsonl", [100])
+    assert contents(world) == before
+
+
+@pytest.mark.parametrize("name", ["tree", "report", "predict", "diff"])
+def test_nesting_without_end(name: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON that is nested a hundred thousand times is a bad input, not a traceback."""
+    call = next(call for call in ALL if call.name == name)
+    (world / "boot.jsonl").write_text('{"type":' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    assert_told(status_of(call.argv), capsys.readouterr().err, "", [100])

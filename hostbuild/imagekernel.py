@@ -85,6 +85,5 @@ def _fetched(package: dict[str, str], report: Reporter) -> Path:
     )
     if found is None:
         exact = debs.describe_exact(package["name"], package["version"], package["sha256"])
-        with report.step(f"Getting {exact}"):
-            found = debs.require_unpacked(exact)
+        found = debs.require_unpacked(exact, report)
     return found / package["path"]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.files import read_input
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import is_module, read_module
 from hostbuild.formats.sniff import Kind, kind_of_file, use_of
@@ -124,10 +125,7 @@ def parse_version(vmlinuz: bytes) -> str:
 
 def read_vmlinuz(path: Path) -> tuple[str, str]:
     """Give the version and the SHA-256 of a kernel image."""
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise KernelError(f"cannot read the kernel {path}: {e.strerror}", hint=_KERNEL_WORDS) from e
+    data = read_input(path, "the kernel", hint=_KERNEL_WORDS)
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
@@ -154,8 +152,7 @@ def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path
     versioned = [d for d in package.depends if d.startswith("linux-image-")]
     if versioned:
         [package] = debs.describe(versioned[:1])
-    with report.step(f"Getting {package}"):
-        root = debs.require_unpacked(package)
+    root = debs.require_unpacked(package, report)
     images = sorted(root.glob("boot/vmlinu[xz]-*"))
     if len(images) != 1:
         raise KernelError(

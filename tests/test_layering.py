@@ -49,8 +49,8 @@ HOST_PURE = {
     *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
     *(f"qemu/{name}" for name in ("device", "machine", "ram", "references", "transcript", "verdict")),
 }
-# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui, words.
-GROUND = {"errors", "run", "scratch", "ui", "words"}
+# The host's parts, and which of them each may import; all may import the ground.
+GROUND = {"errors", "files", "growth", "pathtypes", "room", "run", "scratch", "streams", "ui", "words"}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),

@@ -6,12 +6,11 @@ import click
 
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
-from hostbuild.formats.manifest import kernel_path
+from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.image.extras import Extra
 from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.image.modstore import Store
-
-_DIRECTORY = click.Path(path_type=Path)
+from hostbuild.pathtypes import InputPath, InputWord, OutputPath
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
@@ -31,31 +30,45 @@ Examples:
 
 
 @click.command("make-image", epilog=_EXAMPLES)
-@click.option("-o", "--output", "image", required=True, type=_DIRECTORY, help="The image to write.")
+@click.option(
+    "-o",
+    "--output",
+    "image",
+    required=True,
+    type=OutputPath("the image", beside=files_beside),
+    help="The image to write.",
+)
 @click.option(
     "--kernel",
+    type=InputWord(),
     metavar="KERNEL",
     help="deb:PACKAGE, the path of a vmlinuz, or running. "
     "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
 )
 @click.option(
-    "--modules-dir", type=_DIRECTORY, help="The kernel's modules, if not beside it or in /lib/modules."
+    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it or in /lib/modules."
 )
 @click.option(
     "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
 )
 @click.option(
     "--learn",
-    type=_DIRECTORY,
+    type=InputPath(),
     metavar="FILE",
     help="Take the modules that a machine used: a ledger, or what `hostbuild capture` wrote.",
 )
-@click.option("--overlay", "overlays", multiple=True, type=_DIRECTORY, help="Lay a directory over the image.")
+@click.option(
+    "--overlay",
+    "overlays",
+    multiple=True,
+    type=InputPath(inside=True),
+    help="Lay a directory over the image.",
+)
 @click.option(
     "--firmware-dir",
     "firmware_dirs",
     multiple=True,
-    type=_DIRECTORY,
+    type=InputPath(),
     help="Where firmware is, before /lib/firmware.",
 )
 @click.option(

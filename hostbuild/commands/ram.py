@@ -5,17 +5,26 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-
-_PATH = click.Path(path_type=Path)
+from hostbuild.formats.manifest import files_beside
+from hostbuild.pathtypes import InputPath, InputWord
 
 
 @click.command("ram")
-@click.argument("image", type=_PATH)
-@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.argument("image", type=InputPath(beside=files_beside))
+@click.option(
+    "--kernel",
+    type=InputWord(),
+    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
+)
 @click.option("--append", default="", help="Words for the kernel's command line: rootfstype=ramfs counts.")
 @click.option("--prove", "proving", is_flag=True, help="Find the true limit by booting, some ten times.")
 @click.option(
-    "--machine", "machine_name", default="virtio", show_default=True, help="The hardware for --prove."
+    "--machine",
+    "machine_name",
+    type=InputWord(),
+    default="virtio",
+    show_default=True,
+    help="The hardware for --prove.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 
 from hostbuild.ledger.file import read_ledger
+from hostbuild.pathtypes import InputPath
 from modaliasd.core.story import tell
 from modaliasd.core.treetext import WIDTH, render_tree
 
 
 @click.command("tree")
-@click.argument("ledger", type=click.Path(path_type=Path))
+@click.argument("ledger", type=InputPath())
 @click.option("--by", type=click.Choice(["device", "module", "time"]), default="device", show_default=True)
 @click.option("--color/--no-color", default=None, help="Default: colours on a terminal.")
 @click.option("--full", is_flag=True, help="Cut no line.")

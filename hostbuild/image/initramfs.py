@@ -108,7 +108,8 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
         chosen, carried = _choose_modules(options, kernel)
-        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store)
+    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
+        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()

@@ -11,6 +11,7 @@ from hostbuild.image.modules import Module, close, parse_dep, parse_index, selec
 from hostbuild.image.tree import FileTree
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.scratch import scratch_directory
+from hostbuild.ui import Advance, ignore
 from modaliasd.core import trie
 from modaliasd.core.trie_format import INDEX_NAME
 
@@ -42,13 +43,23 @@ _COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 
 
 def put_modules(
-    tree: FileTree, kernel: Kernel, carried: Sequence[Module], *, for_kmod: bool, store: Store = Store.PLAIN
+    tree: FileTree,
+    kernel: Kernel,
+    carried: Sequence[Module],
+    *,
+    for_kmod: bool,
+    store: Store = Store.PLAIN,
+    advance: Advance = ignore,
 ) -> None:
-    """Put modules into the image, with indexes made for just these."""
+    """Put modules into the image, with indexes made for just these; `advance` hears of each module."""
     modstore.require_readable(store, carried, kmod=for_kmod)
     inside = f"usr/lib/modules/{kernel.version}"
     tree.directory(inside, group=GROUP, origin=kernel.origin)
-    files = dict(modstore.packed(module, store) for module in carried)
+    files: dict[str, bytes | Path] = {}
+    for module in carried:
+        path, content = modstore.packed(module, store)
+        files[path] = content
+        advance(1)
     with scratch_directory() as staging:
         base = staging / "lib/modules" / kernel.version
         base.mkdir(parents=True)

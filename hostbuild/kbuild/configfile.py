@@ -1,11 +1,13 @@
 """Finds a kernel's configuration: a .config, one inside or beside a vmlinuz, the running one."""
 
 import gzip
+import os
 import platform
 import re
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.files import read_input
 from hostbuild.formats import vmlinuz
 from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.kernel import require_kernel
@@ -25,7 +27,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if kernel.startswith("deb:"):
         return _read_from_package(kernel)
     path = Path(kernel)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError(
             f"there is no kernel or configuration {kernel}{did_you_mean(kernel, ['running'])}",
             hint=f"a package's kernel is named by deb:{kernel}"
@@ -34,13 +36,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
         )
     if other := instead(path, Kind.KERNEL, Kind.CONFIG, Kind.ELF, Kind.TEXT, Kind.PACKED):
         raise InputError(f"{other}, and no configuration", hint=use_of(path) or _NAMES)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise InputError(
-            f"cannot read the kernel or configuration {kernel}: {e.strerror}",
-            hint=_NAMES,
-        ) from e
+    data = read_input(path, "the kernel or configuration", hint=_NAMES)
     if data.startswith(b"\x1f\x8b"):
         try:
             data = gzip.decompress(data)

@@ -5,7 +5,6 @@ Nothing is written into the source tree.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.run import spawn
+from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 from hostbuild.words import did_you_mean
 
@@ -100,8 +100,8 @@ def configure(
     toolchain.require_toolchain(menu=by_hand)
     named = {wish.option for wish in wishes}
     fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
-    with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch:
-        objects = Path(scratch)
+    with scratch_directory() as scratch:
+        objects = scratch
         dot_config = objects / ".config"
         with report.step("Configuring", 3) as advance:
             _make_base(source, base, objects)

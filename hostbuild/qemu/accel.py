@@ -7,7 +7,6 @@ that works, and too short for one that is slower than emulation.
 """
 
 import os
-import tempfile
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from hostbuild.errors import CommandError, WorldError
 from hostbuild.run import run
+from hostbuild.scratch import scratch_directory
 
 KVM_DEVICE = Path("/dev/kvm")
 PROBE_LIMIT_S = 2.0  # a working KVM, like TCG, needs a tenth of a second
@@ -78,13 +78,14 @@ def kvm_trouble(device: Path = KVM_DEVICE, limit_s: float = PROBE_LIMIT_S) -> st
 
 def boot_tiny(accel: Accel, limit_s: float) -> None:
     """Boot the seven bytes; CommandError unless they end the machine as they should, and in time."""
-    with tempfile.NamedTemporaryFile(prefix="hostbuild-boot-", suffix=".img") as disk:
-        disk.write(BOOT_SECTOR)
-        disk.flush()
+    with scratch_directory() as directory:
+        disk = directory / "boot.img"
+        disk.write_bytes(BOOT_SECTOR)
         argv = ["qemu-system-x86_64", "-machine", "pc", "-accel", accel.value, "-m", "16"]
         argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
-        argv += ["-drive", f"file={disk.name.replace(',', ',,')},format=raw,if=ide,snapshot=on"]
+        # the disk is the machine's own; a snapshot would take room in TMPDIR, and its lack be taken for KVM's
+        argv += ["-drive", f"file={str(disk).replace(',', ',,')},format=raw,if=ide"]
         done = run(argv, timeout=limit_s, check=False)
     if done.status != _EXIT_STATUS:
         text = done.stderr.decode("utf-8", "replace").strip()

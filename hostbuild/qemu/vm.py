@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from hostbuild.qemu.qmp import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
 from hostbuild.qemu.verdict import Ending, clock_rate, verdict
 from hostbuild.run import require_program, spawn
+from hostbuild.scratch import scratch_directory
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
@@ -255,8 +255,7 @@ class VM:
     def _start(self) -> None:
         stack = self._cleanup
         stack.callback(self._lines.close)
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostbuild-vm-"))
-        self.directory = Path(temporary)
+        self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
@@ -291,7 +290,9 @@ class VM:
             raise refusal(said) or WorldError(f"QEMU did not start: {said or e}") from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
-        self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)
+        self._lines.start(
+            limit_s=self.boot.limit_s, on_limit=self._on_limit, on_failure=self.kill, on_end=self._on_end
+        )
 
     def _on_limit(self) -> None:
         self._over_limit = True
@@ -318,6 +319,8 @@ class VM:
         return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
 
     def _verdict(self) -> int:
+        if self._lines.failure is not None:
+            raise self._lines.failure
         return verdict(
             Ending(
                 console=self.console,

@@ -1,6 +1,8 @@
 """hostbuild.kbuild.source and build, on a toy tree whose Makefile behaves as the kernel's does."""
 
+import errno
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from hostbuild.errors import CommandError, InputError, ToolMissingError
+from hostbuild.errors import CommandError, InputError, ToolMissingError, WorldError
 from hostbuild.kbuild import toolchain
 from hostbuild.kbuild.build import build, copy_built
 from hostbuild.kbuild.source import SourceTree, parse_version, read_tree, require_source
@@ -236,6 +238,27 @@ def test_copying_replaces_the_modules_of_that_version_only(source: SourceTree, t
     built = copy_built(build(source, _CONFIG, jobs=1, strip=False, report=Silent()), root)
     assert (old.exists(), other.exists()) == (False, True)
     assert built.vmlinuz.is_file()
+
+
+def test_a_copy_without_room_leaves_what_was_there(
+    source: SourceTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up while a built kernel is copied: the old modules are whole, and nothing else is there."""
+    built = build(source, _CONFIG, jobs=1, strip=False, report=Silent())
+    old = tmp_path / "out/lib/modules/6.1.192-toy/old.ko"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    real = shutil.copy2
+
+    def full(source: str, target: str, **options: bool) -> None:
+        if source.endswith(".ko"):
+            raise OSError(errno.ENOSPC, "No space left on device", target)
+        real(source, target, **options)
+
+    monkeypatch.setattr("hostbuild.kbuild.build.shutil.copy2", full)
+    with pytest.raises(WorldError, match=r"cannot write the kernel .*out: No space left on device"):
+        copy_built(built, tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [old]
 
 
 def test_missing_packages_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ import pytest
 from hostbuild.errors import CommandError, InputError, WorldError
 from hostbuild.formats.kconfig import Wish, parse_config
 from hostbuild.kbuild.configure import Configured, Unmet, configure
-from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import read_tree
 from hostbuild.main import status_of
+from hostbuild.room import room_in
 from hostbuild.ui import Silent
 
 # kbuild's configuration targets; its menu only looks whether it has a terminal, and unsets an option
@@ -197,7 +197,7 @@ def test_the_command_says_what_it_made(tree: Path, tmp_path: Path, capfd: pytest
         (["--menuconfig"], "--menuconfig needs a terminal"),
         (["--module", "e10000"], "no Makefile of this kernel source builds a module named e10000"),
         (["--enable", "no-such.fragment"], "'no-such.fragment' is neither a file nor an option"),
-        (["-o", "nowhere/x"], "cannot write nowhere/x: there is no directory nowhere"),
+        (["-o", "nowhere/x"], "cannot write the configuration nowhere/x: there is no directory nowhere"),
     ],
     ids=["source", "menu", "driver", "fragment", "output"],
 )

@@ -228,7 +228,7 @@ def test_full_disk_leaves_nothing(
     def full(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("hostbuild.image.pack.dump", full)
+    monkeypatch.setattr("hostbuild.files.os.fsync", full)
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(HostbuildError, match=r"cannot write the image .*: No space left on device"):

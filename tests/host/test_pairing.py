@@ -69,7 +69,11 @@ def test_the_manifest_counts_while_it_is_the_images_own(image: Path, tmp_path: P
     manifest = {
         "format": FORMAT,
         "image": {"size": image.stat().st_size + stale},
-        "kernel": {"version": "5.0-other", "vmlinuz": "/nowhere", "sha256": ""},
+        "kernel": {"version": "5.0-other", "vmlinuz": "/nowhere", "sha256": "", "origin": "/nowhere"},
+        "append": "",
+        "groups": {},
+        "modules": [],
+        "files": [],
     }
     manifest_path(image).write_text(json.dumps(manifest), encoding="ascii")
     ours, other = (write_kernel(tmp_path / version, version) for version in (OURS, "5.0-other"))

@@ -184,7 +184,7 @@ def test_the_command_writes_what_the_name_says(name: str, tmp_path: Path) -> Non
     [
         ("", "is empty"),
         ("hello\n", "line 1 is not JSON"),
-        ("[1]\n", "line 1 is no record"),
+        ("[1]\n", "line 1 is not a record"),
         ('{"type":"start","t_us":1,"format":9}\n', "format 9"),
         ("\x7f\u00e9\n", "not ASCII"),
     ],

@@ -76,6 +76,37 @@ def test_errors_become_statuses(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/etc/secret"), 111, "/etc/secret: Permission denied"),
+        (OSError(5, "Input/output error"), 111, "Input/output error"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 100, "invalid start byte"),
+        (UnicodeEncodeError("ascii", "\xe9", 0, 1, "ordinal not in range(128)"), 111, "LC_ALL=C.UTF-8"),
+        (MemoryError(), 111, "not enough memory"),
+        (RecursionError(), 100, "nested too deeply"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_no_command_foresaw(
+    error: BaseException,
+    status: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error of the system that comes as far as the command line is a message with its path and a status."""
+
+    def fail(_path: object) -> None:
+        raise error
+
+    monkeypatch.setattr("hostbuild.commands.tree.read_ledger", fail)
+    assert main.status_of(["tree", "boot.jsonl"]) == status
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+
+
 def test_help_lists_commands_without_importing_them(capsys: pytest.CaptureFixture[str]) -> None:
     """Every command whose module exists is in --help with its line."""
     assert main.status_of(["--help"]) == 0

@@ -1,6 +1,7 @@
 """hostbuild.qemu.lines: what a guest wrote is read to its end, however slowly we come to read it."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,8 +62,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
         lines.close()
 
 
-def begin(lines: SerialLines) -> None:
-    lines.start(limit_s=60, on_limit=lambda: None, on_end=lambda: None)
+def begin(lines: SerialLines, on_failure: Callable[[], None] = lambda: None) -> None:
+    lines.start(limit_s=60, on_limit=lambda: None, on_failure=on_failure, on_end=lambda: None)
 
 
 def test_a_line_holds_what_comes_while_nobody_reads(start: Callable[..., Started]) -> None:
@@ -125,3 +126,32 @@ def test_no_place_for_the_lines(tmp_path: Path) -> None:
     """A directory in which no FIFO can be made is an error that names it."""
     with pytest.raises(WorldError, match=r"cannot make a FIFO in .*nowhere: No such file"):
         SerialLines({}).open(tmp_path / "nowhere", 3)
+
+
+def test_a_listener_that_fails_ends_the_machine_and_not_the_reader(start: Callable[..., Started]) -> None:
+    """What a listener raises is kept for whoever waits; the machine is ended once, the lines are read to their end."""
+    heard: list[bytes] = []
+    failures: list[None] = []
+    failed = threading.Event()
+    error = WorldError("cannot write to standard output: No space left on device")
+
+    def show(data: bytes) -> None:
+        heard.append(data)
+        raise error
+
+    def kill() -> None:
+        failures.append(None)
+        failed.set()
+
+    lines, qemu = start(console=show)
+    begin(lines, kill)
+    qemu.write(Line.CONSOLE, b"Linux version 6.1\n")
+    assert failed.wait(10)
+    qemu.write(Line.CONSOLE, b"more\n")
+    qemu.write(Line.CHANNEL, b'{"type":"exit","status":0}\n')
+    qemu.end()
+    assert lines.wait(lambda: lines.ended, 10)
+    assert lines.failure is error
+    assert (len(heard), len(failures)) == (1, 1)
+    assert lines.console == "Linux version 6.1\nmore\n"
+    assert lines.ledger == [{"type": "exit", "status": 0}]

@@ -48,12 +48,13 @@ def main() -> int:
         except BlockingIOError as e:
             raise WorldError(f"another run of test-bare is under way: it holds {lock.name}") from e
         _require_namespaces()
-        failed = []
-        for release in asked.release:
-            base = _require_base(home, release, fresh=asked.fresh)
-            for kind in asked.user_kind:
-                if not _try(home, base, release, kind, asked.command, refuse=asked.chroot):
-                    failed.append(f"{release} as {kind}")
+        bases = {release: _require_base(home, release, fresh=asked.fresh) for release in asked.release}
+        failed = [
+            f"{release} as {kind}"
+            for release, base in bases.items()
+            for kind in asked.user_kind
+            if not _try(home, base, release, kind, asked.command, refuse=asked.chroot)
+        ]
     _say("failed: " + ", ".join(failed) if failed else "all passed")
     return bool(failed)
 
@@ -116,9 +117,7 @@ def _require_base(home: Path, release: str, *, fresh: bool) -> Path:
     return base
 
 
-def _try(
-    home: Path, base: Path, release: str, kind: str, commands: list[str], *, refuse: bool
-) -> bool:
+def _try(home: Path, base: Path, release: str, kind: str, commands: list[str], *, refuse: bool) -> bool:
     """Run the commands in a Debian of their own."""
     root = _empty(home / "run")
     try:
@@ -164,7 +163,8 @@ def _copy_settings(root: Path, release: str) -> list[Path]:
     listing = run([sys.executable, "-m", "pip", "config", "list"], timeout=60).stdout.decode()
     pip = settings.pip_conf(settings.parse_pip(listing))
     environment = settings.passed_on(os.environ)
-    shown, names = set(), {}
+    shown: set[Path] = set()
+    names: dict[Path, str] = {}
     for path in settings.paths_in([apt, pip, *environment.values()]):
         if path.is_dir():
             shown.add(settings.served_from(path))
@@ -226,7 +226,7 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    print(f"test-bare: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"test-bare: {text}\n")
 
 
 if __name__ == "__main__":

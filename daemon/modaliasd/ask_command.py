@@ -5,8 +5,9 @@ from __future__ import annotations
 import posix
 import sys
 from json import loads
+from time import monotonic, sleep
 
-from modaliasd.control import ask
+from modaliasd.control import NoDaemonError, ask
 from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.paths import CONTROL
 
@@ -15,7 +16,8 @@ HELP = {
 usage: modaliasd settle [--timeout SECONDS]
 
 Waits until no walk is under way, nothing is queued or loading, and every uevent that the kernel has made is
-handled. Exit status 1 if that did not come within SECONDS (default: wait for ever).
+handled. Exit status 1 if that did not come within SECONDS (default: wait for ever). A daemon that is just being
+started, or started again, is waited for.
 """,
     "wait": """\
 usage: modaliasd wait DEVICE [--timeout SECONDS]
@@ -60,6 +62,8 @@ what `hostbuild run` ends with.
 """,
 }
 ANSWER_MARGIN = 5.0  # seconds that the daemon may take beyond the time it was given
+RESTART_LIMIT = 10.0  # seconds that `settle` and `wait` give a daemon to come, or to come back
+_RETRY_AFTER = 0.05
 
 
 def run(verb: str, arguments: list[str]) -> int:
@@ -70,7 +74,9 @@ def run(verb: str, arguments: list[str]) -> int:
     words, timeout = _request(verb, arguments)
     if any(not word or len(word.split()) > 1 for word in words):
         raise UsageError(f"`modaliasd {verb}` takes words without spaces")
-    answer = loads(ask(CONTROL, words, timeout))
+    answer = loads(
+        _ask_patiently(words, timeout) if verb in ("settle", "wait") else ask(CONTROL, words, timeout)
+    )
     if not answer.get("ok"):
         sys.stderr.write(f"modaliasd {verb}: {answer.get('error', 'refused')}\n")
         if answer.get("loading"):
@@ -86,6 +92,23 @@ def run(verb: str, arguments: list[str]) -> int:
     if verb == "poweroff":
         _power_off()
     return 0
+
+
+def _ask_patiently(words: list[str], timeout: float | None) -> str:
+    """Ask a daemon that may be between two lives: init starts it again, and its socket comes a moment later."""
+    patience = RESTART_LIMIT if timeout is None else min(RESTART_LIMIT, timeout)
+    end = monotonic() + patience
+    while True:
+        begun = monotonic()
+        try:
+            return ask(CONTROL, words, timeout)
+        except NoDaemonError:
+            # whoever is not root is turned away by a daemon that is well: asking again is no use
+            if begun > end or posix.geteuid() != 0:
+                raise
+        if monotonic() - begun > 1:
+            end = monotonic() + patience  # it was there, and died over the request
+        sleep(_RETRY_AFTER)
 
 
 def _request(verb: str, arguments: list[str]) -> tuple[list[str], float | None]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hostbuild.kernel import Kernel
 from modaliasd.core.signature import MARK, TAIL_SIZE, hash_of_signature
+from tests.support.programs import require_program
 
 SHA256, SHA512 = (bytes.fromhex(f"0609608648016503040{number}") for number in ("201", "203"))
 
@@ -24,7 +25,7 @@ def test_modinfo_says_the_same(path: str, debian_kernel: Kernel) -> None:
     assert debian_kernel.modules is not None
     module = debian_kernel.modules / "kernel" / path
     said = subprocess.run(
-        ["/sbin/modinfo", "-F", "sig_hashalgo", module], capture_output=True, text=True, check=True
+        [require_program("modinfo"), "-F", "sig_hashalgo", module], capture_output=True, text=True, check=True
     )
     data = module.read_bytes()
     assert hash_of_signature(data[-TAIL_SIZE:]) == said.stdout.strip() == "sha256"

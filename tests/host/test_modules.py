@@ -14,6 +14,7 @@ from hostbuild.formats.modfile import ModuleFileError, module_name, read_module
 from hostbuild.image import modules
 from hostbuild.image.modules import Index, SelectionError, close, load, select
 from hostbuild.kernel import Kernel, KernelError
+from tests.support.programs import require_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +159,7 @@ def test_closure_holds_what_kmod_would_insert(debian_kernel: Kernel, tmp_path: P
     (tmp_path / "lib/modules").mkdir(parents=True)
     (tmp_path / "lib/modules" / debian_kernel.version).symlink_to(debian_kernel.indexes)
     argv = [
-        "/sbin/modprobe",
+        require_program("modprobe"),
         "-C",
         "/nonexistent",
         "-d",

@@ -187,7 +187,7 @@ def _copy_settings(root: Path, release: str) -> list[Path]:
     return sorted(shown)
 
 
-def _archives(release: str) -> dict[str, set[str]]:
+def _archives(release: str) -> set[str]:
     words = ["apt-get", "indextargets", "--format", settings.TARGET_FORMAT]
     return settings.parse_targets(run(words, timeout=60).stdout.decode(), release)
 

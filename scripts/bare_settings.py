@@ -19,25 +19,25 @@ TARGET_FORMAT = "$(ORIGIN)|$(CODENAME)|$(COMPONENT)|$(REPO_URI)|$(CREATED_BY)"
 _PASSED_ON = re.compile(r"(PIP_\w+|(https?|ftp|all|no)_proxy)\Z", re.IGNORECASE)
 
 
-def parse_targets(text: str, release: str) -> dict[str, set[str]]:
-    """Give Debian's archives as `URI suite` -> components, the suites being those of `release`.
+def parse_targets(text: str, release: str) -> set[str]:
+    """Give Debian's archives as `URI SUITE`, the suites being those of `release`.
 
-    text: lines in TARGET_FORMAT. Other vendors' archives and backports are left out.
+    text: lines in TARGET_FORMAT. Other vendors' archives, other components than main, and backports are left out.
     """
-    archives: dict[str, set[str]] = {}
+    archives = set()
     for line in text.splitlines():
         origin, codename, component, uri, made_by = line.split("|")
-        base, dash, pocket = codename.partition("-")
-        if origin != "Debian" or made_by != "Packages" or not base or pocket.startswith("backports"):
-            continue
-        archives.setdefault(f"{uri} {release}{dash}{pocket}", set()).add(component)
+        _, dash, pocket = codename.partition("-")
+        if (origin, component, made_by) == ("Debian", "main", "Packages") and not pocket.startswith(
+            "backports"
+        ):
+            archives.add(f"{uri} {release}{dash}{pocket}")
     return archives
 
 
-def sources_list(archives: Mapping[str, Iterable[str]]) -> str:
+def sources_list(archives: Iterable[str]) -> str:
     """Write sources.list (man sources.list)."""
-    lines = [f"deb [signed-by={KEYRING}] {where} main" for where in sorted(archives)]
-    return "\n".join([*lines, ""])
+    return "".join(f"deb [signed-by={KEYRING}] {where} main\n" for where in sorted(archives))
 
 
 def mirror_of(archives: Iterable[str], release: str) -> str | None:
@@ -58,16 +58,13 @@ def parse_pip(listing: str) -> dict[str, str]:
 
 
 def pip_conf(values: Mapping[str, str]) -> str:
-    """Write pip.conf, a section a key's first word."""
-    lines = []
+    """Write pip.conf; a key's first word is its section, a value's further lines are indented."""
+    sections: dict[str, list[str]] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")
-        lines += [f"[{section}]", name + " = " + value.strip().replace("\n", "\n    ")]
-    # a section may stand there more than once for no reader of ini files but people
-    merged: dict[str, list[str]] = {}
-    for section, line in zip(lines[::2], lines[1::2], strict=True):
-        merged.setdefault(section, []).append(line)
-    return "".join("\n".join([section, *rest, ""]) for section, rest in merged.items())
+        text = value.strip().replace("\n", "\n    ")
+        sections.setdefault(section, []).append(f"{name} = {text}\n")
+    return "".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items())
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
@@ -97,5 +94,5 @@ def served_from(directory: Path) -> Path:
 def renamed(text: str, names: Mapping[Path, str]) -> str:
     """Put other paths in a setting's text."""
     for path, name in names.items():
-        text = re.sub(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-])", name, text)
+        text = re.sub(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", name, text)
     return text

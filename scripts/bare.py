@@ -14,6 +14,7 @@ import fcntl
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import NoReturn
 
 from hostbuild.debs import cache_directory
 from hostbuild.errors import CommandError, HostbuildError, WorldError
-from hostbuild.run import run, spawn
+from hostbuild.run import find_program, run, spawn
 from scripts import bare_settings as settings
 
 RELEASES = ("bookworm", "trixie")  # Debian 12 and 13
@@ -30,12 +31,17 @@ KINDS = ("root", "user")
 PROJECT = Path(__file__).resolve().parents[1]
 INSIDE = Path(__file__).with_name("bare-inside.sh")
 _TIME_LIMIT = 90 * 60.0  # seconds for all commands in one Debian
+_MEMORY_FOR_ALL = 10 << 30  # bytes; where as much is free, the Debian lies in memory: quicker than a disk
 _IN_THE_BASE = ("make", "git", "sudo")
+# Mounts and processes that end with this program, even if it is killed.
+_OWN_WORLD = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 
 
 def main() -> int:
     """Run what was asked for; 0 if all commands ended with 0."""
     asked = _parse()
+    if asked.inside:
+        _inside(asked)
     if os.geteuid() != 0:
         _again_as_root()
     signal.signal(signal.SIGTERM, _end)
@@ -48,12 +54,14 @@ def main() -> int:
         except BlockingIOError as e:
             raise WorldError(f"another run of test-bare is under way: it holds {lock.name}") from e
         _require_namespaces()
+        if _git("status", "--porcelain"):
+            _say("there are changes that are not committed: they are not tried")
         bases = {release: _require_base(home, release, fresh=asked.fresh) for release in asked.release}
         failed = [
             f"{release} as {kind}"
             for release, base in bases.items()
             for kind in asked.user_kind
-            if not _try(home, base, release, kind, asked.command, refuse=asked.chroot)
+            if not _try(home, base, release, kind, asked)
         ]
     _say("failed: " + ", ".join(failed) if failed else "all passed")
     return bool(failed)
@@ -70,12 +78,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--chroot", action="store_true", help="refuse user namespaces, as many containers and all chroots do"
     )
+    parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)  # ROOT BASE: this program calls itself
     return parser.parse_args()
 
 
 def _require_namespaces() -> None:
     try:
-        run(["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "none", "/mnt"], timeout=20)
+        run([*_OWN_WORLD, "mount", "-t", "tmpfs", "none", "/mnt"], timeout=20)
     except CommandError as e:
         raise WorldError(
             f"a bare Debian needs mounts and processes of its own, which are refused here: {e}",
@@ -97,44 +106,68 @@ def _require_base(home: Path, release: str, *, fresh: bool) -> Path:
         )
     include = [*_IN_THE_BASE, *(["ca-certificates"] if mirror.startswith("https:") else [])]
     _say(f"making a bare {release} (kept in {base})")
-    directory = _empty(home / "run")
-    debs = _debs(home)
-    proxy = run(["apt-config", "shell", "P", "Acquire::http::Proxy/"], timeout=20).stdout.decode()
-    environment = {**os.environ, "http_proxy": proxy.partition("'")[2].rstrip("'\n")} if proxy else None
-    words = ["debootstrap", "--variant=minbase", f"--include={','.join(include)}", f"--cache-dir={debs}"]
-    words += [f"--keyring={settings.KEYRING}", release, str(directory), mirror]
+    directory, half = _empty(home / "run"), base.with_suffix(".half")
+    words = ["debootstrap", "--variant=minbase", f"--include={','.join(include)}"]
+    words += [f"--cache-dir={_debs(home)}", f"--keyring={settings.KEYRING}", release, str(directory), mirror]
+    excluded = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*"]
     try:
-        run(words, timeout=1800, env=environment)
+        run([*_OWN_WORLD, *words], timeout=1800, env=_with_apts_proxy())
+        run(["tar", "-C", directory, "--numeric-owner", *excluded, "-cf", half, "."], timeout=600)
+        half.rename(base)
     except CommandError as e:
         log = directory / "debootstrap/debootstrap.log"
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
         raise WorldError(f"debootstrap could not make a bare {release}: {e}\n{tail}") from e
-    half = base.with_suffix(".half")
-    excluded = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*"]
-    run(["tar", "-C", directory, "--numeric-owner", *excluded, "-cf", half, "."], timeout=600)
-    half.rename(base)
-    shutil.rmtree(directory)
+    finally:
+        half.unlink(missing_ok=True)
+        _remove(directory)
     return base
 
 
-def _try(home: Path, base: Path, release: str, kind: str, commands: list[str], *, refuse: bool) -> bool:
-    """Run the commands in a Debian of their own."""
+def _with_apts_proxy() -> dict[str, str]:
+    """The environment for debootstrap, which does not ask apt for its proxy."""
+    said = run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], timeout=20).stdout.decode().strip()
+    proxy = said.removeprefix("proxy='").removesuffix("'")
+    return {**os.environ, **({"http_proxy": proxy} if proxy else {})}
+
+
+def _try(home: Path, base: Path, release: str, kind: str, asked: argparse.Namespace) -> bool:
+    """Run the commands in a Debian of their own, with mounts and processes that end with it."""
     root = _empty(home / "run")
+    argv = [
+        *_OWN_WORLD,
+        sys.executable,
+        str(Path(__file__)),
+        "--inside",
+        str(root),
+        str(base),
+        "--release",
+        release,
+    ]
+    argv += ["--user-kind", kind, *(["--chroot"] if asked.chroot else []), "--command", *asked.command]
+    process = spawn(argv)
     try:
-        run(["tar", "-C", root, "--numeric-owner", "-xpf", base], timeout=600)
-        shown = _settle_in(root, release, kind)
-        name = "root" if kind == "root" else "dev"
-        argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        argv += [str(INSIDE), str(root), "chroot" if refuse else "pivot", str(_debs(home)), name, release]
-        argv += [*commands, "--", *map(str, shown)]
-        process = spawn(argv)
-        try:
-            return process.wait(_TIME_LIMIT) == 0
-        finally:
-            process.kill()  # and with it, by --kill-child, all processes in there
-            process.wait()
+        return process.wait(_TIME_LIMIT) == 0
+    except subprocess.TimeoutExpired:
+        _say(f"{release} as {kind} was ended at the time limit of {_TIME_LIMIT:g} s")
+        return False
     finally:
+        process.kill()  # and with it, by --kill-child, all processes in there
+        process.wait()
         _remove(root)
+
+
+def _inside(asked: argparse.Namespace) -> NoReturn:
+    """Make the Debian, as process 1 of its namespaces, and become bare-inside.sh."""
+    root, base = map(Path, asked.inside)
+    [release], [kind] = asked.release, asked.user_kind
+    if settings.available_memory(Path("/proc/meminfo").read_text()) > _MEMORY_FOR_ALL:
+        run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={_MEMORY_FOR_ALL}", "bare", root], timeout=20)
+    run(["tar", "-C", root, "--numeric-owner", "-xpf", base], timeout=600)
+    shown = _settle_in(root, release, kind)
+    name = "root" if kind == "root" else "dev"
+    words = [str(INSIDE), str(root), "chroot" if asked.chroot else "pivot", str(_debs(base.parent)), name]
+    os.execv(INSIDE, [*words, release, *asked.command, "--", *map(str, shown)])
 
 
 def _settle_in(root: Path, release: str, kind: str) -> list[Path]:
@@ -150,8 +183,7 @@ def _settle_in(root: Path, release: str, kind: str) -> list[Path]:
         home = root / "home/dev"
     project = home / "project"
     project.mkdir()
-    packed = run(["git", "-C", PROJECT, "-c", "safe.directory=*", "archive", "HEAD"], timeout=60).stdout
-    run(["tar", "-C", project, "-x"], stdin=packed, timeout=60)
+    run(["tar", "-C", project, "-x"], stdin=_git("archive", "HEAD"), timeout=60)
     owner = home.stat()
     run(["chown", "-R", f"{owner.st_uid}:{owner.st_gid}", project], timeout=60)
     return shown
@@ -192,6 +224,11 @@ def _archives(release: str) -> set[str]:
     return settings.parse_targets(run(words, timeout=60).stdout.decode(), release)
 
 
+def _git(*words: str) -> bytes:
+    # the clone may be a user's, and this program root's
+    return run(["git", "-C", PROJECT, "-c", "safe.directory=*", *words], timeout=60).stdout
+
+
 def _debs(home: Path) -> Path:
     directory = home / "debs"
     directory.mkdir(exist_ok=True)
@@ -216,6 +253,8 @@ def _remove(directory: Path) -> None:
 
 
 def _again_as_root() -> NoReturn:
+    if find_program("sudo") is None:
+        raise WorldError("only root may make a bare Debian and mount in it, and there is no sudo")
     environment = [f"{name}={value}" for name, value in settings.passed_on(os.environ).items()]
     words = ["sudo", "env", f"PYTHONPATH={PROJECT}", *environment, sys.executable, *sys.argv]
     os.execvp(words[0], words)

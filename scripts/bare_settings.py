@@ -96,3 +96,9 @@ def renamed(text: str, names: Mapping[Path, str]) -> str:
     for path, name in names.items():
         text = re.sub(rf"(?<![\w./-]){re.escape(str(path))}(?![\w/-]|\.\w)", name, text)
     return text
+
+
+def available_memory(meminfo: str) -> int:
+    """Bytes that programs may still take, by the text of /proc/meminfo; 0 where it does not say."""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE)
+    return int(found[1]) << 10 if found else 0

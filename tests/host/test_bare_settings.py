@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scripts.bare_settings import (
     apt_settings,
+    available_memory,
     mirror_of,
     parse_pip,
     parse_targets,
@@ -88,3 +89,9 @@ def test_paths_are_found_and_renamed(tmp_path: Path) -> None:
     assert served_from(index) == index.parent
     assert served_from(cert) == cert
     assert renamed(f"{cert};{cert}.d/x {cert}-2", {cert: "/new"}) == f"/new;{cert}.d/x {cert}-2"
+
+
+def test_memory_is_read() -> None:
+    """MemAvailable counts, in bytes."""
+    assert available_memory("MemTotal:  16000 kB\nMemAvailable:    1024 kB\n") == 1 << 20
+    assert available_memory("") == 0

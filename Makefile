@@ -36,7 +36,7 @@ test-fast: lint types setup-kernel
 # The README's commands in bare Debians: debootstrap's smallest, as root and as a user with sudo; by choice
 # make test-bare RELEASE="bookworm trixie" USER_KIND="root user" COMMANDS="demo test-fast"
 test-bare: $(BARE_STAMP)
-	@PYTHONPATH=. $(BIN)/python scripts/bare.py $(if $(RELEASE),--release $(RELEASE)) \
+	@exec env PYTHONPATH=. $(BIN)/python scripts/bare.py $(if $(RELEASE),--release $(RELEASE)) \
 		$(if $(USER_KIND),--user-kind $(USER_KIND)) $(if $(COMMANDS),--command $(COMMANDS)) $(BARE)
 
 $(BARE_STAMP): $(STAMP) debian-packages-bare.txt

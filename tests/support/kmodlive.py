@@ -155,6 +155,12 @@ def first_of_each(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(first.values())
 
 
+def kmod_version() -> int:
+    """The version of the kmod that is asked: 30 in Debian 12, 34 in Debian 13."""
+    said = subprocess.run([MODPROBE, "--version"], capture_output=True, text=True, check=True, timeout=20)
+    return int(said.stdout.split()[2].split(".")[0])
+
+
 def machine_release() -> str:
     """The running kernel's release: busybox's modprobe looks nowhere else."""
     return os.uname().release

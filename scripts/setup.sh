@@ -13,12 +13,12 @@ for package in "${wanted[@]}"; do
 done
 
 if ((${#missing[@]})); then
-    mend="apt-get update && apt-get install --no-install-recommends -y ${missing[*]}"
+    fix="apt-get update && apt-get install --no-install-recommends -y ${missing[*]}"
     as_root=()
     if ((EUID != 0)); then
         as_root=(sudo)
         if ! command -v sudo >/dev/null; then
-            echo "setup: Debian packages are missing, and there is no sudo; as root, run: $mend" >&2
+            echo "setup: Debian packages are missing, and there is no sudo; as root, run: $fix" >&2
             exit 1
         fi
     fi
@@ -28,7 +28,7 @@ if ((${#missing[@]})); then
     if ! { "${as_root[@]}" apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install \
         -qq -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
-        echo "setup: apt-get could not install ${missing[*]}; mend its complaint above, then run as root: $mend" >&2
+        echo "setup: apt-get could not install ${missing[*]}; fix what it says above, then run as root: $fix" >&2
         exit 1
     fi
 fi
@@ -39,6 +39,7 @@ if [[ ! -x $venv/bin/python ]]; then
         echo "setup: $(python3 --version) is too old; Python 3.11 or newer is needed (Debian 12 has it)" >&2
         exit 1
     }
+    rm -f "$venv/.installed"
     python3 -m venv "$venv"
 fi
 # What is installed is known by what was asked for: a checkout that only touches the files installs nothing again.
@@ -49,7 +50,7 @@ if [[ $(cat "$venv/.installed" 2>/dev/null) != "$wants" ]]; then
     pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt)
     # The build's own packages come first, so that they are pinned as well: an isolated build takes the newest.
     if ! { "${pip[@]}" hatchling editables && "${pip[@]}" --no-build-isolation -e '.[dev]'; }; then
-        echo "setup: pip could not install the Python packages; mend its complaint above, then run: make setup" >&2
+        echo "setup: pip could not install the Python packages; fix what it says above, then run: make setup" >&2
         exit 1
     fi
     echo "$wants" >"$venv/.installed"

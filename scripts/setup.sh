@@ -25,8 +25,9 @@ if ((${#missing[@]})); then
     echo "setup: installing Debian packages: ${missing[*]}"
     log=$(mktemp)
     trap 'rm -f "$log"' EXIT
-    if ! { "${as_root[@]}" apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install \
-        -qq -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    as_root+=(env DEBIAN_FRONTEND=noninteractive) # sudo takes no variables along
+    if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -qq -y --no-install-recommends \
+        "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
         echo "setup: apt-get could not install ${missing[*]}; fix what it says above, then run as root: $fix" >&2
         exit 1

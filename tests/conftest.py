@@ -51,10 +51,10 @@ LONGEST = (
 )
 
 
-# Seconds that a test may take with its fixtures, on a busy machine: what takes longer hangs. The builds of kernels
-# and the boots of whole zoos are fixtures.
-TIME_LIMITS = {"vm": 2400, "slow": 900}
-TIME_LIMIT = 300
+# Seconds that a test may take with its fixtures (downloads, builds of kernels, boots of whole zoos), on a busy machine:
+# what takes longer hangs.
+TIME_LIMITS = {"vm": 2400, "slow": 1200}
+TIME_LIMIT = 600
 
 
 def pytest_report_header() -> list[str]:

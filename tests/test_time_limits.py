@@ -30,7 +30,17 @@ def test_a_test_that_hangs_fails(workers: tuple[str, ...], tmp_path: Path) -> No
     """One that waits in open() for ever fails at its limit, with xdist too; the others go on."""
     (tmp_path / "test_it.py").write_text(HANGS)
     config = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    argv = [sys.executable, "-m", "pytest", "-c", config, "--rootdir", tmp_path, "--timeout=1", *workers]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(config),
+        "--rootdir",
+        str(tmp_path),
+        "--timeout=1",
+        *workers,
+    ]
     done = subprocess.run(
         [*argv, tmp_path], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posix
 import sys
+from time import monotonic, sleep
 
-from modaliasd.control import ask
+from modaliasd.control import NoDaemonError, ask
 from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.options import UNLIMITED, Option, Syntax, parse
 from modaliasd.paths import CONTROL
@@ -19,7 +20,7 @@ SETTLE = Syntax(
     "settle",
     """\
 Waits until no walk of /sys is in progress, nothing is queued or loading, and every uevent that the kernel has
-sent is handled.
+sent is handled. A daemon that is being started, or started again, is given ten seconds for it.
 """,
     (("settle", "wait as long as it takes"), ("settle --timeout 30", "wait for 30 seconds at most")),
     (TIMEOUT_OPTION,),
@@ -124,14 +125,17 @@ Writes the ledger's last line, hands the rest of the ledger to the host, and swi
 ANSWER_MARGIN = 5.0  # seconds that the daemon may take beyond the time it was given
 SHORT = 10.0  # seconds for a request that is answered at once
 LONG = 30.0  # seconds for one that waits for other work first
+RESTART_LIMIT = 10.0  # seconds that `settle` and `wait` give a daemon to start, or to start again
+_RETRY_AFTER = 0.05
 
 
 def settle(arguments: list[str]) -> int:
     """Wait until settled; 1 if that did not happen in time."""
     timeout = parse(SETTLE, arguments).value("--timeout", "")
     if not timeout:
-        return _succeeded("settle", ["settle"], None)
-    return _succeeded("settle", ["settle", timeout], _seconds("settle", timeout) + ANSWER_MARGIN)
+        return _succeeded("settle", ["settle"], None, patient=True)
+    limit = _seconds("settle", timeout) + ANSWER_MARGIN
+    return _succeeded("settle", ["settle", timeout], limit, patient=True)
 
 
 def wait(arguments: list[str]) -> int:
@@ -146,7 +150,7 @@ def wait(arguments: list[str]) -> int:
             f"wait: cannot wait for `{what}`: expected /dev/NAME, /sys/PATH, subsystem:NAME, driver:NAME or module:NAME"
         )
     limit = _seconds("wait", timeout) + ANSWER_MARGIN if given.given("--timeout") else None
-    answer = _ask("wait", ["wait", timeout, what], limit)
+    answer = _ask("wait", ["wait", timeout, what], limit, patient=True)
     if answer is None:
         return 1
     sys.stdout.write(f"{answer['found']}\n")
@@ -214,28 +218,48 @@ def poweroff(arguments: list[str]) -> int:
     return answered
 
 
-def _succeeded(command: str, words: list[str], timeout: float | None) -> int:
+def _succeeded(command: str, words: list[str], timeout: float | None, *, patient: bool = False) -> int:
     """Ask the daemon; the exit status: 0 if it did what was asked, else 1."""
-    return int(_ask(command, words, timeout) is None)
+    return int(_ask(command, words, timeout, patient=patient) is None)
 
 
-def _ask(command: str, words: list[str], timeout: float | None) -> dict[str, Any] | None:
+def _ask(
+    command: str, words: list[str], timeout: float | None, *, patient: bool = False
+) -> dict[str, Any] | None:
     """Return what the daemon answers; None, with the reason on standard error, where it could not do it.
 
-    timeout: seconds to wait for the answer, None for ever.
+    timeout: seconds to wait for the answer, None for ever. patient: wait for a daemon that is being started, too.
     """
     for word in words:
         if not word or len(word.split()) > 1:
             raise UsageError(f"{command}: invalid name `{word}`: a name is not empty and has no spaces")
     from json import loads
 
-    answer: dict[str, Any] = loads(ask(CONTROL, words, timeout))
+    said = _ask_patiently(words, timeout) if patient else ask(CONTROL, words, timeout)
+    answer: dict[str, Any] = loads(said)
     if answer.get("ok"):
         return answer
     sys.stderr.write(f"modaliasd {command}: {answer.get('error', 'refused')}\n")
     if answer.get("loading"):
         sys.stderr.write(f"still loading: {', '.join(answer['loading'])}\n")
     return None
+
+
+def _ask_patiently(words: list[str], timeout: float | None) -> str:
+    """Ask a daemon that may be between two lives: init starts it again, and its socket comes a moment later."""
+    patience = RESTART_LIMIT if timeout is None else min(RESTART_LIMIT, timeout)
+    end = monotonic() + patience
+    while True:
+        begun = monotonic()
+        try:
+            return ask(CONTROL, words, timeout)
+        except NoDaemonError:
+            # whoever is not root is turned away by a daemon that is well: asking again is no use
+            if begun > end or posix.geteuid() != 0:
+                raise
+        if monotonic() - begun > 1:
+            end = monotonic() + patience  # it was there, and died over the request
+        sleep(_RETRY_AFTER)
 
 
 def _seconds(command: str, text: str) -> float:

@@ -209,8 +209,12 @@ def _uid_of(socket: RawSocket) -> int:
     return uid
 
 
+class NoDaemonError(WorldError):
+    """Nobody answers on the socket: no daemon runs, it is being started again, or it died over the request."""
+
+
 def ask(path: str, words: list[str], timeout: float | None) -> str:
-    """Be a client: one request, its answer's line. WorldError where no daemon answers."""
+    """Be a client: one request, its answer's line. NoDaemonError where nobody answers, WorldError where not in time."""
     socket = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         if timeout is not None:
@@ -227,9 +231,11 @@ def ask(path: str, words: list[str], timeout: float | None) -> str:
     except BlockingIOError as e:
         raise WorldError(f"the daemon at {path} gave no answer to `{words[0]}` within {timeout} s") from e
     except OSError as e:
-        raise WorldError(f"no daemon answers at {path}: {e.strerror}; start it: modaliasd run") from e
+        raise NoDaemonError(f"no daemon answers at {path}: {e.strerror}; start it: modaliasd run") from e
     finally:
         socket.close()
     if not chunks:
-        raise WorldError(f"the daemon at {path} closed the connection without an answer (only root may ask)")
+        raise NoDaemonError(
+            f"the daemon at {path} closed the connection without an answer (only root may ask)"
+        )
     return b"".join(chunks).decode("ascii").rstrip("\n")

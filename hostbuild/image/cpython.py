@@ -18,7 +18,7 @@ from hostbuild import debs
 from hostbuild.errors import WorldError
 from hostbuild.formats import elf
 from hostbuild.image.libraries import Libraries
-from hostbuild.image.stdlib import START_UP, Closure, Found, Origin, close, complete
+from hostbuild.image.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.image.tree import FileTree
 from hostbuild.run import run
 
@@ -158,7 +158,7 @@ def require_interpreter() -> Interpreter:
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
     """Give the modules that the interpreter needs for its start, and those that `wanted` need."""
-    return close([*START_UP, *wanted], interpreter.find)
+    return close([*start_up(interpreter.version), *wanted], interpreter.find)
 
 
 def complete_library(interpreter: Interpreter, closure: Closure) -> Closure:

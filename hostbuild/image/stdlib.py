@@ -31,6 +31,13 @@ START_UP = (
 )
 
 
+def start_up(version: str) -> tuple[str, ...]:
+    """What the interpreter of this version ("3.11") cannot start without."""
+    # since 3.13 the text of -c is kept for tracebacks (Python/pythonrun.c)
+    newer = tuple(map(int, version.split("."))) >= (3, 13)
+    return (*START_UP, "linecache") if newer else START_UP
+
+
 class Origin(Enum):
     """Where the interpreter finds a module."""
 

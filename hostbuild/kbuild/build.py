@@ -26,7 +26,7 @@ from hostbuild.formats.kconfig import parse_config, value_of
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.room import room_in
-from hostbuild.run import run, spawn
+from hostbuild.run import find_program, run, spawn
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 
@@ -60,7 +60,7 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
     the modules.
     Raises CommandError with the first error of the log.
     """
-    compiler = toolchain.compiler_version() if shutil.which("gcc") else ""
+    compiler = toolchain.compiler_version() if find_program("gcc") else ""
     key = _key(source, config, compiler, strip)
     kernels = debs.cache_directory() / "kernel"
     final = kernels / "built" / key
@@ -130,7 +130,7 @@ def _make(
     source: SourceTree, objects: Path, *, modular: bool, jobs: int, log: Path, report: Reporter
 ) -> None:
     environment = toolchain.make_environment(os.environ)
-    ccache = shutil.which("ccache") is not None
+    ccache = find_program("ccache") is not None
 
     def make(*words: str) -> list[str]:
         return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, ccache=ccache)]

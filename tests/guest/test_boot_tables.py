@@ -9,6 +9,7 @@ from modaliasd.boot import find_hash_drivers, open_resolver
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import EMPTY
 from modaliasd.indexfile import open_index
+from tests.support.kernelfiles import plain_module
 
 
 def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: Path) -> None:
@@ -30,8 +31,7 @@ def test_the_drivers_of_the_hash_that_modules_are_signed_with(
     signed: bool, debian_kernel: Kernel, tmp_path: Path
 ) -> None:
     """Those with the alias of Debian's hash, SHA-256, where they are signed with it; none where they are not."""
-    assert debian_kernel.modules is not None
-    module = (debian_kernel.modules / "kernel/arch/x86/crypto/sha256-ssse3.ko").read_bytes()
+    module = plain_module(debian_kernel, "sha256-ssse3")
     for name in ("a/sha256-fast.ko", "sha512-fast.ko"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(module if signed else module[:-1])

@@ -21,6 +21,7 @@ from modaliasd.intake import EVENTS_A_TURN
 from modaliasd.netlink import Datagram, Oddity
 from tests.support.fakeworld import Fakes, FakeUevents
 from tests.support.fuzzing import examples
+from tests.support.privileges import descriptors
 
 DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
 
@@ -179,10 +180,15 @@ def test_a_request_that_does_not_end(daemon: Daemon) -> None:
 
 def test_a_thousand_silent_clients_keep_nobody_out(daemon: Daemon) -> None:
     """With a thousand connections that say nothing or half a word, each new request is answered within a second."""
+    with descriptors(2 * 1000):  # both ends are this process's
+        _crowd(daemon, 1000)
+
+
+def _crowd(daemon: Daemon, size: int) -> None:
     silent: list[socket.socket] = []
     slowest = 0.0
     try:
-        for number in range(1000):
+        for number in range(size):
             client = daemon.connect()
             if number % 2:
                 client.send(b"stat")
@@ -312,3 +318,41 @@ def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> No
     assert 0 < answer["busiest_turn"] <= turn
     storm.client.close()
     assert len([r for r in fakes.records() if r["type"] == "device" and "seqnum" in r]) == 600
+
+
+@pytest.fixture
+def between_lives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The client asks, as root, at a socket of which nobody has heard yet."""
+    from modaliasd import ask_command
+
+    monkeypatch.setattr(ask_command, "CONTROL", str(tmp_path / "control"))
+    monkeypatch.setattr("posix.geteuid", lambda: 0)
+    return tmp_path / "control"
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_daemon_that_is_being_started_is_waited_for(between_lives: Path, left: bool) -> None:
+    """`settle` in the gap between two lives is answered by the next one, whether or not a dead socket lies there."""
+    from modaliasd import ask_command
+
+    if left:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+            dead.bind(str(between_lives))
+    begun = threading.Timer(0.4, Daemon, [between_lives])
+    begun.daemon = True
+    begun.start()
+    assert ask_command.settle(["--timeout", "20"]) == 0
+
+
+def test_a_daemon_that_does_not_come_is_told(between_lives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patience ends, for other commands at once."""
+    from modaliasd import ask_command
+
+    monkeypatch.setattr(ask_command, "RESTART_LIMIT", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(WorldError, match="no daemon answers"):
+        ask_command.settle([])
+    assert time.monotonic() - begun >= 0.2
+    monkeypatch.setattr(ask_command, "RESTART_LIMIT", 1000.0)
+    with pytest.raises(WorldError, match="no daemon answers"):
+        ask_command.status([])

@@ -10,6 +10,7 @@ import pytest
 from modaliasd import match_command
 from modaliasd.core.errors import UsageError, WorldError
 from tests.support.komaker import FakeModule, make_tree
+from tests.support.programs import require_program
 
 MODULES = (
     FakeModule("kt-first", aliases=["pci:v0001d*", "pci:v0001d[0-3]*"]),
@@ -72,7 +73,7 @@ def test_each_line_of_standard_input_is_answered(root: Path) -> None:
 def test_the_answer_is_that_of_modprobe_resolve(root: Path, modalias: str) -> None:
     """The same modules in the same order, modprobe.d's alias included."""
     where = ["-d", str(root), "-S", KVER, "-C", str(root / "etc/modprobe.d")]
-    command = ["/usr/sbin/modprobe", "-q", *where, "-R", modalias]
+    command = [require_program("modprobe"), "-q", *where, "-R", modalias]
     theirs = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     status, out = run(root, modalias)
     assert out.decode() == f"{modalias}\t{','.join(dict.fromkeys(theirs))}\n"

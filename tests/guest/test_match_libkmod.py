@@ -21,6 +21,7 @@ from modaliasd.core.trie import Index, build
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.libkmod import Kmod, KmodError, aliases_only
 from tests.support.modaliases import concrete, machine_mix, pci_modaliases, spoiled, usb_modaliases
+from tests.support.programs import require_program
 
 RECORDED = Path(__file__).resolve().parent.parent / "data" / "modaliases.txt"
 
@@ -191,7 +192,16 @@ def test_modprobe_says_the_same(
     (root / modules_dir.name).symlink_to(modules_dir)
     recorded = [line for line in RECORDED.read_bytes().splitlines() if not line.startswith(b"#")]
     for modalias in [*machine_mix([p for p in patterns if b":" in p], 100, 5), *recorded]:
-        command = ["/usr/sbin/modprobe", "-q", "-d", str(tmp_path), "-S", modules_dir.name, "-C", "/dev/null"]
+        command = [
+            require_program("modprobe"),
+            "-q",
+            "-d",
+            str(tmp_path),
+            "-S",
+            modules_dir.name,
+            "-C",
+            "/dev/null",
+        ]
         asked = [*command, "-R", text_of(modalias)]
         run = subprocess.run(asked, capture_output=True, check=False, text=True, errors="surrogateescape")
         theirs = list(dict.fromkeys(run.stdout.split()))

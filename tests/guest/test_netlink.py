@@ -23,6 +23,7 @@ from modaliasd.netlink import (
     listens,
     subscribe,
 )
+from tests.support.privileges import require_net_admin
 
 SO_PASSCRED = 16
 NETLINK_USERSOCK = 2
@@ -128,6 +129,7 @@ def send(sender: socket.socket, data: bytes) -> None:
 
 def test_a_small_buffer_overruns_and_goes_on(pair: tuple[UeventSocket, socket.socket, int]) -> None:
     """A socket whose buffer is full says so once, and hears what comes after it (netlink(7), ENOBUFS)."""
+    require_net_admin()
     _, flood, _ = pair
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, NETLINK_USERSOCK) as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -155,6 +157,7 @@ def test_who_listens_is_seen() -> None:
 
 def test_a_listener_is_noticed() -> None:
     """While somebody holds a socket in libudev's group of this kernel, it is seen."""
+    require_net_admin()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_KOBJECT_UEVENT) as listener:
         listener.bind((0, MONITOR_GROUP))
         uevents = subscribe()
@@ -164,6 +167,7 @@ def test_a_listener_is_noticed() -> None:
 
 def test_what_is_sent_reaches_group_2(pair: tuple[UeventSocket, socket.socket, int]) -> None:
     """A listener gets what is sent on; without one it goes nowhere, and that is no failure."""
+    require_net_admin()
     uevents, _, _ = pair
     assert uevents.send(b"nobody hears this")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_USERSOCK) as listener:

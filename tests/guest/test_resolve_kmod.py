@@ -12,7 +12,7 @@ from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import Configuration, counting_files, join, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Stage
 from modaliasd.core.resolve import Resolver
-from tests.support.kmodlive import NAMES, LiveTree, first_of_each
+from tests.support.kmodlive import NAMES, LiveTree, first_of_each, kmod_version
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 RECORDED = json.loads((DATA / "kmod-cases.json").read_text())["cases"]
@@ -258,7 +258,10 @@ def test_directories(tree: LiveTree, tmp_path: Path) -> None:
     ours = parse_modprobe_d([(f"{folder}/{name}", Path(folder, name).read_text()) for folder, name in chosen])
     theirs = [line for line in tree.modprobe_in(folders, "-c").out if line.startswith("blacklist ")]
     host = [f"blacklist {entry.module}" for entry in tree.host_configuration().blacklists]
-    assert [f"blacklist {entry.module}" for entry in ours.blacklists] + host == theirs
+    told = [f"blacklist {entry.module}" for entry in ours.blacklists]
+    if kmod_version() >= 34:
+        told.remove("blacklist z")  # it reads .conf files only
+    assert told + host == theirs
     assert [entry.module for entry in ours.blacklists] == ["B", "a", "one", "z", "accent"]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.formats.compress import WRITABLE, CompressionError, Compressor, decompress, detect, sink
+from tests.support.programs import require_program
 
 PLAIN = b"".join(b"line %d of something that repeats\n" % number for number in range(5000))
 PACKED_ONLY = [compressor for compressor in WRITABLE if compressor is not Compressor.NONE]
@@ -23,7 +24,7 @@ PROGRAMS = {
     Compressor.ZSTD: ["zstd", "-dc"],
     Compressor.XZ: ["xz", "-dc"],
     Compressor.GZIP: ["gzip", "-dc"],
-    Compressor.LZ4: ["lz4", "-dc"],
+    Compressor.LZ4: [require_program("lz4"), "-dc"],
 }
 
 
@@ -74,7 +75,9 @@ def test_lz4_has_several_blocks() -> None:
     """More than 8 MiB make more than one block, and lz4 unpacks them."""
     data = bytes(8 << 20) + PLAIN
     packed = pack(Compressor.LZ4, data, piece=1 << 20)
-    done = subprocess.run(["lz4", "-dc"], input=packed, capture_output=True, check=True, timeout=20)
+    done = subprocess.run(
+        [require_program("lz4"), "-dc"], input=packed, capture_output=True, check=True, timeout=20
+    )
     assert done.stdout == data
     assert decompress(Compressor.LZ4, packed) == (data, b"")
 

@@ -15,6 +15,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.elf import ElfError
 from hostbuild.formats.modfile import read_module
 from hostbuild.kernel import Kernel
+from tests.support.programs import require_program
 
 BINARIES = ["/usr/bin/bash", "/usr/bin/cpio", "/usr/bin/bsdtar", "/usr/bin/xz", "/usr/bin/kmod"]
 
@@ -44,7 +45,9 @@ def test_closure_is_what_the_loader_maps(program: str) -> None:
 @pytest.mark.parametrize("program", BINARIES[:2], ids=lambda p: Path(p).name)
 def test_interpreter_is_what_readelf_prints(program: str) -> None:
     """The program's loader is the one that readelf -l reads."""
-    text = subprocess.run(["readelf", "-l", program], capture_output=True, check=True, timeout=10, text=True)
+    text = subprocess.run(
+        [require_program("readelf"), "-l", program], capture_output=True, check=True, timeout=10, text=True
+    )
     match = re.search(r"program interpreter: (\S+)\]", text.stdout)
     assert match is not None
     with Path(program).open("rb") as stream:
@@ -97,7 +100,7 @@ def test_modinfo_of_a_real_module_is_what_modinfo_prints(debian_kernel: Kernel) 
     path = next(debian_kernel.modules.glob("kernel/drivers/net/ethernet/intel/e1000/e1000.ko*"))
     fields = elf.modinfo(io.BytesIO(read_module(path)))
     for name in ("alias", "vermagic", "license"):
-        argv = ["/sbin/modinfo", "-F", name, str(path)]
+        argv = [require_program("modinfo"), "-F", name, str(path)]
         printed = subprocess.run(
             argv, capture_output=True, check=True, timeout=10, text=True
         ).stdout.splitlines()

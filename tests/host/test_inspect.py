@@ -29,6 +29,7 @@ def cpio(directory: Path, files: dict[str, bytes]) -> bytes:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+        path.chmod(0o644)  # whatever the umask is
     listed = subprocess.run(["find", "."], cwd=directory, capture_output=True, check=True, timeout=10).stdout
     argv = ["cpio", "--quiet", "-o", "-H", "newc"]
     return subprocess.run(

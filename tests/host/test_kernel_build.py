@@ -263,7 +263,9 @@ def test_a_copy_without_room_leaves_what_was_there(
 
 def test_missing_packages_are_named_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line names all that is missing, and one command installs it."""
-    monkeypatch.setattr("shutil.which", lambda name: None if name in ("flex", "bison") else f"/bin/{name}")
+    monkeypatch.setattr(
+        toolchain, "find_program", lambda name: None if name in ("flex", "bison") else f"/bin/{name}"
+    )
     with pytest.raises(ToolMissingError, match="flex, bison are missing") as caught:
         toolchain.require_toolchain()
     assert caught.value.hint == "sudo apt-get install --no-install-recommends flex bison"

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from hostbuild.formats.compress import Compressor
 from hostbuild.formats.manifest import kernel_path, read_manifest
 from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
 from hostbuild.kernel import Kernel, parse_version
+from tests.support.kernelfiles import plain_module
 
 pytestmark = pytest.mark.net
 
@@ -166,10 +166,9 @@ def _empty_modules_dir(tmp_path: Path, kernel: Kernel) -> Options:
 
 
 def _broken_dep(tmp_path: Path, kernel: Kernel) -> Options:
-    assert kernel.modules is not None
     copy = tmp_path / "modules"
     (copy / "kernel").mkdir(parents=True)
-    shutil.copy(next(kernel.modules.rglob("e1000.ko")), copy / "kernel")
+    (copy / "kernel/e1000.ko").write_bytes(plain_module(kernel, "e1000"))
     (copy / "modules.dep").touch()
     return Options(kernel=str(kernel.vmlinuz), modules_dir=copy)
 
@@ -254,10 +253,9 @@ def test_command_prints_json_or_a_table(
 
 def test_module_with_compressed_files(debian_kernel: Kernel, tmp_path: Path) -> None:
     """From .ko.xz files without a modules.dep comes an image with plain modules and indexes."""
-    assert debian_kernel.modules is not None
     copy = tmp_path / debian_kernel.version / "kernel"
     copy.mkdir(parents=True)
-    original = next(debian_kernel.modules.rglob("dummy.ko")).read_bytes()
+    original = plain_module(debian_kernel, "dummy")
     (copy / "dummy.ko").write_bytes(original)
     subprocess.run(["xz", "--check=crc32", copy / "dummy.ko"], check=True, timeout=20)
     options = Options(kernel=str(debian_kernel.vmlinuz), modules_dir=tmp_path, modules="dummy")

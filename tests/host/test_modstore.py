@@ -1,6 +1,5 @@
 """hostbuild.image.modstore: modules that are compressed in the image, one by one or together."""
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from hostbuild.image.initramfs import Modprobe, Options, build_image
 from hostbuild.image.modstore import Store
 from hostbuild.image.modules import Module
 from hostbuild.kernel import Kernel
+from tests.support.programs import require_program
 
 _KERNEL = "deb:linux-image-amd64"
 _TOOLS = {Store.GZIP: "gzip", Store.XZ: "xz", Store.ZSTD: "zstd"}
@@ -30,8 +30,9 @@ def test_a_compressed_module_is_unpacked_by_the_usual_tool(store: Store, tmp_pat
     data = b"\x7fELF" + bytes(range(256)) * 50
     path, content = modstore.packed(Module("a", "kernel/a.ko", data, len(data), ()), store)
     (tmp_path / Path(path).name).write_bytes(content if isinstance(content, bytes) else b"")
-    assert shutil.which(_TOOLS[store]), "xz-utils and zstd are in debian-packages.txt"
-    done = subprocess.run([_TOOLS[store], "-dc", tmp_path / Path(path).name], capture_output=True, check=True)
+    done = subprocess.run(
+        [require_program(_TOOLS[store]), "-dc", tmp_path / Path(path).name], capture_output=True, check=True
+    )
     assert done.stdout == data
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import pytest
 from hostbuild.image.modules import close, parse_index, read_index, select
 from hostbuild.image.moduletree import crypto_words, usual_first
 from hostbuild.kernel import Kernel
+from tests.support.privileges import unshared
+from tests.support.programs import require_program
 
 TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
 
@@ -48,12 +50,11 @@ def test_words_of_the_crypto_layer(debian_kernel: Kernel, tmp_path: Path) -> Non
     (tmp_path / "lib/modules").mkdir(parents=True)
     (tmp_path / "lib/modules" / debian_kernel.version).symlink_to(debian_kernel.indexes)
 
+    modprobe = require_program("modprobe")
+
     def is_found(word: str) -> bool:
         tree = ["-d", str(tmp_path), "-S", debian_kernel.version, "-C", str(tmp_path)]
-        return (
-            subprocess.run(["/sbin/modprobe", *tree, "-R", word], capture_output=True, check=False).returncode
-            == 0
-        )
+        return subprocess.run([modprobe, *tree, "-R", word], capture_output=True, check=False).returncode == 0
 
     indexes = {name: (debian_kernel.indexes / name).read_bytes() for name in TABLES[:3]}
     said = subprocess.run(
@@ -95,22 +96,27 @@ def test_busybox_reads_no_further_than_it_needs(tmp_path: Path) -> None:
     folder = tmp_path / "lib/modules" / release
     folder.mkdir(parents=True)
     (tmp_path / "bin").mkdir()
-    busybox = shutil.which("busybox")
-    assert busybox is not None, "busybox-static is in debian-packages.txt"
-    shutil.copy(busybox, tmp_path / "bin/busybox")
+    command = unshared("-R", str(tmp_path), "/bin/busybox", "modprobe", "-D", "a")
+    shutil.copy(require_program("busybox"), tmp_path / "bin/busybox")
     os.mkfifo(folder / "modules.dep")
     text = b"kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n" + b"kernel/other.ko:\n" * 100_000
 
-    def feed() -> int:
-        with (folder / "modules.dep").open("wb", buffering=0) as pipe:
+    # Opened for both, a FIFO never waits for its other end (fifo(7)); what stays in it nobody has read.
+    pipe = os.open(folder / "modules.dep", os.O_RDWR | os.O_NONBLOCK)
+    fed = 0
+    end = time.monotonic() + 20
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and fed < len(text) and time.monotonic() < end:
             try:
-                return pipe.write(text)
-            except BrokenPipeError:
-                return -1
-
-    with ThreadPoolExecutor() as executor:
-        fed = executor.submit(feed)
-        command = ["unshare", "-r", "-R", str(tmp_path), "/bin/busybox", "modprobe", "-D", "a"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
-        assert [line.rpartition("/")[2].strip() for line in said.splitlines()] == ["b.ko", "a.ko"]
-        assert fed.result(timeout=20) < len(text)
+                fed += os.write(pipe, text[fed : fed + 4096])
+            except BlockingIOError:
+                time.sleep(0.01)
+        said = process.communicate(timeout=5)[0]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(pipe)
+    assert process.returncode == 0
+    assert [line.rpartition("/")[2].strip() for line in said.splitlines()] == ["b.ko", "a.ko"]
+    assert fed < len(text)

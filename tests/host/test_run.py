@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hostbuild import main
 from hostbuild.errors import CommandError, ToolMissingError
-from hostbuild.run import run, spawn
+from hostbuild.run import find_program, run, spawn
 from hostbuild.scratch import scratch_directory
 
 
@@ -46,9 +47,31 @@ def test_time_limit() -> None:
 def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A missing tool is one line with the command that mends it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissingError, match="depmod is not installed") as caught:
-        run(["depmod"], timeout=5)
-    assert caught.value.hint == "sudo apt-get install --no-install-recommends kmod"
+    for start in (partial(run, timeout=5), spawn):
+        with pytest.raises(ToolMissingError, match="mksquashfs is not installed") as caught:
+            start(["mksquashfs"])
+        assert caught.value.hint == "sudo apt-get install --no-install-recommends squashfs-tools"
+
+
+def test_the_administrators_programs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """depmod is found with the PATH that a Debian user has, by the gate, by who looks first, and by children."""
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games")
+    assert shutil.which("depmod") is None
+    assert find_program("depmod") == "/usr/sbin/depmod"
+    assert b"kmod version" in run(["depmod", "--version"], timeout=5).stdout
+    assert b"kmod version" in run(["sh", "-c", "depmod --version"], timeout=5).stdout
+    assert spawn(["depmod", "--version"], stdout=subprocess.DEVNULL).wait(5) == 0
+    given = run(["sh", "-c", "command -v depmod"], env={"PATH": "/bin"}, timeout=5).stdout
+    assert given == b"/usr/sbin/depmod\n"
+
+
+def test_a_users_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the PATH has is taken before what is in /usr/sbin."""
+    (tmp_path / "depmod").write_text("#!/bin/sh\necho mine\n")
+    (tmp_path / "depmod").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert run(["depmod"], timeout=5).stdout == b"mine\n"
+    assert find_program("depmod") == str(tmp_path / "depmod")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +164,7 @@ import sys, time
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from hostbuild import main, scratch
 def work(_):

@@ -11,7 +11,7 @@ import pytest
 
 from hostbuild.image import cpython, guest, stdlib
 from hostbuild.image.cpython import Interpreter
-from hostbuild.image.stdlib import START_UP, Found, Import, Origin, imports
+from hostbuild.image.stdlib import Found, Import, Origin, imports, start_up
 from hostbuild.image.tree import FileTree
 from tests.support.unpacked import write_libraries
 
@@ -131,7 +131,9 @@ def test_closure_covers_what_python_really_imports(name: str) -> None:
     ).stdout.split()
     loaded = {module for module in printed if find_here(module)} - {"zipimport"}  # the importer itself
     assert len(loaded) > 5
-    assert loaded <= set(stdlib.close([*START_UP, name], find_here).modules)
+    assert loaded <= set(
+        stdlib.close([*start_up("{}.{}".format(*sys.version_info)), name], find_here).modules
+    )
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,9 @@ def test_what_an_image_does_without_is_not_brought_by_running(interpreter: Inter
     """A module that is left out is hidden from those that would import it."""
     assert "_hashlib" in interpreter.observe(["hashlib"], [])
     assert "_hashlib" not in interpreter.observe(["hashlib"], ["_hashlib"])
-    closure = stdlib.close([*START_UP, "hashlib"], interpreter.find, frozenset({"_hashlib"}))
+    closure = stdlib.close(
+        [*start_up(interpreter.version), "hashlib"], interpreter.find, frozenset({"_hashlib"})
+    )
     assert "_hashlib" not in cpython.complete_library(interpreter, closure).modules
 
 

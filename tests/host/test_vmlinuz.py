@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, sink
 from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
 from hostbuild.kernel import Kernel
+from tests.support.programs import require_program
 
 _CONFIG = "CONFIG_MODULES=y\n"
 _ELF = b"\x7fELF" + b"\0" * 3000 + b"IKCFG_ST" + gzip.compress(_CONFIG.encode()) + b"IKCFG_ED" + b"rest" * 100
@@ -93,10 +93,9 @@ def test_what_cannot_be_read_is_said(image: bytes, complaint: str) -> None:
 
 def test_debians_kernel_unpacks_to_an_elf_file(debian_kernel: Kernel, tmp_path: Path) -> None:
     """The kernel inside Debian's vmlinuz is a 64-bit x86 executable, says readelf."""
-    assert shutil.which("readelf"), "binutils is in debian-packages-kernel.txt"
     (tmp_path / "vmlinux").write_bytes(kernel_of(debian_kernel.vmlinuz.read_bytes())[:4096])
     header = subprocess.run(
-        ["readelf", "-h", tmp_path / "vmlinux"], capture_output=True, text=True, check=False
+        [require_program("readelf"), "-h", tmp_path / "vmlinux"], capture_output=True, text=True, check=False
     ).stdout
     assert "ELF64" in header
     assert "X86-64" in header

@@ -72,10 +72,10 @@ def test_the_file_may_come_later_and_grow(tmp_path: Path) -> None:
                 file.write(line[9:])
                 file.flush()
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=write, daemon=True)
     writer.start()
     seen = list(follow(path, timeout=1.0))
-    writer.join()
+    writer.join(20)
     assert [record["type"] for record in seen] == [record["type"] for record in small_boot().records]
 
 

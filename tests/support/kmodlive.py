@@ -13,8 +13,10 @@ from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_l
 from modaliasd.core.plan import Plan
 from modaliasd.core.resolve import Resolver
 from tests.support.komaker import FakeModule, make_tree
+from tests.support.privileges import unshared
+from tests.support.programs import require_program
 
-MODPROBE = "/usr/sbin/modprobe"
+MODPROBE = require_program("modprobe")
 
 # The names exist on no machine: modprobe -n looks into /sys/module of the machine that runs the test.
 MODULES = (
@@ -80,14 +82,14 @@ class LiveTree:
         inside = 'mount --bind "$1" /proc/cmdline && shift && exec "$@"'
         where = [word for directory in DIRECTORIES for word in ("-C", f"{self.root}{directory}")]
         modprobe = [MODPROBE, "-d", str(self.root), "-S", self.kver, *where, *args]
-        command = ["unshare", "-r", "-m", "sh", "-c", inside, "sh", f"{self.root}/proc/cmdline", *modprobe]
+        command = unshared("-m", "sh", "-c", inside, "sh", f"{self.root}/proc/cmdline", *modprobe)
         return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
 
     def busybox(self, *args: str) -> Answer:
         """busybox's `modprobe -D` with what `configure` made, the tree being its root directory."""
         (self.root / "bin").mkdir(exist_ok=True)
-        shutil.copy(shutil.which("busybox") or "/bin/busybox", self.root / "bin" / "busybox")
-        command = ["unshare", "-r", "-R", str(self.root), "/bin/busybox", "modprobe", "-D", *args]
+        shutil.copy(require_program("busybox"), self.root / "bin" / "busybox")
+        command = unshared("-R", str(self.root), "/bin/busybox", "modprobe", "-D", *args)
         return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
 
     def resolver(self, conf: str | Configuration) -> Resolver:
@@ -151,6 +153,12 @@ def first_of_each(lines: Iterable[str]) -> tuple[str, ...]:
     for line in lines:
         first.setdefault(line.split()[1], line)
     return tuple(first.values())
+
+
+def kmod_version() -> int:
+    """The version of the kmod that is asked: 30 in Debian 12, 34 in Debian 13."""
+    said = subprocess.run([MODPROBE, "--version"], capture_output=True, text=True, check=True, timeout=20)
+    return int(said.stdout.split()[2].split(".")[0])
 
 
 def machine_release() -> str:

@@ -46,9 +46,43 @@ def test_auto_takes_a_kvm_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_probe_runs_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The answer is kept for the process."""
     runs = []
-    monkeypatch.setattr(accel, "boot_tiny", lambda kind, limit: runs.append((kind, limit)))
+
+    def boot(kind: Accel, limit_s: float) -> float:
+        runs.append((kind, limit_s))
+        return 0.1
+
+    monkeypatch.setattr(accel, "boot_tiny", boot)
     device = tmp_path / "kvm"
     device.touch()
     assert kvm_trouble(device, 1.5) == ""
     assert kvm_trouble(device, 1.5) == ""
     assert runs == [(Accel.KVM, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("kvm", "tcg", "words"),
+    [
+        (1.4, 0.06, "takes 1.4 s in it, and 0.06 s under emulation"),
+        (1.4, 0.9, ""),  # a busy machine
+        (1.4, None, ""),  # emulation is not there, or needs longer
+        (0.4, 0.05, ""),  # quick enough
+    ],
+)
+def test_a_kvm_that_is_slower_than_emulation(
+    kvm: float, tcg: float | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nested KVM that runs the probe in its time, and yet would take minutes for a boot, is not taken."""
+
+    def boot(kind: Accel, _limit_s: float) -> float:
+        if kind is Accel.KVM:
+            return kvm
+        if tcg is None:
+            raise CommandError("not in time", argv=("qemu",), status=None, stderr="")
+        return tcg
+
+    monkeypatch.setattr(accel, "boot_tiny", boot)
+    device = tmp_path / "kvm"
+    device.touch()
+    trouble = kvm_trouble(device)
+    assert words in trouble
+    assert bool(trouble) == bool(words)

@@ -8,7 +8,7 @@ from modaliasd.core.errors import UsageError
 from modaliasd.core.lean import Record
 from modaliasd.core.moddep import Dependencies, parse_builtin, parse_symbols
 from modaliasd.core.modprobed import EMPTY, Configuration
-from modaliasd.core.plan import Match, Stage
+from modaliasd.core.plan import Match
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
 
@@ -37,7 +37,6 @@ what is built into the kernel. Blacklists do not count.
 
 Exit status: 0 if something matched, 1 if nothing did, 100 for wrong usage, 111 without a module tree.
 """
-BUILT_IN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
 
 class Options(Record):
@@ -117,19 +116,19 @@ def run(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
     stdout.flush()
     any_found = False
     for modalias in asked:
-        stage, found = resolver.find(modalias)
+        _stage, found = resolver.find(modalias)
         any_found = any_found or bool(found)
         answer = f"{modalias}\t{','.join(match.module for match in found)}\n"
         if options.explain:
-            answer += "".join(f"\t{_explanation(match, stage)}\n" for match in found)
+            answer += "".join(f"\t{_explanation(match)}\n" for match in found)
         stdout.buffer.write(answer.encode("utf-8", "surrogateescape"))
     stdout.buffer.flush()
     return 0 if any_found else 1
 
 
-def _explanation(match: Match, stage: Stage) -> str:
+def _explanation(match: Match) -> str:
     place = f"{match.file}:{match.line}" if match.line else match.file
-    built_in = " (built in)" if stage in BUILT_IN else ""
+    built_in = " (built in)" if match.builtin else ""
     return f"{match.module}\t{match.alias or match.module}\t{place}{built_in}"
 
 

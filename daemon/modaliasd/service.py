@@ -65,8 +65,8 @@ class Service:
         while not self._stop:
             self._turn(once=once)
         world.ledger.drain()
-        verdicts = [load.verdict for load in world.loader.scheduler.loads()]
-        return int(any(verdict and verdict.outcome is Outcome.FAILED for verdict in verdicts))
+        results = [load.result for load in world.loader.scheduler.loads()]
+        return int(any(result and result.outcome is Outcome.FAILED for result in results))
 
     def stop(self) -> None:
         """End at the next turn."""

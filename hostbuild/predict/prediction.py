@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from modaliasd.core.cause import Cause
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.policy import Policy
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.answers import ModuleFacts, why_not
-from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
+from modaliasd.core.cause import Cause
+from modaliasd.core.story import DeviceStory, LoadStory, Story
 from modaliasd.core.treetext import tells
-from modaliasd.core.words import node_of
+from modaliasd.core.words import cause_text, node_of
 
 FORMAT = 1
 SLOWEST = 10
@@ -131,16 +132,14 @@ def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any
         "deps": list(load.deps),
         "brought": list(load.brought),
         "causes": [_cause(cause) for cause in load.causes],
+        "because": cause_text(story, load, with_alias=False),
         "askers": [index[device.devpath] for device in askers],
         "drives": [index[device.devpath] for device in story.driven_by(load.module)],
     }
 
 
-def _cause(cause: CauseStory) -> dict[str, Any]:
-    fields = {name: value for name, value in cause._asdict().items() if value}
-    if cause.line:
-        fields["place"] = MatchStory(cause.alias, cause.line, "", file=cause.file).place
-    return fields
+def _cause(cause: Cause) -> dict[str, Any]:
+    return cause.fields() | {"text": cause.in_short()} | ({"place": cause.place} if cause.place else {})
 
 
 def _episodes(story: Story) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.scheduler import Cause, Needs, Scheduler
+from modaliasd.core.cause import Cause
+from modaliasd.core.outcome import LoadResult, Outcome
+from modaliasd.core.scheduler import Needs, Scheduler
 from tests.support.fakekernel import FakeKernel, closure, dep_text
 
 TREE = dep_text({"base": (), "bus": ("base",), "net": ("bus",), "disk": ("bus",), "lone": ()})
@@ -115,14 +116,14 @@ def test_a_failed_dependency_fails_what_needs_it() -> None:
     kernel.run()
     load = kernel.scheduler.load_of("net")
     assert load is not None
-    assert load.verdict is not None
-    assert load.verdict.outcome is Outcome.FAILED
-    assert "it needs base, which is failed" in load.verdict.message
+    assert load.result is not None
+    assert load.result.outcome is Outcome.FAILED
+    assert "it needs base, which is failed" in load.result.message
     assert kernel.inserted == []
 
 
 def test_a_failed_softdep_is_no_obstacle() -> None:
-    """A softdep that fails leaves its own verdict; the module is loaded all the same."""
+    """A softdep that fails leaves its own result; the module is loaded all the same."""
     kernel = FakeKernel("kernel/m.ko:\nkernel/pre.ko:\n", "softdep m pre: pre\n", bad=["pre"])
     kernel.want("m")
     kernel.run()
@@ -225,7 +226,7 @@ def test_outcomes_without_a_job_are_told_once() -> None:
     """A denial is one record, however many devices meet it; their causes come together in it."""
     scheduler = Scheduler(lambda _name: Needs(), lambda _name: 0, 1, set())
     for device in ("one", "two"):
-        scheduler.settle("m", Cause(devpath=device), Verdict(Outcome.DENIED, "blacklist: f:1"), 1)
+        scheduler.settle("m", Cause(devpath=device), LoadResult(Outcome.DENIED, "blacklist: f:1"), 1)
     [load] = scheduler.take_told()
     assert [cause.devpath for cause in load.causes] == ["one", "two"]
     assert scheduler.idle
@@ -281,6 +282,6 @@ def test_any_demand(tree: tuple[dict[str, tuple[str, ...]], str], data: st.DataO
     started = [name for job in kernel.jobs for name in job.modules]
     assert len(started) == len(set(started))
     for load in kernel.scheduler.loads():
-        assert load.verdict is not None
+        assert load.result is not None
         spoiled = bad & {load.module, *closure(needs, load.module)}
-        assert (load.verdict.outcome is Outcome.INSERTED) == (not spoiled)
+        assert (load.result.outcome is Outcome.INSERTED) == (not spoiled)

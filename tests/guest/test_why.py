@@ -44,7 +44,7 @@ def test_why_a_dependency_is_there_names_who_needs_it(q35: Story) -> None:
     assert why is not None
     assert why.needed_by == ("megaraid_sas",)
     assert why.askers == ()
-    assert "megaraid_sas depends on it, pci 0000:00:09.0 by " in module_text(q35, why)
+    assert "megaraid_sas needs it, pci 0000:00:09.0 by " in module_text(q35, why)
 
 
 def test_why_knows_what_came_by_itself(q35: Story) -> None:

@@ -15,20 +15,22 @@ from modaliasd.core.errors import FormatError
 from modaliasd.core.glob import matches
 from modaliasd.core.lean import Choice, Record
 from modaliasd.core.names import normalize_alias
+from modaliasd.core.outcome import FailureKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from modaliasd.core.plan import Match
     from modaliasd.core.story import Story
-    from modaliasd.core.storyvalues import Appearance, DeviceStory, LoadStory, MatchStory
+    from modaliasd.core.storyvalues import Appearance, DeviceStory, LoadStory
 
 
 class Asker(Record):
     """A device whose modalias matched the module."""
 
     device: DeviceStory
-    match: MatchStory
+    match: Match
 
 
 class WhyModule(Record):
@@ -65,7 +67,7 @@ class Became(Choice):
 class Chosen(Record):
     """A match of a device, with what became of its module. drives: is its driver the device's?"""
 
-    match: MatchStory
+    match: Match
     became: Became
     load: LoadStory | None
     drives: bool
@@ -178,7 +180,7 @@ def why_device(story: Story, device: DeviceStory) -> WhyDevice:
     return WhyDevice(device, chosen, driver_module, tuple(above))
 
 
-def _chosen(story: Story, device: DeviceStory, match: MatchStory, driver_module: str) -> Chosen:
+def _chosen(story: Story, device: DeviceStory, match: Match, driver_module: str) -> Chosen:
     load = story.load_of(match.module)
     drives = driver_module == match.module.replace("-", "_") and bool(driver_module)
     if match.builtin or (load is not None and load.outcome == "builtin"):
@@ -195,14 +197,19 @@ def _chosen(story: Story, device: DeviceStory, match: MatchStory, driver_module:
 
 
 _UNSUCCESSFUL = {"denied": Became.REFUSED, "nodevice": Became.NO_DEVICE}
-_MENDS = (  # words of core/outcome.py, and what to do about it
-    ("built for another kernel", "hostbuild make-image --kernel KERNEL, with the kernel that is booted"),
-    ("compressed", "hostbuild make-image, which unpacks modules; or --modprobe kmod"),
-    ("out of memory", "hostbuild run --memory SIZE, with more than now"),
-    ("signature", "sign the module for this kernel, or boot without module.sig_enforce=1"),
-    ("signed with a key", "sign the module for this kernel, or boot without module.sig_enforce=1"),
-)
-_ABSENT = ("not in this image", "module tree does not have")  # core/outcome.py, core/scheduler.py
+_SIGN = "sign the module for this kernel, or boot without module.sig_enforce=1"
+_FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
+    FailureKind.WRONG_KERNEL: "hostbuild make-image --kernel KERNEL, with the kernel that is booted",
+    FailureKind.COMPRESSED: "hostbuild make-image, which unpacks modules; or --modprobe kmod",
+    FailureKind.NO_MEMORY: "hostbuild run --memory SIZE, with more than now",
+    FailureKind.SIGNATURE: _SIGN,
+    FailureKind.LOCKDOWN: "sign the module with a key that this kernel knows, or boot without lockdown=",
+    FailureKind.MODULES_DISABLED: "find who sets kernel.modules_disabled (sysctl.d, init), and boot again",
+    FailureKind.NOT_PERMITTED: "run the daemon as root with CAP_SYS_MODULE",
+    FailureKind.BAD_PARAMETER: "modaliasd check-config, which knows the module's parameters",
+    FailureKind.DEPENDENCY_CYCLE: "depmod, which names the modules in the cycle",
+    FailureKind.UNSAFE_NAME: "rename the module's file",
+}
 
 
 def why_not(story: Story, module: str, facts: ModuleFacts) -> WhyNot:
@@ -210,7 +217,7 @@ def why_not(story: Story, module: str, facts: ModuleFacts) -> WhyNot:
     name = module.replace("-", "_")
     why = why_module(story, name)
     if why is not None and why.load is not None and not why.load.succeeded:
-        return _not_loaded(name, why.load, why)
+        return _not_loaded(story, name, why.load, why)
     if facts.builtin or (why is not None and why.load is not None and why.load.outcome == "builtin"):
         details = ["It is compiled into the kernel: there is nothing to load."]
         return WhyNot(name, Reason.BUILTIN, tuple(details + _driven(why)))
@@ -226,18 +233,40 @@ def _came(why: WhyModule) -> bool:
     return why.appearance is not None and why.appearance.came
 
 
-def _not_loaded(name: str, load: LoadStory, why: WhyModule) -> WhyNot:
+def _not_loaded(story: Story, name: str, load: LoadStory, why: WhyModule) -> WhyNot:
     asked = f"{_devices(why.askers)} asked for it." if why.askers else ""
     details = tuple(word for word in (asked, load.message) if word)
     if load.outcome == "denied":
-        mend = f"take that line away, or load it by hand: modprobe {name}"
-        return WhyNot(name, Reason.DENIED, details, mend)
+        return WhyNot(name, Reason.DENIED, details, _permit(name, load))
     if load.outcome == "nodevice":
         return WhyNot(name, Reason.LEFT, details)
-    if any(needle in load.message for needle in _ABSENT):
+    root = _root_of(story, load)
+    if load.failure is FailureKind.NOT_IN_IMAGE:
         return WhyNot(name, Reason.MISSING, details, _image_with(name))
-    mend = next((mend for needle, mend in _MENDS if needle in load.message), f"dmesg | grep -i {name}")
-    return WhyNot(name, Reason.FAILED, details, mend)
+    if root.outcome == "denied":
+        return WhyNot(name, Reason.FAILED, details, _permit(root.module, root))
+    if root.failure is FailureKind.NOT_IN_IMAGE:
+        return WhyNot(name, Reason.FAILED, details, _image_with(root.module))
+    fix = _FIXES.get(root.failure) if root.failure is not None else None
+    return WhyNot(name, Reason.FAILED, details, fix or f"dmesg | grep -i {root.module}")
+
+
+def _permit(name: str, load: LoadStory) -> str:
+    if load.failure is FailureKind.MODULE_BLACKLIST:
+        return f"take {name} out of module_blacklist= on the kernel's command line"
+    return f"take that line away, or load it by hand: modprobe {name}"
+
+
+def _root_of(story: Story, load: LoadStory) -> LoadStory:
+    """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
+    seen = {load.module}
+    while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen:
+        need = story.load_of(load.blocked_by)
+        if need is None or need.succeeded:
+            break
+        seen.add(need.module)
+        load = need
+    return load
 
 
 def _image_with(name: str) -> str:

@@ -91,9 +91,11 @@ class Resolver:
         if loadable:
             return Stage.ALIAS, _once(loadable)
         if name in self.dependencies.builtin:
-            return Stage.BUILTIN, (Match(name, file="modules.builtin"),)
+            return Stage.BUILTIN, (Match(name, file="modules.builtin", builtin=True),)
         file = "modules.builtin.modinfo"
-        inside_kernel = [Match(m, alias, file, line, name) for m, alias, line, inside in answers if inside]
+        inside_kernel = [
+            Match(m, alias, file, line, name, builtin=True) for m, alias, line, inside in answers if inside
+        ]
         return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
 
     def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:

@@ -5,7 +5,7 @@ nobody has begun yet. A load whose dependency is being inserted by another job w
 module is ever inserted twice. Pure: no process is started here; `next_job` says what to start, `finished`
 takes what came of it.
 
-    requested --> ready --> running --> done(verdict)
+    requested --> ready --> running --> done(result)
                     ^  \\
                     |   waiting for a dependency that another job is inserting
                     +---/
@@ -18,34 +18,15 @@ from __future__ import annotations
 
 from _heapq import heappop, heappush
 
+from modaliasd.core.cause import Cause
 from modaliasd.core.lean import Record
-from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
+from modaliasd.core.outcome import INSERTED, SUCCESSES, lacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
-
-class Cause(Record):
-    """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a
-    name.
-
-    Exactly one of devpath, module, softdep, request is set.
-    """
-
-    devpath: str = ""
-    subsystem: str = ""
-    modalias: str = ""
-    alias: str = ""
-    line: int = 0
-    file: str = ""  # where the alias stands, if not in modules.alias
-    module: str = ""  # the module that depends on it
-    softdep: str = ""  # the module that names it in a softdep
-    request: str = ""  # who asked for it by name
-
-    def by(self, alias: str, line: int, file: str) -> Cause:
-        """The same cause, with the alias that the device's modalias, or the name, matched, and the alias's place."""
-        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, file, request=self.request)
+    from modaliasd.core.outcome import LoadResult, Outcome
 
 
 class Needs(Record):
@@ -70,9 +51,9 @@ class Load:
         "needs",
         "queued_us",
         "rank",
+        "result",
         "running",
         "start_us",
-        "verdict",
         "waiters",
     )
 
@@ -87,11 +68,11 @@ class Load:
         self.start_us = -1
         self.end_us = -1
         self.running = False
-        self.verdict: Verdict | None = None
+        self.result: LoadResult | None = None
         self.waiters: list[str] = []
 
     def __repr__(self) -> str:
-        return f"Load({self.module!r}, verdict={self.verdict!r})"
+        return f"Load({self.module!r}, result={self.result!r})"
 
 
 class Job(Record):
@@ -126,7 +107,7 @@ class Scheduler:
         self._order = 0
         self._running_jobs = 0
         self._alone = False
-        self._pending = 0  # loads without a verdict
+        self._pending = 0  # loads without a result
         self._told: list[Load] = []  # loads whose end has not been taken yet
         self._settled: dict[tuple[str, Outcome], Load] = {}  # what never needed a job
 
@@ -142,7 +123,7 @@ class Scheduler:
 
     @property
     def pending(self) -> int:
-        """How many loads have no verdict yet."""
+        """How many loads have no result yet."""
         return self._pending
 
     def load_of(self, module: str) -> Load | None:
@@ -153,21 +134,21 @@ class Scheduler:
         """All loads in the order in which they were asked for, those that needed no job last."""
         return [*self._loads.values(), *self._settled.values()]
 
-    def settle(self, module: str, cause: Cause, verdict: Verdict, now_us: int) -> None:
+    def settle(self, module: str, cause: Cause, result: LoadResult, now_us: int) -> None:
         """Record an outcome that needs no job: live, denied, impossible. Told once a module and outcome.
 
         A module that is denied for its alias can still come in as a dependency, so it stays free to be
         wanted.
         """
-        known = self._settled.get((module, verdict.outcome)) or self._loads.get(module)
-        if known is not None and known.verdict is not None and known.verdict.outcome is verdict.outcome:
+        known = self._settled.get((module, result.outcome)) or self._loads.get(module)
+        if known is not None and known.result is not None and known.result.outcome is result.outcome:
             known.causes.append(cause)
             return
         load = Load(module, Needs(), 0, now_us)
         load.causes.append(cause)
-        load.verdict = verdict
+        load.result = result
         load.end_us = now_us
-        self._settled[module, verdict.outcome] = load
+        self._settled[module, result.outcome] = load
         self._told.append(load)
 
     def request(self, module: str, cause: Cause, rank: int, now_us: int, behind: str = "") -> Load:
@@ -183,7 +164,7 @@ class Scheduler:
             return load
         load.causes.append(cause)
         load.behind.update((behind,) if behind else ())
-        if load.verdict is None and not load.running and rank < load.rank:
+        if load.result is None and not load.running and rank < load.rank:
             load.rank = rank
             self._push(load)
         return load
@@ -192,7 +173,7 @@ class Scheduler:
         """The module has left the kernel: the next request loads it again."""
         self._settled = {key: load for key, load in self._settled.items() if key[0] != module}
         load = self._loads.get(module)
-        if load is not None and load.verdict is not None:
+        if load is not None and load.result is not None:
             del self._loads[module]
 
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
@@ -220,7 +201,7 @@ class Scheduler:
                 return None
             entry = heappop(self._ready)
             load = self._loads.get(entry[3])
-            if load is None or load.running or load.verdict is not None or entry[0] != load.rank:
+            if load is None or load.running or load.result is not None or entry[0] != load.rank:
                 continue  # a stale entry: the load went along with another job, or got a better rank
             if load.needs.alone and self._running_jobs:
                 heappush(self._ready, entry)
@@ -241,18 +222,13 @@ class Scheduler:
                     continue  # it comes along in this job
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
                 self._push(dependency)
-            if dependency.running or (dependency.verdict is None and self._apart(load, dependency)):
+            if dependency.running or (dependency.result is None and self._apart(load, dependency)):
                 dependency.waiters.append(load.module)
                 return True
-            verdict = dependency.verdict
-            if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
+            result = dependency.result
+            if result is None or result.outcome in SUCCESSES or name in load.needs.soft:
                 continue
-            why = verdict.message or verdict.outcome.value
-            self._end(
-                load,
-                Verdict(Outcome.FAILED, f"it needs {name}, which is {verdict.outcome.value}: {why}"),
-                now_us,
-            )
+            self._end(load, lacking(name, result), now_us)
             return True
         return self._stands_behind(load)
 
@@ -260,7 +236,7 @@ class Scheduler:
         """Must the load wait for one that is to go first? That one gets the load's rank, if it is more urgent."""
         for name in load.behind:
             first = self._loads.get(name)
-            if first is None or first.verdict is not None or self._awaits(first, load.module, set()):
+            if first is None or first.result is not None or self._awaits(first, load.module, set()):
                 continue
             first.waiters.append(load.module)
             if not first.running and load.rank < first.rank:
@@ -279,7 +255,7 @@ class Scheduler:
             if (
                 name not in seen
                 and other is not None
-                and other.verdict is None
+                and other.result is None
                 and self._awaits(other, module, seen)
             ):
                 return True
@@ -304,7 +280,7 @@ class Scheduler:
                 if name in self._live:
                     continue
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
-            elif dependency.verdict is not None:
+            elif dependency.result is not None:
                 continue
             claimed.append(dependency)
             if name in load.needs.soft:
@@ -321,33 +297,33 @@ class Scheduler:
     def inserted(self, module: str, now_us: int) -> None:
         """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""
         load = self._loads[module]
-        if load.verdict is None:
-            self._end(load, Verdict(Outcome.INSERTED), now_us)
+        if load.result is None:
+            self._end(load, INSERTED, now_us)
 
-    def finished(self, verdicts: Mapping[str, Verdict], now_us: int) -> None:
-        """A job's process has ended; `verdicts` has one for each of its modules that had none before."""
+    def finished(self, results: Mapping[str, LoadResult], now_us: int) -> None:
+        """A job's process has ended; `results` has one for each of its modules that had none before."""
         self._running_jobs -= 1
         self._alone = False
-        for name, verdict in verdicts.items():
-            self._end(self._loads[name], verdict, now_us)
+        for name, result in results.items():
+            self._end(self._loads[name], result, now_us)
 
     def take_told(self) -> list[Load]:
-        """The loads that have got their verdict since the last call, in the order in which they did."""
+        """The loads that have got their result since the last call, in the order in which they did."""
         told, self._told = self._told, []
         return told
 
-    def _end(self, load: Load, verdict: Verdict, now_us: int) -> None:
-        load.verdict = verdict
+    def _end(self, load: Load, result: LoadResult, now_us: int) -> None:
+        load.result = result
         load.running = False
         if load.end_us < 0:
             load.end_us = now_us
         self._pending -= 1
         self._told.append(load)
-        if verdict.outcome in SUCCESSES:
+        if result.outcome in SUCCESSES:
             for name in load.needs.after:
                 self.request(name, Cause(softdep=load.module), load.rank, now_us)
         waiters, load.waiters = load.waiters, []
         for name in waiters:
             waiter = self._loads[name]
-            if waiter.verdict is None and not waiter.running:
+            if waiter.result is None and not waiter.running:
                 self._push(waiter)

@@ -78,7 +78,9 @@ function showModule(module, scroll = false) {
     return;
   }
   const causes = load.causes.map((cause) => {
-    if (!cause.devpath) return cause.module ? [moduleLink(cause.module), " needs it"] : cause.softdep ? [moduleLink(cause.softdep), " names it in a softdep"] : [`asked for by ${cause.request}`];
+    const other = cause.module || cause.softdep;
+    if (other) return [moduleLink(other), cause.text.slice(other.length)];  // the text begins with the module's name
+    if (!cause.devpath) return [cause.text];
     const index = indexOf(cause.devpath);
     return [index >= 0 ? deviceLink(index) : cause.devpath, el("div", {}, el("code", {}, cause.alias)), el("span", { class: "faint" }, cause.place ?? "")];
   });

@@ -11,9 +11,10 @@ from modaliasd import __version__
 from modaliasd.children import start as start_child
 from modaliasd.config import read_config, read_text
 from modaliasd.control import Control
+from modaliasd.core.alias import parse_builtin
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.signature import TAIL_SIZE, hash_of_signature
@@ -142,9 +143,9 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
     generation = index.generation
 
     def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
-        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
-        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin), softdeps
+        builtin, bad = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        softdeps, more_bad = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin, (*bad, *more_bad)), softdeps
 
     def lookup(modalias: str) -> list[Match]:
         nonlocal generation

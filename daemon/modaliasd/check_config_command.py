@@ -1,6 +1,6 @@
 """`modaliasd check-config`: names file and line of all configuration that does not do what it says.
 
-Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml.
+Looks at modprobe.d, at the policy, /etc/modaliasd/policy.toml, and at the tables of the module tree.
 
     modaliasd check-config [--root DIR] [--modules-dir DIR]
 
@@ -10,11 +10,13 @@ Exit status: 0 clean, 1 findings. Not on the boot path.
 import os
 
 from modaliasd.config import config_files, read_config, read_text
+from modaliasd.core.alias import parse_builtin, parse_builtin_modinfo, parse_modules_alias, text_of
 from modaliasd.core.config_check import findings, parameters_in
-from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.errors import Problem, UsageError, WorldError
 from modaliasd.core.glob import matches
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
-from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
+from modaliasd.core.moddep import Dependencies, parse_modules_dep, parse_softdeps
+from modaliasd.core.modprobed import DIRECTORIES
+from modaliasd.core.names import underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
@@ -35,14 +37,12 @@ def run(argv: list[str], stdout: "TextIO") -> int:
     options = _parse(argv)
     root = options.get("--root", "/").rstrip("/")
     modules_dir = options.get("--modules-dir") or _find_modules_dir(root)
-    resolver = Resolver(
-        read_config(root),
-        Dependencies(
-            _require(modules_dir, "modules.dep"), parse_builtin(_text(modules_dir, "modules.builtin"))
-        ),
-        _Aliases(modules_dir).lookup,
-        parse_softdeps(_text(modules_dir, "modules.softdep")),
-    )
+    dep = _require(modules_dir, "modules.dep")
+    builtin, not_builtin = parse_builtin(_text(modules_dir, "modules.builtin"))
+    softdeps, not_softdeps = parse_softdeps(_text(modules_dir, "modules.softdep"))
+    aliases = _Aliases(modules_dir)
+    resolver = Resolver(read_config(root), Dependencies(dep, builtin), aliases.lookup, softdeps)
+    tables = [*parse_modules_dep(dep)[1], *not_builtin, *not_softdeps, *aliases.problems]
 
     def parameters(module: str) -> frozenset[str] | None:
         file = resolver.dependencies.find(module)
@@ -55,6 +55,7 @@ def run(argv: list[str], stdout: "TextIO") -> int:
             return None
 
     found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
+    found += [problem._replace(file=f"{modules_dir}/{problem.file}") for problem in tables]
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
@@ -110,6 +111,10 @@ def _text(modules_dir: str, name: str) -> str:
         return ""
 
 
+def _bytes(modules_dir: str, name: str) -> bytes:
+    return _text(modules_dir, name).encode("utf-8", "surrogateescape")
+
+
 def _misplaced(root: str) -> list[Problem]:
     """Files that look like configuration and that one modprobe or the other does not read."""
     found = []
@@ -152,14 +157,11 @@ class _Aliases:
 
     def __init__(self, modules_dir: str) -> None:
         self._rows: list[tuple[str, str, int, bool]] = []
-        for number, line in enumerate(_text(modules_dir, "modules.alias").split("\n"), 1):
-            words = line.split(" ")
-            if words[0] == "alias" and len(words) > 2:
-                self._add(words[-1], " ".join(words[1:-1]), number, False)
-        for entry in _text(modules_dir, "modules.builtin.modinfo").split("\0"):
-            name, _, pattern = entry.partition("=")
-            if name.endswith(".alias"):
-                self._add(name[: -len(".alias")], pattern, 0, True)
+        loadable, bad = parse_modules_alias(_bytes(modules_dir, "modules.alias"))
+        inside, more_bad = parse_builtin_modinfo(_bytes(modules_dir, "modules.builtin.modinfo"))
+        self.problems = bad + more_bad
+        for alias in loadable + inside:
+            self._add(alias.module, text_of(alias.pattern), alias.line, not alias.line)
 
     def _add(self, module: str, pattern: str, line: int, inside: bool) -> None:
         normal = underscored(pattern)

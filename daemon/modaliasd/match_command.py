@@ -4,9 +4,10 @@ import os
 import sys
 
 from modaliasd.config import read_config
+from modaliasd.core.alias import parse_builtin, parse_symbols
 from modaliasd.core.errors import UsageError
 from modaliasd.core.lean import Record
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_symbols
+from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import EMPTY, Configuration
 from modaliasd.core.plan import Match
 from modaliasd.core.resolve import Resolver
@@ -88,12 +89,12 @@ def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
     """All stages over one module tree; its index is summed up first. Raises WorldError."""
     index = open_index(modules_dir)
     index.check()
-    for line, reason in index.warnings:
-        sys.stderr.write(f"modaliasd match: {modules_dir}/modules.alias:{line}: {reason}\n")
-    dependencies = Dependencies(
-        _read_text(f"{modules_dir}/modules.dep"), parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))
-    )
-    symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
+    builtin, not_builtin = parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))
+    symbols, not_symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
+    for problem in (*index.warnings, *not_builtin, *not_symbols):
+        place = f"{modules_dir}/{problem.file}:{problem.line}"
+        sys.stderr.write(f"modaliasd match: {place}: {problem.message}\n")
+    dependencies = Dependencies(_read_text(f"{modules_dir}/modules.dep"), builtin)
 
     def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
         return [(m.module, m.alias, m.line, m.builtin) for m in index.lookup(modalias)]

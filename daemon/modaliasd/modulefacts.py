@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posix
 
+from modaliasd.core.alias import parse_builtin, parse_modules_alias, text_of
 from modaliasd.core.answers import ModuleFacts
-from modaliasd.core.names import module_name
+from modaliasd.core.moddep import Dependencies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,25 +22,16 @@ def read_facts(module: str, modules_dir: str, sys_root: str, devpaths: Iterable[
     name = module.replace("-", "_")
     dep = _read(f"{modules_dir}/modules.dep")
     return ModuleFacts(
-        None if dep is None else _lists(dep, name, ":"),
-        _lists(_read(f"{modules_dir}/modules.builtin") or "", name, "\n"),
+        None if dep is None else Dependencies(dep).find(name) is not None,
+        name in parse_builtin(_read(f"{modules_dir}/modules.builtin") or "")[0],
         _aliases(_read(f"{modules_dir}/modules.alias") or "", name),
         {path: suppliers for path in devpaths if (suppliers := _waits_for(sys_root + path)) is not None},
     )
 
 
-def _lists(text: str, name: str, end: str) -> bool:
-    """Does a line's path, which goes up to `end`, name the module?"""
-    if name not in text and name.replace("_", "-") not in text:
-        return False
-    return any(module_name(line.partition(end)[0]) == name for line in text.splitlines())
-
-
 def _aliases(text: str, name: str) -> tuple[str, ...]:
-    if name not in text:
-        return ()
-    ending = f" {name}"
-    return tuple(line[6 : -len(ending)] for line in text.splitlines() if line.endswith(ending))
+    aliases, _ = parse_modules_alias(text.encode("utf-8", "surrogateescape"))
+    return tuple(text_of(alias.pattern) for alias in aliases if alias.module == name)
 
 
 def _waits_for(path: str) -> tuple[str, ...] | None:

@@ -54,8 +54,8 @@ class Registry:
             message = f"{index.message}; built from modules.alias"
             self._world.write("warning", {"what": "alias index", "message": message})
         for skipped in index.warnings:
-            message = f"skipped: {skipped.reason}"
-            self._world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+            message = f"skipped: {skipped.message}"
+            self._world.write("warning", {"what": skipped.file, "line": skipped.line, "message": message})
 
     def start_over(self) -> None:
         """Know no devices: a walk will look all of them up again."""

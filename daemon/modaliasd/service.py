@@ -83,6 +83,9 @@ class Service:
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": "modprobe.d", **where, "message": problem.message})
+        for problem in world.resolver.dependencies.problems:
+            where = {"what": problem.file, "line": problem.line}
+            world.write("warning", {**where, "message": f"skipped: {problem.message}"})
         if world.policy is not None:
             for mistake in world.policy.mistakes:
                 message = f"{mistake.message}; the whole policy is void, and everything is denied"

@@ -16,8 +16,9 @@ from hostbuild.predict.prediction import Target
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
+from modaliasd.core.alias import parse_builtin
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_softdeps
 from modaliasd.core.modprobed import (
     DIRECTORIES,
     Configuration,
@@ -112,12 +113,10 @@ def make_target(
 
     configuration = _configuration(config, append)
     data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
-    resolver = Resolver(
-        configuration,
-        Dependencies(_text(table("modules.dep")), parse_builtin(_text(table("modules.builtin")))),
-        trie.Index(data).lookup,
-        parse_softdeps(_text(table("modules.softdep"))),
-    )
+    builtin, _ = parse_builtin(_text(table("modules.builtin")))
+    softdeps, _ = parse_softdeps(_text(table("modules.softdep")))
+    dependencies = Dependencies(_text(table("modules.dep")), builtin)
+    resolver = Resolver(configuration, dependencies, trie.Index(data).lookup, softdeps)
     wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
     return Target(resolver, kernel, name, flavour, wanted, policy)

@@ -70,7 +70,7 @@ def kmod(modules_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def patterns(modules_dir: Path) -> list[bytes]:
     alias, _, builtin = sources(modules_dir)
-    return [a.pattern for a in parse_modules_alias(alias)[0] + parse_builtin_modinfo(builtin)]
+    return [a.pattern for a in parse_modules_alias(alias)[0] + parse_builtin_modinfo(builtin)[0]]
 
 
 @pytest.mark.net

@@ -2,8 +2,8 @@
 
 import threading
 
-from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
+from modaliasd.core.errors import Problem
 from tests.support.fakeworld import Fakes
 
 
@@ -36,7 +36,7 @@ def test_a_refused_index_is_told() -> None:
     """What is wrong with the alias index, and the lines that are not in it, stand in the ledger from the start."""
     fakes = Fakes()
     fakes.aliases.message = "modules.alias.trie is older than modules.alias"
-    fakes.aliases.warnings = (BadLine(7, "a [ without a ] after it"),)
+    fakes.aliases.warnings = (Problem("modules.alias", 7, "a [ without a ] after it"),)
     assert run_until_settled(fakes)
     warnings = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
     assert len(warnings) == 2

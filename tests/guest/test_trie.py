@@ -88,7 +88,7 @@ def test_built_in_modules_answer_only_if_no_other_does() -> None:
 def test_broken_lines_are_told_by_a_mapped_index_too() -> None:
     """The index carries the report of the lines that are not in it."""
     index = Index(build(b"alias a m\nalias b[ m\nrubbish\nalias [[:x]y[z] m\n"))
-    assert [line for line, _ in index.warnings] == [2, 3, 4]
+    assert [problem.line for problem in index.warnings] == [2, 3, 4]
     assert index.aliases == 1
 
 

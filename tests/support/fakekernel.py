@@ -28,7 +28,7 @@ class FakeKernel:
         limit: int = 4,
         sizes: dict[str, int] | None = None,
     ) -> None:
-        self.resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdep))
+        self.resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdep)[0])
         self.bad = set(bad)
         self.live: set[str] = set()
         self.inserted: list[str] = []

@@ -21,7 +21,8 @@ Unlike kmod (its issue 33), which takes the first softdep line of a module only,
 
 from modaliasd.core.glob import is_wildcard, matches
 from modaliasd.core.moddep import Dependencies, Softdep
-from modaliasd.core.modprobed import Blacklist, Configuration, underscored
+from modaliasd.core.modprobed import Blacklist, Configuration
+from modaliasd.core.names import underscored
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
 
 TYPE_CHECKING = False

@@ -11,10 +11,9 @@ from modaliasd import __version__
 from modaliasd.children import start as start_child
 from modaliasd.config import read_config, read_text
 from modaliasd.control import Control
-from modaliasd.core.alias import parse_builtin
 from modaliasd.core.errors import UsageError
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.signature import TAIL_SIZE, hash_of_signature

@@ -10,13 +10,13 @@ Exit status: 0 clean, 1 findings. Not on the boot path.
 import os
 
 from modaliasd.config import config_files, read_config, read_text
-from modaliasd.core.alias import parse_builtin, parse_builtin_modinfo, parse_modules_alias, text_of
+from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias
 from modaliasd.core.config_check import findings, parameters_in
 from modaliasd.core.errors import Problem, UsageError, WorldError
 from modaliasd.core.glob import matches
-from modaliasd.core.moddep import Dependencies, parse_modules_dep, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES
-from modaliasd.core.names import underscored
+from modaliasd.core.names import text_of, underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver

@@ -4,10 +4,10 @@ import os
 import sys
 
 from modaliasd.config import read_config
-from modaliasd.core.alias import parse_builtin, parse_symbols
+from modaliasd.core.alias import parse_symbols
 from modaliasd.core.errors import UsageError
 from modaliasd.core.lean import Record
-from modaliasd.core.moddep import Dependencies
+from modaliasd.core.moddep import Dependencies, parse_builtin
 from modaliasd.core.modprobed import EMPTY, Configuration
 from modaliasd.core.plan import Match
 from modaliasd.core.resolve import Resolver

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.alias import parse_builtin, parse_modules_alias, text_of
+from modaliasd.core.alias import parse_modules_alias
 from modaliasd.core.answers import ModuleFacts
-from modaliasd.core.moddep import Dependencies
+from modaliasd.core.moddep import Dependencies, parse_builtin
+from modaliasd.core.names import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

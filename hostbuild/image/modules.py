@@ -26,10 +26,10 @@ from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.image.selections import NAMED
 from hostbuild.kernel import Kernel, KernelError
-from modaliasd.core.alias import parse_builtin, parse_modules_alias, text_of
+from modaliasd.core.alias import parse_modules_alias
 from modaliasd.core.errors import Problem
-from modaliasd.core.moddep import parse_modules_dep, parse_softdeps
-from modaliasd.core.names import underscored
+from modaliasd.core.moddep import parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.names import text_of, underscored
 
 TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")  # that an index is made of
 _PATTERN = re.compile(rb"[*?\[:]")  # what no plain name has

@@ -12,8 +12,9 @@ from hostbuild.image.tree import FileTree
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
-from modaliasd.core.alias import parse_modules_alias, text_of
+from modaliasd.core.alias import parse_modules_alias
 from modaliasd.core.moddep import parse_modules_dep
+from modaliasd.core.names import text_of
 from modaliasd.core.trie_format import INDEX_NAME
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early

@@ -16,9 +16,8 @@ from hostbuild.predict.prediction import Target
 from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
-from modaliasd.core.alias import parse_builtin
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import (
     DIRECTORIES,
     Configuration,

@@ -8,15 +8,14 @@ from hostbuild.kernel import Kernel
 from modaliasd.core.alias import (
     Alias,
     DeviceNode,
-    parse_builtin,
     parse_builtin_modinfo,
     parse_devname,
     parse_modules_alias,
     parse_modules_order,
     parse_symbols,
-    text_of,
 )
-from modaliasd.core.names import module_name, normalize_alias
+from modaliasd.core.moddep import parse_builtin
+from modaliasd.core.names import module_name, normalize_alias, text_of
 from tests.support.kmodlive import kmod_configuration
 
 

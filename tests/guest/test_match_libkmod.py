@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostbuild.kernel import Kernel
-from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias, text_of
-from modaliasd.core.names import UnbalancedBracketsError, normalize_alias
+from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias
+from modaliasd.core.names import UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.trie import Index, build
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.libkmod import Kmod, KmodError, aliases_only

@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 
 from hostbuild.image.modules import read_index
 from hostbuild.kernel import Kernel
+from modaliasd.core.alias import Weakdep, parse_weakdeps
 from modaliasd.core.moddep import (
     Dependencies,
     ModuleFile,
     Softdep,
-    Weakdep,
     parse_dep_line,
     parse_modules_dep,
     parse_softdeps,
-    parse_weakdeps,
 )
 from modaliasd.core.names import module_name
 from tests.support.kmodlive import LiveTree, kmod_configuration, machine_release

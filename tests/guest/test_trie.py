@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modaliasd.core.alias import text_of
 from modaliasd.core.errors import FormatError
 from modaliasd.core.glob import compile_pattern
-from modaliasd.core.names import UnbalancedBracketsError, normalize_alias
+from modaliasd.core.names import UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.trie import Index, Match, build
 from modaliasd.core.trie_build import build_index, expand_sets
 from modaliasd.core.trie_format import (

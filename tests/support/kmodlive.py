@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.kernel import Kernel
-from modaliasd.core.alias import parse_builtin, parse_symbols
-from modaliasd.core.moddep import Dependencies, Softdep, parse_softdeps
+from modaliasd.core.alias import parse_symbols
+from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Plan
 from modaliasd.core.resolve import Resolver

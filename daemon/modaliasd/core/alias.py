@@ -1,10 +1,10 @@
-"""The tables that depmod and the kernel's build write beside modules.dep, all but that and the softdeps.
+"""The tables beside modules.dep that a boot does not read (it has an index made of some): all but the softdeps.
 
     modules.alias             alias PATTERN MODULE            depmod; quotes nothing, so a pattern can hold blanks
     modules.symbols           alias symbol:NAME MODULE        depmod
+    modules.weakdep           weakdep MODULE NAME...          depmod of kmod 33: what the module may ask for later
     modules.devname           MODULE NODE TYPEMAJOR:MINOR     depmod; "fuse fuse c10:229"
     modules.order             PATH                            the kernel's build, in link order: kmod's order of loading
-    modules.builtin           PATH                            the kernel's build: what is part of the kernel
     modules.builtin.modinfo   MODULE.KEY=VALUE, NUL-ended     scripts/Makefile.modinst
 
 Lines that are blank or begin with `#` say nothing. A line that is none of its file's is left out, as kmod leaves it
@@ -14,7 +14,8 @@ libkmod/libkmod-index.c.
 
 from modaliasd.core.errors import Problem
 from modaliasd.core.lean import Record
-from modaliasd.core.names import UnbalancedBracketsError, module_name, normalize_alias
+from modaliasd.core.moddep import configuration_lines, nameless_lines
+from modaliasd.core.names import UnbalancedBracketsError, module_name, normalize_alias, text_of
 
 _SHOWN = 80  # characters of a line that a problem shows
 
@@ -30,6 +31,15 @@ class Alias(Record):
     line: int = 0
 
 
+class Weakdep(Record):
+    """Modules, or aliases, that `module` may ask for once it is in."""
+
+    module: str
+    wanted: tuple[str, ...]
+    file: str = ""
+    line: int = 0
+
+
 class DeviceNode(Record):
     """A node in /dev whose opening has the kernel load `module`. kind: "c" or "b"; path: below /dev."""
 
@@ -38,11 +48,6 @@ class DeviceNode(Record):
     kind: str
     major: int
     minor: int
-
-
-def text_of(raw: bytes) -> str:
-    """Bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def parse_modules_alias(data: bytes, file: str = "modules.alias") -> tuple[list[Alias], list[Problem]]:
@@ -113,15 +118,13 @@ def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[
     if "" not in places:
         return places, []
     del places[""]
-    return places, _nameless(text_of(data), file)
+    return places, nameless_lines(text_of(data), file)
 
 
-def parse_builtin(text: str, file: str = "modules.builtin") -> tuple[frozenset[str], list[Problem]]:
-    """The names in modules.builtin."""
-    # as names.module_name, for all lines at once: it is read at every boot
-    files = [line[line.rfind("/") + 1 :] for line in text.replace("-", "_").split("\n") if line.strip()]
-    names = frozenset([file.strip().partition(".")[0] for file in files])
-    return (names - {""}, _nameless(text, file)) if "" in names else (names, [])
+def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
+    """The lines of modules.weakdep."""
+    lines, bad = configuration_lines(text, "weakdep", file)
+    return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
 
 
 def parse_symbols(text: str, file: str = "modules.symbols") -> tuple[dict[str, str], list[Problem]]:
@@ -159,12 +162,3 @@ def _node(words: list[str]) -> DeviceNode | None:
     if not (colon and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         return None
     return DeviceNode(module_name(words[0]), words[1], words[2][0], int(major), int(minor))
-
-
-def _nameless(text: str, file: str) -> list[Problem]:
-    """The lines of a list of paths that name no module."""
-    return [
-        Problem(file, number, f"no module's path: {line[:_SHOWN]!r}")
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip() and not module_name(line.strip())
-    ]

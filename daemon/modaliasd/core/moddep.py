@@ -1,8 +1,7 @@
-"""modules.dep, modules.softdep, modules.weakdep: what each module needs, in which order it is inserted.
+"""modules.dep, modules.softdep, modules.builtin: what each module needs, in which order it is inserted.
 
     kernel/sound/core/snd-pcm.ko: kernel/sound/core/snd-timer.ko kernel/sound/core/snd.ko
     softdep libcrc32c pre: crc32c post: other
-    weakdep snd_hda_intel snd_hda_codec_hdmi
 
 A line of modules.dep names all modules that the first one needs, directly or not, the ones to insert first at
 its end (depmod writes it so, kmod inserts the reversed list). Paths are relative to the directory of the
@@ -11,8 +10,7 @@ file. A module's name is its file's name up to the first dot, with `_` for `-`; 
 
 A line without a colon, or with a path that names no module, is left out, as kmod and busybox leave it out, and
 becomes a Problem where the file is read whole. depmod writes one line for each name; where there are more the first
-one counts. modules.softdep and modules.weakdep (kmod 33) have the syntax of modprobe.d. A weakdep is for whoever
-makes an image: the module may ask for these later, nothing is loaded for it.
+one counts. modules.softdep has the syntax of modprobe.d.
 
 A full modules.dep has 4,000 lines and half a megabyte, and a machine needs 100 of them: to look at each line costs a
 boot more than all that it asks for, so lines are searched in the text, and parsed, when asked for.
@@ -45,15 +43,6 @@ class Softdep(Record):
     file: str = ""
     line: int = 0
     others: tuple[str, ...] = ()
-
-
-class Weakdep(Record):
-    """Modules, or aliases, that `module` may ask for once it is in."""
-
-    module: str
-    wanted: tuple[str, ...]
-    file: str = ""
-    line: int = 0
 
 
 class LoadOrder(Record):
@@ -177,19 +166,24 @@ def parse_dep_line(line: str) -> ModuleFile | None:
     return ModuleFile(name, path, tuple(names))
 
 
+def parse_builtin(text: str, file: str = "modules.builtin") -> tuple[frozenset[str], list[Problem]]:
+    """The names in modules.builtin."""
+    paths = text.replace("-", "_").split()
+    # as module_name, for all lines at once: it is read at every boot
+    names = frozenset([path[path.rfind("/") + 1 :].partition(".")[0] for path in paths])
+    if "" not in names and len(paths) == text.count("\n"):
+        return names, []
+    each = frozenset([module_name(line.strip()) for line in text.split("\n")])
+    return each - {""}, nameless_lines(text, file)
+
+
 def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[tuple[Softdep, ...], list[Problem]]:
     """The lines of modules.softdep."""
-    lines, bad = _configuration_lines(text, "softdep", file)
+    lines, bad = configuration_lines(text, "softdep", file)
     return tuple(softdep(module, words, file, number) for number, module, words in lines), bad
 
 
-def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
-    """The lines of modules.weakdep."""
-    lines, bad = _configuration_lines(text, "weakdep", file)
-    return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
-
-
-def _configuration_lines(
+def configuration_lines(
     text: str, keyword: str, file: str
 ) -> tuple[list[tuple[int, str, list[str]]], list[Problem]]:
     """The number, the module and the further words of each line `KEYWORD MODULE WORD...`; the lines that are none."""
@@ -221,3 +215,12 @@ def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
         else:
             into.append(word)
     return Softdep(module, tuple(pre), tuple(post), file, line, tuple(others))
+
+
+def nameless_lines(text: str, file: str) -> list[Problem]:
+    """The lines of a list of paths that name no module."""
+    return [
+        Problem(file, number, f"no module's path: {line[:80]!r}")
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not module_name(line.strip())
+    ]

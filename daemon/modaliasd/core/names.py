@@ -23,6 +23,11 @@ def module_name(name: str) -> str:
     return name.rpartition("/")[2].partition(".")[0].replace("-", "_")
 
 
+def text_of(raw: bytes) -> str:
+    """Bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
 def underscored(text: str) -> str | None:
     """`-` turned into `_` outside brackets; None if the brackets are not balanced."""
     if "[" not in text and "]" not in text:

@@ -7,8 +7,8 @@ order mark tells a reader of the other order.
 
 from zlib import crc32
 
-from modaliasd.core.alias import text_of
 from modaliasd.core.errors import FormatError, Problem
+from modaliasd.core.names import text_of
 
 TYPE_CHECKING = False
 

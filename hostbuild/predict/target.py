@@ -17,7 +17,7 @@ from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.modprobed import (
     DIRECTORIES,
     Configuration,
@@ -112,10 +112,12 @@ def make_target(
 
     configuration = _configuration(config, append)
     data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
-    builtin, _ = parse_builtin(_text(table("modules.builtin")))
-    softdeps, _ = parse_softdeps(_text(table("modules.softdep")))
-    dependencies = Dependencies(_text(table("modules.dep")), builtin)
-    resolver = Resolver(configuration, dependencies, trie.Index(data).lookup, softdeps)
+    index = trie.Index(data)
+    dep = _text(table("modules.dep"))
+    builtin, not_builtin = parse_builtin(_text(table("modules.builtin")))
+    softdeps, not_softdeps = parse_softdeps(_text(table("modules.softdep")))
+    problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
+    resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
     wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
     return Target(resolver, kernel, name, flavour, wanted, policy)

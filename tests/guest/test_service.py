@@ -4,7 +4,8 @@ import threading
 
 from modaliasd.core.device import Device
 from modaliasd.core.errors import Problem
-from tests.support.fakeworld import Fakes
+from modaliasd.core.moddep import Dependencies
+from tests.support.fakeworld import FakeResolver, Fakes
 
 
 def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
@@ -42,6 +43,18 @@ def test_a_refused_index_is_told() -> None:
     assert len(warnings) == 2
     assert "is older than modules.alias; built from modules.alias" in warnings[0]
     assert '"line":7' in warnings[1]
+
+
+def test_lines_that_are_none_are_told() -> None:
+    """What the module tree's other tables have of them stands in the ledger by file and line."""
+    fakes = Fakes()
+    problems = (Problem("modules.softdep", 3, "not `softdep MODULE NAME...`: 'x'"),)
+    resolver = FakeResolver()
+    resolver.dependencies = Dependencies("", problems=problems)
+    fakes.more["resolver"] = resolver
+    assert run_until_settled(fakes)
+    [warning] = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
+    assert '"what":"modules.softdep","line":3,"message":"skipped: not `softdep' in warning
 
 
 def test_a_damaged_index_has_all_devices_looked_up_again() -> None:

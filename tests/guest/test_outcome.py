@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from modaliasd.core.answers import _FIXES, ModuleFacts, Reason, why_not
+from modaliasd.core.answers import ModuleFacts, Reason, why_not
 from modaliasd.core.demand import _KINDS
+from modaliasd.core.fixes import FIXES
 from modaliasd.core.outcome import (
     FailureKind,
     LoadResult,
@@ -119,7 +120,8 @@ def test_an_answer_goes_by_the_kind(kind: FailureKind) -> None:
         assert (answer.reason, "make-image" in answer.mend) == (Reason.MISSING, True)
     else:
         assert answer.reason is Reason.FAILED
-        assert answer.mend == _FIXES.get(kind, "dmesg | grep -i nic")
+        blacklisted = {K.MODULE_BLACKLIST: "take nic out of module_blacklist= on the kernel's command line"}
+        assert answer.mend == (FIXES | blacklisted).get(kind, "dmesg | grep -i nic")
 
 
 def test_ledgers_without_the_field_say_unknown() -> None:
@@ -150,4 +152,4 @@ def test_the_fix_is_that_of_the_module_that_failed_first() -> None:
     ):
         maker.load(module, {"request": "somebody"}, outcome="failed", failure=kind, blocked_by=by)
     answer = why_not(tell(maker.records), "nic", ModuleFacts())
-    assert answer.mend == _FIXES[K.WRONG_KERNEL]
+    assert answer.mend == FIXES[K.WRONG_KERNEL]

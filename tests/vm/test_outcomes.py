@@ -239,7 +239,7 @@ def test_the_ledger_is_valid(vm: VM) -> None:
         ("lockdown=integrity", "i6300esb", "lockdown", "the kernel is locked down"),
         (
             "sysctl.kernel.modules_disabled=1",
-            "virtio_blk",
+            "virtio_pci",
             "dependency",
             "no more modules until it is booted",
         ),

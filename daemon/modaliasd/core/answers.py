@@ -12,6 +12,7 @@ a device waits for) comes in as ModuleFacts.
 from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
+from modaliasd.core.fixes import fix_of, image_with
 from modaliasd.core.glob import matches
 from modaliasd.core.lean import Choice, Record
 from modaliasd.core.names import normalize_alias
@@ -197,19 +198,6 @@ def _chosen(story: Story, device: DeviceStory, match: Match, driver_module: str)
 
 
 _UNSUCCESSFUL = {"denied": Became.REFUSED, "nodevice": Became.NO_DEVICE}
-_SIGN = "sign the module for this kernel, or boot without module.sig_enforce=1"
-_FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
-    FailureKind.WRONG_KERNEL: "hostbuild make-image --kernel KERNEL, with the kernel that is booted",
-    FailureKind.COMPRESSED: "hostbuild make-image, which unpacks modules; or --modprobe kmod",
-    FailureKind.NO_MEMORY: "hostbuild run --memory SIZE, with more than now",
-    FailureKind.SIGNATURE: _SIGN,
-    FailureKind.LOCKDOWN: "sign the module with a key that this kernel knows, or boot without lockdown=",
-    FailureKind.MODULES_DISABLED: "find who sets kernel.modules_disabled (sysctl.d, init), and boot again",
-    FailureKind.NOT_PERMITTED: "run the daemon as root with CAP_SYS_MODULE",
-    FailureKind.BAD_PARAMETER: "modaliasd check-config, which knows the module's parameters",
-    FailureKind.DEPENDENCY_CYCLE: "depmod, which names the modules in the cycle",
-    FailureKind.UNSAFE_NAME: "rename the module's file",
-}
 
 
 def why_not(story: Story, module: str, facts: ModuleFacts) -> WhyNot:
@@ -237,40 +225,11 @@ def _not_loaded(story: Story, name: str, load: LoadStory, why: WhyModule) -> Why
     asked = f"{_devices(why.askers)} asked for it." if why.askers else ""
     details = tuple(word for word in (asked, load.message) if word)
     if load.outcome == "denied":
-        return WhyNot(name, Reason.DENIED, details, _permit(name, load))
+        return WhyNot(name, Reason.DENIED, details, fix_of(story, name, load))
     if load.outcome == "nodevice":
         return WhyNot(name, Reason.LEFT, details)
-    root = _root_of(story, load)
-    if load.failure is FailureKind.NOT_IN_IMAGE:
-        return WhyNot(name, Reason.MISSING, details, _image_with(name))
-    if root.outcome == "denied":
-        return WhyNot(name, Reason.FAILED, details, _permit(root.module, root))
-    if root.failure is FailureKind.NOT_IN_IMAGE:
-        return WhyNot(name, Reason.FAILED, details, _image_with(root.module))
-    fix = _FIXES.get(root.failure) if root.failure is not None else None
-    return WhyNot(name, Reason.FAILED, details, fix or f"dmesg | grep -i {root.module}")
-
-
-def _permit(name: str, load: LoadStory) -> str:
-    if load.failure is FailureKind.MODULE_BLACKLIST:
-        return f"take {name} out of module_blacklist= on the kernel's command line"
-    return f"take that line away, or load it by hand: modprobe {name}"
-
-
-def _root_of(story: Story, load: LoadStory) -> LoadStory:
-    """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
-    seen = {load.module}
-    while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen:
-        need = story.load_of(load.blocked_by)
-        if need is None or need.succeeded:
-            break
-        seen.add(need.module)
-        load = need
-    return load
-
-
-def _image_with(name: str) -> str:
-    return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
+    missing = load.failure is FailureKind.NOT_IN_IMAGE
+    return WhyNot(name, Reason.MISSING if missing else Reason.FAILED, details, fix_of(story, name, load))
 
 
 def _loaded(story: Story, name: str, why: WhyModule, facts: ModuleFacts) -> WhyNot:
@@ -324,14 +283,14 @@ def _not_asked_for(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
         if facts.in_tree:
             words = f"Its aliases match {names}, and the daemon has not asked for it: its index may be old."
             return WhyNot(name, Reason.PENDING, (words,), "modaliasd coldplug")
-        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), _image_with(name))
+        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), image_with(name))
     unmatched = sum(not device.matches for device in devices)
     if facts.in_tree is False:
         details = (
             f"modules.dep does not list it. Of {len(devices)} modaliases here, {unmatched} have no match.",
             "If it is a module of this kernel, an image that has it tells whether one of them is for it.",
         )
-        return WhyNot(name, Reason.MISSING, details, _image_with(name))
+        return WhyNot(name, Reason.MISSING, details, image_with(name))
     if facts.in_tree is None:
         details = (
             f"{len(devices)} devices have a modalias, {unmatched} without a match; none matched this module.",

@@ -48,7 +48,7 @@ def test_a_cause_in_words() -> None:
     device = Cause("/devices/pci0000:00/0000:00:03.0", "pci", "pci:v8086d100E", "pci:v8086*", 7)
     assert device.in_short("eth0", 1) == "pci 0000:00:03.0 (eth0) and 1 more by pci:v8086*"
     assert device.in_full() == "for /devices/pci0000:00/0000:00:03.0 (pci) pci:v8086d100E by pci:v8086*"
-    assert (device.asker, device.place) == (device.devpath, "line 7 of modules.alias")
+    assert (device.who, device.place) == (device.devpath, "line 7 of modules.alias")
     assert Cause(module="libata").in_full() == Cause(module="libata").in_short() == "libata needs it"
     assert Cause(softdep="ext4").in_short() == "ext4 names it in a softdep"
     assert Cause(request="modaliasd.load=").in_short() == "asked for by modaliasd.load="

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modaliasd.core.answers import Became, Reason
 from modaliasd.core.cause import NEEDS, SOFTDEP
-from modaliasd.core.words import cause_text, duration, node_of, printable, style_of
+from modaliasd.core.words import UNTIMED, cause_text, duration, node_of, printable, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,15 +62,8 @@ def _load_head(why: WhyModule, color: bool) -> str:
     if not load.succeeded:
         return style("bad", load.outcome) + (f": {printable(load.message)}" if load.message else "")
     if load.own_us < 0:
-        return _UNTIMED.get(load.outcome, load.outcome)
+        return UNTIMED.get(load.outcome, load.outcome)
     return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
-
-
-_UNTIMED = {
-    "command": "left to its install line",
-    "live": "was in the kernel already",
-    "builtin": "is built into the kernel",
-}
 
 
 def _load_lines(load: LoadStory) -> list[str]:
@@ -146,7 +139,7 @@ def _who_first(load: LoadStory | None) -> str:
     cause = load.causes[0]
     if cause.devpath:
         return f" ({cause.devpath.rpartition('/')[2]} asked first)"
-    return f" ({cause.asker} had it loaded)"
+    return f" ({cause.who} had it loaded)"
 
 
 def why_not_text(answer: WhyNot, *, color: bool = False) -> str:

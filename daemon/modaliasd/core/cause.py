@@ -50,7 +50,7 @@ class Cause(Record):
         )
 
     @property
-    def asker(self) -> str:
+    def who(self) -> str:
         """Who wants it: a devpath, a module, or whoever asked by name; "" if the ledger does not tell."""
         return self.devpath or self.module or self.softdep or self.request
 

@@ -42,8 +42,8 @@ def _load(record: Mapping[str, Any]) -> str:
     took = f" in {record['ms']:.1f} ms" if "ms" in record else ""
     message = f": {printable(record['message'])}" if record.get("message") else ""
     causes = record.get("causes") or [{}]
-    asker = printable(cause_of(causes[0]).asker) or "?"
-    return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {asker}{message}"
+    who = printable(cause_of(causes[0]).who) or "?"
+    return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {who}{message}"
 
 
 def _fields(record: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from modaliasd.core.cause import ALIAS_FILE
 from modaliasd.core.story import UNKNOWN, DeviceStory, LoadStory, Story
-from modaliasd.core.words import cause_text, duration, node_of, printable, shorten, style_of
+from modaliasd.core.words import UNTIMED, cause_text, duration, node_of, printable, shorten, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class _Devices:
         if not load.succeeded:
             return [f"  {name} {style('bad', load.outcome)}{_reason(load)}"]
         if load.own_us < 0:
-            return [f"  {name} {_PRESENT.get(load.outcome, load.outcome)}"]
+            return [f"  {name} {UNTIMED.get(load.outcome, load.outcome)}"]
         lines = [f"  {name} loaded in {duration(load.own_us)}"]
         if load.brought:
             lines += [
@@ -197,13 +197,6 @@ class _Devices:
             load = self._story.load_of(module)
             shown.append(f"{module} {duration(load.own_us)}" if load is not None else module)
         return shown
-
-
-_PRESENT = {
-    "command": "left to its install line",
-    "live": "was in already",
-    "builtin": "is built into the kernel",
-}
 
 
 def _wrapped(head: str, words: list[str], width: int) -> list[str]:

@@ -21,6 +21,13 @@ _STYLES = {
     "warn": "35",  # magenta
 }
 
+# What is said of a load that took no time of its own, by its outcome
+UNTIMED = {
+    "command": "left to its install line",
+    "live": "was in the kernel already",
+    "builtin": "is built into the kernel",
+}
+
 
 def duration(us: int) -> str:
     """A span of time for people: `0.4 ms`, `17 ms`, `1.34 s`; `?` if it is unknown."""

@@ -25,7 +25,7 @@ function tipFor(node) {
   const load = row && find(row.dataset.module);
   if (!load) { tip.hidden = true; return false; }
   tip.replaceChildren(el("b", {}, load.module), " ", succeeded(load) ? "" : load.outcome,
-    el("div", { class: "soft2" }, because(load)),
+    el("div", { class: "soft2" }, load.because),
     load.queued >= 0 ? pair("queued", moment(load.queued)) : "",
     load.start >= 0 ? pair("waited", span(load.start - Math.max(load.queued, 0))) : "",
     load.own >= 0 ? pair("loading", span(load.own)) : "",

@@ -134,9 +134,9 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
     generation = index.generation
 
     def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
-        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
-        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin), softdeps
+        builtin, bad = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        softdeps, more_bad = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin, (*bad, *more_bad)), softdeps
 
     def lookup(modalias: str) -> list[Match]:
         nonlocal generation

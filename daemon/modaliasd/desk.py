@@ -238,7 +238,7 @@ class Desk:
         """What the daemon is at."""
         loader, sequence = self._world.loader, self._intake.sequence
         counts = self._registry.devices.counts()
-        waiting: list[Json] = [load.module for load in loader.scheduler.loads() if load.verdict is None]
+        waiting: list[Json] = [load.module for load in loader.scheduler.loads() if load.result is None]
         return {
             "settled": self._settling.settled,
             "walking": self._walker.walking,

@@ -119,7 +119,7 @@ class Intake:
 
     def _is_pending(self, module: str) -> bool:
         load = self._world.loader.scheduler.load_of(module)
-        return load is not None and load.verdict is None
+        return load is not None and load.result is None
 
     def _handle(self, event: Uevent, t_us: int) -> None:
         late = self.sequence.saw(event.seqnum)

@@ -11,29 +11,34 @@ from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.invocation import Invocation, Tool, invocation, removal
 from modaliasd.core.lean import Record
-from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
+    INSERTED,
     SUCCESSES,
+    FailureKind,
+    LoadResult,
     Outcome,
-    Verdict,
     explain_failure,
+    failed,
+    is_not_permitted,
     kernel_lines_about,
+    lacking,
     lines_about,
 )
 from modaliasd.core.priority import Rank, niceness, rank_of
-from modaliasd.core.record import cause_fields, line, load_fields
-from modaliasd.core.scheduler import Cause, Needs, Scheduler
-from modaliasd.kernelmodules import file_size, read_live_modules
+from modaliasd.core.record import line, load_fields, load_text
+from modaliasd.core.scheduler import Scheduler
+from modaliasd.kernelmodules import are_modules_disabled, file_size, read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from modaliasd.children import Child, Ended
+    from modaliasd.core.cause import Cause
     from modaliasd.core.invocation import Flavour
+    from modaliasd.core.load import Job, Load, Needs
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Job, Load
     from modaliasd.kmsg import KernelLog
     from modaliasd.ledger import Ledger
     from modaliasd.sysfs import Sysfs
@@ -109,26 +114,27 @@ class Loader:
                 self._needs.setdefault(module, needs)
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
-        for match, step, verdict, behind in demands_of_plan(plan):
-            in_tree = not match.alias or match.file == "modules.alias"
-            because = cause.by(match.alias, match.line, "" if in_tree else match.file)
-            if verdict is not None:
-                self.scheduler.settle(match.module, because, verdict, now)
+        for match, step, result, behind in demands_of_plan(plan):
+            because = cause.by(match)
+            if result is not None:
+                self.scheduler.settle(match.module, because, result, now)
             elif step is not None:
                 rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
                 self._want_step(step, because, rank.value, behind)
         if cause.request:
             for module in plan.builtin:
-                self.scheduler.settle(module, cause, Verdict(Outcome.BUILTIN), now)
+                self.scheduler.settle(module, cause, LoadResult(Outcome.BUILTIN), now)
 
     def _want_step(self, step: Step, cause: Cause, rank: int, behind: str) -> None:
         module = step.module
         known = self.scheduler.load_of(module)
         if not is_safe_name(module):
-            message = "the name is no module's: it would not reach modprobe as a name"
-            self.scheduler.settle(module, cause, Verdict(Outcome.FAILED, message), self._clock())
+            result = failed(
+                FailureKind.UNSAFE_NAME, "not a module's name: modprobe would not take it for one"
+            )
+            self.scheduler.settle(module, cause, result, self._clock())
         elif known is None and module in self.live:
-            self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), self._clock())
+            self.scheduler.settle(module, cause, LoadResult(Outcome.LIVE), self._clock())
         else:
             self.scheduler.request(module, cause, rank, self._clock(), behind)
 
@@ -159,8 +165,8 @@ class Loader:
             try:
                 child = start(path, arguments, environment)
             except OSError as e:
-                verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
-                self.scheduler.finished(dict.fromkeys(job.modules, verdict), self._clock())
+                result = failed(FailureKind.CANNOT_START, f"cannot run {path}: {e.strerror}")
+                self.scheduler.finished(dict.fromkeys(job.modules, result), self._clock())
                 continue
             self._running[child.pidfd] = Running(job, child, self._clock())
             started.append(child.pidfd)
@@ -208,37 +214,38 @@ class Loader:
         """The process behind `pidfd` has ended: find out what became of each of its modules."""
         running = self._running.pop(pidfd)
         ended = reap(running.child)
-        verdicts: dict[str, Verdict] = {}
+        results: dict[str, LoadResult] = {}
         for module in running.job.modules:
             load = self.scheduler.load_of(module)
-            if load is not None and load.verdict is None:
-                verdicts[module] = self._verdict(module, running.child.pid, ended)
-        self._blame_dependencies(verdicts)
-        self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
-        self.scheduler.finished(verdicts, self._clock())
+            if load is not None and load.result is None:
+                results[module] = self._result(module, running.child.pid, ended)
+        self._blame_dependencies(results)
+        self.live.update(m for m, r in results.items() if r.outcome is Outcome.INSERTED)
+        self.scheduler.finished(results, self._clock())
         self._share_out()
 
-    def _verdict(self, module: str, pid: int, ended: Ended) -> Verdict:
+    def _result(self, module: str, pid: int, ended: Ended) -> LoadResult:
         status, words = ended
         if self._sysfs.is_live(module):
-            return Verdict(Outcome.INSERTED)
+            return INSERTED
         if status == 0 and self._steps[module].command:
-            return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
+            return LoadResult(Outcome.COMMAND, f"ran: {self._steps[module].command}")
         kernel_words = kernel_lines_about(module, pid, self._kernel_log.lines()[-50:], words)
-        return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
+        disabled = is_not_permitted(words) and are_modules_disabled()
+        own_words = lines_about(module, words) or words.strip()
+        return explain_failure(module, status, own_words, kernel_words, modules_disabled=disabled)
 
-    def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:
+    def _blame_dependencies(self, results: dict[str, LoadResult]) -> None:
         """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
-        for module, own in verdicts.items():
+        for module, own in results.items():
             load = self.scheduler.load_of(module)
             if load is None or own.outcome in SUCCESSES:
                 continue
             for name in load.needs.before:
-                verdict = verdicts.get(name)
-                if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
+                result = results.get(name)
+                if result is None or result.outcome in SUCCESSES or name in load.needs.soft:
                     continue
-                message = f"it needs {name}, which is {verdict.outcome.value}: {verdict.message}"
-                verdicts[module] = Verdict(Outcome.FAILED, message)
+                results[module] = lacking(name, result)
                 break
 
     def appeared(self, module: str, at_us: int) -> bool:
@@ -253,7 +260,7 @@ class Loader:
             return True
         self._announced.add(module)
         if not load.running:
-            return load.verdict is None or load.verdict.outcome is not Outcome.INSERTED
+            return load.result is None or load.result.outcome is not Outcome.INSERTED
         load.start_us = at_us
         for running in self._running.values():
             if module in running.job.modules:
@@ -331,6 +338,6 @@ class Loader:
             if load is None or self._sysfs.is_live(module):
                 continue
             ms = (now - running.start_us) // 1000
-            causes: list[Json] = [cause_fields(cause) for cause in load.causes]
+            causes: list[Json] = [cause.fields() for cause in load.causes]
             self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
-            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {because(load)}")
+            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {load.causes[0].in_full()}")

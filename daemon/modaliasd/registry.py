@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from modaliasd.core.cause import Cause
 from modaliasd.core.device import Device, Phase
 from modaliasd.core.inventory import Inventory
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.plan import Stage
 from modaliasd.core.record import device_fields, line, to_json
-from modaliasd.core.scheduler import Cause
 from modaliasd.descriptors import with_reserve
 
 TYPE_CHECKING = False
@@ -55,8 +55,8 @@ class Registry:
             message = f"{index.message}; built from modules.alias"
             self._world.write("warning", {"what": "alias index", "message": message})
         for skipped in index.warnings:
-            message = f"skipped: {skipped.reason}"
-            self._world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+            message = f"skipped: {skipped.message}"
+            self._world.write("warning", {"what": skipped.file, "line": skipped.line, "message": message})
 
     def start_over(self) -> None:
         """Know no devices: a walk will look all of them up again."""
@@ -105,7 +105,7 @@ class Registry:
         scheduler = self._world.loader.scheduler
         for module in modules:
             load = scheduler.load_of(module)
-            if load is not None and load.verdict is not None and load.verdict.outcome in TRIED_AGAIN:
+            if load is not None and load.result is not None and load.result.outcome in TRIED_AGAIN:
                 scheduler.forget(module)
 
     def module_left(self, module: str) -> None:
@@ -132,14 +132,7 @@ class Registry:
         plan = self._world.resolver.resolve(device.modalias)
         self.tell_of_index()
         built_in = plan.stage in BUILTIN_STAGES
-        written: list[Json] = []
-        for match in plan.matches:
-            fields: dict[str, Json] = {"alias": match.alias, "line": match.line, "module": match.module}
-            if match.file != "modules.alias":
-                fields["file"] = match.file
-            if built_in:
-                fields["builtin"] = True
-            written.append(fields)
+        written: list[Json] = [match.fields() for match in plan.matches]
         if not built_in:
             if self._policy is not None:
                 plan = self._ask_policy(self._policy, plan, device, t_us)

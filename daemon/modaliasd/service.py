@@ -67,8 +67,8 @@ class Service:
         while not self._stop:
             self._turn(once=once)
         world.ledger.drain()
-        verdicts = [load.verdict for load in world.loader.scheduler.loads()]
-        return world.status or int(any(v and v.outcome is Outcome.FAILED for v in verdicts))
+        results = [load.result for load in world.loader.scheduler.loads()]
+        return world.status or int(any(one and one.outcome is Outcome.FAILED for one in results))
 
     def stop(self) -> None:
         """End at the next turn."""
@@ -88,6 +88,9 @@ class Service:
         for problem in world.resolver.configuration.problems:
             where = {"path": problem.file, "line": problem.line or None}
             world.write("warning", {"what": topic_of(problem), **where, "message": problem.message})
+        for problem in world.resolver.dependencies.problems:
+            where = {"what": problem.file, "line": problem.line}
+            world.write("warning", {**where, "message": f"skipped: {problem.message}"})
         if world.policy is not None:
             for mistake in world.policy.mistakes:
                 message = f"{mistake.message}; the whole policy is void, and everything is denied"

@@ -107,7 +107,7 @@ class Settling:
         self._registry.write_unbound()
         world.loader.report_waiting()
         counts = self._registry.devices.counts()
-        outcomes = [load.verdict.outcome for load in world.loader.scheduler.loads() if load.verdict]
+        outcomes = [load.result.outcome for load in world.loader.scheduler.loads() if load.result]
         fields: dict[str, Json] = {
             "seqnum": number,
             "devices": counts.devices,

@@ -58,7 +58,7 @@ class Unloader:
     def _may_go(self, module: str) -> bool:
         """Did this daemon insert it, and does no device want it?"""
         load = self._world.loader.scheduler.load_of(module)
-        ours = load is not None and load.verdict is not None and load.verdict.outcome is Outcome.INSERTED
+        ours = load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
         return ours and not self._registry.is_wanted(module)
 
     def is_child(self, descriptor: int) -> bool:

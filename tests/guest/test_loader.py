@@ -11,11 +11,11 @@ import pytest
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.config import read_config
+from modaliasd.core.cause import Cause
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
 from modaliasd.kernelmodules import file_size, read_live_modules
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
@@ -236,6 +236,7 @@ def test_a_failed_dependency_is_blamed(tmp_path: Path) -> None:
     assert loads["nic"]["message"].startswith("it needs base, which is failed: ")
     assert loads["disk"]["message"].startswith("it needs base, which is failed: ")
     assert loads["snd"]["outcome"] == "inserted"
+    assert (loads["nic"]["failure"], loads["disk"]["blocked_by"]) == ("dependency", "base")
     assert len(bench.calls()) == 2, "the disk's modprobe would have failed, and was never started"
 
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
+from modaliasd.core.errors import Problem
+from modaliasd.core.moddep import Dependencies
 from modaliasd.core.policy import parse_policy
 from modaliasd.ledger import ERROR, INFORMATION
-from tests.support.fakeworld import Fakes
+from tests.support.fakeworld import FakeResolver, Fakes
 
 
 def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
@@ -41,12 +42,24 @@ def test_a_refused_index_is_told() -> None:
     """What is wrong with the alias index, and the lines that are not in it, stand in the ledger from the start."""
     fakes = Fakes()
     fakes.aliases.message = "modules.alias.trie is older than modules.alias"
-    fakes.aliases.warnings = (BadLine(7, "a [ without a ] after it"),)
+    fakes.aliases.warnings = (Problem("modules.alias", 7, "a [ without a ] after it"),)
     assert run_until_settled(fakes)
     warnings = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
     assert len(warnings) == 2
     assert "is older than modules.alias; built from modules.alias" in warnings[0]
     assert '"line":7' in warnings[1]
+
+
+def test_lines_that_are_none_are_told() -> None:
+    """What the module tree's other tables have of them stands in the ledger by file and line."""
+    fakes = Fakes()
+    problems = (Problem("modules.softdep", 3, "not `softdep MODULE NAME...`: 'x'"),)
+    resolver = FakeResolver()
+    resolver.dependencies = Dependencies("", problems=problems)
+    fakes.more["resolver"] = resolver
+    assert run_until_settled(fakes)
+    [warning] = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
+    assert '"what":"modules.softdep","line":3,"message":"skipped: not `softdep' in warning
 
 
 def test_a_damaged_index_has_all_devices_looked_up_again() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
+from modaliasd.core.errors import Problem
+from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
 from modaliasd.netlink import Datagram, Oddity
@@ -161,6 +162,7 @@ class FakeResolver:
 
     def __init__(self) -> None:
         self.configuration = Configuration()
+        self.dependencies = Dependencies("")
 
     def resolve(self, modalias: str) -> Plan:
         """One match, or none for an empty modalias."""
@@ -207,7 +209,7 @@ class FakeAliases:
 
     generation: int = 1
     message: str = ""
-    warnings: tuple[BadLine, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     damaged: str = ""
 
     def check(self) -> bool:

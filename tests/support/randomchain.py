@@ -13,12 +13,12 @@ from unittest import mock
 
 from modaliasd import loader as loader_module
 from modaliasd.children import Child, Ended
+from modaliasd.core.cause import Cause
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import parse_modprobe_d
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
 from modaliasd.loader import Loader, Tools
 from tests.support.fakekernel import closure, dep_text
 
@@ -229,8 +229,8 @@ class Chain:
         """The outcomes that each module has had."""
         found: dict[str, set[Outcome]] = {}
         for load in self.loader.scheduler.loads():
-            if load.verdict is not None:
-                found.setdefault(load.module, set()).add(load.verdict.outcome)
+            if load.result is not None:
+                found.setdefault(load.module, set()).add(load.result.outcome)
         return found
 
 
@@ -253,7 +253,7 @@ def drive(seed: int) -> tuple[Chain, list[str]]:
         elif chain.running:
             chain.end(rng.choice(sorted(chain.running)))
         elif not chain.loader.scheduler.idle:
-            waiting = [load.module for load in chain.loader.scheduler.loads() if load.verdict is None]
+            waiting = [load.module for load in chain.loader.scheduler.loads() if load.result is None]
             return chain, [f"nothing runs, and these wait: {waiting}"]
         else:
             break

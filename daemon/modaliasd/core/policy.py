@@ -12,7 +12,7 @@ from __future__ import annotations
 from modaliasd.core.device import Phase
 from modaliasd.core.glob import matches
 from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import underscored
+from modaliasd.core.names import underscored
 from modaliasd.core.plan import Denial, Denied, Why
 from modaliasd.core.policytext import TextError, parse_tables
 

@@ -21,7 +21,8 @@ Unlike kmod (its issue 33), which takes the first softdep line of a module only,
 
 from modaliasd.core.glob import is_wildcard, matches
 from modaliasd.core.moddep import Dependencies, Softdep
-from modaliasd.core.modprobed import Blacklist, Configuration, underscored
+from modaliasd.core.modprobed import Blacklist, Configuration
+from modaliasd.core.names import underscored
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
 
 TYPE_CHECKING = False
@@ -95,9 +96,11 @@ class Resolver:
         if loadable:
             return Stage.ALIAS, _once(loadable)
         if name in self.dependencies.builtin:
-            return Stage.BUILTIN, (Match(name, file="modules.builtin"),)
+            return Stage.BUILTIN, (Match(name, file="modules.builtin", builtin=True),)
         file = "modules.builtin.modinfo"
-        inside_kernel = [Match(m, alias, file, line, name) for m, alias, line, inside in answers if inside]
+        inside_kernel = [
+            Match(m, alias, file, line, name, builtin=True) for m, alias, line, inside in answers if inside
+        ]
         return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
 
     def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:

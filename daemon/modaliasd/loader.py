@@ -21,23 +21,22 @@ from modaliasd.core.outcome import (
     lines_about,
 )
 from modaliasd.core.priority import Rank, niceness, rank_of
-from modaliasd.core.record import cause_fields, line, load_fields
+from modaliasd.core.record import cause_fields, load_fields
 from modaliasd.core.scheduler import Cause, Needs, Scheduler
 from modaliasd.kernelmodules import file_size, read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from modaliasd.children import Child, Ended
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Job, Load
-    from modaliasd.kmsg import KernelLog
-    from modaliasd.ledger import Ledger
-    from modaliasd.sysfs import Sysfs
+    from modaliasd.core.scheduler import Job
+    from modaliasd.ports import Clock, LoadSysfs, MessageLog, Writer
 
+TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
 
@@ -75,11 +74,12 @@ class Loader:
 
     def __init__(
         self,
+        *,
         tools: Tools,
-        sysfs: Sysfs,
-        ledger: Ledger,
-        kernel_log: KernelLog,
-        clock: Callable[[], int],
+        sysfs: LoadSysfs,
+        writer: Writer,
+        kernel_log: MessageLog,
+        clock: Clock,
         live: Iterable[str],
         limit: int,
         alone: frozenset[str] = frozenset(),
@@ -89,7 +89,7 @@ class Loader:
         self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live)
         self._tools = tools
         self._sysfs = sysfs
-        self._ledger = ledger
+        self._writer = writer
         self._kernel_log = kernel_log
         self._clock = clock
         self._alone = alone
@@ -131,6 +131,36 @@ class Loader:
             self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), self._clock())
         else:
             self.scheduler.request(module, cause, rank, self._clock(), behind)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return self.scheduler.idle
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.verdict is None
+
+    def has_inserted(self, module: str) -> bool:
+        """Is the module in the kernel by this daemon's doing?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.verdict is not None and load.verdict.outcome is Outcome.INSERTED
+
+    def unfinished(self) -> list[str]:
+        """The modules that are wanted and whose loads have not ended."""
+        return [load.module for load in self.scheduler.loads() if load.verdict is None]
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+        return [load.verdict.outcome for load in self.scheduler.loads() if load.verdict is not None]
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Loads that failed, or found no device to drive, may be tried again."""
+        for module in modules:
+            load = self.scheduler.load_of(module)
+            if load is not None and load.verdict is not None and load.verdict.outcome in TRIED_AGAIN:
+                self.scheduler.forget(module)
 
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]
@@ -272,14 +302,14 @@ class Loader:
                 self.left(module)
         self.live |= now
 
-    def write_ended(self) -> list[Load]:
-        """Put the loads that ended into the ledger; gives them."""
+    def write_ended(self) -> bool:
+        """Put the loads that ended into the ledger; were there any?"""
         ended = self.scheduler.take_told()
         for load in ended:
             before = [name for name in load.needs.before if name in self.live]
-            self._ledger.append(line("load", self._clock(), load_fields(load, before)))
-            self._ledger.say(load_text(load))
-        return ended
+            self._writer.write("load", load_fields(load, before))
+            self._writer.say(load_text(load))
+        return bool(ended)
 
     def report_slow(self, limit_us: int = SLOW_US) -> int:
         """Name the jobs that run longer than the limit.
@@ -317,8 +347,8 @@ class Loader:
                 continue
             self._warned.add(warning)
             what, message = warning
-            self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
-            self._ledger.say(f"{what}: {message}")
+            self._writer.write("warning", {"what": what, "message": message})
+            self._writer.say(f"{what}: {message}")
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:
@@ -327,5 +357,5 @@ class Loader:
                 continue
             ms = (now - running.start_us) // 1000
             causes: list[Json] = [cause_fields(cause) for cause in load.causes]
-            self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
-            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {because(load)}")
+            self._writer.write("slow", {"module": module, "causes": causes, "running_ms": ms}, now)
+            self._writer.say(f"{module} is slow: {ms} ms and still loading, {because(load)}")

@@ -18,7 +18,7 @@ from modaliasd.core.resolve import Resolver
 from modaliasd.core.scheduler import Cause
 from modaliasd.kernelmodules import file_size, read_live_modules
 from modaliasd.kmsg import KernelLog
-from modaliasd.ledger import Ledger
+from modaliasd.ledger import Ledger, LedgerWriter
 from modaliasd.loader import Loader, Tools
 from modaliasd.sysfs import Sysfs
 from tests.support.schema import check_records
@@ -71,14 +71,15 @@ class Bench:
         self._poll = select.poll()
         self.ledger = Ledger(str(root / "ledger.jsonl"))
         tools = Tools(str(root / "modprobe"), str(root / "insmod"), "/bin/sh", Flavour.KMOD, str(root))
+        clock = lambda: self.now  # noqa: E731
         self.loader = Loader(
-            more.pop("tools", tools),
-            Sysfs(str(root / "sys")),
-            self.ledger,
-            KernelLog(str(root / "kmsg")),
-            lambda: self.now,
-            live,
-            more.pop("limit", 4),
+            tools=more.pop("tools", tools),
+            sysfs=Sysfs(str(root / "sys")),
+            writer=LedgerWriter(ledger=self.ledger, clock=clock),
+            kernel_log=KernelLog(str(root / "kmsg")),
+            clock=clock,
+            live=live,
+            limit=more.pop("limit", 4),
             **more,
         )
         self.resolver = Resolver(

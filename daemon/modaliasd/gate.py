@@ -1,0 +1,101 @@
+"""The policy's gate: what may be wanted for a device, and what a process may insert. Keeps the phase.
+
+It is asked twice. When a device shows, its verdicts are written down and what is denied is never wanted. And once
+more at the last moment before a process is started, over all that the process will insert: what was allowed when it
+was wanted need not be so any more, and a module can be brought along by others than those it was first wanted with.
+"""
+
+from __future__ import annotations
+
+from modaliasd.core.device import Device, Phase
+from modaliasd.descriptors import with_reserve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.plan import Plan
+    from modaliasd.core.policy import Facts, Policy, Ruling
+    from modaliasd.core.record import Json
+    from modaliasd.ports import Clock, PolicySysfs, Writer
+
+KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a module
+
+
+class Gate:
+    """`policy`: None where there is none, and then all is allowed until it is frozen.
+
+    `phase`: coldplug until the boot's first settle, then hotplug, until it is frozen.
+    """
+
+    def __init__(
+        self, *, policy: Policy | None, phase: Phase, sysfs: PolicySysfs, writer: Writer, clock: Clock
+    ) -> None:
+        self.phase = phase
+        self._policy = policy
+        self._sysfs = sysfs
+        self._writer = writer
+        self._clock = clock
+
+    def write_mistakes(self) -> None:
+        """Tell of what is wrong with the policy."""
+        if self._policy is None:
+            return
+        for mistake in self._policy.mistakes:
+            message = f"{mistake.message}; the whole policy is void, and everything is denied"
+            place: dict[str, Json] = {"path": self._policy.path, "line": mistake.line}
+            self._writer.write("warning", {"what": "policy", **place, "message": message})
+
+    def first_settled(self) -> None:
+        """The boot's first settle: what shows from now on has been plugged in."""
+        if self.phase is Phase.COLDPLUG:
+            self.phase = Phase.HOTPLUG
+
+    def freeze(self) -> None:
+        """From now on only what the policy names is loaded for new devices."""
+        self.phase = Phase.FROZEN
+        if self._policy is None:
+            self._policy = with_reserve(_empty_policy)
+        self._writer.write("frozen", {})
+
+    def unloads(self, subsystem: str) -> bool:
+        """Do modules go with the last device of this subsystem that asked for them?"""
+        return self._policy is not None and subsystem in self._policy.unload
+
+    def judge(self, plan: Plan, device: Device, t_us: int = -1) -> Plan:
+        """What is left of the plan for the device; every ruling is written down."""
+        policy = self._policy
+        if policy is None:
+            return plan
+        from modaliasd.core.policy import Facts, apply
+
+        devpath = device.devpath
+        removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""
+        facts = Facts(self.phase, device.subsystem, plan.lookup, devpath, removable)
+        left, rulings = apply(policy, plan, facts)
+        t_us = self._clock() if t_us < 0 else t_us
+        for module, ruling in rulings.items():
+            self._write_verdict(policy, facts, module, ruling, t_us)
+        return left
+
+    def may_load(self, plan: Plan) -> bool:
+        """May the kernel have loaded what it asks for? Not if that stands for nothing."""
+        plan = self.judge(plan, KERNEL)
+        denied = {denial.module for denial in plan.denied}
+        return bool(plan.matches) and not any(match.module in denied for match in plan.matches)
+
+    def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
+        fields: dict[str, Json] = {
+            "verdict": "allow" if ruling.allow else "deny",
+            "module": module,
+            "modalias": facts.modalias,
+            "devpath": facts.devpath,
+            "phase": facts.phase.value,
+        }
+        if ruling.line:
+            fields |= {"file": policy.path, "line": ruling.line}
+        self._writer.write("verdict", fields, t_us)
+
+
+def _empty_policy() -> Policy:
+    from modaliasd.core.policy import Policy
+
+    return Policy()

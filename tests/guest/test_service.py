@@ -54,3 +54,19 @@ def test_a_damaged_index_has_all_devices_looked_up_again() -> None:
     assert sum('"matches":[{' in line for line in lines) == 2
     assert [line for line in lines if '"type":"walk"' in line][1].count('"reason":"index"') == 1
     assert sum("cannot be used: damaged" in line for line in lines) == 1
+
+
+def test_a_turn_dispatches_once_and_a_settled_loop_sleeps() -> None:
+    """Each turn starts jobs once, that which reads the last event, too; when all is done, poll has no time limit."""
+    fakes = Fakes()
+    fakes.uevents.event("/devices/late", 1, MODALIAS="pci:late")
+    fakes.sysfs.seqnums.extend([1])
+    service = fakes.service()
+    turns = 0
+    while service._timeout() != -1:
+        service._turn()
+        turns += 1
+        assert turns < 10
+    assert fakes.loader.dispatches == turns
+    assert fakes.loader.started == ["pci:late"]
+    assert [record["type"] for record in fakes.records()][-1] == "settled"

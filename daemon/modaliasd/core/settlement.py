@@ -6,7 +6,7 @@ period.
 
     BUSY --IDLE--> UNSURE --ALL_CAME--> UNCHECKED --INDEX_GOOD--> SETTLED
                     |  ^                                            |
-            MISSING |  | MORE                                       | INPUT, ASKED
+            MISSING |  | MORE                                       | INPUT, NEWS, ASKED
                     v  |                                            v
                    BLIND --EXPIRED--> OVERDUE --LOST--> UNSURE    UNSURE
 
@@ -38,6 +38,7 @@ class Event(Choice):
     WORK = "work"
     IDLE = "idle"
     INPUT = "input"
+    NEWS = "news"
     ASKED = "asked"
     MORE = "more"
     MISSING = "missing"
@@ -87,6 +88,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.SETTLED: {
         Event.WORK: State.BUSY,
         Event.INPUT: State.UNSURE,
+        Event.NEWS: State.UNSURE,
         Event.ASKED: State.UNSURE,
     },
 }
@@ -144,6 +146,7 @@ class Settlement:
         A device that asks for something came or went, a driver took one or left it, or a load ended.
         """
         self._news = True
+        self._take(Event.NEWS)
 
     def asked(self) -> None:
         """Somebody waits for the next settle, which is not one that has been."""

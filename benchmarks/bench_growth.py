@@ -42,10 +42,14 @@ book = Ledger(ledger)
 sysfs = Sysfs(sys_root)
 tools = Tools("", "", "", Flavour.BUSYBOX, modules)
 writer = LedgerWriter(ledger=book, clock=boottime_us)
-loader = Loader(
-    tools=tools, sysfs=sysfs, writer=writer, kernel_log=KernelLog("/nowhere"), clock=boottime_us, live=[], limit=0
+gate = Gate(
+    policy=None, phase=Phase.COLDPLUG, resolver=resolver, follows_softdeps=False, sysfs=sysfs, writer=writer,
+    clock=boottime_us,
 )
-gate = Gate(policy=None, phase=Phase.COLDPLUG, sysfs=sysfs, writer=writer, clock=boottime_us)
+loader = Loader(
+    tools=tools, sysfs=sysfs, writer=writer, kernel_log=KernelLog("/nowhere"), gate=gate, clock=boottime_us, live=[],
+    limit=0,
+)
 registry = Registry(
     sysfs=sysfs, aliases=index, resolver=resolver, gate=gate, loader=loader, listener=Settlement(), writer=writer,
     clock=boottime_us,

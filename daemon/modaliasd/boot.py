@@ -88,12 +88,21 @@ def _serve(*, once: bool) -> int:
     ranks |= dict.fromkeys(_modules(settings.get("last", "")), Rank.LATE)
     ranks |= dict.fromkeys(_modules(settings.get("first", "")), Rank.FIRST)
     writer = LedgerWriter(ledger=ledger, clock=boottime_us)
-    gate = Gate(policy=_read_policy(), phase=phase(), sysfs=sysfs, writer=writer, clock=boottime_us)
+    gate = Gate(
+        policy=_read_policy(),
+        phase=phase(),
+        resolver=resolver,
+        follows_softdeps=tools.flavour is Flavour.KMOD,
+        sysfs=sysfs,
+        writer=writer,
+        clock=boottime_us,
+    )
     loader = Loader(
         tools=tools,
         sysfs=sysfs,
         writer=writer,
         kernel_log=KernelLog(),
+        gate=gate,
         clock=boottime_us,
         live=read_live_modules(),
         limit=_job_limit(settings, cpus),

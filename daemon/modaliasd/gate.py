@@ -12,10 +12,14 @@ from modaliasd.descriptors import with_reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modaliasd.core.admission import Admission
     from modaliasd.core.plan import Plan
     from modaliasd.core.policy import Facts, Policy, Ruling
     from modaliasd.core.record import Json
-    from modaliasd.ports import Clock, PolicySysfs, Writer
+    from modaliasd.core.scheduler import Load, Needs
+    from modaliasd.ports import Brings, Clock, PolicySysfs, Writer
 
 KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a module
 
@@ -23,14 +27,25 @@ KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a modu
 class Gate:
     """`policy`: None where there is none, and then all is allowed until it is frozen.
 
-    `phase`: coldplug until the boot's first settle, then hotplug, until it is frozen.
+    `phase`: coldplug until the boot's first settle, then hotplug, until it is frozen. follows_softdeps: does this
+    image's modprobe?
     """
 
     def __init__(
-        self, *, policy: Policy | None, phase: Phase, sysfs: PolicySysfs, writer: Writer, clock: Clock
+        self,
+        *,
+        policy: Policy | None,
+        phase: Phase,
+        resolver: Brings,
+        follows_softdeps: bool,
+        sysfs: PolicySysfs,
+        writer: Writer,
+        clock: Clock,
     ) -> None:
         self.phase = phase
         self._policy = policy
+        self._resolver = resolver
+        self._follows_softdeps = follows_softdeps
         self._sysfs = sysfs
         self._writer = writer
         self._clock = clock
@@ -65,11 +80,9 @@ class Gate:
         policy = self._policy
         if policy is None:
             return plan
-        from modaliasd.core.policy import Facts, apply
+        from modaliasd.core.policy import apply
 
-        devpath = device.devpath
-        removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""
-        facts = Facts(self.phase, device.subsystem, plan.lookup, devpath, removable)
+        facts = self._facts(policy, device.subsystem, plan.lookup, device.devpath)
         left, rulings = apply(policy, plan, facts)
         t_us = self._clock() if t_us < 0 else t_us
         for module, ruling in rulings.items():
@@ -77,10 +90,50 @@ class Gate:
         return left
 
     def may_load(self, plan: Plan) -> bool:
-        """May the kernel have loaded what it asks for? Not if that stands for nothing."""
+        """May the kernel have what it asks for? Not if that stands for nothing, or brings along what is denied."""
         plan = self.judge(plan, KERNEL)
         denied = {denial.module for denial in plan.denied}
-        return bool(plan.matches) and not any(match.module in denied for match in plan.matches)
+        if not plan.matches or any(match.module in denied for match in plan.matches):
+            return False
+        policy = self._policy
+        if policy is None or not self._follows_softdeps:
+            return True
+        facts = self._facts(policy, KERNEL.subsystem, plan.lookup, "")
+        brought = {n for match in plan.matches for n in self._resolver.brings(match.module, softdeps=True)}
+        return all(policy.judge_brought(facts, name).allow for name in brought)
+
+    def court(
+        self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
+    ) -> Callable[[Load], Admission | None]:
+        """Who is to be asked about each load just before its process is started."""
+
+        def ask(load: Load) -> Admission | None:
+            policy = self._policy
+            if policy is None:
+                return None
+            from modaliasd.core.admission import Court
+
+            resolver = self._resolver
+            court = Court(
+                policy=policy,
+                facts_of=lambda cause: self._facts(policy, cause.subsystem, cause.modalias, cause.devpath),
+                load_of=load_of,
+                needs_of=needs_of,
+                brings=resolver.brings,
+                follows=(lambda name: resolver.brings(name, softdeps=True))
+                if self._follows_softdeps
+                else None,
+            )
+            return court.rule(load)
+
+        return ask
+
+    def _facts(self, policy: Policy, subsystem: str, modalias: str, devpath: str) -> Facts:
+        """What the rules ask about, as it is now."""
+        from modaliasd.core.policy import Facts
+
+        removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""
+        return Facts(self.phase, subsystem, modalias, devpath, removable)
 
     def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
         fields: dict[str, Json] = {

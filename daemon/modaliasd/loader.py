@@ -9,7 +9,7 @@ import posix
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
-from modaliasd.core.invocation import Invocation, Tool, invocation, removal
+from modaliasd.core.invocation import Invocation, Tool, bare_invocation, invocation, removal
 from modaliasd.core.lean import Record
 from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from modaliasd.core.invocation import Flavour
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Job
-    from modaliasd.ports import Clock, LoadSysfs, MessageLog, Writer
+    from modaliasd.core.scheduler import Job, Load
+    from modaliasd.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
 
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
@@ -79,6 +79,7 @@ class Loader:
         sysfs: LoadSysfs,
         writer: Writer,
         kernel_log: MessageLog,
+        gate: LastGate,
         clock: Clock,
         live: Iterable[str],
         limit: int,
@@ -86,7 +87,9 @@ class Loader:
         ranks: dict[str, Rank] | None = None,
     ) -> None:
         self.live = set(live)
-        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live)
+        self._needs: dict[str, Needs] = {}
+        court = gate.court(self._load_of, self._needs.get)
+        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live, court)
         self._tools = tools
         self._sysfs = sysfs
         self._writer = writer
@@ -95,7 +98,6 @@ class Loader:
         self._alone = alone
         self._ranks = ranks or {}
         self._sizes: dict[str, int] = {}
-        self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -165,6 +167,9 @@ class Loader:
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]
 
+    def _load_of(self, module: str) -> Load | None:
+        return self.scheduler.load_of(module)
+
     def _size_of(self, module: str) -> int:
         size = self._sizes.get(module)
         if size is None:
@@ -209,6 +214,8 @@ class Loader:
     def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
         """The program that carries the job out, its arguments, and what it finds in its environment."""
         last = job.modules[-1]
+        if job.bare:
+            return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
         if not self._needs[last].single:
             return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
         return self._program(self._invocation(self._steps[last]))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from modaliasd.children import Child
+    from modaliasd.core.admission import Admission
     from modaliasd.core.alias import BadLine
     from modaliasd.core.device import Device, Phase
     from modaliasd.core.inventory import Entry, Inventory
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from modaliasd.core.outcome import Outcome
     from modaliasd.core.plan import Plan
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Cause
+    from modaliasd.core.scheduler import Cause, Load, Needs
     from modaliasd.netlink import Datagram, Oddity
 
     Clock = Callable[[], int]  # microseconds of CLOCK_BOOTTIME
@@ -191,6 +192,13 @@ class RemoveCommands(Protocol):
 
     def remove_command(self, module: str) -> str:
         """The command of the module's `remove` line, or ""."""
+
+
+class Brings(Protocol):
+    """The resolver, as the gate asks it."""
+
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:
+        """All that modprobe inserts along with the module."""
 
 
 class AnyResolver(Lookup, RemoveCommands, Protocol):
@@ -385,6 +393,15 @@ class DoorGate(Protocol):
 
     def may_load(self, plan: Plan) -> bool:
         """May the kernel have what it asks for?"""
+
+
+class LastGate(Protocol):
+    """The gate, as the loader knows it."""
+
+    def court(
+        self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
+    ) -> Callable[[Load], Admission | None]:
+        """Who is to be asked about each load just before its process is started."""
 
 
 class FreezingGate(Protocol):

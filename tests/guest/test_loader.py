@@ -11,11 +11,13 @@ import pytest
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.config import read_config
+from modaliasd.core.device import Phase
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
 from modaliasd.core.scheduler import Cause
+from modaliasd.gate import Gate
 from modaliasd.kernelmodules import file_size, read_live_modules
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger, LedgerWriter
@@ -72,20 +74,32 @@ class Bench:
         self.ledger = Ledger(str(root / "ledger.jsonl"))
         tools = Tools(str(root / "modprobe"), str(root / "insmod"), "/bin/sh", Flavour.KMOD, str(root))
         clock = lambda: self.now  # noqa: E731
-        self.loader = Loader(
-            tools=more.pop("tools", tools),
-            sysfs=Sysfs(str(root / "sys")),
-            writer=LedgerWriter(ledger=self.ledger, clock=clock),
-            kernel_log=KernelLog(str(root / "kmsg")),
-            clock=clock,
-            live=live,
-            limit=more.pop("limit", 4),
-            **more,
-        )
+        writer = LedgerWriter(ledger=self.ledger, clock=clock)
+        sysfs = Sysfs(str(root / "sys"))
         self.resolver = Resolver(
             read_config(str(root)),
             Dependencies(DEP),
             lambda modalias: [(ALIASES[modalias], "pci:*", 7, False)] if modalias in ALIASES else [],
+        )
+        gate = Gate(
+            policy=None,
+            phase=Phase.COLDPLUG,
+            resolver=self.resolver,
+            follows_softdeps=True,
+            sysfs=sysfs,
+            writer=writer,
+            clock=clock,
+        )
+        self.loader = Loader(
+            tools=more.pop("tools", tools),
+            sysfs=sysfs,
+            writer=writer,
+            kernel_log=KernelLog(str(root / "kmsg")),
+            gate=gate,
+            clock=clock,
+            live=live,
+            limit=more.pop("limit", 4),
+            **more,
         )
 
     def want(self, lookup: str, devpath: str = "/devices/d") -> None:

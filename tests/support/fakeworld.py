@@ -207,6 +207,10 @@ class FakeResolver:
         matches = (Match(modalias, modalias, "modules.alias", 1),) if modalias else ()
         return Plan(modalias, Stage.ALIAS if matches else Stage.NONE, matches)
 
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:  # noqa: ARG002
+        """No module needs another."""
+        return frozenset()
+
     def remove_command(self, module: str) -> str:  # noqa: ARG002
         """No module has a `remove` line."""
         return ""
@@ -318,6 +322,8 @@ class Fakes:
         return Gate(
             policy=self.policy,
             phase=self.phase,
+            resolver=FakeResolver(),
+            follows_softdeps=False,
             sysfs=self.sysfs,
             writer=self.writer(),
             clock=self._clock(),

@@ -76,6 +76,7 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
             _after(plan, step) if has_softdeps else (),
             step.module in alone,
             is_single(step),
+            tuple(name for name in step.prefers if name in position),
         )
     return found
 

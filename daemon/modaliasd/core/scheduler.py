@@ -25,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
+    from modaliasd.core.admission import Admission
+
 
 class Cause(Record):
     """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a
@@ -56,16 +58,19 @@ class Needs(Record):
     after: tuple[str, ...] = ()
     alone: bool = False  # it cannot bear another load beside it
     single: bool = False  # it wants a process of its own (options, insmod, an install line)
+    prefers: tuple[str, ...] = ()  # of `soft`, its own softdeps, without what these need
 
 
 class Load:
     """A module's way through the scheduler. Times are microseconds, -1 while unknown."""
 
     __slots__ = (
+        "bare",
         "behind",
         "causes",
         "cost",
         "end_us",
+        "left_out",
         "module",
         "needs",
         "queued_us",
@@ -83,6 +88,8 @@ class Load:
         self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
         self.causes: list[Cause] = []
         self.behind: set[str] = set()  # modules that are to have their end first, if they are wanted at all
+        self.left_out: frozenset[str] = frozenset()  # of `needs.before`, what the gate keeps out
+        self.bare = False  # modprobe would bring along what the gate keeps out: to be inserted without it
         self.queued_us = now_us
         self.start_us = -1
         self.end_us = -1
@@ -90,24 +97,40 @@ class Load:
         self.verdict: Verdict | None = None
         self.waiters: list[str] = []
 
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What goes in before it, this time."""
+        if not self.left_out:
+            return self.needs.before
+        return tuple(name for name in self.needs.before if name not in self.left_out)
+
+    @property
+    def single(self) -> bool:
+        """Does it want a process of its own, this time?"""
+        return self.needs.single or self.bare
+
     def __repr__(self) -> str:
         return f"Load({self.module!r}, verdict={self.verdict!r})"
 
 
 class Job(Record):
-    """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order."""
+    """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order.
+
+    bare: modprobe would insert others, too, so this one module is to go in without it.
+    """
 
     targets: tuple[str, ...]
     modules: tuple[str, ...]
     rank: int
     cost: int
+    bare: bool = False
 
 
 class Scheduler:
     """See the module's docstring.
 
     needs_of: what goes with a module. size_of: its file's size, in bytes. limit: how many jobs run at once.
-    live: the modules that are in the kernel.
+    live: the modules that are in the kernel. gate: what may be done of a load, asked just before its job; None if all.
     """
 
     def __init__(
@@ -116,10 +139,12 @@ class Scheduler:
         size_of: Callable[[str], int],
         limit: int,
         live: Container[str],
+        gate: Callable[[Load], Admission | None] | None = None,
     ) -> None:
         self._needs_of = needs_of
         self._size_of = size_of
         self._live = live
+        self._gate = gate
         self._limit = limit
         self._loads: dict[str, Load] = {}
         self._ready: list[tuple[int, int, int, str]] = []  # a heap of (rank, cost, order of asking, module)
@@ -225,19 +250,36 @@ class Scheduler:
             if load.needs.alone and self._running_jobs:
                 heappush(self._ready, entry)
                 return None
+            if self._gate is not None and not self._passes(self._gate(load), load, now_us):
+                continue
             if self._blocked(load, now_us):
                 continue
             return self._begin(load, now_us)
         return None
 
+    def _passes(self, admission: Admission | None, load: Load, now_us: int) -> bool:
+        """Take the gate's answer. A load that it denies ends here, and can be wanted anew by others."""
+        if admission is None:
+            load.left_out, load.bare = frozenset(), False
+            return True
+        load.left_out, load.bare = admission.left_out, admission.bare
+        for name, verdict in admission.refused.items():
+            self.settle(name, self._because_of(load, name), verdict, now_us)
+        if admission.denial is None:
+            return True
+        del self._loads[load.module]
+        self._settled[load.module, admission.denial.outcome] = load
+        self._end(load, admission.denial, now_us)
+        return False
+
     def _blocked(self, load: Load, now_us: int) -> bool:
         """Must the load wait for a running dependency, or can it never run? Then it is dealt with here."""
-        for name in load.needs.before:
+        for name in load.before:
             dependency = self._loads.get(name)
             if dependency is None:
                 if name in self._live:
                     continue
-                if not load.needs.single and not self._needs_of(name).single:
+                if not load.single and not self._needs_of(name).single:
                     continue  # it comes along in this job
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
                 self._push(dependency)
@@ -288,7 +330,7 @@ class Scheduler:
     @staticmethod
     def _apart(load: Load, dependency: Load) -> bool:
         """Do the two need processes of their own?"""
-        return load.needs.single or dependency.needs.single
+        return load.single or dependency.single
 
     @staticmethod
     def _because_of(load: Load, name: str) -> Cause:
@@ -298,7 +340,7 @@ class Scheduler:
     def _begin(self, load: Load, now_us: int) -> Job:
         claimed: list[Load] = []
         targets: list[str] = []
-        for name in load.needs.before:
+        for name in load.before:
             dependency = self._loads.get(name)
             if dependency is None:
                 if name in self._live:
@@ -316,7 +358,7 @@ class Scheduler:
             one.start_us = now_us
         self._running_jobs += 1
         self._alone = load.needs.alone
-        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost)
+        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost, load.bare)
 
     def inserted(self, module: str, now_us: int) -> None:
         """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""
@@ -348,6 +390,6 @@ class Scheduler:
                 self.request(name, Cause(softdep=load.module), load.rank, now_us)
         waiters, load.waiters = load.waiters, []
         for name in waiters:
-            waiter = self._loads[name]
-            if waiter.verdict is None and not waiter.running:
+            waiter = self._loads.get(name)  # one that the gate has denied meanwhile waits no more
+            if waiter is not None and waiter.verdict is None and not waiter.running:
                 self._push(waiter)

@@ -9,8 +9,6 @@ from modaliasd.desk import Desk
 from modaliasd.intake import Intake
 from modaliasd.registry import Registry
 from modaliasd.service import Service
-from modaliasd.settlereport import SettleReport
-from modaliasd.unloader import Unloader
 from modaliasd.walker import Walker
 
 TYPE_CHECKING = False
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
         UeventSource,
         Writer,
     )
+    from modaliasd.settlereport import SettleReport
 
 
 def assemble(
@@ -90,17 +89,36 @@ def assemble(
             writer=writer,
             clock=clock,
         )
+    unloader = None
+    if gate.unloads_any:
+        from modaliasd.unloader import Unloader
+
+        unloader = Unloader(registry=registry, loader=loader, resolver=resolver, sysfs=sysfs, writer=writer)
+    born_us = clock()
+
+    def make_report() -> SettleReport:
+        from modaliasd.settlereport import SettleReport  # not needed before the first modprobe
+
+        return SettleReport(
+            devices=registry.devices,
+            loader=loader,
+            sysfs=sysfs,
+            writer=writer,
+            clock=clock,
+            born_us=born_us,
+        )
+
     return Service(
         poller=poller,
         registry=registry,
         walker=walker,
         intake=intake,
         loader=loader,
-        unloader=Unloader(registry=registry, loader=loader, resolver=resolver, sysfs=sysfs, writer=writer),
+        unloader=unloader,
         desk=desk,
         gate=gate,
         settlement=settlement,
-        report=SettleReport(devices=registry.devices, loader=loader, sysfs=sysfs, writer=writer, clock=clock),
+        make_report=make_report,
         uevents_fileno=uevents.fileno(),
         sysfs=sysfs,
         aliases=aliases,

@@ -71,6 +71,11 @@ class Gate:
             self._policy = with_reserve(_empty_policy)
         self._writer.write("frozen", {})
 
+    @property
+    def unloads_any(self) -> bool:
+        """Is there a subsystem whose modules go with its last device?"""
+        return self._policy is not None and bool(self._policy.unload)
+
     def unloads(self, subsystem: str) -> bool:
         """Do modules go with the last device of this subsystem that asked for them?"""
         return self._policy is not None and subsystem in self._policy.unload

@@ -19,9 +19,12 @@ from modaliasd.core.device import Phase
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
 from modaliasd.core.settlement import Advice
+from modaliasd.descriptors import with_reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modaliasd.children import Child
     from modaliasd.core.modprobed import Configuration
     from modaliasd.core.record import Json
@@ -39,7 +42,11 @@ LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 
 
 class Service:
-    """One life of the daemon. `poller`: where the desk has registered its descriptors, if there is a desk."""
+    """One life of the daemon.
+
+    poller: where the desk has registered its descriptors, if there is a desk. unloader: None where the policy has
+    nothing unloaded. make_report: called before the first settle is told.
+    """
 
     def __init__(
         self,
@@ -49,11 +56,11 @@ class Service:
         walker: Walker,
         intake: Intake,
         loader: LoopLoader,
-        unloader: Unloader,
+        unloader: Unloader | None,
         desk: Desk | None,
         gate: Gate,
         settlement: Settlement,
-        report: SettleReport,
+        make_report: Callable[[], SettleReport],
         uevents_fileno: int,
         sysfs: NumberedSysfs,
         aliases: AliasTable,
@@ -71,7 +78,8 @@ class Service:
         self._desk = desk
         self._gate = gate
         self._settlement = settlement
-        self._report = report
+        self._make_report = make_report
+        self._report: SettleReport | None = None
         self._uevents_fileno = uevents_fileno
         self._sysfs = sysfs
         self._aliases = aliases
@@ -142,7 +150,8 @@ class Service:
             self._settlement.received()
 
     def _is_busy(self) -> bool:
-        return self._walker.walking or not self._loader.idle or self._unloader.busy
+        unloading = self._unloader is not None and self._unloader.busy
+        return self._walker.walking or not self._loader.idle or unloading
 
     def _follow(self, number: int) -> None:
         """Do what the settlement advises now that the socket was read. number: the kernel's, of the last uevent."""
@@ -159,6 +168,8 @@ class Service:
         if settlement.settled:
             self._intake.made_good()
         if settlement.advice is Advice.TELL:
+            if self._report is None:
+                self._report = with_reserve(self._make_report)
             fields = self._report.write(self._intake.counts() | {"seqnum": number})
             self._ledger.flush()
             settlement.told()
@@ -175,7 +186,12 @@ class Service:
         if self._loader.write_ended():
             self._settlement.happened()
             self._intake.loads_ended()
-        if self._unloader.due and self._loader.idle and not self._walker.walking:
+        if (
+            self._unloader is not None
+            and self._unloader.due
+            and self._loader.idle
+            and not self._walker.walking
+        ):
             pidfd = self._unloader.start()
             if pidfd >= 0:
                 self._poll.register(pidfd, POLLIN)
@@ -221,7 +237,7 @@ class Service:
         elif self._loader.is_job(descriptor):
             self._poll.unregister(descriptor)
             self._loader.finish(descriptor)
-        elif self._unloader.is_child(descriptor):
+        elif self._unloader is not None and self._unloader.is_child(descriptor):
             self._poll.unregister(descriptor)
             self._unloader.finish()
         elif self._desk is not None and self._desk.serve(descriptor):

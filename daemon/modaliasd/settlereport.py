@@ -12,17 +12,27 @@ if TYPE_CHECKING:
 
 
 class SettleReport:
-    """Writes the `settled` line and what goes with it. The kernel's log is told only of other counts of loads."""
+    """Writes the `settled` line and what goes with it. The kernel's log is told only of other counts of loads.
+
+    born_us: when this life of the daemon began.
+    """
 
     def __init__(
-        self, *, devices: Inventory, loader: ReportingLoader, sysfs: DriverSysfs, writer: Writer, clock: Clock
+        self,
+        *,
+        devices: Inventory,
+        loader: ReportingLoader,
+        sysfs: DriverSysfs,
+        writer: Writer,
+        clock: Clock,
+        born_us: int,
     ) -> None:
         self._devices = devices
         self._loader = loader
         self._sysfs = sysfs
         self._writer = writer
         self._clock = clock
-        self._born_us = clock()
+        self._born_us = born_us
         self._said = (-1, -1, -1)
         # told of as unbound: devpath -> the drivers that did not take it
         self._unbound: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ def report(fakes: Fakes, registry: Registry) -> SettleReport:
         sysfs=fakes.sysfs,
         writer=fakes.writer(),
         clock=lambda: 0,
+        born_us=0,
     )
 
 

@@ -257,3 +257,19 @@ def test_kmod_inserts_nothing_that_the_gate_was_not_asked_about(
     }
     assert module in inserted
     assert inserted <= {module, *tree.resolver(conf).brings(module, softdeps=True)}
+
+
+def test_a_refusal_is_told_once_a_load() -> None:
+    """However often a load is asked about while it waits, what it goes without has one cause of it in the ledger."""
+    rig = GateRig(
+        "k/m.ko: k/x.ko\nk/x.ko:\nk/d.ko:\n",
+        {"pci:m": ["m"]},
+        softdep="softdep m pre: d\n",
+        policy=DENY_D,
+        conf="options x y=1\n",
+    )
+    rig.plug("/devices/a", "pci:m")
+    rig.settle()
+    assert rig.inserted == ["x", "m"]
+    [denied] = [record for record in rig.records() if record.get("outcome") == "denied"]
+    assert denied["causes"] == [{"softdep": "m"}]

@@ -262,9 +262,10 @@ class Scheduler:
         if admission is None:
             load.left_out, load.bare = frozenset(), False
             return True
-        load.left_out, load.bare = admission.left_out, admission.bare
+        told, load.left_out, load.bare = load.left_out, admission.left_out, admission.bare
         for name, verdict in admission.refused.items():
-            self.settle(name, self._because_of(load, name), verdict, now_us)
+            if name not in told:
+                self.settle(name, self._because_of(load, name), verdict, now_us)
         if admission.denial is None:
             return True
         del self._loads[load.module]

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.admission import Admission
+    from modaliasd.core.admission import Admission, Court
     from modaliasd.core.plan import Plan
     from modaliasd.core.policy import Facts, Policy, Ruling
     from modaliasd.core.record import Json
@@ -49,6 +49,7 @@ class Gate:
         self._sysfs = sysfs
         self._writer = writer
         self._clock = clock
+        self._court: type[Court] | None = None  # imported once there is a policy and a load
 
     def write_mistakes(self) -> None:
         """Tell of what is wrong with the policy."""
@@ -116,10 +117,10 @@ class Gate:
             policy = self._policy
             if policy is None:
                 return None
-            from modaliasd.core.admission import Court
-
+            if self._court is None:
+                self._court = with_reserve(_court_class)
             resolver = self._resolver
-            court = Court(
+            court = self._court(
                 policy=policy,
                 facts_of=lambda cause: self._facts(policy, cause.subsystem, cause.modalias, cause.devpath),
                 load_of=load_of,
@@ -151,6 +152,12 @@ class Gate:
         if ruling.line:
             fields |= {"file": policy.path, "line": ruling.line}
         self._writer.write("verdict", fields, t_us)
+
+
+def _court_class() -> type[Court]:
+    from modaliasd.core.admission import Court
+
+    return Court
 
 
 def _empty_policy() -> Policy:

@@ -126,9 +126,8 @@ class Gate:
                 load_of=load_of,
                 needs_of=needs_of,
                 brings=resolver.brings,
-                follows=(lambda name: resolver.brings(name, softdeps=True))
-                if self._follows_softdeps
-                else None,
+                along=lambda name: resolver.brings(name, softdeps=True),
+                follows_softdeps=self._follows_softdeps,
             )
             return court.rule(load)
 

@@ -119,7 +119,8 @@ class _Boot:
             load_of=self._queued,
             needs_of=self._needs.get,
             brings=resolver.brings,
-            follows=(lambda module: resolver.brings(module, softdeps=True)) if follows_softdeps else None,
+            along=lambda module: resolver.brings(module, softdeps=True),
+            follows_softdeps=follows_softdeps,
         )
         return court.rule
 

@@ -273,3 +273,19 @@ def test_a_refusal_is_told_once_a_load() -> None:
     assert rig.inserted == ["x", "m"]
     [denied] = [record for record in rig.records() if record.get("outcome") == "denied"]
     assert denied["causes"] == [{"softdep": "m"}]
+
+
+def test_an_order_brings_nothing_in() -> None:
+    """m has the softdep p behind it; both are wanted, then frozen, and only p is allowed: p comes in, and m does not."""
+    rig = GateRig(
+        "k/m.ko:\nk/p.ko:\n",
+        {"pci:m": ["m"], "pci:p": ["p"]},
+        softdep="softdep m post: p\n",
+        policy='[[rule]]\naction = "allow"\nphase = "frozen"\nmodule = "p"\n',
+        flavour=Flavour.KMOD,
+    )
+    rig.plug("/devices/a", "pci:m")
+    rig.plug("/devices/b", "pci:p")
+    rig.gate.freeze()
+    rig.settle()
+    assert rig.live == {"p"}

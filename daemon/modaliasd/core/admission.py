@@ -15,7 +15,7 @@ from modaliasd.core.plan import Denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from modaliasd.core.policy import Facts, Policy, Ruling
     from modaliasd.core.scheduler import Cause, Load, Needs
@@ -46,7 +46,7 @@ class Court:
 
     policy: the rules. facts_of: what they ask about, for a device's cause, as it is now. load_of, needs_of: the
     scheduler's loads, and what goes with a module, None if unknown. brings: what modprobe inserts along with a
-    module, by modules.dep. follows: the same for a modprobe that follows softdeps, None for one that does not.
+    module, by modules.dep; along: and by softdeps. follows_softdeps: does modprobe itself?
     """
 
     def __init__(
@@ -56,20 +56,25 @@ class Court:
         facts_of: Callable[[Cause], Facts],
         load_of: Callable[[str], Load | None],
         needs_of: Callable[[str], Needs | None],
-        brings: Callable[[str], Iterable[str]],
-        follows: Callable[[str], Iterable[str]] | None,
+        brings: Callable[[str], frozenset[str]],
+        along: Callable[[str], frozenset[str]],
+        follows_softdeps: bool,
     ) -> None:
         self._policy = policy
         self._facts_of = facts_of
         self._load_of = load_of
         self._needs_of = needs_of
         self._brings = brings
-        self._follows = follows
+        self._along = along
+        self._follows_softdeps = follows_softdeps
 
     def rule(self, load: Load) -> Admission | None:
         """What may be done of the load; None if all of it."""
         denial: Verdict | None = None
         denied: dict[str, Verdict] | None = None
+        strangers = frozenset(load.needs.before).difference(
+            self._along(load.module)
+        )  # only in that order if wanted
         for origin in origins(load, self._load_of):
             if origin.cause.request:
                 return None  # root asked by name, which no rule is about
@@ -80,17 +85,17 @@ class Court:
                 continue
             here = self._denied_softdeps(load, facts)
             if not here:
-                return None
+                denied = {}
+                break
             # what one of them may have comes in
             denied = here if denied is None else {name: here[name] for name in denied if name in here}
         if denied is None:
             return Admission(denial or Verdict(Outcome.DENIED, Denied.POLICY.value), frozenset(), {}, False)
         if not denied:
-            return None
-        before = load.needs.before
-        left_out = frozenset(before).difference(self._kept(load, denied))
+            return Admission(None, strangers, {}, False) if strangers else None
+        left_out = frozenset(load.needs.before).difference(self._kept(load, {*denied, *strangers}))
         refused = {name: verdict for name, verdict in denied.items() if name in left_out}
-        return Admission(None, left_out, refused, self._follows is not None)
+        return Admission(None, left_out, refused, self._follows_softdeps)
 
     def _refusal(self, load: Load, origin: Origin, facts: Facts) -> Verdict | None:
         """Why the load may not be carried out for this origin; None if it may."""
@@ -108,13 +113,14 @@ class Court:
 
     def _denied_softdeps(self, load: Load, facts: Facts) -> dict[str, Verdict]:
         """What would come along with the load, by this scheduler's doing or by modprobe's, and must not."""
-        names = dict.fromkeys(load.needs.before)
-        if self._follows is not None:
-            names |= dict.fromkeys(self._follows(load.module))
+        along = self._along(load.module)
+        names = dict.fromkeys(name for name in load.needs.before if name in along)
+        if self._follows_softdeps:
+            names |= dict.fromkeys(along)
         rulings = {name: self._policy.judge_brought(facts, name) for name in names if name != load.module}
         return {name: self._verdict(ruling, facts) for name, ruling in rulings.items() if not ruling.allow}
 
-    def _kept(self, load: Load, denied: dict[str, Verdict]) -> set[str]:
+    def _kept(self, load: Load, denied: set[str]) -> set[str]:
         """What goes with the load if these stay out: what it needs, and softdeps that can do without them."""
         kept = {load.module, *self._hard_needs(load.module)}
         waiting = list(kept)
@@ -122,7 +128,7 @@ class Court:
             needs = self._needs_of(waiting.pop())
             for name in needs.prefers if needs is not None else ():
                 wanted = [name, *self._hard_needs(name)]
-                if name in kept or not denied.keys().isdisjoint(wanted):
+                if name in kept or not denied.isdisjoint(wanted):
                     continue
                 waiting += [one for one in wanted if one not in kept]
                 kept.update(wanted)

@@ -276,7 +276,7 @@ def test_a_refusal_is_told_once_a_load() -> None:
 
 
 def test_an_order_brings_nothing_in() -> None:
-    """m has the softdep p behind it; both are wanted, then frozen, and only p is allowed: p comes in, and m does not."""
+    """m has the softdep p behind it; both are wanted, then frozen, and only p is allowed: only p comes in."""
     rig = GateRig(
         "k/m.ko:\nk/p.ko:\n",
         {"pci:m": ["m"], "pci:p": ["p"]},

@@ -9,7 +9,7 @@ import posix
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
-from modaliasd.core.invocation import Invocation, Tool, invocation, removal
+from modaliasd.core.invocation import Invocation, Tool, bare_invocation, invocation, removal
 from modaliasd.core.lean import Record
 from modaliasd.core.outcome import (
     INSERTED,
@@ -25,13 +25,13 @@ from modaliasd.core.outcome import (
     lines_about,
 )
 from modaliasd.core.priority import Rank, niceness, rank_of
-from modaliasd.core.record import line, load_fields, load_text
+from modaliasd.core.record import load_fields, load_text
 from modaliasd.core.scheduler import Scheduler
 from modaliasd.kernelmodules import are_modules_disabled, file_size, read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from modaliasd.children import Child, Ended
     from modaliasd.core.cause import Cause
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
     from modaliasd.core.load import Job, Load, Needs
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.kmsg import KernelLog
-    from modaliasd.ledger import Ledger
-    from modaliasd.sysfs import Sysfs
+    from modaliasd.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
 
+TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
 
@@ -80,27 +79,30 @@ class Loader:
 
     def __init__(
         self,
+        *,
         tools: Tools,
-        sysfs: Sysfs,
-        ledger: Ledger,
-        kernel_log: KernelLog,
-        clock: Callable[[], int],
+        sysfs: LoadSysfs,
+        writer: Writer,
+        kernel_log: MessageLog,
+        gate: LastGate,
+        clock: Clock,
         live: Iterable[str],
         limit: int,
         alone: frozenset[str] = frozenset(),
         ranks: dict[str, Rank] | None = None,
     ) -> None:
         self.live = set(live)
-        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live)
+        self._needs: dict[str, Needs] = {}
+        court = gate.court(self._load_of, self._needs.get)
+        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live, court)
         self._tools = tools
         self._sysfs = sysfs
-        self._ledger = ledger
+        self._writer = writer
         self._kernel_log = kernel_log
         self._clock = clock
         self._alone = alone
         self._ranks = ranks or {}
         self._sizes: dict[str, int] = {}
-        self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -138,8 +140,41 @@ class Loader:
         else:
             self.scheduler.request(module, cause, rank, self._clock(), behind)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return self.scheduler.idle
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is None
+
+    def has_inserted(self, module: str) -> bool:
+        """Is the module in the kernel by this daemon's doing?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
+
+    def unfinished(self) -> list[str]:
+        """The modules that are wanted and whose loads have not ended."""
+        return [load.module for load in self.scheduler.loads() if load.result is None]
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+        return [load.result.outcome for load in self.scheduler.loads() if load.result is not None]
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Loads that failed, or found no device to drive, may be tried again."""
+        for module in modules:
+            load = self.scheduler.load_of(module)
+            if load is not None and load.result is not None and load.result.outcome in TRIED_AGAIN:
+                self.scheduler.forget(module)
+
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]
+
+    def _load_of(self, module: str) -> Load | None:
+        return self.scheduler.load_of(module)
 
     def _size_of(self, module: str) -> int:
         size = self._sizes.get(module)
@@ -174,8 +209,8 @@ class Loader:
         ring = self.scheduler.break_ring(self._clock())
         if ring:
             message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
-            self._ledger.append(line("warning", self._clock(), {"what": "ring of loads", "message": message}))
-            self._ledger.say(f"ring of loads: {message}")
+            self._writer.write("warning", {"what": "ring of loads", "message": message})
+            self._writer.say(f"ring of loads: {message}")
         return started
 
     def _share_out(self) -> None:
@@ -190,6 +225,8 @@ class Loader:
     def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
         """The program that carries the job out, its arguments, and what it finds in its environment."""
         last = job.modules[-1]
+        if job.bare:
+            return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
         if not self._needs[last].single:
             return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
         return self._program(self._invocation(self._steps[last]))
@@ -284,14 +321,14 @@ class Loader:
                 self.left(module)
         self.live |= now
 
-    def write_ended(self) -> list[Load]:
-        """Put the loads that ended into the ledger; gives them."""
+    def write_ended(self) -> bool:
+        """Put the loads that ended into the ledger; were there any?"""
         ended = self.scheduler.take_told()
         for load in ended:
             before = [name for name in load.needs.before if name in self.live]
-            self._ledger.append(line("load", self._clock(), load_fields(load, before)))
-            self._ledger.say(load_text(load))
-        return ended
+            self._writer.write("load", load_fields(load, before))
+            self._writer.say(load_text(load))
+        return bool(ended)
 
     def report_slow(self, limit_us: int = SLOW_US) -> int:
         """Name the jobs that run longer than the limit.
@@ -329,8 +366,8 @@ class Loader:
                 continue
             self._warned.add(warning)
             what, message = warning
-            self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
-            self._ledger.say(f"{what}: {message}")
+            self._writer.write("warning", {"what": what, "message": message})
+            self._writer.say(f"{what}: {message}")
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:
@@ -339,5 +376,5 @@ class Loader:
                 continue
             ms = (now - running.start_us) // 1000
             causes: list[Json] = [cause.fields() for cause in load.causes]
-            self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
-            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {load.causes[0].in_full()}")
+            self._writer.write("slow", {"module": module, "causes": causes, "running_ms": ms}, now)
+            self._writer.say(f"{module} is slow: {ms} ms and still loading, {load.causes[0].in_full()}")

@@ -10,14 +10,15 @@ again. docs/predicting.md says what this can know and what not.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hostbuild.predict.capture import Capture, Captured
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction, Target
+from modaliasd.core.admission import Admission, Court
 from modaliasd.core.cause import Cause
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.device import Phase
-from modaliasd.core.invocation import invocation
+from modaliasd.core.invocation import Flavour, invocation
 from modaliasd.core.load import Load, Needs
 from modaliasd.core.outcome import INSERTED, SUCCESSES, LoadResult, Outcome
 from modaliasd.core.plan import Denied, Plan, Stage, Step
@@ -52,7 +53,7 @@ class _Boot:
         self._matched = {match.module for plan in self._plans.values() for match in plan.matches}
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
-        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, ())
+        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, (), self._gate())
         self._loads: list[tuple[Load, int, bool]] = []
         self._present: set[str] = set()
         self._requested: set[str] = set()
@@ -107,6 +108,26 @@ class _Boot:
         if self._target.policy is None:
             return plan
         return apply(self._target.policy, plan, Facts(Phase.COLDPLUG, subsystem, plan.lookup, devpath))[0]
+
+    def _gate(self) -> Callable[[Load], Admission | None] | None:
+        """What the policy says of each job, as the daemon's gate asks it."""
+        policy, resolver = self._target.policy, self._target.resolver
+        if policy is None:
+            return None
+        follows_softdeps = self._target.flavour is Flavour.KMOD
+        court = Court(
+            policy=policy,
+            facts_of=lambda cause: Facts(Phase.COLDPLUG, cause.subsystem, cause.modalias, cause.devpath),
+            load_of=self._queued,
+            needs_of=self._needs.get,
+            brings=resolver.brings,
+            along=lambda module: resolver.brings(module, softdeps=True),
+            follows_softdeps=follows_softdeps,
+        )
+        return court.rule
+
+    def _queued(self, module: str) -> Load | None:
+        return self._scheduler.load_of(module)
 
     def _is_single(self, step: Step) -> bool:
         return not invocation(step, self._target.flavour, "").batch

@@ -1,14 +1,14 @@
-"""The tables of a module tree that boot.py opens: what changes while the daemon runs counts."""
+"""The tables of a module tree that tables.py opens: what changes while the daemon runs counts."""
 
 from pathlib import Path
 
 import pytest
 
 from hostbuild.kernel import Kernel
-from modaliasd.boot import find_hash_drivers, open_resolver
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import EMPTY
 from modaliasd.indexfile import open_index
+from modaliasd.tables import find_hash_drivers, open_resolver
 
 
 def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: Path) -> None:

@@ -87,5 +87,6 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
             tuple(name for name in step.follows if name in position),
             step.module in alone,
             is_single(step),
+            tuple(name for name in step.prefers if name in position),
         )
     return found

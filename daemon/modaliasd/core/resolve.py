@@ -165,6 +165,26 @@ class Resolver:
             placed = sorted(placed + wild, key=_place)
         return [entry for _, entry in placed]
 
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:
+        """Find all that modprobe inserts along with the module, as far as it is not built in.
+
+        softdeps: for a modprobe that follows them, before and after, those of what is needed as well.
+        """
+        found: set[str] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            file = self.dependencies.find(name)
+            names = list(file.needs) if file else []
+            if softdeps:
+                lookups = [lookup for side in self.softdeps(name) for lookup in side]
+                names += [match.module for lookup in lookups for match in self.find(lookup)[1]]
+            fresh = [n for n in names if n not in found and n not in self.dependencies.builtin]
+            found.update(fresh)
+            waiting += fresh
+        found.discard(module)
+        return frozenset(found)
+
     def install_command(self, module: str) -> str:
         """The command of the first install line whose pattern matches the module, "" if none does."""
         found = (entry.text for entry in self.configuration.installs if matches(entry.module, module))

@@ -33,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
+    from modaliasd.core.admission import Admission
     from modaliasd.core.outcome import LoadResult, Outcome
 
 
@@ -40,7 +41,7 @@ class Scheduler:
     """See the module's docstring.
 
     needs_of: what goes with a module. size_of: its file's size, in bytes. limit: how many jobs run at once.
-    live: the modules that are in the kernel.
+    live: the modules that are in the kernel. gate: what may be done of a load, asked just before its job; None if all.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class Scheduler:
         size_of: Callable[[str], int],
         limit: int,
         live: Container[str],
+        gate: Callable[[Load], Admission | None] | None = None,
     ) -> None:
         self._needs_of = needs_of
         self._size_of = size_of
         self._live = live
+        self._gate = gate
         self._limit = limit
         self._loads: dict[str, Load] = {}
         self._ready: list[tuple[int, int, int, str]] = []  # a heap of (rank, cost, order of asking, module)
@@ -161,6 +164,8 @@ class Scheduler:
             if load.needs.alone and self._running_jobs:
                 heappush(self._ready, entry)
                 return None
+            if self._gate is not None and not self._passes(self._gate(load), load, now_us):
+                continue
             if self._blocked(load, now_us):
                 continue
             return self._begin(load, now_us)
@@ -172,22 +177,38 @@ class Scheduler:
         waits = load is None or load.running or load.result is not None or bool(load.waits_for)
         return load is not None and not waits and entry[0] == load.rank
 
+    def _passes(self, admission: Admission | None, load: Load, now_us: int) -> bool:
+        """Take the gate's answer. A load that it denies ends here, and can be wanted anew by others."""
+        if admission is None:
+            load.left_out, load.bare = frozenset(), False
+            return True
+        told, load.left_out, load.bare = load.left_out, admission.left_out, admission.bare
+        for name, result in admission.refused.items():
+            if name not in told:
+                self.settle(name, self._because_of(load, name), result, now_us)
+        if admission.denial is None:
+            return True
+        del self._loads[load.module]
+        self._settled[load.module, admission.denial.outcome] = load
+        self._end(load, admission.denial, now_us)
+        return False
+
     def _blocked(self, load: Load, now_us: int) -> bool:
         """Must the load wait for another, or can it never run? Then it is dealt with here."""
         load.waits_for = ""
-        for name in load.needs.before:
+        for name in load.before:
             if name in load.waived:
                 continue
             soft = name in load.needs.soft
             dependency = self._loads.get(name)
             if dependency is None:
-                if name in self._live or not self._apart(load.needs, self._needs_of(name)):
+                if name in self._live or not self._apart(load, self._needs_of(name)):
                     continue  # it is there, or it comes along in this job
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
                 self._push(dependency)
             result = dependency.result
             if result is None:
-                must_wait = dependency.running or self._apart(load.needs, dependency.needs)
+                must_wait = dependency.running or dependency.bare or self._apart(load, dependency.needs)
                 if must_wait and self._wait(load, dependency, wish=soft):
                     return True
             elif result.outcome not in SUCCESSES and not soft:
@@ -270,9 +291,9 @@ class Scheduler:
         return names
 
     @staticmethod
-    def _apart(needs: Needs, of_dependency: Needs) -> bool:
-        """Do a module and its dependency need processes of their own?"""
-        return needs.single or of_dependency.single or of_dependency.alone
+    def _apart(load: Load, of_dependency: Needs) -> bool:
+        """Do a load and its dependency need processes of their own?"""
+        return load.single or of_dependency.single or of_dependency.alone
 
     @staticmethod
     def _because_of(load: Load, name: str) -> Cause:
@@ -282,7 +303,7 @@ class Scheduler:
     def _begin(self, load: Load, now_us: int) -> Job:
         claimed: list[Load] = []
         targets: list[str] = []
-        for name in load.needs.before:
+        for name in load.before:
             dependency = self._loads.get(name)
             if dependency is None:
                 if name in self._live:
@@ -301,7 +322,7 @@ class Scheduler:
             one.start_us = now_us
         self._running_jobs += 1
         self._alone = load.needs.alone
-        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost)
+        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost, load.bare)
 
     def inserted(self, module: str, now_us: int) -> None:
         """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""

@@ -19,6 +19,7 @@ from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import parse_modprobe_d
 from modaliasd.core.outcome import Outcome
+from modaliasd.core.policy import parse_policy
 from modaliasd.core.record import line
 from modaliasd.core.resolve import Resolver
 from modaliasd.gate import Gate
@@ -105,6 +106,7 @@ class Chain:
     """Resolver, loader and scheduler of a world, and the kernel that they work on."""
 
     world: World
+    denied: frozenset[str] = frozenset()  # by a policy
     live: set[str] = field(default_factory=set)
     inserted: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -125,8 +127,9 @@ class Chain:
             ],
         )
         writer = _Writer(self.lines)
+        rules = "".join(f'[[rule]]\naction = "deny"\nmodule = "{name}"\n' for name in sorted(self.denied))
         gate = Gate(
-            policy=None,
+            policy=parse_policy(rules, "policy.toml") if rules else None,
             phase=Phase.COLDPLUG,
             resolver=self.resolver,
             follows_softdeps=self.world.flavour is Flavour.KMOD,
@@ -252,11 +255,16 @@ class Chain:
         return found
 
 
-def drive(seed: int) -> tuple[Chain, list[str]]:
-    """Live through the world of this seed to its end; what is wrong with it, [] if nothing is."""
+def drive(seed: int, *, with_policy: bool = False) -> tuple[Chain, list[str]]:
+    """Live through the world of this seed to its end; what is wrong with it, [] if nothing is.
+
+    with_policy: one that denies one to three modules.
+    """
     rng = random.Random(seed)
-    chain = Chain(make_world(rng))
-    names = sorted(chain.world.needs)
+    world = make_world(rng)
+    names = sorted(world.needs)
+    denied = rng.sample(names, min(len(names), rng.randint(1, 3))) if with_policy else ()
+    chain = Chain(world, frozenset(denied))
     todo: list[tuple[str, str]] = [("plug", modalias) for modalias in chain.world.aliases]
     todo += [("plug", rng.choice(sorted(chain.world.aliases))) for _ in range(rng.randint(0, 3))]
     todo += [("ask", rng.choice([*names, "nick"])) for _ in range(rng.randint(0, 2))]
@@ -290,6 +298,9 @@ def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
         lacking = set(closure(world.needs, name)) - set(chain.inserted[:at]) - removed
         if lacking:
             wrong.append(f"{name} went in before {sorted(lacking)}")
+    by_name = any(what == "ask" for what, _word in done)  # which no rule is about
+    if not by_name and not chain.denied.isdisjoint(chain.inserted):
+        wrong.append(f"the policy denies {sorted(chain.denied)}, and inserted were {chain.inserted}")
     waived = any(load.waived for load in chain.loader.scheduler.loads())
     for what, word in done:
         if what == "remove":
@@ -302,10 +313,13 @@ def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
             if module not in results and module not in removed:
                 wrong.append(f"{word}: {module} has no result")
             spoiled = world.bad & {module, *closure(world.needs, module)}
-            unasked = {module, *closure(world.needs, module)} & (world.installs | denied | broken | removed)
+            unasked = {module, *closure(world.needs, module)} & (
+                world.installs | denied | broken | removed | chain.denied
+            )
             if not spoiled and not unasked and module not in chain.live:
                 wrong.append(f"{word}: {module} could be in, and is not: {results.get(module)}")
-    if not waived and not removed:
+    late = by_name and chain.denied  # what a device may not have as a softdep can come by name afterwards
+    if not waived and not removed and not late:
         wrong += _out_of_order(chain)
     return wrong
 

@@ -27,3 +27,13 @@ def test_every_world_comes_to_rest(chunk: int) -> None:
     for seed in range(chunk * size, (chunk + 1) * size):
         _chain, wrong = drive(seed)
         assert not wrong, f"world {seed}: {wrong}; {describe(seed)}"
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_world_with_a_policy_comes_to_rest(chunk: int) -> None:
+    """The same where a policy keeps modules out, at the last moment, too; they come in only if somebody names them."""
+    size = WORLDS // CHUNKS
+    for seed in range(chunk * size, (chunk + 1) * size):
+        chain, wrong = drive(seed, with_policy=True)
+        assert not wrong, f"world {seed} without {sorted(chain.denied)}: {wrong}; {describe(seed)}"

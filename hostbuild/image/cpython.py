@@ -10,7 +10,7 @@ bytes, and no docstrings.
 
 import marshal
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,46 @@ with open(answer, "wb") as stream:
     os._exit(0)
 """
 
+# Imports modules from sources that are handed in, and compiles one that makes them all, each before those that import
+# it: what the import system would do, without its searches. Their code is a constant of that one's.
+_JOIN = """
+import marshal, sys
+from importlib.util import MAGIC_NUMBER, spec_from_loader
+roots, sources = marshal.load(sys.stdin.buffer)
+done = []
+class Given:
+    def find_spec(name, path=None, target=None):
+        return spec_from_loader(name, Given, is_package=sources[name][2]) if name in sources else None
+    def create_module(spec):
+        return None
+    def exec_module(module):
+        text, file, is_package = sources[module.__name__]
+        code = compile(text, file, "exec", dont_inherit=True, optimize=2)
+        exec(code, module.__dict__)
+        done.append((module.__name__, module.__name__.replace(".", "/") if is_package else "", code))
+sys.meta_path.insert(0, Given)
+for name in roots:
+    __import__(name)
+text = '''
+import sys
+make = type(sys)
+here = __file__.rpartition("/")[0]
+for name, directory, code in "CODES":
+    module = sys.modules[name] = make(name)
+    parent, _, child = name.rpartition(".")
+    module.__package__ = name if directory else parent
+    if directory:
+        module.__path__ = [here + "/" + directory]
+    if parent:
+        setattr(sys.modules[parent], child, module)
+    exec(code, module.__dict__)
+'''
+code = compile(text, "joined", "exec", dont_inherit=True, optimize=2)
+code = code.replace(co_consts=tuple(tuple(done) if one == "CODES" else one for one in code.co_consts))
+code = marshal.dumps(marshal.loads(marshal.dumps(code)))
+sys.stdout.buffer.write(MAGIC_NUMBER + b"\\1\\0\\0\\0" + bytes(8) + code)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
@@ -110,6 +150,15 @@ class Interpreter:
         answer = _run_python(self.command, self.home, _COMPILE, marshal.dumps(list(sources), 2))
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
+
+    def join(self, roots: Sequence[str], sources: Mapping[str, tuple[bytes, str, bool]]) -> bytes:
+        """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
+
+        sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
+        they import later is looked for beside it.
+        """
+        question = marshal.dumps([list(roots), dict(sources)], 2)
+        return _run_python(self.command, self.home, _JOIN, question)
 
     def observe(self, names: Sequence[str], hidden: Iterable[str]) -> set[str]:
         """Import modules of the standard library, all but `hidden`; give the names of all that are loaded then.

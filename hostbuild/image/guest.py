@@ -19,9 +19,18 @@ LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can imp
 _START = """#!/usr/bin/python{version} -SsP
 import sys
 sys.path.insert(0, "/{library}")
-from {module} import main
+{preload}from {module} import main
 sys.exit(main(sys.argv[1:]))
 """
+# What the daemon itself needs is in one file, in the order in which it is imported: 45 searches, and as many files to
+# open, are a tenth of the way to the first modprobe. The other commands take each module from its own file.
+_PRELOAD = """if sys.argv[1:] == ["run"]:
+    import gc
+    gc.disable()
+    import {joined}
+"""
+JOINED = "modaliasd_boot"
+BOOT_PATH = ("modaliasd.cli", "modaliasd.boot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +85,21 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
 
 
 def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) -> None:
-    """Put the compiled package and /usr/bin/modaliasd into the image."""
+    """Put the compiled package, the boot path as one file, and /usr/bin/modaliasd into the image."""
     jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
-    script = start_script(interpreter, "modaliasd.cli")
+    ours = {
+        source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
+        for source in sources
+    }
+    joined = interpreter.join(BOOT_PATH, ours)
+    tree.file(f"{LIBRARY}/{JOINED}.pyc", joined, group=GROUP, origin="modaliasd")
+    script = start_script(interpreter, "modaliasd.cli", preload=_PRELOAD.format(joined=JOINED))
     tree.file("usr/bin/modaliasd", script, group=GROUP, origin="modaliasd", permissions=0o755)
 
 
-def start_script(interpreter: Interpreter, module: str) -> bytes:
+def start_script(interpreter: Interpreter, module: str, *, preload: str = "") -> bytes:
     """Give a program of the image that runs main() of a module below /usr/lib/modaliasd."""
-    text = _START.format(version=interpreter.version, library=LIBRARY, module=module)
+    text = _START.format(version=interpreter.version, library=LIBRARY, module=module, preload=preload)
     return text.encode()

@@ -257,3 +257,24 @@ def test_an_index_is_built_with_the_images_files_alone(small: Small, tmp_path: P
         "pci:v00001AF4d00001001sv1sd1bc1sc1i1",
     ]
     assert small.run(f"from modaliasd.cli import main; main({arguments})").endswith("\tvirtio_pci\n")
+
+
+@pytest.mark.net
+def test_the_boot_path_in_one_file_makes_the_same_modules(small: Small) -> None:
+    """Importing it leaves what importing the boot path's roots leaves, each module where a lazy import finds it."""
+    tell = "print(*sorted(name for name in sys.modules if name.startswith('modaliasd')))"
+    one_by_one = small.run(f"import sys, {', '.join(guest.BOOT_PATH)}; {tell}").split()
+    joined = small.run(f"import sys, {guest.JOINED}; {tell}").split()
+    assert joined == sorted([*one_by_one, guest.JOINED])
+    missing = small.run(
+        f"""
+import {guest.JOINED}, sys
+for name, module in list(sys.modules.items()):
+    parent, _, child = name.rpartition(".")
+    if name.startswith("modaliasd.") and getattr(sys.modules[parent], child) is not module:
+        print(name)
+from modaliasd.core import story
+print(story.__name__, story.__package__)
+"""
+    )
+    assert missing == "modaliasd.core.story modaliasd.core\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.image.initramfs import Built, Options, build_image
@@ -67,6 +67,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     Each has a time limit, if --timeout says nothing else.
     """
+    for item in items:
+        if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+            item.add_marker(pytest.mark.fuzz)
     if config.getoption("timeout") is None:
         for item in items:
             kinds = [seconds for mark, seconds in TIME_LIMITS.items() if item.get_closest_marker(mark)]

@@ -16,7 +16,7 @@ LONG = settings.default is not None and settings.default.max_examples != USUAL
 WORLDS = 100_000 if LONG else 2_000  # `make fuzz` has the long profile
 
 
-@pytest.mark.hypothesis
+@pytest.mark.fuzz
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_world_comes_to_rest(chunk: int) -> None:
     """Whatever the world and the order of events: all ends, and every want has its result.
@@ -29,7 +29,7 @@ def test_every_world_comes_to_rest(chunk: int) -> None:
         assert not wrong, f"world {seed}: {wrong}; {describe(seed)}"
 
 
-@pytest.mark.hypothesis
+@pytest.mark.fuzz
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_world_with_a_policy_comes_to_rest(chunk: int) -> None:
     """The same where a policy keeps modules out, at the last moment, too; they come in only if somebody names them."""

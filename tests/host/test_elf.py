@@ -42,6 +42,7 @@ def test_closure_is_what_the_loader_maps(program: str) -> None:
     assert set(closed) == set(expected)
 
 
+@pytest.mark.toolchain
 @pytest.mark.parametrize("program", BINARIES[:2], ids=lambda p: Path(p).name)
 def test_interpreter_is_what_readelf_prints(program: str) -> None:
     """The program's loader is the one that readelf -l reads."""

@@ -17,6 +17,8 @@ from hostbuild.kbuild.build import build, copy_built
 from hostbuild.kbuild.source import SourceTree, parse_version, read_tree, require_source
 from hostbuild.ui import Advance, Silent
 
+pytestmark = pytest.mark.toolchain
+
 # Two objects and one module, printed as kbuild prints them; the targets that hostbuild asks for.
 _MAKEFILE = """\
 VERSION = 6

@@ -18,6 +18,8 @@ from hostbuild.main import status_of
 from hostbuild.room import room_in
 from hostbuild.ui import Silent
 
+pytestmark = pytest.mark.toolchain
+
 # kbuild's configuration targets; its menu only looks whether it has a terminal, and unsets an option
 _MAKEFILE = f"""\
 VERSION = 6

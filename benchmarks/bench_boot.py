@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.boot_chart import chart, table
-from hostbuild.files import check_output, write_file
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.fs.files import check_output, write_file
+from hostbuild.image.build import Built, Modprobe, Options, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay

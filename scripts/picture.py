@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from hostbuild.errors import HostbuildError, UsageError
-from hostbuild.files import write_file
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import is_same
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import is_same
-from modaliasd.core.story import tell
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.text_tree import render_tree
 
 WIDTH = 112
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.build import Built, Options, build_image
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
 from tests.support.privileges import refusals

@@ -8,10 +8,10 @@ import click
 from hostbuild import ui
 from hostbuild.demo import run_demo
 from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.path_types import OutputPath
 from hostbuild.ledger.file import write_ledger
-from hostbuild.pathtypes import OutputPath
 from hostbuild.qemu import accel
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.text_tree import render_tree
 
 
 @click.command()

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import InputPath
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import tell
 
 _SHOWN = 10  # rows of a section of little weight; --json has all
 _EPILOG = """\b

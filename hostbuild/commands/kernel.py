@@ -8,9 +8,9 @@ import click
 
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
-from hostbuild.files import write_file
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputWord, OutputPath
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
-from hostbuild.pathtypes import InputWord, OutputPath
 from hostbuild.ui import print_json, reporter
 
 if TYPE_CHECKING:

@@ -7,10 +7,14 @@ import click
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import Built, Modprobe, Options, build_image
+from hostbuild.image.modules.storage import Store
+from hostbuild.image.sources.extras import Extra
+from hostbuild.kernels.kernel import require_kernel
+from hostbuild.predict.file import read_capture
+from hostbuild.predict.learn import learn as learned_modules
+from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
@@ -123,11 +127,14 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
+    report = ui.reporter(as_json=as_json)
+    found = require_kernel(kernel, modules_dir, report)
     options = Options(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
-        learn=learn,
+        wanted=learned_modules(read_capture(learn), open_kernel(found, {})).modules if learn else None,
+        wanted_from=learn.name if learn else "",
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -136,7 +143,7 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built = build_image(image, options, ui.reporter(as_json=as_json))
+    built = build_image(image, options, report, kernel=found)
     if as_json:
         ui.print_json(built.manifest)
         return

@@ -8,7 +8,7 @@ import click
 from hostbuild import ui
 from hostbuild.errors import GuestTimeoutError, InputError
 from hostbuild.formats.manifest import files_beside
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.predict.prove import Proof
 from hostbuild.qemu.device import device_files
 from hostbuild.qemu.vm import VM
@@ -82,10 +82,10 @@ def command(
     from hostbuild.qemu.accel import choose
     from hostbuild.qemu.device import parse_device
     from hostbuild.qemu.machine import read_machine
+    from hostbuild.qemu.memory_probe import read_prediction
     from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.ramprobe import read_prediction
     from hostbuild.qemu.vm import Boot
-    from modaliasd.core.story import tell
+    from modaliasd.core.ledger.history import tell
 
     before = tell(read_ledger(ledger_file))
     if not any(device.driver for device in before.devices.values()):

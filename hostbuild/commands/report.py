@@ -9,13 +9,13 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.files import read_input, write_file
 from hostbuild.formats.manifest import files_beside
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
+from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import InputPath, OutputPath
 from hostbuild.report.model import make_model
-from modaliasd.core.story import Story, tell
+from modaliasd.core.ledger.history import Story, tell
 
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
 # The end of a file's name -> the format; the first that fits counts.
@@ -129,7 +129,7 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
 
 def _render(story: Story, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
     if kind == "text":
-        from modaliasd.core.treetext import render_tree
+        from modaliasd.core.ledger.text_tree import render_tree
 
         return render_tree(story, color=False)
     model = make_model(story, manifest, title)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import InputPath
-from modaliasd.core.story import tell
-from modaliasd.core.treetext import WIDTH, render_tree
+from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 
 @click.command("tree")

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError, UsageError
-from hostbuild.files import check_output, read_input, replace_file
 from hostbuild.formats import newc
 from hostbuild.formats.compress import Compressor, sink
 from hostbuild.formats.manifest import dump, kernel_path, manifest_path
-from hostbuild.image.tree import Entry, FileTree, Kind
+from hostbuild.fs.files import check_output, read_input, replace_file
+from hostbuild.image.filetree import Entry, FileTree, Kind
 from hostbuild.ui import Reporter
 
 

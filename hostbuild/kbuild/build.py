@@ -21,13 +21,13 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import CommandError
-from hostbuild.files import write_error
 from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs.files import write_error
+from hostbuild.fs.room import room_in
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.room import room_in
 from hostbuild.run import find_program, run, spawn
-from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 
 _PREPARE_TIMEOUT = 900.0  # seconds

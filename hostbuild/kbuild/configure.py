@@ -12,14 +12,14 @@ from pathlib import Path
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats import kconfig
 from hostbuild.formats.kconfig import Wish
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
-from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
-from hostbuild.words import did_you_mean
 
 GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
 

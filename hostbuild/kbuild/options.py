@@ -20,8 +20,8 @@ from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
-from hostbuild.scratch import scratch_directory
-from hostbuild.words import near
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}

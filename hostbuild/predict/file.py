@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.files import read_input
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
+from hostbuild.fs.files import read_input
 from hostbuild.ledger.file import read_ledger
 from hostbuild.predict.capture import Capture, capture_of_story, parse_capture, parse_umockdev
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import tell
 
 
 def read_capture(path: Path) -> Capture:

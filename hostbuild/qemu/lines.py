@@ -22,7 +22,8 @@ from enum import Enum
 from pathlib import Path
 
 from hostbuild.errors import WorldError
-from hostbuild.qemu.transcript import LedgerReader, Record, clean
+from hostbuild.ledger.stream import LedgerReader, Record
+from hostbuild.qemu.transcript import clean
 
 _TICK_S = 0.25  # how often the reader looks at the clock while nothing comes
 # Bytes that a line holds while our reader gets no time: the most that users are granted (pipe(7)).

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.cause import Cause
-from modaliasd.core.story import DeviceStory, LoadStory, Story
-from modaliasd.core.treetext import tells
-from modaliasd.core.whynot import ModuleFacts, why_not
-from modaliasd.core.words import cause_text, node_of
+from modaliasd.core.ledger.explain_not import ModuleFacts, why_not
+from modaliasd.core.ledger.history import DeviceStory, LoadStory, Story
+from modaliasd.core.ledger.text import cause_text, node_of
+from modaliasd.core.ledger.text_tree import tells
+from modaliasd.core.loading.cause import Cause
 
 FORMAT = 1
 SLOWEST = 10

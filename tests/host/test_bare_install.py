@@ -2,9 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.support.places import PROJECT
 
 
 def run_bare(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import Built
 from hostbuild.main import status_of
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
 from tests.support.commandline import hostbuild_argv
 from tests.support.edges import ALL, CALLS, WORDS, Call, contents, make_world
 

@@ -5,7 +5,7 @@ A message says what was tried, on what, and why it failed.
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.fasttypes import Record
 
 EXIT_USAGE = 100  # the caller's fault: unknown command or option
 EXIT_WORLD = 111  # the world's fault: no /sys, no netlink socket, no module tree

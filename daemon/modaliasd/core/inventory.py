@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.fasttypes import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

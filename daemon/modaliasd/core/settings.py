@@ -10,14 +10,14 @@ when it starts: a mistyped word must not stop a boot, nor be passed over in sile
 from __future__ import annotations
 
 from modaliasd.core.errors import Problem
-from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE
+from modaliasd.core.fasttypes import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+KERNEL_COMMAND_LINE = "kernel command line"  # in place of a file where something is wrong with it
 PREFIX = "modaliasd."
 MOST_JOBS = 1 << 15  # /proc/sys/kernel/pid_max's default: more processes there never are
 MOST_BYTES = (1 << 31) - 1  # setsockopt(2) takes an int

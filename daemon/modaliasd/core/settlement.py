@@ -15,7 +15,7 @@ WORK leads to BUSY from everywhere. An event that a state's row does not name ch
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Choice
+from modaliasd.core.fasttypes import Choice
 
 GRACE_US = 50_000  # how long a missing sequence number may be on its way before a walk is made
 BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no datagram announces

@@ -13,14 +13,14 @@ from modaliasd.core.errors import UsageError
 from modaliasd.core.kmod.names import module_name
 from modaliasd.core.ledger.explain import find_devices, why_device, why_module
 from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
 from modaliasd.linux.paths import LEDGER, MODULES
 from modaliasd.linux.procmodules import read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.ledger.history import Story
+    from modaliasd.core.ledger.history import History
 
 WHY = Syntax(
     "why",
@@ -72,18 +72,18 @@ def run_why(arguments: list[str]) -> int:
     given = parse(WHY, arguments)
     (name,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    story = tell(read_records(given.value("--ledger", LEDGER)))
-    devices = find_devices(story, name) if "/" in name else []
-    why = None if devices or "/" in name else why_module(story, name)
+    history = history_of(read_records(given.value("--ledger", LEDGER)))
+    devices = find_devices(history, name) if "/" in name else []
+    why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
-        sys.stdout.write(module_text(story, why, color=color))
+        sys.stdout.write(module_text(history, why, color=color))
         return 0
-    devices = devices or find_devices(story, name)
+    devices = devices or find_devices(history, name)
     for device in devices:
-        sys.stdout.write(device_text(story, why_device(story, device), color=color))
+        sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
         sys.stderr.write(
-            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(story, name)}\n"
+            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}\n"
         )
         return 1
     return 0
@@ -94,9 +94,9 @@ def run_why_not(arguments: list[str]) -> int:
     given = parse(WHY_NOT, arguments)
     (word,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    story = tell(read_records(given.value("--ledger", LEDGER)))
+    history = history_of(read_records(given.value("--ledger", LEDGER)))
     here = not given.given("--ledger")
-    if "/" in word and find_devices(story, word):
+    if "/" in word and find_devices(history, word):
         raise UsageError(
             f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
         )
@@ -108,9 +108,9 @@ def run_why_not(arguments: list[str]) -> int:
         directory = f"{MODULES}/{posix.uname().release}"
     facts = ModuleFacts()
     if directory:
-        asking = [device.devpath for device, _match in story.askers(name)] if here else []
+        asking = [device.devpath for device, _match in history.askers(name)] if here else []
         facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
-    answer = why_not(story, name, facts)
+    answer = why_not(history, name, facts)
     sys.stdout.write(why_not_text(answer, color=color))
     return int(answer.reason in GOOD)
 
@@ -133,9 +133,9 @@ def _live_modules() -> list[str] | None:
     return read_live_modules() or None
 
 
-def _like(story: Story, name: str) -> str:
+def _like(history: History, name: str) -> str:
     """Names that contain it, as a hint."""
-    modules = [load.module for load in story.loads]
-    nodes = [device.ifname or device.devname for device in story.devices.values()]
+    modules = [load.module for load in history.loads]
+    nodes = [device.ifname or device.devname for device in history.devices.values()]
     found = sorted({one for one in modules + nodes if one and name.rpartition("/")[2] in one})
     return f"; did you mean {', '.join(found[:6])}?" if found else ""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 WORDS_LIMIT = 65536  # bytes kept of what one child says
 SAFE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 ENVIRONMENT = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
 
 
-class Child(Record):
+class Child(NamedTuple):
     """A running process: `pidfd` becomes readable when it ends, `words` is a file in memory with what it says."""
 
     pid: int
@@ -25,7 +25,7 @@ class Child(Record):
     words: int
 
 
-class Ended(Record):
+class Ended(NamedTuple):
     """What is left of a process: waitstatus_to_exitcode's status, and its stderr."""
 
     status: int

@@ -45,7 +45,7 @@ def test_time_limit() -> None:
 
 
 def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A missing tool is one line with the command that mends it."""
+    """A missing tool is one line with the command that fixes it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     for start in (partial(run, timeout=5), spawn):
         with pytest.raises(ToolMissingError, match="mksquashfs is not installed") as caught:

@@ -45,7 +45,7 @@ HOST = {
     "hostbuild.near": room(),
     "hostbuild.run": room("hostbuild.errors", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
-    "hostbuild.ui": room("hostbuild.errors", "*"),
+    "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
     "hostbuild.formats": room(
         f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"
@@ -72,7 +72,7 @@ HOST = {
         "build pack",
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger",
+        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
         "accel catalog lines machine memory_probe monitor pairing terminal vm",
     ),
     "hostbuild.kbuild": room(

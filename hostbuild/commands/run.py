@@ -11,6 +11,7 @@ from types import FrameType
 
 import click
 
+from hostbuild import ui
 from hostbuild.errors import GuestError, UsageError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.files import Growing, growing_file
@@ -170,8 +171,8 @@ def _tell(vm: VM, *, steady: bool) -> None:
     """
     for complaint in complaints(vm.ledger):
         click.echo(f"hostbuild: in the guest: {complaint}", err=True)
-    if vm.torn:
-        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
+    if vm.skipped.count:
+        ui.note(f"on the channel, {vm.skipped}")
     rate = vm.clock_rate() if steady else None
     if rate is not None:
         click.echo(

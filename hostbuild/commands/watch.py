@@ -1,6 +1,5 @@
 """hostbuild watch: follows a ledger that is being written, and shows the boot as it happens."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.fs.files import read_error
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.watch import Watch
+from modaliasd.core.errors import FormatError
+from modaliasd.core.ledger.read import PIECE, LedgerReader, require_ledger, require_records
 from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
@@ -63,9 +64,8 @@ def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
 def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
     """The records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
-    Raises InputError where a line is no record.
+    Lines that are no records are skipped, and told of on stderr. Raises InputError where the file is no ledger.
     """
-    partial, number = "", 0
     quiet_since = time.monotonic()
     while not path.exists():
         if timeout is not None and time.monotonic() - quiet_since >= timeout:
@@ -74,28 +74,29 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
     try:
-        opened = path.open(encoding="ascii", errors="replace")
+        opened = path.open("rb")
     except OSError as e:
         raise read_error(path, "the ledger", e) from e
+    reader = LedgerReader()
+    told = 0
     with opened as file:
         while True:
-            partial += file.readline()
-            if partial.endswith("\n"):
-                number += 1
-                yield _record(partial, path, number)
-                partial = ""
+            if data := file.read(PIECE):
+                yield from reader.feed(data)
+                _require_ledger(reader, path)
                 quiet_since = time.monotonic()
-            elif timeout is not None and time.monotonic() - quiet_since >= timeout:
+                continue
+            if reader.skipped.count > told:
+                told = reader.skipped.count
+                ui.note(f"in {path}, {reader.skipped}")
+            if timeout is not None and time.monotonic() - quiet_since >= timeout:
                 return
-            else:
-                time.sleep(_POLL_S)
+            time.sleep(_POLL_S)
 
 
-def _record(line: str, path: Path, number: int) -> dict[str, Any]:
+def _require_ledger(reader: LedgerReader, path: Path) -> None:
     try:
-        record = json.loads(line)
-    except ValueError as e:
-        raise InputError(f"{path} is no ledger: line {number} is not JSON: {e}") from e
-    if not isinstance(record, dict) or "type" not in record:
-        raise InputError(f"{path} is no ledger: line {number} is no record with a type")
-    return record
+        require_ledger(reader)
+        require_records(reader)
+    except FormatError as e:
+        raise InputError(f"{path} is no ledger: {e}") from e

@@ -167,7 +167,7 @@ def _kind_of_json(head: bytes) -> Kind:
         return Kind.CAPTURE
     try:
         record = json.loads(first)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if isinstance(record, dict) and isinstance(record.get("type"), str):
         return Kind.LEDGER

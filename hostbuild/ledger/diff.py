@@ -121,7 +121,7 @@ def _without_numbers(part: str) -> str:
 
 def _natural(path: str) -> list[tuple[int, str]]:
     """A sort key that puts usb2 before usb10."""
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path)]
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", path)]
 
 
 def _modules(history: History) -> set[str]:

@@ -5,26 +5,31 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hostbuild import ui
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
 from hostbuild.fs.files import read_input, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import parse_ledger
+from modaliasd.core.ledger.read import LedgerReader, read_records
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
     """The records in order; a last line without its newline is left out.
 
+    Lines that are no records are skipped, and told of on stderr.
     Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
     require_there(path, "ledger")
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
     data = read_input(path, "the ledger")
+    reader = LedgerReader()
     try:
-        records = parse_ledger(data)
+        records = list(read_records(reader, [data]))
     except FormatError as e:
         raise InputError(f"{path} is no ledger: {e}") from e
+    if reader.skipped.count:
+        ui.note(f"in {path}, {reader.skipped}")
     if not records:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from hostbuild.ledger.stream import LedgerReader
 from modaliasd.core.ledger.history import SUCCESSFUL
-from modaliasd.core.ledger.text import duration, printable
+from modaliasd.core.ledger.text import duration
+from modaliasd.core.printable import printable
 
 _SLOWEST = 6
 _KNOWN_FAILURES = 5
@@ -58,7 +59,7 @@ class Watch:
             words = (
                 record.get("message") or record.get("reason") or record.get("devpath") or record.get("module")
             )
-            self._row(record, f"{kind}: {printable(str(words))}", "yellow")
+            self._row(record, f"{kind}: {words}", "yellow")
         elif kind == "exit":
             self.ended = True
 
@@ -97,12 +98,12 @@ class Watch:
         if start_us >= 0:
             self._latest = (module, start_us, end_us)
         if outcome not in SUCCESSFUL:
-            self._failures.append(f"{module} {outcome}: {printable(record.get('message', ''))}")
+            self._failures.append(printable(f"{module} {outcome}: {record.get('message', '')}"))
             self._row(record, f"{module} {outcome}", "red")
 
     def _row(self, record: Mapping[str, Any], words: str, style: str) -> None:
         stamp = (f"{record.get('t_us', 0) / 1e6:9.3f}  ", "dim")
-        self._rows.append(Text.assemble(stamp, (words, style), no_wrap=True, overflow="ellipsis"))
+        self._rows.append(Text.assemble(stamp, (printable(words), style), no_wrap=True, overflow="ellipsis"))
 
     def screen(self) -> RenderableType:
         """What is to be seen now."""
@@ -110,7 +111,7 @@ class Watch:
             (f"{len(self._devices)} devices", "bold"),
             f", {len(self._matched)} matched, {len(self._bound)} bound, {len(self._loads)} loads",
             (f", {len(self._failures)} not as they should be" if self._failures else "", "red"),
-            (f"   kernel {self._start.get('kernel', '?')}   {self._last_us / 1e6:.1f} s", "dim"),
+            (f"   kernel {printable(self._start.get('kernel', '?'))}   {self._last_us / 1e6:.1f} s", "dim"),
         )
         return Group(head, "", *self._rows, "", self._sides())
 
@@ -120,7 +121,9 @@ class Watch:
         table.add_column()
         waiting = [
             Text(
-                f"  {module}  for {who}, {duration(self._last_us - since)}", no_wrap=True, overflow="ellipsis"
+                f"  {printable(module)}  for {who}, {duration(self._last_us - since)}",
+                no_wrap=True,
+                overflow="ellipsis",
             )
             for module, (who, since) in list(self._waiting.items())[:_SLOWEST]
         ]
@@ -133,7 +136,7 @@ class Watch:
                 )
             )
         slowest = sorted(self._loads.items(), key=lambda item: -item[1])[:_SLOWEST]
-        slow = [Text(f"  {duration(us):>9}  {module}") for module, us in slowest if us]
+        slow = [Text(f"  {duration(us):>9}  {printable(module)}") for module, us in slowest if us]
         table.add_row(Text("asked for, not loaded yet", "bold"), Text("slowest so far", "bold"))
         table.add_row(Group(*waiting), Group(*slow) if slow else Text("  none yet", "dim"))
         if not self._failures:

@@ -5,6 +5,7 @@ from typing import Any
 
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction
 from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.printable import printable
 
 FORMAT = 1
 _SHOWN = 3  # devices of a group that are named
@@ -38,7 +39,7 @@ def render_prediction(prediction: Prediction, name: str) -> str:
             f"{len(prediction.opened)} devices had no driver in the capture, and modules come for them: what would "
             "appear behind them is not in it"
         )
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def prediction_fields(prediction: Prediction) -> dict[str, Any]:

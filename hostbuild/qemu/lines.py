@@ -23,12 +23,15 @@ from pathlib import Path
 
 from hostbuild.errors import WorldError
 from hostbuild.ledger.stream import LedgerReader, Record
+from hostbuild.qemu.kept import Kept
 from hostbuild.qemu.transcript import clean
+from modaliasd.core.ledger.read import Skipped
 
 _TICK_S = 0.25  # how often the reader looks at the clock while nothing comes
 # Bytes that a line holds while our reader gets no time: the most that users are granted (pipe(7)).
 _ROOM = 1 << 20
 _PIECE = 1 << 16  # bytes read at a time
+ANSWERS = 64 << 20  # bytes of a command's output that are held, the last ones
 
 Listener = Callable[[bytes], None]
 
@@ -54,7 +57,8 @@ class SerialLines:
     """Our ends of the lines, and what has come over them.
 
     ledger: the records so far; it only grows. arrivals: when each of them came, in seconds of time.monotonic().
-    torn: the channel's lines that were no records.
+    skipped: the channel's lines that were no records.
+    lost_answers: how many bytes of the agent's answers were more than are held, since answers were last taken.
     ended: QEMU has closed every line. failure: what a listener raised; it hears nothing more.
     """
 
@@ -62,10 +66,12 @@ class SerialLines:
         """`listeners` get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.arrivals: list[float] = []
+        self.lost_answers = 0
         self.ended = False
         self.failure: Exception | None = None
         self._reader = LedgerReader()
-        self._received = {line: bytearray() for line in Line}
+        self._console = Kept()
+        self._answers = bytearray()
         self._listeners = dict(listeners)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -76,17 +82,17 @@ class SerialLines:
     def console(self) -> str:
         """The console's text so far, without escape sequences."""
         with self._news:
-            return clean(bytes(self._received[Line.CONSOLE]))
+            return clean(bytes(self._console))
 
     @property
-    def torn(self) -> list[bytes]:
+    def skipped(self) -> Skipped:
         """The channel's lines that were no ledger records."""
-        return self._reader.torn
+        return self._reader.skipped
 
     @property
     def answers(self) -> bytearray:
         """What the agent has written and nobody has taken yet; to be looked at inside `wait` or after it."""
-        return self._received[Line.AGENT]
+        return self._answers
 
     def open(self, directory: Path, count: int) -> list[str]:
         """Make the first `count` lines in a directory of their own; gives QEMU's options for them."""
@@ -144,6 +150,7 @@ class SerialLines:
         with self._news:
             taken = bytes(self.answers)
             self.answers.clear()
+            self.lost_answers = 0
             return taken
 
     def close(self) -> None:
@@ -183,14 +190,22 @@ class SerialLines:
             self.ended = True
             self._news.notify_all()
 
+    def _take_answer(self, data: bytes) -> None:
+        self._answers += data
+        if (over := len(self._answers) - ANSWERS) > 0:
+            self.lost_answers += over
+            del self._answers[:over]
+
     def _take(self, line: Line, data: bytes) -> None:
         with self._news:
             if line is Line.CHANNEL:
                 records = self._reader.feed(data)
                 self.ledger += records
                 self.arrivals += [time.monotonic()] * len(records)
+            elif line is Line.CONSOLE:
+                self._console += data
             else:
-                self._received[line] += data
+                self._take_answer(data)
             self._news.notify_all()
         if listener := self._listeners.get(line):
             try:

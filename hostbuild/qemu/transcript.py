@@ -16,11 +16,13 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-Z\\`-~]"  # the short ones; not the openers [ ] ^ _, which the lines above want whole
     r"|\x1b[\[\]^_]?[^\n]{0,40}\Z"  # cut off by the end of what has arrived
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# C0 and C1, and what shows text in another order than it has (UAX #9)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(raw: bytes) -> str:
-    """Console bytes as text: no escape sequences, no control characters but newline and tab.
+    """Console bytes as text: no escape sequences, no control characters but newline and tab, nothing that changes the
+    order of what is shown.
 
     A carriage return takes the cursor to the line's start; only what is written after the last one is kept.
     Bytes that are not UTF-8 become U+FFFD.

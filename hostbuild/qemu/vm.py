@@ -25,11 +25,12 @@ from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
-from hostbuild.qemu.lines import Line, Listener, SerialLines
+from hostbuild.qemu.lines import ANSWERS, Line, Listener, SerialLines
 from hostbuild.qemu.machine import Machine, machine_argv
 from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
+from modaliasd.core.ledger.read import Skipped
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
@@ -140,9 +141,9 @@ class VM:
         return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property
-    def torn(self) -> list[bytes]:
+    def skipped(self) -> Skipped:
         """The channel's lines that were no records."""
-        return self._lines.torn
+        return self._lines.skipped
 
     @property
     def running(self) -> bool:
@@ -197,18 +198,30 @@ class VM:
         script = f"echo '<<''{tag}<<'; sh -c {shlex.quote(command)} </dev/null 2>&1; echo '>>''{tag}>>' $?\n"
         self._lines.send(Line.AGENT, script.encode("utf-8", "surrogateescape"))
 
-        looked = 0  # at so many bytes: answers of megabytes come a few bytes at a time
+        looked = (
+            0  # at so many bytes since the command was sent: answers of megabytes come a few bytes at a time
+        )
 
         def answered() -> bool:
             nonlocal looked
-            answers = self._lines.answers
-            at = answers.find(end, looked)
-            looked = at if at >= 0 else max(0, len(answers) - len(end))
+            answers, lost = self._lines.answers, self._lines.lost_answers
+            at = answers.find(end, max(0, looked - lost))
+            looked = lost + (at if at >= 0 else max(0, len(answers) - len(end)))
             return at >= 0 and answers.find(b"\n", at) >= 0
 
         self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
-        output, _, status = self._lines.take_answers().partition(begin)[2].partition(end)
-        return Completed(int(status.partition(b"\n")[0]), output.decode("utf-8", "surrogateescape"))
+        lost = self._lines.lost_answers
+        output, _, rest = self._lines.take_answers().partition(begin)[2].partition(end)
+        status = rest.partition(b"\n")[0]
+        if lost:
+            raise GuestError(
+                f"the command {command!r} wrote more than {ANSWERS >> 20} MiB", console=self.console
+            )
+        if not (status.isdigit() and len(status) <= 3):
+            raise GuestError(
+                f"the command {command!r} has no exit status: its end was forged", console=self.console
+            )
+        return Completed(int(status), output.decode("utf-8", "surrogateescape"))
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from modaliasd.core.printable import printable
+
 COLOURS = {  # the kinds' colours in the page, light
     "storage": "#0072b2",
     "network": "#009e73",
@@ -38,8 +40,4 @@ def render_dot(model: dict[str, Any]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return (
-        '"'
-        + "".join(c if c.isprintable() else "?" for c in text).replace("\\", "\\\\").replace('"', '\\"')
-        + '"'
-    )
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -5,6 +5,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
+from modaliasd.core.printable import printable
+
 # The script's parts, in the order in which they run; they share one function's scope.
 _SCRIPTS = ("base", "figures", "timeline", "tree", "side", "details", "search", "keys", "start")
 
@@ -14,7 +16,7 @@ def render_html(model: dict[str, Any]) -> str:
     values = {
         "style": _read("page.css"),
         "script": _script(),
-        "title": html.escape(str(model["title"])),
+        "title": html.escape(printable(str(model["title"]))),
         "data": _embeddable(model),
     }
     head, *rest = _read("page.html").split("{{")

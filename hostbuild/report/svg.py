@@ -4,6 +4,7 @@ from html import escape
 from typing import Any
 
 from hostbuild.report.dot import COLOURS
+from modaliasd.core.printable import printable
 
 _LABEL, _WIDTH, _ROW, _TOP = 190, 1000, 15, 34  # pixels: the names' column, the bars', a row, the scale above
 
@@ -17,7 +18,7 @@ def render_svg(model: dict[str, Any]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LABEL + _WIDTH + 20}" height="{height}" '
         f'viewBox="0 0 {_LABEL + _WIDTH + 20} {height}" font-family="sans-serif" font-size="11">',
-        f"<title>{escape(model['title'])}</title>",
+        f"<title>{_shown(model['title'])}</title>",
         '<rect width="100%" height="100%" fill="#ffffff"/>',
     ]
     for at in _ticks(begin, end):
@@ -27,6 +28,11 @@ def render_svg(model: dict[str, Any]) -> str:
     for number, load in enumerate(loads):
         parts += _row(load, _TOP + _ROW * number, begin, scale)
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _shown(text: str) -> str:
+    """Foreign text as XML's character data: without the controls that XML does not have."""
+    return escape(printable(text))
 
 
 def _begin(load: dict[str, Any]) -> tuple[int, str]:
@@ -51,11 +57,11 @@ def _row(load: dict[str, Any], y: int, begin: int, scale: float) -> list[str]:
         )
 
     text = (
-        f'<text x="{_LABEL - 8}" y="{y + 9}" text-anchor="end" fill="#1c2128">{escape(load["module"])}</text>'
+        f'<text x="{_LABEL - 8}" y="{y + 9}" text-anchor="end" fill="#1c2128">{_shown(load["module"])}</text>'
     )
     if not load["succeeded"]:
         x = _LABEL + (load["end"] - begin) * scale
-        return [text, f'<text x="{x:.1f}" y="{y + 9}" fill="#c4300f">✕ {escape(load["outcome"])}</text>']
+        return [text, f'<text x="{x:.1f}" y="{y + 9}" fill="#c4300f">✕ {_shown(load["outcome"])}</text>']
     if load["start"] < 0:
         return [text, rect(load["end"], load["end"], 1, 10)]
     own_end = load["start"] + max(load["own"], 0)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
-from json import loads
 from time import sleep
 
+from modaliasd.commands.ledgerfile import tell_skipped
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
-from modaliasd.core.errors import WorldError
+from modaliasd.core.errors import FormatError, WorldError
+from modaliasd.core.ledger import read
 from modaliasd.core.ledger.text_line import record_line
+from modaliasd.core.ledger.write import to_json
 from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from modaliasd.core.ledger.door import Record
 
 LEDGER_SYNTAX = Syntax(
     "ledger",
@@ -41,29 +45,44 @@ def run(arguments: list[str]) -> int:
     follow, raw = given.given("--follow"), given.given("--json")
     color = wants_color(given.value("--color", "auto"))
     try:
-        for line in lines_of(path, (lambda: sleep(POLL_S)) if follow else None):
-            sys.stdout.write(line if raw else record_line(loads(line), color=color) + "\n")
+        for line, record in lines_of(path, (lambda: sleep(POLL_S)) if follow else None):
+            sys.stdout.write((_raw(line, record) if raw else record_line(record, color=color)) + "\n")
             if follow:
                 sys.stdout.flush()
     except OSError as e:
         raise WorldError(f"cannot read the ledger {path}: {e.strerror}") from e
-    except ValueError as e:
+    except FormatError as e:
         raise WorldError(f"{path} is not a ledger: {e}") from e
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell counts
     return 0
 
 
-def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[str]:
-    """Yield the file's whole lines; where it ends, `wait` is called and it is looked at again (None: the end)."""
-    with open(path, encoding="ascii") as file:
-        partial = ""
+def _raw(line: bytes, record: Record) -> str:
+    """The line as it is, unless it has blanks between its words that would move a terminal's cursor."""
+    text = line.decode("ascii")
+    return text if text.isprintable() else to_json(record)
+
+
+def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[tuple[bytes, Record]]:
+    """Yield the file's whole lines, each with its record; lines that are none are skipped, and told of on stderr.
+
+    Where the file ends, `wait` is called and it is looked at again (None: the end). Raises FormatError where it is not
+    a ledger.
+    """
+    reader = read.LedgerReader()
+    told = 0
+    with open(path, "rb") as file:
         while True:
-            partial += file.readline()
-            if partial.endswith("\n"):
-                yield partial
-                partial = ""
-            elif wait is None:
+            data = file.read(read.PIECE)
+            if data:
+                yield from reader.feed_lines(data)
+                read.require_ledger(reader)
+                continue
+            if reader.skipped.count > told or wait is None:
+                read.require_records(reader)
+                tell_skipped(path, reader.skipped)
+                told = reader.skipped.count
+            if wait is None:
                 return
-            else:
-                wait()
+            wait()

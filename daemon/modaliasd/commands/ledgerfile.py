@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+
 from modaliasd.core.errors import FormatError, WorldError
-from modaliasd.core.ledger.read import parse_ledger
+from modaliasd.core.ledger import read
+from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterator
+
+    from modaliasd.core.ledger.door import Record
 
 
-def read_records(path: str) -> list[dict[str, Any]]:
-    """Read the ledger's records in order. Raises WorldError where the file cannot be read or is not a ledger."""
+def read_records(path: str) -> Iterator[Record]:
+    """The ledger's records in order; lines that are none are skipped, and told of on stderr at the end.
+
+    Raises WorldError where the file cannot be read or is not a ledger.
+    """
+    reader = read.LedgerReader()
     try:
         with open(path, "rb") as file:
-            return parse_ledger(file.read())
+            yield from read.read_records(reader, iter(lambda: file.read(read.PIECE), b""))
     except OSError as e:
         raise WorldError(f"cannot read the ledger {path}: {e.strerror}") from e
     except FormatError as e:
         raise WorldError(f"{path} is not a ledger: {e}") from e
+    tell_skipped(path, reader.skipped)
+
+
+def tell_skipped(path: str, skipped: read.Skipped) -> None:
+    """Say on stderr how many lines were skipped, and why; nothing where none was."""
+    if skipped.count:
+        sys.stderr.write(printable(f"modaliasd: in {path}, {skipped}") + "\n")

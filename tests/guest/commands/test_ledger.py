@@ -39,7 +39,7 @@ def test_a_follower_sees_lines_as_they_are_finished(tmp_path: Path) -> None:
             file.write(line[20:])
 
     follower = lines_of(str(path), finish_the_line)
-    assert [next(follower), next(follower)] == [line, line]
+    assert [next(follower)[0], next(follower)[0]] == [line.strip().encode()] * 2
 
 
 def test_the_line_of_a_failure_says_why() -> None:

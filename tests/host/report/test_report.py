@@ -184,8 +184,8 @@ def test_the_command_writes_what_the_name_says(name: str, tmp_path: Path) -> Non
     ("content", "words"),
     [
         ("", "is empty"),
-        ("hello\n", "line 1 is not JSON"),
-        ("[1]\n", "line 1 is not a record"),
+        ("hello\n", "line 1: it is not JSON"),
+        ("[1]\n", "line 1: it is not a record"),
         ('{"type":"start","t_us":1,"format":9}\n', "format 9"),
         ("\x7f\u00e9\n", "not ASCII"),
     ],

@@ -14,7 +14,7 @@ from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.names import normalize_alias
 from modaliasd.core.ledger.explain import once, why_module
-from modaliasd.core.ledger.fixes import fix_of, image_with
+from modaliasd.core.ledger.fixes import fix_of, image_with, shell_word
 from modaliasd.core.loading.outcome import FailureKind
 
 TYPE_CHECKING = False
@@ -163,7 +163,7 @@ def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     ]
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
     details += [f"{_devices(present)} asked for it, and is still there."] if present else []
-    fix = image_with(name) if facts.in_tree is False else f"modaliasd load {name}"
+    fix = image_with(name) if facts.in_tree is False else f"modaliasd load {shell_word(name)}"
     return WhyNot(name, Reason.REMOVED, tuple(details), fix)
 
 
@@ -267,7 +267,7 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
 
 def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
     """The module could be loaded, and no device here is for it."""
-    fix = f"modaliasd load {name} (if you want it all the same)"
+    fix = f"modaliasd load {shell_word(name)} (if you want it all the same)"
     if not facts.aliases:
         words = "It has no aliases: it is loaded by name, or because another module needs it."
         return WhyNot(name, Reason.NO_DEVICE, (words,), fix)

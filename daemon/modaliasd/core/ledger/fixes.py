@@ -32,14 +32,21 @@ def fix_of(history: History, name: str, load: LoadHistory) -> str:
     if root.failure is FailureKind.MODULE_BLACKLIST:
         return f"take {module} out of module_blacklist= on the kernel's command line"
     if root.outcome == Outcome.DENIED.value:
-        return f"take that line away, or load it by hand: modprobe {module}"
+        return f"take that line away, or load it by hand: modprobe {shell_word(module)}"
     fix = FIXES.get(root.failure) if root.failure is not None else None
-    return fix or f"dmesg | grep -i {module}"
+    return fix or f"dmesg | grep -i {shell_word(module)}"
 
 
 def image_with(name: str) -> str:
     """How to make an image that has the module."""
-    return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
+    return f"hostbuild make-image --modules {shell_word(f'qemu,{name}')} (put your own selection in place of `qemu`)"
+
+
+def shell_word(name: str) -> str:
+    """The name as one word of a shell, for a command that people may copy: a ledger's names are somebody else's."""
+    if name and all(char.isalnum() or char in "_-,." for char in name) and name[0] != "-":
+        return name
+    return "'" + name.replace("'", "'\\''") + "'"
 
 
 def _root_of(history: History, load: LoadHistory) -> LoadHistory:

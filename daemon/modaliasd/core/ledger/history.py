@@ -66,6 +66,9 @@ class History:
         self.exit_status = UNKNOWN
         self.last_us = UNKNOWN
         self._by_module: dict[str, LoadHistory] = {}
+        self._seen: dict[str, Appearance] = {}
+        self._askers: dict[str, list[tuple[DeviceHistory, Match]]] = {}
+        self._driven: dict[str, list[DeviceHistory]] = {}
 
     @property
     def started_us(self) -> int:
@@ -83,21 +86,15 @@ class History:
 
     def appearance_of(self, module: str) -> Appearance | None:
         """The last that was heard of a module that came by itself; None if nothing was."""
-        name = module.replace("-", "_")
-        return next((one for one in reversed(self.appearances) if one.module.replace("-", "_") == name), None)
+        return self._seen.get(module.replace("-", "_"))
 
     def askers(self, module: str) -> Iterator[tuple[DeviceHistory, Match]]:
         """Every device whose modalias matched the module, with the alias."""
-        name = module.replace("-", "_")
-        for device in self.devices.values():
-            for match in device.matches:
-                if match.module.replace("-", "_") == name:
-                    yield device, match
+        yield from self._askers.get(module.replace("-", "_"), ())
 
     def driven_by(self, module: str) -> list[DeviceHistory]:
         """The devices that the module's drivers drive."""
-        name = module.replace("-", "_")
-        return [d for d in self.devices.values() if d.module == name]
+        return list(self._driven.get(module.replace("-", "_"), ()))
 
     def roots(self) -> list[DeviceHistory]:
         """The devices without a known ancestor, by devpath."""
@@ -130,9 +127,14 @@ def history_of(records: Iterable[Fields]) -> History:
             _hear_other(history, kind, record, t_us)
     history.loads = _loads(loads)
     history._by_module = _by_module(history)
+    history._seen = {one.module.replace("-", "_"): one for one in history.appearances}
     for device in history.devices.values():
         if device.driver and not device.module and device.bound_us >= 0:
             device.module = _guess_module(history, device)
+        if device.module:
+            history._driven.setdefault(device.module, []).append(device)
+        for match in device.matches:
+            history._askers.setdefault(match.module.replace("-", "_"), []).append((device, match))
     _adopt(history.devices)
     return history
 
@@ -296,10 +298,18 @@ def _failure(record: Fields) -> FailureKind | None:
 
 def _adopt(devices: dict[str, DeviceHistory]) -> None:
     """Give every device its parent, the nearest known ancestor, and the parent its children."""
-    for path in sorted(devices):
-        above = path.rpartition("/")[0]
-        while above and above not in devices:
-            above = above.rpartition("/")[0]
+    above: list[str] = []  # the known devices from a root down to the last one looked at
+    for path in sorted(devices, key=_parts_first):
+        while above and not path.startswith(f"{above[-1]}/"):
+            above.pop()
         if above:
-            devices[path].parent = above
-            devices[above].children.append(path)
+            devices[path].parent = above[-1]
+            devices[above[-1]].children.append(path)
+        above.append(path)
+    for device in devices.values():
+        device.children.sort()
+
+
+def _parts_first(path: str) -> str:
+    """A sort key that puts all that is below a path behind it, before its siblings: `/a`, `/a/b`, `/a-b`."""
+    return path.replace("/", "\0")

@@ -1,37 +1,143 @@
-"""The ledger's text read back into records, for whoever explains it; not on the boot path."""
+"""The ledger's bytes read back into records, in whatever pieces they come; not on the boot path.
+
+    reader = LedgerReader()
+    records = reader.feed(piece)       # those whose lines the piece completes
+    reader.skipped                     # the lines that were none, counted and named
+
+A line is bounded, so that a stream without a newline takes no memory; door.py says which lines fit.
+"""
 
 from __future__ import annotations
 
-from json import loads
-
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.write import FORMAT
+from modaliasd.core.ledger.door import ForeignFormatError, admit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterable, Iterator
+
+    from modaliasd.core.ledger.door import Record
+
+LINE_LIMIT = 1 << 20  # bytes: the longest lines of real ledgers have some thousands
+PIECE = 1 << 16  # bytes that readers of files take at a time
+_NAMED = 5  # skipped lines that are kept, with the reason
+_SAMPLE = 200  # bytes kept of each
 
 
-def parse_ledger(data: bytes) -> list[dict[str, Any]]:
-    """Parse the records in order. A last line without its newline was still being written, and is left out.
+class Skipped:
+    """The lines that were no records.
 
-    Raises FormatError for what is not ASCII, not JSON, no record with a type, or of another format.
+    count: how many. named: the first few, each with its number (from 1), the reason and its first bytes.
     """
-    try:
-        text = data.decode("ascii")
-    except UnicodeDecodeError as e:
-        raise FormatError(f"byte {e.start} is not ASCII") from e
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.named: list[tuple[int, str, bytes]] = []
+
+    def note(self, number: int, reason: str, line: bytes) -> None:
+        """Count a line."""
+        self.count += 1
+        if len(self.named) < _NAMED:
+            self.named.append((number, reason, line[:_SAMPLE]))
+
+    @property
+    def samples(self) -> list[bytes]:
+        """How the first few of them began."""
+        return [line for _number, _reason, line in self.named]
+
+    def __str__(self) -> str:
+        """In words: "2 lines were skipped: line 4: it has no devpath; line 9: it is not JSON: ..."."""
+        words = "1 line was skipped" if self.count == 1 else f"{self.count} lines were skipped"
+        named = [f"line {number}: {reason}" for number, reason, _line in self.named]
+        more = [f"and {self.count - len(named)} more"] if self.count > len(named) else []
+        return f"{words}: {'; '.join([*named, *more])}"
+
+
+class LedgerReader:
+    """Records out of bytes.
+
+    skipped: the lines that were none; an empty line is nothing, and what follows the last newline is still being
+    written. admitted: how many were. foreign: why the ledger is not for this program, "" if it is: its first `start`
+    line is of another format.
+    """
+
+    def __init__(self) -> None:
+        self.skipped = Skipped()
+        self.admitted = 0
+        self.foreign = ""
+        self._number = 0
+        self._started = False
+        self._rest = bytearray()
+        self._too_long = False
+
+    def feed(self, data: bytes) -> list[Record]:
+        """Take the next bytes; return the records whose lines they complete."""
+        return [record for _line, record in self.feed_lines(data)]
+
+    def feed_lines(self, data: bytes) -> Iterator[tuple[bytes, Record]]:
+        """The same, each record with its line as it came, without the newline."""
+        *whole, rest = data.split(b"\n")
+        for piece in whole:
+            self._hold(piece)
+            line, record = self._end_line()
+            if record is not None:
+                self.admitted += 1
+                yield line, record
+        self._hold(rest)
+
+    def _hold(self, piece: bytes) -> None:
+        room = LINE_LIMIT - len(self._rest)
+        self._too_long = self._too_long or len(piece) > room
+        if self._too_long:
+            del self._rest[_SAMPLE:]
+        else:
+            self._rest += piece
+
+    def _end_line(self) -> tuple[bytes, Record | None]:
+        line, too_long = bytes(self._rest), self._too_long
+        self._rest.clear()
+        self._too_long = False
+        self._number += 1
+        if not too_long and not line.strip():
+            return line, None
         try:
-            record = loads(line)
-        except ValueError as e:
-            raise FormatError(f"line {number} is not JSON: {e}") from e
-        if not isinstance(record, dict) or not isinstance(record.get("type"), str):
-            raise FormatError(f"line {number} is not a record with a type")
-        if record["type"] == "start" and record.get("format") != FORMAT:
-            raise FormatError(
-                f"line {number} is of format {record.get('format')}; this program reads format {FORMAT}"
-            )
-        records.append(record)
-    return records
+            if too_long:
+                raise FormatError(f"it is longer than {LINE_LIMIT} bytes")
+            record = admit(line)
+        except FormatError as e:
+            if isinstance(e, ForeignFormatError) and not self._started:
+                self.foreign = f"line {self._number}: {e}"
+            self.skipped.note(self._number, str(e), line)
+            return line, None
+        self._started = self._started or record["type"] == "start"
+        return line, record
+
+
+def read_records(reader: LedgerReader, pieces: Iterable[bytes]) -> Iterator[Record]:
+    """The records of a whole ledger, in order, as its pieces come.
+
+    Raises FormatError where it is of another format, or where lines come and none of them is a record.
+    """
+    for piece in pieces:
+        records = reader.feed(piece)
+        require_ledger(reader)
+        yield from records
+    require_records(reader)
+
+
+def require_records(reader: LedgerReader) -> None:
+    """Raise FormatError where lines have come and none of them was a record."""
+    if reader.skipped.count and not reader.admitted:
+        number, reason, _line = reader.skipped.named[0]
+        raise FormatError(f"line {number}: {reason}")
+
+
+def require_ledger(reader: LedgerReader) -> None:
+    """Raise FormatError where what the reader has seen is a ledger of another format."""
+    if reader.foreign:
+        raise FormatError(reader.foreign)
+
+
+def parse_ledger(data: bytes) -> list[Record]:
+    """The records of a ledger's bytes, in order; see read_records."""
+    return list(read_records(LedgerReader(), [data]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.loading.cause import Cause
+from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +54,6 @@ def node_of(device: DeviceHistory) -> str:
     if device.ifname:
         return device.ifname
     return f"/dev/{device.devname}" if device.devname else ""
-
-
-def printable(text: str) -> str:
-    """The text without control characters and undecodable bytes, which a device's strings may hold."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else f"\\x{ord(c) & 0xFF:02x}" for c in text)
 
 
 def style_of(color: bool) -> Callable[[str, str], str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from modaliasd.core.ledger.explain import Became
 from modaliasd.core.ledger.explain_not import GOOD
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, printable, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
+from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def module_text(history: History, why: WhyModule, *, color: bool = False) -> str
     for device, match in why.askers[:_MORE]:
         lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias)}"))
-        lines.append(f"    alias     {printable(match.alias)}  {match.place}".rstrip())
+        lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
     if why.load is None and why.appearance is not None:
@@ -50,7 +51,7 @@ def _reason_for(history: History, module: str) -> str:
 
 def _asked(history: History, match: Match) -> str:
     load = history.load_of(match.module)
-    state = f" ({load.outcome})" if load is not None and not load.succeeded else ""
+    state = f" ({printable(load.outcome)})" if load is not None and not load.succeeded else ""
     return f"{printable(match.module)}{state} by {printable(match.alias)}"
 
 
@@ -62,9 +63,11 @@ def _load_head(why: WhyModule, color: bool) -> str:
         verb = "came by itself" if why.appearance.came else "was removed"
         return f"{verb} at {duration(why.appearance.t_us)}"
     if not load.succeeded:
-        return style("bad", load.outcome) + (f": {printable(load.message)}" if load.message else "")
+        return style("bad", printable(load.outcome)) + (
+            f": {printable(load.message)}" if load.message else ""
+        )
     if load.own_us < 0:
-        return UNTIMED.get(load.outcome, load.outcome)
+        return UNTIMED.get(load.outcome, printable(load.outcome))
     return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
 
 
@@ -92,13 +95,15 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
     if device.modalias and not why.chosen:
         lines.append(f"  {style('warn', 'no alias matches it')} in this image")
     for chosen in why.chosen:
-        lines.append(f"  alias     {printable(chosen.match.alias)}  {chosen.match.place}".rstrip())
+        lines.append(f"  alias     {printable(f'{chosen.match.alias}  {chosen.match.place}')}".rstrip())
         lines.append(f"    {style('module', printable(chosen.match.module))}  {_became(chosen, color)}")
     if device.former:
         now = "and has let go of it" if device.present else "until it was removed"
         lines.append(f"  {printable(device.former)} had it, {now}")
     elif device.idle_drivers:
-        lines.append(f"  {style('warn', 'unbound')}: {', '.join(device.idle_drivers)} did not take it")
+        lines.append(
+            f"  {style('warn', 'unbound')}: {', '.join(map(printable, device.idle_drivers))} did not take it"
+        )
     below = "it"
     for above in why.above:
         if any(not match.builtin for match in above.matches) or above.bound_us >= 0:
@@ -109,7 +114,7 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
 
 
 def _bound(device: DeviceHistory, module: str) -> str:
-    whose = f" (module {module})" if module else ""
+    whose = f" (module {printable(module)})" if module else ""
     text = ""
     if device.driver:
         text = f", driven by {printable(device.driver)}{whose}"
@@ -140,8 +145,8 @@ def _who_first(load: LoadHistory | None) -> str:
         return ""
     cause = load.causes[0]
     if cause.devpath:
-        return f" ({cause.devpath.rpartition('/')[2]} asked first)"
-    return f" ({cause.who} had it loaded)"
+        return printable(f" ({cause.devpath.rpartition('/')[2]} asked first)")
+    return printable(f" ({cause.who} had it loaded)")
 
 
 def why_not_text(answer: WhyNot, *, color: bool = False) -> str:

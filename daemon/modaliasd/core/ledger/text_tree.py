@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from modaliasd.core.kmod.plan import ALIAS_FILE
 from modaliasd.core.ledger.history import UNKNOWN, DeviceHistory, History, LoadHistory
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, printable, shorten, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, shorten, style_of
+from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,15 +79,14 @@ class _Devices:
     def lines(self) -> list[str]:
         """All devices that have something to tell."""
         out: list[str] = []
-        for device in self._unfolded([d.devpath for d in self._history.roots()]):
-            self._device(out, device, "", "")
+        self._family(out)
         own = [a for a in self._history.appearances if a.came and a.t_us > self._since_us]
         if own:
             out.append(
                 f"modules that came by themselves  {self._style('faint', 'the kernel asked for them')}"
             )
             for appearance in own:
-                module = self._style("module", appearance.module)
+                module = self._style("module", printable(appearance.module))
                 out.append(f"   {module} at {duration(appearance.t_us)}{self._user_of(appearance.module)}")
         return out
 
@@ -97,36 +97,45 @@ class _Devices:
     def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceHistory]:
         """The nearest devices at or below `devpaths` that are to be shown, by devpath."""
         shown: list[DeviceHistory] = []
-        for devpath in devpaths:
-            device = self._history.devices[devpath]
+        waiting = list(devpaths)[::-1]
+        while waiting:
+            device = self._history.devices[waiting.pop()]
             if self._is_news(device) and tells(self._history, device):
                 shown.append(device)
             else:
-                shown += self._unfolded(device.children)
+                waiting += reversed(device.children)
         return shown
 
     def _is_news(self, device: DeviceHistory) -> bool:
         return max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
 
-    def _device(self, out: list[str], device: DeviceHistory, first: str, rest: str) -> None:
+    def _family(self, out: list[str]) -> None:
+        """The lines of all devices, each followed by what is below it."""
+        roots = self._unfolded([device.devpath for device in self._history.roots()])
+        waiting = [(root, "", "") for root in reversed(roots)]
+        while waiting:
+            device, first, rest = waiting.pop()
+            children = self._unfolded(device.children)
+            self._device(out, device, first, rest + ("│  " if children else "   "))
+            for child in reversed(children):
+                last = child is children[-1]
+                waiting.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
+
+    def _device(self, out: list[str], device: DeviceHistory, first: str, bar: str) -> None:
+        """The device's own lines. first: what stands before the first of them, bar: before the others."""
         style = self._style
-        children = self._unfolded(device.children)
         head, when = self._head(device)
-        bar = rest + ("│  " if children else "   ")
         fits = not self._width or len(first) + len(head[0]) + len(when) + 2 <= self._width
         out.append(style("faint", first) + head[1] + (style("faint", f"  {when}") if when and fits else ""))
         if when and not fits:
             out.append(style("faint", bar + when))
         out += [style("faint", bar) + line for line in self._details(device, len(bar))]
-        for child in children:
-            last = child is children[-1]
-            self._device(out, child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
 
     def _head(self, device: DeviceHistory) -> tuple[tuple[str, str], str]:
         """The device's line, plain and styled, and the words about its times."""
         parts = [("name", printable(device.name))]
         if device.subsystem:
-            parts.append(("faint", device.subsystem))
+            parts.append(("faint", printable(device.subsystem)))
         if node := node_of(device):
             parts.append(("node", printable(node)))
         if device.driver:
@@ -135,7 +144,9 @@ class _Devices:
             manner = "warn" if device.present else "faint"
             parts.append((manner, f"was driven by {printable(device.former)}"))
         elif device.idle_drivers:
-            parts.append(("warn", f"unbound: {', '.join(device.idle_drivers)} did not take it"))
+            parts.append(
+                ("warn", f"unbound: {', '.join(map(printable, device.idle_drivers))} did not take it")
+            )
         when = f"at {duration(device.seen_us)}"
         if device.bound_us >= 0:
             when += f", bound {duration(device.bound_us - device.seen_us)} later"
@@ -153,7 +164,7 @@ class _Devices:
         lines = [style("faint", shorten(printable(device.modalias), room))]
         for alias, matches in _by_alias(device):
             first = matches[0]
-            place = f"line {first.line}" if first.file == ALIAS_FILE else first.place
+            place = f"line {first.line}" if first.file == ALIAS_FILE else printable(first.place)
             line = f" ({place})" if first.line else ""
             lines.append(f"alias {shorten(printable(alias), max(24, room - 26) if room else 0)}{line}")
             lines += [text for match in matches for text in self._became(device, match, room)]
@@ -172,9 +183,9 @@ class _Devices:
             return [f"  {name} {style('faint', self._already(load))}"]
         self._told.add(module)
         if not load.succeeded:
-            return [f"  {name} {style('bad', load.outcome)}{_reason(load)}"]
+            return [f"  {name} {style('bad', printable(load.outcome))}{_reason(load)}"]
         if load.own_us < 0:
-            return [f"  {name} {UNTIMED.get(load.outcome, load.outcome)}"]
+            return [f"  {name} {UNTIMED.get(load.outcome, printable(load.outcome))}"]
         lines = [f"  {name} loaded in {duration(load.own_us)}"]
         if load.brought:
             lines += [
@@ -185,17 +196,20 @@ class _Devices:
     def _already(self, load: LoadHistory) -> str:
         asker = load.asker
         if not load.succeeded:
-            return f"{load.outcome}, see {asker.rpartition('/')[2] or 'above'}"
+            return printable(f"{load.outcome}, see {asker.rpartition('/')[2] or 'above'}")
         cause = load.causes[0] if load.causes else None
         if cause is not None and cause.module:
-            return f"is in already: {cause.in_short()}"
-        return f"is in already: {asker.rpartition('/')[2]} asked first" if asker else "is in already"
+            return printable(f"is in already: {cause.in_short()}")
+        return (
+            printable(f"is in already: {asker.rpartition('/')[2]} asked first") if asker else "is in already"
+        )
 
     def _times(self, modules: Iterable[str]) -> list[str]:
         shown = []
         for module in modules:
             load = self._history.load_of(module)
-            shown.append(f"{module} {duration(load.own_us)}" if load is not None else module)
+            name = printable(module)
+            shown.append(f"{name} {duration(load.own_us)}" if load is not None else name)
         return shown
 
 
@@ -226,9 +240,9 @@ def _reason(load: LoadHistory) -> str:
 def _load_line(history: History, load: LoadHistory, style: Callable[[str, str], str], width: int) -> str:
     name = style("module", f"{printable(load.module):<24}")
     if not load.succeeded:
-        outcome = style("bad", f"{load.outcome:>9}")
+        outcome = style("bad", f"{printable(load.outcome):>9}")
     else:
-        outcome = f"{duration(load.own_us) if load.own_us >= 0 else load.outcome:>9}"
+        outcome = f"{duration(load.own_us) if load.own_us >= 0 else printable(load.outcome):>9}"
     room = max(24, width - 36) if width else 0  # what the name and the time leave
     because = style("faint", shorten(cause_text(history, load), room))
     return f"{name} {outcome}  {because}{_reason(load)}"
@@ -243,7 +257,7 @@ def _by_module(history: History, style: Callable[[str, str], str], width: int, s
         lines.append(_load_line(history, load, style, width))
         below = [f"needed {style('module', printable(name))}" for name in load.brought]
         below += [
-            f"drives {device.subsystem} {style('name', printable(device.name))}"
+            f"drives {printable(device.subsystem)} {style('name', printable(device.name))}"
             for device in history.driven_by(load.module)
         ]
         for at, text in enumerate(below):

@@ -8,6 +8,7 @@ returns is the exit status (None is 0).
 import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from hostbuild import streams
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD, ModaliasdError
+from modaliasd.core.printable import printable
 
 # name on the command line -> one line for --help; the module's name has `_` for `-`
 _COMMANDS = {
@@ -116,7 +118,9 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     except ClosedPipeError as e:
         return e.exit_status
     except click.ClickException as e:
-        _say(e.show)
+        said = io.StringIO()
+        e.show(said)
+        _say(lambda: click.echo(_shown(said.getvalue().rstrip("\n")), err=True))
         return EXIT_USAGE if isinstance(e, click.UsageError) else e.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _tell("interrupted", 128 + signal.SIGINT)  # as a shell counts
@@ -165,8 +169,13 @@ def _tell(message: str, status: int, *, hint: str = "", notes: Sequence[str] = (
         *(f"hostbuild: {note}" for note in notes),
         *([f"hint: {hint}"] if hint else []),
     ]
-    _say(lambda: click.echo("\n".join(lines), err=True))
+    _say(lambda: click.echo(_shown("\n".join(lines)), err=True))
     return status
+
+
+def _shown(text: str) -> str:
+    """The text, whose lines may quote files, guests and other programs, as what may go to a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _say(write: Callable[[], None]) -> None:

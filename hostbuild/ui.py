@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from modaliasd.core.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -51,7 +53,12 @@ class Terminal:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
             self._bars = bars
             try:
@@ -61,7 +68,7 @@ class Terminal:
 
     @staticmethod
     def _task(bars: "Progress", title: str, total: int | None) -> Iterator[Advance]:
-        task = bars.add_task(title, total=total)
+        task = bars.add_task(printable(title), total=total)
         try:
             yield lambda amount: bars.advance(task, amount)
         finally:
@@ -76,11 +83,17 @@ def reporter(*, as_json: bool = False) -> Reporter:
 def print_json(value: object) -> None:
     """Print `value` on stdout as indented JSON, keys in their own order."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not (text.replace("\n", "").isprintable() and _can_show(text)):
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def _can_show(text: str) -> bool:
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        text = json.dumps(value, indent=2)
-    sys.stdout.write(text + "\n")
+        return False
+    return True
 
 
 def document(text: str) -> None:
@@ -102,13 +115,24 @@ def size(count: int) -> str:
 
 
 def line(text: str) -> None:
-    """Print one line of a result on stdout, as it is."""
-    sys.stdout.write(text + "\n")
+    """Print one line of a result on stdout; whatever in it would do more to a terminal than to be shown is escaped."""
+    sys.stdout.write(printable(text) + "\n")
+
+
+def lines(text: str) -> None:
+    """Print the lines of a result on stdout, as `line` does each."""
+    for one in text.split("\n"):
+        line(one)
 
 
 def note(text: str) -> None:
-    """Print a remark for people on stderr; the work goes on."""
-    sys.stderr.write(f"hostbuild: {text}\n")
+    """Print a remark for people on stderr, in one line; the work goes on."""
+    complain(f"hostbuild: {text}")
+
+
+def complain(text: str) -> None:
+    """Print one line on stderr, escaped as `line` does."""
+    sys.stderr.write(printable(text) + "\n")
 
 
 def sizes_table(groups: Mapping[str, Mapping[str, int]]) -> None:

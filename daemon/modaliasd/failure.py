@@ -19,6 +19,7 @@ from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns, sleep
 
 from modaliasd.core.errors import EXIT_WORLD, ModaliasdError
 from modaliasd.core.ledger.write import line
+from modaliasd.core.printable import printable
 from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, RUN_DIRECTORY
 
 TYPE_CHECKING = False
@@ -114,7 +115,9 @@ def _report_daemon(message: str) -> None:
             f" - it is started again, up to {LONGEST_WAIT_S} s later if it goes on failing; this is said once"
         )
     # an error's priority, so that the kernel shows it on the console, where init has the daemon's standard error, too
-    if not _write(KMSG, f"<3>modaliasd: {whole}".encode("utf-8", "replace")[:KMSG_LIMIT] + b"\n", 0):
+    if not _write(
+        KMSG, f"<3>modaliasd: {printable(whole)}".encode("utf-8", "replace")[:KMSG_LIMIT] + b"\n", 0
+    ):
         _say(whole)
     _write_ledger(message)
 
@@ -163,7 +166,7 @@ def _one_line(text: str) -> str:
 
 def _say(text: str) -> None:
     try:
-        sys.stderr.write(f"modaliasd: {text}\n")
+        sys.stderr.write(f"modaliasd: {printable(text)}\n")
         sys.stderr.flush()
     except OSError:
         return

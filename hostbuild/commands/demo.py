@@ -43,11 +43,11 @@ def command(image: Path, wanted: str) -> int:
     ledger = _ledger(image)
     write_ledger(ledger, told.records)
     click.echo()
-    ui.line(render_tree(told.history, color=sys.stdout.isatty()).rstrip("\n"))
+    sys.stdout.write(render_tree(told.history, color=sys.stdout.isatty()))
     sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:
-        click.echo(f"not as it should be: {complaint}", err=True)
+        ui.complain(f"not as it should be: {complaint}")
     if told.complaints:
         return 1
     click.echo("every device that should have a driver has one")

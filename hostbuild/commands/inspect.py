@@ -74,8 +74,7 @@ def _groups(members: list[Member]) -> dict[str, dict[str, int]]:
 
 
 def _file_line(member: Member) -> str:
-    name = member.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return f"{archive.permissions(member)} {member.size:>10} {name}"
+    return f"{archive.permissions(member)} {member.size:>10} {member.name}"
 
 
 def _print_summary(image: Path, segments: list[Segment]) -> None:

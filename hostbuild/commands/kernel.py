@@ -117,7 +117,7 @@ def configure(
     write_file(output, made.text.encode(), "the configuration")
     for driver, option in made.drivers:
         named = f" (module {driver.module})" if driver.module else ""
-        click.echo(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
+        ui.line(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
     if made.unanswered:
         known = len(set(modaliases))
         click.echo(
@@ -126,7 +126,7 @@ def configure(
         )
     for unmet in made.unmet:
         asked = f"{_shortened(unmet.asked)}: " if unmet.asked else ""
-        click.echo(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}", err=True)
+        ui.complain(f"not met: {asked}{unmet.wish.line()} is {unmet.value}; {unmet.why}")
     click.echo(
         f"{output}: Linux {tree.version}, {made.count('m')} modules, {made.count('y')} options built in"
     )

@@ -73,10 +73,10 @@ def command(
         found = require_kernel(kernel, modules_dir, ui.reporter(as_json=as_json))
         target = open_kernel(found, config, append)
     for problem in target.problems:
-        click.echo(f"{problem.file}:{problem.line}: {problem.message}", err=True)
+        ui.complain(f"{problem.file}:{problem.line}: {problem.message}")
     prediction = predict(capture, target)
     if as_json:
         ui.print_json(prediction_fields(prediction))
     else:
-        ui.line(render_prediction(prediction, target.name).rstrip("\n"))
+        ui.lines(render_prediction(prediction, target.name).rstrip("\n"))
     return int(bool(prediction.lost))

@@ -170,7 +170,7 @@ def _tell(vm: VM, *, steady: bool) -> None:
     steady: nobody could stop the output, and with it our reading of the guest's lines.
     """
     for complaint in complaints(vm.ledger):
-        click.echo(f"hostbuild: in the guest: {complaint}", err=True)
+        ui.note(f"in the guest: {complaint}")
     if vm.skipped.count:
         ui.note(f"on the channel, {vm.skipped}")
     rate = vm.clock_rate() if steady else None

@@ -8,6 +8,7 @@ from time import monotonic, sleep
 
 from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.printable import printable
 from modaliasd.linux.control import NoDaemonError, ask
 from modaliasd.linux.paths import CONTROL
 
@@ -153,7 +154,7 @@ def wait(arguments: list[str]) -> int:
     answer = _ask("wait", ["wait", timeout, what], limit, patient=True)
     if answer is None:
         return 1
-    sys.stdout.write(f"{answer['found']}\n")
+    sys.stdout.write(f"{printable(answer['found'])}\n")
     return 0
 
 
@@ -171,7 +172,7 @@ def status(arguments: list[str]) -> int:
         return 0
     for key, value in shown.items():
         text = ", ".join(value) if isinstance(value, list) else value
-        sys.stdout.write(f"{key:<14} {text}\n")
+        sys.stdout.write(f"{key:<14} {printable(str(text))}\n")
     return 0
 
 
@@ -239,9 +240,9 @@ def _ask(
     answer: dict[str, Any] = loads(said)
     if answer.get("ok"):
         return answer
-    sys.stderr.write(f"modaliasd {command}: {answer.get('error', 'refused')}\n")
+    sys.stderr.write(f"modaliasd {command}: {printable(answer.get('error', 'refused'))}\n")
     if answer.get("loading"):
-        sys.stderr.write(f"still loading: {', '.join(answer['loading'])}\n")
+        sys.stderr.write(f"still loading: {printable(', '.join(answer['loading']))}\n")
     return None
 
 

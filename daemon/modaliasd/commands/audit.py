@@ -15,6 +15,7 @@ from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.ledger.history import history_of
+from modaliasd.core.printable import printable
 from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
@@ -138,6 +139,6 @@ def _print(result: Audit) -> None:
     count = len(result.disagreements)
     sys.stdout.write(f"{count} disagreement{'s' * (count != 1)}:\n")
     for line in result.disagreements[:_SHOWN]:
-        sys.stdout.write(f"  {line}\n")
+        sys.stdout.write(f"  {printable(line)}\n")
     if count > _SHOWN:
         sys.stdout.write(f"  and {count - _SHOWN} more\n")

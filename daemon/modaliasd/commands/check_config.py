@@ -18,6 +18,7 @@ from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_builtin_modinfo, parse_modules_alias
 from modaliasd.core.policy.check import pointless
 from modaliasd.core.policy.rules import parse_policy
+from modaliasd.core.printable import printable
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.config import config_files, read_command_line, read_config, read_text
 from modaliasd.linux.paths import POLICY
@@ -85,7 +86,7 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
     found += [problem._replace(file=f"{modules_dir}/{problem.file}") for problem in tables]
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        print(f"{where}: {problem.message}", file=stdout)
+        print(printable(f"{where}: {problem.message}"), file=stdout)
     files = len(config_files(root)) + os.path.exists(root + POLICY)
     counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
     print(f"{counts}, checked against {modules_dir}", file=stdout)

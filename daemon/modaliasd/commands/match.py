@@ -10,6 +10,7 @@ from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
 from modaliasd.core.kmod.plan import Match
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_symbols
+from modaliasd.core.printable import printable
 from modaliasd.linux.config import read_config
 from modaliasd.linux.indexfile import open_index
 
@@ -59,7 +60,7 @@ def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
     symbols, not_symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
     for problem in (*index.warnings, *not_builtin, *not_symbols):
         place = f"{modules_dir}/{problem.file}:{problem.line}"
-        sys.stderr.write(f"modaliasd match: {place}: {problem.message}\n")
+        sys.stderr.write(f"modaliasd match: {printable(f'{place}: {problem.message}')}\n")
     dependencies = Dependencies(_read_text(f"{modules_dir}/modules.dep"), builtin)
 
     def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
@@ -69,7 +70,7 @@ def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
 
 
 def run(arguments: list[str]) -> int:
-    """Answer; the exit status. Bytes that are not UTF-8 pass through unchanged."""
+    """Answer; the exit status. Bytes that are not UTF-8 pass through unchanged, but not to a terminal."""
     return answer(arguments, sys.stdin, sys.stdout)
 
 
@@ -85,22 +86,24 @@ def answer(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
     configuration = EMPTY if given.given("--no-config") else read_config(given.value("--config-root", "/"))
     resolver = open_resolver(modules_dir, configuration)
     stdout.flush()
-    any_found = False
+    any_found, for_people = False, stdout.isatty()
     for modalias in asked:
         _stage, found = resolver.find(modalias)
         any_found = any_found or bool(found)
-        line = f"{modalias}\t{','.join(match.module for match in found)}\n"
+        rows = [[modalias, ",".join(match.module for match in found)]]
         if given.given("--explain"):
-            line += "".join(f"\t{_explanation(match)}\n" for match in found)
-        stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+            rows += [["", *_explanation(match)] for match in found]
+        for row in rows:
+            line = "\t".join(map(printable, row) if for_people else row)
+            stdout.buffer.write(f"{line}\n".encode("utf-8", "surrogateescape"))
     stdout.buffer.flush()
     return 0 if any_found else 1
 
 
-def _explanation(match: Match) -> str:
+def _explanation(match: Match) -> list[str]:
     place = f"{match.file}:{match.line}" if match.line else match.file
     built_in = " (built in)" if match.builtin else ""
-    return f"{match.module}\t{match.alias or match.module}\t{place}{built_in}"
+    return [match.module, match.alias or match.module, f"{place}{built_in}"]
 
 
 def _lines(stream: "BinaryIO") -> "Iterator[str]":

@@ -15,6 +15,7 @@ from modaliasd.core.ledger.explain import find_devices, why_device, why_module
 from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
+from modaliasd.core.printable import printable
 from modaliasd.linux.paths import LEDGER, MODULES
 from modaliasd.linux.procmodules import read_live_modules
 
@@ -82,9 +83,10 @@ def run_why(arguments: list[str]) -> int:
     for device in devices:
         sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
-        sys.stderr.write(
-            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}\n"
+        nothing = (
+            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}"
         )
+        sys.stderr.write(f"{printable(nothing)}\n")
         return 1
     return 0
 

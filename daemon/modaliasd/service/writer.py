@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.ledger.write import line
+from modaliasd.core.printable import printable
 from modaliasd.linux.ledger import INFORMATION
 
 TYPE_CHECKING = False
@@ -28,5 +29,5 @@ class LedgerWriter:
         self._append(text)
 
     def say(self, text: str, priority: int = INFORMATION) -> None:
-        """Put a short line into the kernel's log."""
-        self._say(text, priority)
+        """Put a short line into the kernel's log, and so on the console."""
+        self._say(printable(text), priority)

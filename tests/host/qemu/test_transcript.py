@@ -163,10 +163,10 @@ def test_surrogate_escapes_survive() -> None:
     assert record["devpath"] == "/devices/\udcff"
 
 
-@given(
-    st.lists(st.fixed_dictionaries({"type": st.text(), "n": st.integers(1 - 2**64, 2**64 - 1)}), max_size=8),
-    st.data(),
-)
+RECORDS = st.fixed_dictionaries({"type": st.text(), "n": st.integers(1 - 2**64, 2**64 - 1)})
+
+
+@given(st.lists(RECORDS, max_size=8), st.data())
 def test_pieces_do_not_matter(records: list[dict[str, object]], data: st.DataObject) -> None:
     """However a serial line cuts the stream, the same records come out."""
     stream = "".join(json.dumps(record) + "\n" for record in records).encode()

@@ -14,7 +14,7 @@ versions pass through where they are harmless: nested no deeper than DEPTH, all 
 from __future__ import annotations
 
 import re
-from json import JSONDecoder
+from json import JSONDecodeError, JSONDecoder
 
 from modaliasd.core.errors import FormatError
 from modaliasd.core.ledger.write import FORMAT
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    Check = Callable[[Any], str]  # gives what is wrong with a value, "" for nothing
+    Check = Callable[[object], str]  # gives what is wrong with a value, "" for nothing
     Record = dict[str, Any]
 
 DEPTH = 16  # how deep objects and lists may stand in one another
@@ -50,8 +50,10 @@ def admit(line: bytes) -> Record:
         raise FormatError(f"it is nested deeper than {DEPTH} levels")
     try:
         record = _DECODER.decode(line.decode("ascii"))
-    except ValueError as e:
-        raise FormatError(f"it is not JSON: {e}") from e
+    except JSONDecodeError as e:
+        raise FormatError(f"it is not JSON: {e.msg} at character {e.pos + 1}") from e
+    except ValueError as e:  # sys.set_int_max_str_digits, or a word of JavaScript's
+        raise FormatError("it is not JSON: a number that is none, or of thousands of digits") from e
     if not isinstance(record, dict) or not isinstance(record.get("type"), str):
         raise FormatError("it is not a record with a type")
     if wrong := _misfit(record, TYPES.get(record["type"], _UNKNOWN)):
@@ -103,51 +105,52 @@ def _misfit(record: Record, fields: Fields) -> str:
     return ""
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """A string."""
     return "" if isinstance(value, str) else "is not text"
 
 
-def devpath(value: Any) -> str:
+def devpath(value: object) -> str:
     """A path below /sys."""
     if not isinstance(value, str) or not value.startswith("/"):
         return "is not a path"
     return "" if len(value) <= DEVPATH_LIMIT else f"is longer than {DEVPATH_LIMIT} characters"
 
 
-def time(value: Any) -> str:
+def time(value: object) -> str:
     """Microseconds of CLOCK_BOOTTIME."""
     return "" if type(value) is int and 0 <= value < _TIME_END else "is not a time"
 
 
-def count(value: Any) -> str:
+def count(value: object) -> str:
     """A number of things, or a sequence number."""
     return "" if type(value) is int and 0 <= value < _COUNT_END else "is not a count"
 
 
-def status(value: Any) -> str:
+def status(value: object) -> str:
     """An exit status."""
     return "" if type(value) is int and 0 <= value <= 255 else "is not an exit status"
 
 
-def milliseconds(value: Any) -> str:
+def milliseconds(value: object) -> str:
     """A span of time."""
-    return "" if type(value) in (int, float) and 0 <= value < _TIME_END else "is not a span of time"
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _TIME_END
+    return "" if fits else "is not a span of time"
 
 
-def flag(value: Any) -> str:
+def flag(value: object) -> str:
     """True or false."""
     return "" if isinstance(value, bool) else "is not true or false"
 
 
-def names(value: Any) -> str:
+def names(value: object) -> str:
     """A list of strings."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ""
     return "is not a list of names"
 
 
-def any_value(value: Any) -> str:
+def any_value(value: object) -> str:
     """Whatever JSON has, of which no reader knows what it means. Its depth is bounded already."""
     waiting = [value]
     while waiting:
@@ -162,7 +165,7 @@ def any_value(value: Any) -> str:
 
 
 def _objects(fields: Fields) -> Check:
-    def check(value: Any) -> str:
+    def check(value: object) -> str:
         if not isinstance(value, list):
             return "are not a list"
         for item in value:

@@ -98,11 +98,12 @@ class LedgerReader:
         self._rest.clear()
         self._too_long = False
         self._number += 1
-        if not too_long and not line.strip():
+        if too_long:
+            self.skipped.note(self._number, f"it is longer than {LINE_LIMIT} bytes", line)
+            return line, None
+        if not line.strip():
             return line, None
         try:
-            if too_long:
-                raise FormatError(f"it is longer than {LINE_LIMIT} bytes")
             record = admit(line)
         except FormatError as e:
             if isinstance(e, ForeignFormatError) and not self._started:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hostbuild import ui
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
 from hostbuild.fs.files import write_file

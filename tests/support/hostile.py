@@ -16,16 +16,88 @@ from hostbuild.predict.target import make_target
 from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd import cli
 from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.ledger.door import CAUSE, MATCH, TYPES
+from modaliasd.core.ledger.history import History
 from tests.support.ledgers import q35_records
+from tests.support.places import PROJECT
 
 # What a terminal must not get from others: C0, C1, their like in Unicode, and what a page or a shell would run
-EVIL = "</script><img src=x onerror=alert(1)>\x1b]0;title\x07\x1b[31m\x9b31m\x7f\r\n\t\u202e\u2066\u2028\udcff\ud800$(x)`'\""
+EVIL = (
+    "</script><img src=x onerror=alert(1)>"
+    "\x1b]0;title\x07\x1b[31m\x9b31m\x7f\r\n\t\u202e\u2066\u2028\udcff\ud800$(x)`'\""
+)
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, -0.0, 1e308, 2**53, 2**63, 2**64, 10**400, "", "/", "//", "/a", "a", " ", "\0", EVIL,
     "²", "/devices/²", "/devices/1²/٣", "/" * 5000, "/a" * 2000, "x" * 5000, [], [None], [[]], [{}], {}, {"a": 1},
     ["x", 1], [{"module": 1}], [{"module": "x", "line": "y"}], [{"devpath": []}], {"type": {}},
 )  # fmt: skip
+
+
+EVIL_VALUES: dict[str, Any] = {  # by the name of the door's check
+    "names": [EVIL, EVIL + "2"],
+    "time": 5,
+    "count": 5,
+    "status": 5,
+    "milliseconds": 5.5,
+    "flag": True,
+}
+
+
+def evil_value(name: str, check: object) -> Any:
+    kind = getattr(check, "__name__", "")
+    if kind == "text":
+        return EVIL + name
+    return f"/devices/{EVIL}/{name}" if kind == "devpath" else EVIL_VALUES[kind]
+
+
+MATCHES = [{name: evil_value(name, check) for name, check in MATCH.checks.items() if name != "builtin"}]
+CAUSES = [
+    {name: evil_value(name, CAUSE.checks[name]) for name in names}
+    for names in (
+        ("devpath", "subsystem", "modalias", "alias", "line", "file"),
+        ("module",),
+        ("softdep",),
+        ("request", "alias", "line", "file"),
+    )
+]
+
+
+def choices_of(kind: str, name: str) -> list[str]:
+    """The words that a field of the schema may have; [] where any will do."""
+    schema = json.loads((PROJECT / "docs/ledger.schema.json").read_text(encoding="utf-8"))["$defs"]
+    found: list[str] = schema.get(kind, {}).get("properties", {}).get(name, {}).get("enum", [])
+    return found
+
+
+def evil_record(kind: str, choices: bool) -> dict[str, Any]:
+    """A record with evil text in each field. choices: in the fields with closed choices, too."""
+    fixed = {"type": kind, "format": 1, "matches": MATCHES, "causes": CAUSES}
+    record = {EVIL: {EVIL: [EVIL]}}
+    for name, check in TYPES[kind].checks.items():
+        words = [] if choices or name in fixed else choices_of(kind, name)
+        record[name] = fixed[name] if name in fixed else words[0] if words else evil_value(name, check)
+    return record
+
+
+def evil_records(choices: bool) -> Iterator[dict[str, Any]]:
+    """Records of each type, those that readers make the most of in several forms."""
+    for kind in TYPES:
+        record = evil_record(kind, choices)
+        if kind == "device":
+            record.pop("from")
+            for action in ("coldplug", "bind", "unbind", "add"):
+                yield record if choices else record | {"action": action}
+            yield record | {"driver": "", "devpath": f"/devices/{EVIL}/2", "module": EVIL}
+        elif kind == "load":
+            for at, outcome in enumerate(choices_of("load", "outcome")):
+                yield record | ({} if choices else {"outcome": outcome}) | {"causes": CAUSES[at % 4 :]}
+            for cause in CAUSES:
+                yield record | {"module": EVIL + "module", "causes": [cause], "outcome": "inserted"}
+        elif kind != "exit":
+            yield record
+    yield {"type": EVIL, "t_us": 7, EVIL: EVIL}
+    yield {"type": "exit", "t_us": 9, "status": 5}
 
 
 class Mutator:
@@ -112,10 +184,9 @@ def run_guest(path: Path, names: list[str]) -> None:
     asked = [["tree", "--by", by] for by in ("device", "module", "time")]
     asked += [["tree", "--full", "--new"], ["ledger"], ["ledger", "--json"]]
     asked += [[command, "--", name] for name in names for command in ("why", "why-not")]
-    for color in ("never", "always"):
-        for words in asked:
-            colored = [] if "--json" in words else [f"--color={color}"]
-            cli.main([words[0], f"--ledger={path}", *colored, *words[1:]])
+    for words in asked:
+        colored = [] if "--json" in words else ["--color=always"]
+        cli.main([words[0], f"--ledger={path}", *colored, *words[1:]])
 
 
 def run_host(path: Path, other: Path, out: Path) -> None:
@@ -141,7 +212,7 @@ def run_host(path: Path, other: Path, out: Path) -> None:
         assert status in (0, 1, 100), (words, status)
 
 
-def run_foresight(history: Any, other: Any, target: Target) -> Iterator[str]:  # noqa: ANN401 - histories
+def run_foresight(history: History, other: History, target: Target) -> Iterator[str]:
     """Predict, learn from, and prove with a history; gives the texts that come of it."""
     capture = capture_of_history(history)
     prediction = predict(capture, target)

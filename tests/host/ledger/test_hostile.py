@@ -4,11 +4,9 @@ import json
 import random
 import re
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -27,13 +25,11 @@ from hostbuild.predict.prove import prove
 from hostbuild.qemu.exit_status import clock_rate, complaints, exit_status
 from modaliasd import failure
 from modaliasd.core.errors import FormatError, ModaliasdError
-from modaliasd.core.ledger.door import CAUSE, MATCH, TYPES, text
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.read import parse_ledger
 from tests.support.fuzzing import examples
-from tests.support.hostile import EVIL, Mutator, q35_target, run_foresight, run_guest, run_host
+from tests.support.hostile import EVIL, Mutator, evil_records, q35_target, run_foresight, run_guest, run_host
 from tests.support.ledgers import small_boot
-from tests.support.places import PROJECT
 
 CASES = [
     b'{"type":"device","t_us":2,"action":"add"}',
@@ -95,6 +91,7 @@ def run_all(path: Path, folder: Path, target: Target) -> None:
         print_proof(prove(before, history))
 
 
+@pytest.mark.slow
 @given(rng=st.randoms(use_true_random=False))
 @settings(
     max_examples=examples(200),
@@ -140,68 +137,6 @@ def test_skipped_lines_are_counted_and_named(tmp_path: Path, capsys: pytest.Capt
     ):
         assert run() == 0
         assert words in capsys.readouterr().err
-
-
-def evil_records(choices: bool) -> Iterator[dict[str, Any]]:
-    """A record of each type with evil text in every field. choices: in the fields with closed choices, too."""
-    schema = json.loads((PROJECT / "docs/ledger.schema.json").read_text(encoding="utf-8"))["$defs"]
-
-    def value(name: str, check: object) -> Any:  # noqa: ANN401
-        kind = getattr(check, "__name__", "")
-        if kind == "text":
-            return EVIL + name
-        return {
-            "devpath": f"/devices/{EVIL}/{name}",
-            "names": [EVIL, EVIL + "2"],
-            "time": 5,
-            "count": 5,
-            "status": 5,
-            "milliseconds": 5.5,
-            "flag": True,
-        }[kind]
-
-    matches = [{name: value(name, check) for name, check in MATCH.checks.items() if name != "builtin"}]
-    causes = [
-        {name: value(name, CAUSE.checks[name]) for name in names}
-        for names in (
-            ("devpath", "subsystem", "modalias", "alias", "line", "file"),
-            ("module",),
-            ("softdep",),
-        )
-    ] + [{"request": EVIL, "alias": EVIL, "line": 3, "file": EVIL}]
-    for kind, fields in TYPES.items():
-        known = schema[kind]["properties"] if kind in schema else {}
-        record: dict[str, Any] = {}
-        for name, check in fields.checks.items():
-            if name == "matches":
-                record[name] = matches
-            elif name == "causes":
-                record[name] = causes
-            elif name == "type":
-                record[name] = kind
-            elif name == "format":
-                record[name] = 1
-            elif check is text and "enum" in known.get(name, {}) and not choices:
-                record[name] = known[name]["enum"][0]
-            else:
-                record[name] = value(name, check)
-        record[EVIL] = {EVIL: [EVIL]}
-        if kind == "device":
-            record.pop("from")
-            for action in ("coldplug", "bind", "unbind", "add"):
-                yield record if choices else record | {"action": action}
-            yield record | {"driver": "", "devpath": f"/devices/{EVIL}/2", "module": EVIL}
-        elif kind == "load":
-            for at, outcome in enumerate(known["outcome"]["enum"]):
-                yield record | ({} if choices else {"outcome": outcome}) | {"causes": causes[at % 4 :]}
-            for one in causes:
-                yield record | {"module": EVIL + "module", "causes": [one], "outcome": "inserted"}
-        elif kind == "exit":
-            continue
-        else:
-            yield record
-    yield {"type": EVIL, "t_us": 7, EVIL: EVIL}
-    yield {"type": "exit", "t_us": 9, "status": 5}
 
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
+from hostbuild.main import status_of
 from hostbuild.report.html import render_html
 from hostbuild.report.model import make_model
 from modaliasd.core.ledger.history import history_of
+from tests.support.hostile import EVIL, evil_records
 from tests.support.ledgers import Maker, asked_by, q35_records
 
 pytestmark = pytest.mark.slow
@@ -224,6 +226,36 @@ def test_details_say_why(page: Page) -> None:
     assert "pci:v00001000d00000060sv*sd*bc*sc*i*" in page.locator("#detail").inner_text()
     page.locator("#detail").get_by_role("button", name="pci 0000:00:09.0").first.click()
     assert "megaraid_sas, from megaraid_sas" in page.locator("#detail").inner_text()
+
+
+def test_nothing_of_a_ledger_runs(browser: Browser, tmp_path: Path) -> None:
+    """Markup and script in every field: the page shows them as text, wherever one looks, and so does the picture."""
+    path = tmp_path / "evil.jsonl"
+    records = list(evil_records(choices=False))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="ascii")
+    page = browser.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    for end in ("html", "svg"):
+        out = tmp_path / f"r.{end}"
+        assert status_of(["report", str(path), "--title", EVIL.replace("\ud800", ""), "-o", str(out)]) == 0
+        page.goto(out.as_uri())
+        if end == "html":
+            page.wait_for_selector("html[data-ready]")
+            assert page.locator(".row").count() > 0
+            for chosen in (page.locator(".row .label"), page.locator(".node")):
+                for number in range(chosen.count()):
+                    chosen.nth(number).click()
+                    chosen.nth(number).hover()
+            page.keyboard.press("/")
+            page.keyboard.type("onerror")
+        assert page.locator("img").count() == 0
+        assert page.locator("script").count() == (2 if end == "html" else 0)
+    assert "onerror" in page.content()
+    page.close()
+    assert complaints == []
 
 
 def test_light_and_dark(browser: Browser, page_file: Path) -> None:

@@ -46,7 +46,7 @@ def admit(line: bytes) -> Record:
     """The record that the line (without its newline) holds. Raises FormatError with the reason if it does not fit."""
     if not line.isascii():
         raise FormatError("it is not ASCII")
-    if _depth(line) > DEPTH:
+    if _is_deep(line):
         raise FormatError(f"it is nested deeper than {DEPTH} levels")
     try:
         record = _DECODER.decode(line.decode("ascii"))
@@ -63,19 +63,20 @@ def admit(line: bytes) -> Record:
     return record
 
 
-def _depth(line: bytes) -> int:
-    """How deep the line's brackets nest; 0 where there are too few for any harm."""
+def _is_deep(line: bytes) -> bool:
+    """Do the line's brackets nest deeper than DEPTH? Asked before json, which is recursive."""
     if line.count(b"[") + line.count(b"{") <= DEPTH:
-        return 0
-    depth = deepest = 0
+        return False
+    depth = 0
     for found in _TOKEN.finditer(line):
         token = found[0]
         if token in b"[{":
             depth += 1
-            deepest = max(deepest, depth)
+            if depth > DEPTH:
+                return True
         elif token in b"]}":
             depth -= 1
-    return deepest
+    return False
 
 
 def _refuse(word: str) -> NoReturn:

@@ -67,6 +67,9 @@ _USB_CLASSES = {
 }
 
 
+_CHAIN = 64  # modules that need one another, from a device's to the last: real chains have some ten
+
+
 def kind_of(subsystem: str, modalias: str) -> Kind:
     """The kind that a device's subsystem and modalias tell."""
     bus, _, rest = modalias.partition(":")
@@ -97,7 +100,7 @@ def kind_of_load(history: History, load: LoadHistory) -> Kind:
     """The kind of what asked for the module, directly or through modules that need it."""
     seen: set[str] = set()
     current: LoadHistory | None = load
-    while current is not None and current.module not in seen:
+    while current is not None and current.module not in seen and len(seen) < _CHAIN:
         seen.add(current.module)
         cause = next((cause for cause in current.causes if cause.devpath), None)
         first = current.causes[0] if current.causes else None

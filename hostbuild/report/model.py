@@ -6,11 +6,12 @@ is the coldplug, each later one a hotplug. Devices stand in the order of the tre
 children.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.ledger.explain_not import ModuleFacts, why_not
+from modaliasd.core.ledger.explain_not import ModuleFacts, WhyNot, why_not
 from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 from modaliasd.core.ledger.text import cause_text, node_of
 from modaliasd.core.ledger.text_tree import tells
@@ -54,10 +55,13 @@ def slowest(history: History) -> list[LoadHistory]:
 def failures(history: History) -> list[dict[str, Any]]:
     """Loads that came to nothing and devices that no driver took, each with its cause and fix."""
     rows: list[dict[str, Any]] = []
+    answers: dict[str, WhyNot] = {}
     for load in history.loads:
         if load.succeeded:
             continue
-        answer = why_not(history, load.module, ModuleFacts())
+        if load.module not in answers:
+            answers[load.module] = why_not(history, load.module, ModuleFacts())
+        answer = answers[load.module]
         row = {"what": load.module, "outcome": load.outcome, "why": list(answer.details), "fix": answer.fix}
         rows.append(row)
     for device in history.devices.values():
@@ -116,7 +120,11 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
 
 
 def _load(history: History, load: LoadHistory, index: dict[str, int]) -> dict[str, Any]:
-    askers = [device for device, _match in history.askers(load.module)]
+    is_last = (
+        history.load_of(load.module) is load
+    )  # an earlier load of the same module has its own causes only
+    askers = [device.devpath for device, _match in history.askers(load.module)] if is_last else load.askers
+    drives = history.driven_by(load.module) if is_last else []
     first = history.devices.get(load.asker)
     return {
         "module": load.module,
@@ -130,11 +138,11 @@ def _load(history: History, load: LoadHistory, index: dict[str, int]) -> dict[st
         "end": load.end_us,
         "own": load.own_us,
         "deps": list(load.deps),
-        "brought": list(load.brought),
+        "brought": list(load.brought if is_last else ()),
         "causes": [_cause(cause) for cause in load.causes],
         "because": cause_text(history, load, with_alias=False),
-        "askers": [index[device.devpath] for device in askers],
-        "drives": [index[device.devpath] for device in history.driven_by(load.module)],
+        "askers": [index[devpath] for devpath in askers if devpath in index],
+        "drives": [index[device.devpath] for device in drives],
     }
 
 
@@ -155,9 +163,10 @@ def _episodes(history: History) -> Iterator[dict[str, Any]]:
         ends.append(history.last_us)
     number = 0
     for end in ends:
-        inside = [moment for moment in moments if begin <= moment <= end]
+        at = bisect_left(moments, begin)
+        inside = at < len(moments) and moments[at] <= end
         if inside or number == 0:
-            first = begin if number == 0 else min(inside)
+            first = begin if number == 0 else moments[at]
             yield {"name": f"Hotplug {number}" if number else "Coldplug", "from": first, "to": end}
             number += 1
         begin = end + 1

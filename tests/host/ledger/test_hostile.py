@@ -23,12 +23,20 @@ from hostbuild.main import status_of
 from hostbuild.predict.prediction import Target
 from hostbuild.predict.prove import prove
 from hostbuild.qemu.exit_status import clock_rate, complaints, exit_status
-from modaliasd import failure
+from modaliasd import cli, failure
 from modaliasd.core.errors import FormatError, ModaliasdError
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.read import parse_ledger
 from tests.support.fuzzing import examples
-from tests.support.hostile import EVIL, Mutator, evil_records, q35_target, run_foresight, run_guest, run_host
+from tests.support.hostile import (
+    EVIL,
+    Mutator,
+    evil_records,
+    guest_commands,
+    host_commands,
+    q35_target,
+    run_foresight,
+)
 from tests.support.ledgers import small_boot
 
 CASES = [
@@ -66,20 +74,31 @@ def target() -> Target:
     return q35_target()
 
 
-def run_all(path: Path, folder: Path, target: Target) -> None:
-    """All commands, all readers."""
+def run_all(
+    path: Path, folder: Path, target: Target, names: list[str], rng: random.Random | None = None
+) -> None:
+    """All commands and readers; with `rng`, six commands of each half. names: what the guest is asked about."""
     other = folder / "small.jsonl"
     other.write_text(small_boot().text(), encoding="ascii")
-    run_guest(path, ["virtio_blk", "nic", "/dev/vda", EVIL])
-    run_host(path, other, folder)
-    data = path.read_bytes()
+    guests, hosts = guest_commands(path, names), host_commands(path, other, folder)
+    if rng is not None:
+        guests, hosts = rng.sample(guests, 6), rng.sample(hosts, 6)
+    for words in guests:
+        assert cli.main(words) in (0, 1, 100, 111), words
+    for words in hosts:
+        assert status_of(words) in (0, 1, 100), words
+    run_readers(path.read_bytes(), target)
+
+
+def run_readers(data: bytes, target: Target) -> None:
+    """What reads a ledger without being a command of its own: run's, prove's, predict's and make-image's parts."""
     reader, watch = LedgerReader(), Watch()
     for record in (records := reader.feed(data)):
         watch.hear(record)
     reader.finish()
-    screen = Console(width=110, file=StringIO(), force_terminal=False)
-    screen.print(watch.screen())
-    sys.stdout.write(screen.file.getvalue())  # type: ignore[attr-defined]
+    screen = StringIO()
+    Console(width=110, file=screen, force_terminal=False).print(watch.screen())
+    sys.stdout.write(screen.getvalue())
     exit_status(records)
     clock_rate(records, [0.0] * len(records))
     sys.stdout.write("\n".join(complaints(records)))
@@ -91,10 +110,13 @@ def run_all(path: Path, folder: Path, target: Target) -> None:
         print_proof(prove(before, history))
 
 
+NAMES = ["virtio_blk", "nic", "/dev/vda", EVIL]
+
+
 @pytest.mark.slow
 @given(rng=st.randoms(use_true_random=False))
 @settings(
-    max_examples=examples(200),
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -103,8 +125,9 @@ def test_no_mutant_of_a_real_ledger_ends_a_command_badly(
 ) -> None:
     """Values of other types, bytes in between, lines lost, deep nesting: no traceback from any command, and an end."""
     path = tmp_path / "mutant.jsonl"
-    path.write_bytes(Mutator(random.Random(rng.getrandbits(64))).text())
-    run_all(path, tmp_path, target)
+    own = random.Random(rng.getrandbits(64))
+    path.write_bytes(Mutator(own).text())
+    run_all(path, tmp_path, target, NAMES, own)
 
 
 @pytest.mark.parametrize("line", CASES, ids=range(len(CASES)))
@@ -115,7 +138,7 @@ def test_a_hostile_line_costs_that_line(
     path = tmp_path / "l.jsonl"
     first, *rest = small_boot().text().encode().splitlines()
     path.write_bytes(b"\n".join([first, line, *rest, b""]))
-    run_all(path, tmp_path, target)
+    run_all(path, tmp_path, target, NAMES, random.Random(1))
     capsys.readouterr()
     assert status_of(["tree", str(path)]) == 0
     assert "driver nic-driver" in capsys.readouterr().out
@@ -123,8 +146,6 @@ def test_a_hostile_line_costs_that_line(
 
 def test_skipped_lines_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both halves say on stderr how many lines were skipped, which, and why."""
-    from modaliasd import cli
-
     path = tmp_path / "l.jsonl"
     first, *rest = small_boot().text().encode().splitlines()
     path.write_bytes(b"\n".join([first, CASES[0], b"x", *rest, b""]))
@@ -159,8 +180,13 @@ def test_no_field_reaches_a_terminal_raw(
     records = list(evil_records(choices))
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="ascii")
     assert len(parse_ledger(path.read_bytes())) == len(records)
-    run_all(path, tmp_path, target)
-    run_guest(path, [EVIL + "module", f"/devices/{EVIL}/devpath", f"/devices/{EVIL}/2", EVIL + "softdep"])
+    names = ["module", "softdep", "message"]
+    run_all(
+        path,
+        tmp_path,
+        target,
+        [*(EVIL + name for name in names), f"/devices/{EVIL}/devpath", f"/devices/{EVIL}/2"],
+    )
     said = capsys.readouterr()
     assert said.out.count("onerror") > 100  # it was all there, and is shown
     assert raw(said.out) == set()

@@ -172,7 +172,7 @@ def _loaded(history: History, name: str, why: WhyModule | None, facts: ModuleFac
     if driven:
         return WhyNot(name, Reason.AT_WORK, tuple(driven))
     wanted = why.needed_by + why.softdep_of if why is not None else ()
-    users = once([*wanted, *(load.module for load in history.loads if name in load.deps and load.succeeded)])
+    users = once([*wanted, *history.users_of(name)])
     if users:
         words = f"Loaded because {', '.join(users)} need{'s' * (len(users) == 1)} it."
         return WhyNot(name, Reason.SERVES, (words,))

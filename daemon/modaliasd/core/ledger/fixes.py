@@ -23,6 +23,9 @@ FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
 }
 
 
+_CHAIN = 64  # modules that need one another: real chains have some ten
+
+
 def fix_of(history: History, name: str, load: LoadHistory) -> str:
     """What to do about a load of the module `name`; about the first that failed, if it failed for lack of another."""
     root = _root_of(history, load)
@@ -52,7 +55,7 @@ def shell_word(name: str) -> str:
 def _root_of(history: History, load: LoadHistory) -> LoadHistory:
     """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
     seen = {load.module}
-    while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen:
+    while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen and len(seen) < _CHAIN:
         need = history.load_of(load.blocked_by)
         if need is None or need.succeeded:
             break

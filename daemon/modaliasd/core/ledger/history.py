@@ -69,6 +69,7 @@ class History:
         self._seen: dict[str, Appearance] = {}
         self._askers: dict[str, list[tuple[DeviceHistory, Match]]] = {}
         self._driven: dict[str, list[DeviceHistory]] = {}
+        self._users: dict[str, list[str]] = {}
 
     @property
     def started_us(self) -> int:
@@ -95,6 +96,10 @@ class History:
     def driven_by(self, module: str) -> list[DeviceHistory]:
         """The devices that the module's drivers drive."""
         return list(self._driven.get(module.replace("-", "_"), ()))
+
+    def users_of(self, module: str) -> list[str]:
+        """The modules in the kernel whose load tells that they need this one, each load once."""
+        return list(self._users.get(module.replace("-", "_"), ()))
 
     def roots(self) -> list[DeviceHistory]:
         """The devices without a known ancestor, by devpath."""
@@ -128,6 +133,16 @@ def history_of(records: Iterable[Fields]) -> History:
     history.loads = _loads(loads)
     history._by_module = _by_module(history)
     history._seen = {one.module.replace("-", "_"): one for one in history.appearances}
+    _index(history)
+    _adopt(history.devices)
+    return history
+
+
+def _index(history: History) -> None:
+    """Fill what is looked up by module."""
+    for load in history.loads:
+        for need in load.deps if load.succeeded else ():
+            history._users.setdefault(need.replace("-", "_"), []).append(load.module)
     for device in history.devices.values():
         if device.driver and not device.module and device.bound_us >= 0:
             device.module = _guess_module(history, device)
@@ -135,8 +150,6 @@ def history_of(records: Iterable[Fields]) -> History:
             history._driven.setdefault(device.module, []).append(device)
         for match in device.matches:
             history._askers.setdefault(match.module.replace("-", "_"), []).append((device, match))
-    _adopt(history.devices)
-    return history
 
 
 def _guess_module(history: History, device: DeviceHistory) -> str:
@@ -234,13 +247,14 @@ def _loads(records: list[Fields]) -> list[LoadHistory]:
         for record, follower in zip(job, [*job[1:], None], strict=True):
             until = end_us if follower is None else _start_us(follower)
             own[id(record)] = max(0, until - _start_us(record))
-    for_whom: dict[str, list[str]] = {}
+    for_whom: dict[str, dict[str, None]] = {}  # each name once
     for record in records:
         causes = record.get("causes") or [{}]
         needer = causes[0].get("module", "") or causes[0].get("softdep", "")
         if needer:
-            for_whom.setdefault(needer, []).append(record.get("module", ""))
-    return [_load(record, own.get(id(record), UNKNOWN), for_whom) for record in records]
+            for_whom.setdefault(needer, {})[record.get("module", "")] = None
+    brought = {needer: tuple(names) for needer, names in for_whom.items()}
+    return [_load(record, own.get(id(record), UNKNOWN), brought) for record in records]
 
 
 def _by_module(history: History) -> dict[str, LoadHistory]:
@@ -268,7 +282,7 @@ def _start_us(record: Fields) -> int:
     return int(record.get("start_us", UNKNOWN))
 
 
-def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> LoadHistory:
+def _load(record: Fields, own_us: int, brought: Mapping[str, tuple[str, ...]]) -> LoadHistory:
     get = record.get
     return LoadHistory(
         get("module", ""),
@@ -280,7 +294,7 @@ def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> Loa
         get("start_us", UNKNOWN),
         get("end_us", UNKNOWN),
         own_us,
-        tuple(for_whom.get(get("module", ""), ())),
+        brought.get(get("module", ""), ()),
         _failure(record),
         get("blocked_by", ""),
     )

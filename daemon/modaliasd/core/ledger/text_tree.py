@@ -255,10 +255,11 @@ def _by_module(history: History, style: Callable[[str, str], str], width: int, s
         if load.end_us <= since_us:
             continue
         lines.append(_load_line(history, load, style, width))
-        below = [f"needed {style('module', printable(name))}" for name in load.brought]
+        is_last = history.load_of(load.module) is load
+        below = [f"needed {style('module', printable(name))}" for name in (load.brought if is_last else ())]
         below += [
             f"drives {printable(device.subsystem)} {style('name', printable(device.name))}"
-            for device in history.driven_by(load.module)
+            for device in (history.driven_by(load.module) if is_last else ())
         ]
         for at, text in enumerate(below):
             lines.append(style("faint", "  └─ " if at == len(below) - 1 else "  ├─ ") + text)

@@ -155,3 +155,37 @@ def test_a_listener_that_fails_ends_the_machine_and_not_the_reader(start: Callab
     assert (len(heard), len(failures)) == (1, 1)
     assert lines.console == "Linux version 6.1\nmore\n"
     assert lines.ledger == [{"type": "exit", "status": 0}]
+
+
+def test_a_channel_without_a_newline_is_bounded(start: Callable[..., Started]) -> None:
+    """Three megabytes in one line are one skipped line; the record behind it is read."""
+    lines, qemu = start()
+    begin(lines)
+    for _ in range(48):
+        sent = 0
+        while sent < 1 << 16:
+            try:
+                sent += os.write(qemu.descriptors[2 * Line.CHANNEL.value], b"x" * ((1 << 16) - sent))
+            except BlockingIOError:
+                time.sleep(0.01)
+    qemu.write(Line.CHANNEL, b'\n{"type":"exit","status":5}\n')
+    qemu.end()
+    assert lines.wait(lambda: lines.ended, 20)
+    assert [record["type"] for record in lines.ledger] == ["exit"]
+    assert lines.skipped.count == 1
+    assert "line 1: it is longer than 1048576 bytes" in str(lines.skipped)
+
+
+def test_of_an_endless_answer_the_end_is_kept(
+    start: Callable[..., Started], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit an answer's beginning goes, and how much of it is counted until it is taken."""
+    monkeypatch.setattr("hostbuild.qemu.lines.ANSWERS", 100)
+    lines, qemu = start()
+    begin(lines)
+    qemu.write(Line.AGENT, b"x" * 1000 + b"the end")
+    assert lines.wait(lambda: lines.answers.endswith(b"the end"), 20)
+    assert lines.lost_answers == 907
+    taken = lines.take_answers()
+    assert (len(taken), taken[-7:]) == (100, b"the end")
+    assert lines.lost_answers == 0

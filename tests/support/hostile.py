@@ -70,8 +70,8 @@ def choices_of(kind: str, name: str) -> list[str]:
 
 def evil_record(kind: str, choices: bool) -> dict[str, Any]:
     """A record with evil text in each field. choices: in the fields with closed choices, too."""
-    fixed = {"type": kind, "format": 1, "matches": MATCHES, "causes": CAUSES}
-    record = {EVIL: {EVIL: [EVIL]}}
+    fixed: dict[str, Any] = {"type": kind, "format": 1, "matches": MATCHES, "causes": CAUSES}
+    record: dict[str, Any] = {EVIL: {EVIL: [EVIL]}}
     for name, check in TYPES[kind].checks.items():
         words = [] if choices or name in fixed else choices_of(kind, name)
         record[name] = fixed[name] if name in fixed else words[0] if words else evil_value(name, check)

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Error, Page, Request, sync_playwright
 
 from hostbuild.main import status_of
 from hostbuild.report.html import render_html
@@ -237,7 +237,12 @@ def test_nothing_of_a_ledger_runs(browser: Browser, tmp_path: Path) -> None:
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        complaints.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     for end in ("html", "svg"):
         out = tmp_path / f"r.{end}"
         assert status_of(["report", str(path), "--title", EVIL.replace("\ud800", ""), "-o", str(out)]) == 0

@@ -16,6 +16,7 @@ GUEST_SHELLS = {
     "children",
     "ledger",
     "ledgerfile",
+    "lock",
     "control",
     "indexfile",
     "kmsg",

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from modaliasd.lock import HeldError
+
 TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for ever", "SECONDS")
 SETTLE = Syntax(
     "settle",
@@ -76,7 +78,7 @@ COLDPLUG = Syntax(
     "coldplug",
     """\
 Has the daemon walk /sys again, and waits until it has settled. With --once no daemon is needed: this process
-loads what the devices present ask for, settles and exits.
+loads what the devices present ask for, settles and exits. Where a daemon runs, it does the work.
 """,
     (
         ("coldplug", "look for devices again"),
@@ -173,11 +175,24 @@ def status(arguments: list[str]) -> int:
 
 def coldplug(arguments: list[str]) -> int:
     """Have /sys walked again; with --once do all of it here, 1 if a load failed."""
-    if parse(COLDPLUG, arguments).given("--once"):
-        from modaliasd.boot import serve
+    if not parse(COLDPLUG, arguments).given("--once"):
+        return _succeeded("coldplug", ["coldplug"], None)
+    from modaliasd.boot import serve
+    from modaliasd.lock import HeldError
 
+    try:
         return serve(once=True)
-    return _succeeded("coldplug", ["coldplug"], None)
+    except HeldError as e:
+        return _coldplug_by(e)
+
+
+def _coldplug_by(holder: HeldError) -> int:
+    """Have the daemon that holds the lock do the work; raises the error itself where that is no daemon that answers."""
+    try:
+        answer = _ask("coldplug", ["coldplug"], None)
+    except WorldError as e:
+        raise holder from e
+    return int(answer is None or bool(answer.get("failed")))
 
 
 def load(arguments: list[str]) -> int:

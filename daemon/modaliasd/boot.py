@@ -23,6 +23,7 @@ from modaliasd.kernelmodules import read_live_modules, read_tail
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger
 from modaliasd.loader import Loader, Tools
+from modaliasd.lock import acquire
 from modaliasd.marks import count_life, first_settle, freeze, phase
 from modaliasd.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.paths import (
@@ -30,6 +31,7 @@ from modaliasd.paths import (
     INSMOD,
     KMSG,
     LEDGER,
+    LOCK,
     MODPROBE,
     MODULES,
     POLICY,
@@ -61,11 +63,15 @@ def boottime_us() -> int:
 
 
 def serve(*, once: bool) -> int:
-    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then."""
+    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
+
+    Raises HeldError where another process does so, before anything of its is touched.
+    """
     command_line = read_command_line()
     settings = parse_settings(command_line)
     if settings.off and not once:
         return _idle()
+    acquire(LOCK)  # held until this process ends
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
     sysfs = Sysfs()

@@ -3,6 +3,7 @@
 RUN_DIRECTORY = "/run/modaliasd"
 LEDGER = RUN_DIRECTORY + "/ledger.jsonl"
 CONTROL = RUN_DIRECTORY + "/control"
+LOCK = RUN_DIRECTORY + "/lock"  # held by who writes the ledger (lock.py)
 LIVES = RUN_DIRECTORY + "/lives"  # how many daemons this boot has had
 FAILURE = RUN_DIRECTORY + "/failure"  # why the last daemon failed, how often in a row, and when (failure.py)
 CRASH = RUN_DIRECTORY + "/crash"  # the last failure's traceback

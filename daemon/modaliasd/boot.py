@@ -82,7 +82,7 @@ def serve(*, once: bool) -> int:
     configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
-    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel)
+    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel, settings.ledger_limit)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
     ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)

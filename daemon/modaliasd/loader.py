@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from modaliasd.ledger import Ledger
     from modaliasd.sysfs import Sysfs
 
+MOST_WARNED = 1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
 
@@ -320,6 +321,8 @@ class Loader:
         for warning in found:
             if warning in self._warned:
                 continue
+            if len(self._warned) >= MOST_WARNED:
+                self._warned.clear()
             self._warned.add(warning)
             what, message = warning
             self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))

@@ -19,6 +19,7 @@ from modaliasd.core.record import FORMAT
 from modaliasd.desk import Desk
 from modaliasd.intake import Intake
 from modaliasd.ledger import ERROR
+from modaliasd.ledgercare import LedgerCare
 from modaliasd.registry import Registry
 from modaliasd.settling import Settling
 from modaliasd.unloader import Unloader
@@ -42,6 +43,7 @@ class Service:
         self._intake = Intake(world, self._registry, self._walker)
         self._unloader = Unloader(world, self._registry)
         self._settling = Settling(world, self._registry, self._walker, self._intake, self._unloader)
+        self._ledger_care = LedgerCare(world)
         self._desk: Desk | None = None
         if world.control is not None:
             self._desk = Desk(
@@ -114,11 +116,8 @@ class Service:
         if self._desk is not None:
             self._desk.attend()
         timeout = self._timeout()
-        channel = -1
-        if timeout != 0:
-            world.ledger.flush()
-            self._tell_of_lost_lines()
-            channel = world.ledger.channel_fileno()
+        self._ledger_care.tend(idle=timeout != 0)
+        channel = world.ledger.channel_fileno() if timeout != 0 else -1
         if channel >= 0:
             self._poll.register(channel, POLLOUT)
         self._intake.end_turn()
@@ -127,15 +126,6 @@ class Service:
             self._poll.unregister(channel)
         for descriptor, _events in ready:
             self._serve(descriptor)
-
-    def _tell_of_lost_lines(self) -> None:
-        """/run was full, and has room again: what is missing from the ledger is said in it."""
-        ledger = self._world.ledger
-        if ledger.lost_lines and not ledger.has_backlog:
-            message = f"{ledger.lost_lines} lines were lost while there was no room for them"
-            ledger.lost_lines = 0
-            self._world.write("warning", {"what": "ledger", "message": message})
-            ledger.flush()
 
     def _serve(self, descriptor: int) -> None:
         world = self._world

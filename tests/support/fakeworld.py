@@ -66,6 +66,7 @@ class FakeSysfs:
     def __init__(self, devices: list[Device] | None = None, seqnums: list[int] | None = None) -> None:
         self.devices = devices or []
         self.seqnums = deque(seqnums or [0])
+        self.put_off: list[tuple[str, str]] = []
         self.drivers: dict[str, list[tuple[str, str]]] = {}  # module -> its drivers, each with its bus
 
     def uevent_seqnum(self) -> int:
@@ -87,6 +88,10 @@ class FakeSysfs:
     def driver_module(self, devpath: str) -> str:  # noqa: ARG002
         """Nor is any module known."""
         return ""
+
+    def deferred(self) -> list[tuple[str, str]]:
+        """The devices whose probes are put off, as the test has set them, each with the reason."""
+        return self.put_off
 
     def is_live(self, module: str) -> bool:  # noqa: ARG002
         """No module is in the kernel."""
@@ -171,10 +176,11 @@ class FakeResolver:
 class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
-    torn_bytes = lost_lines = failed_writes = 0
+    torn_bytes = lost_lines = failed_writes = size = trim_beyond = 0
     has_backlog = False
 
     def __init__(self) -> None:
+        self.mishaps: list[str] = []
         self.lines: list[str] = []
         self.said: list[tuple[int, str]] = []
 
@@ -185,6 +191,10 @@ class FakeLedger:
 
     def flush(self) -> None:
         """Nothing to flush."""
+
+    def is_due(self, now_us: int) -> bool:  # noqa: ARG002
+        """Nothing waits."""
+        return False
 
     def drain(self) -> None:
         """Nothing to wait for."""

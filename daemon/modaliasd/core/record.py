@@ -93,6 +93,7 @@ def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
         "module": load.module,
         "outcome": verdict.outcome.value,
         "causes": [cause_fields(cause) for cause in load.causes],
+        "more_causes": load.more_causes or None,
         "deps": list(live_deps),
         "message": verdict.message,
         "queued_us": load.queued_us,

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
 
+MOST_CAUSES = 256  # of one load, that are kept one by one
+
+
 class Cause(Record):
     """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a
     name.
@@ -74,11 +77,13 @@ class Load:
         "cost",
         "end_us",
         "module",
+        "more_causes",
         "needs",
         "queued_us",
         "rank",
         "running",
         "start_us",
+        "told",
         "verdict",
         "waiters",
         "waits_for",
@@ -91,6 +96,8 @@ class Load:
         self.rank = rank
         self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
         self.causes: list[Cause] = []
+        self.more_causes = 0  # those beyond the first MOST_CAUSES, and those that came when its end had been told
+        self.told = False
         self.behind: set[str] = set()  # modules that are to have their end first, if they are wanted at all
         self.queued_us = now_us
         self.start_us = -1
@@ -102,6 +109,13 @@ class Load:
         self.waived: set[str] = (
             set()
         )  # softdeps and rivals that it no longer waits for: that would close a ring
+
+    def add_cause(self, cause: Cause) -> None:
+        """Somebody wants it. The first causes are kept; once its end has been told, others are only counted."""
+        if len(self.causes) < MOST_CAUSES and not self.told:
+            self.causes.append(cause)
+        else:
+            self.more_causes += 1
 
     def __repr__(self) -> str:
         return f"Load({self.module!r}, verdict={self.verdict!r})"
@@ -174,10 +188,10 @@ class Scheduler:
         """
         known = self._settled.get((module, verdict.outcome)) or self._loads.get(module)
         if known is not None and known.verdict is not None and known.verdict.outcome is verdict.outcome:
-            known.causes.append(cause)
+            known.add_cause(cause)
             return
         load = Load(module, Needs(), 0, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.verdict = verdict
         load.end_us = now_us
         self._settled[module, verdict.outcome] = load
@@ -194,7 +208,7 @@ class Scheduler:
             load.behind.update((behind,) if behind else ())
             self._push(load)
             return load
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.behind.update((behind,) if behind else ())
         if load.verdict is None and not load.running and rank < load.rank:
             for one in self._chain(load):  # those that it waits for become as urgent
@@ -213,7 +227,7 @@ class Scheduler:
 
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
         load = Load(module, self._needs_of(module), rank, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.cost = self._size_of(module)
         for name in load.needs.before:
             if name not in self._live and name not in self._loads:
@@ -401,6 +415,8 @@ class Scheduler:
     def take_told(self) -> list[Load]:
         """The loads that have got their verdict since the last call, in the order in which they did."""
         told, self._told = self._told, []
+        for load in told:
+            load.told = True
         return told
 
     def _end(self, load: Load, verdict: Verdict, now_us: int) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PREFIX = "modaliasd."
 MOST_JOBS = 1 << 15  # /proc/sys/kernel/pid_max's default: more processes there never are
 MOST_BYTES = (1 << 31) - 1  # setsockopt(2) takes an int
+LEAST_LEDGER = 64 << 10  # bytes: a boot's own part has to have room
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _SPACES = " \t\n\v\f\r"  # isspace() of lib/ctype.c, of what is ASCII
 _TRUE, _FALSE = ("", "y", "Y", "1", "on"), ("n", "N", "0", "off")  # lib/kstrtox.c, kstrtobool
 
@@ -30,7 +32,8 @@ class Settings(Record):
     off: load nothing, only stay. jobs: how many modprobes at once, 0 for the daemon's own choice. first, last,
     sequential: module names with underscores. load: names or modaliases to load at the start. kernel_log: say in the
     kernel's log what is loaded. channel: a device that gets a copy of the ledger, "" for none. receive_buffer: bytes
-    of the uevent socket's buffer, 0 for the daemon's own choice. poweroff: end the machine once settled.
+    of the uevent socket's buffer, 0 for the daemon's own choice. ledger_limit: bytes that the ledger may have, 0 for the
+    daemon's own choice. poweroff: end the machine once settled.
     debug: show the traceback of an unexpected error on the console.
     """
 
@@ -43,6 +46,7 @@ class Settings(Record):
     kernel_log: bool = True
     channel: str = ""
     receive_buffer: int = 0
+    ledger_limit: int = 0
     poweroff: bool = False
     debug: bool = False
     problems: tuple[Problem, ...] = ()
@@ -80,6 +84,17 @@ def _number(most: int) -> Callable[[str | None], int]:
         raise ValueError(f"expected a number from 1 to {most}")
 
     return parse
+
+
+def _size(value: str | None) -> int:
+    text = value or ""
+    digits = text.rstrip("KkMm")
+    unit = _UNITS.get(text[len(digits) :].upper(), 0)
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10:
+        size = int(digits) * unit
+        if LEAST_LEDGER <= size <= MOST_BYTES:
+            return size
+    raise ValueError("expected a size from 64K to 2047M, such as 512K or 16M")
 
 
 def _names(value: str | None) -> tuple[str, ...]:
@@ -161,6 +176,14 @@ WORDS = (
         "none",
         "channel",
         _device,
+    ),
+    Word(
+        "ledger",
+        "ledger=SIZE",
+        "let the ledger have at most SIZE bytes, as 512K or 16M; beyond that its oldest part after the boot goes",
+        "an eighth of /run, from 1M to 8M",
+        "ledger_limit",
+        _size,
     ),
     Word(
         "rcvbuf",

@@ -1,0 +1,118 @@
+"""A long life of the daemon's parts in a process of its own: python -m tests.support.soak KIND CYCLES LEDGER LIMIT.
+
+A device is plugged in and pulled out again and again, through the real Service, Intake, Registry, Resolver, Loader,
+Scheduler, Settling and Ledger; uevents, /sys and modprobe are fakes. KIND says what becomes of what it asks for. Prints
+a JSON object: `grew`, bytes of resident memory from the first tenth of the cycles to the end; `size`, the ledger's; and
+`largest`, what it had at most at a settle.
+"""
+
+import gc
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modaliasd.core.device import Phase
+from modaliasd.core.invocation import Flavour
+from modaliasd.core.moddep import Dependencies
+from modaliasd.core.modprobed import Configuration
+from modaliasd.core.policy import parse_policy
+from modaliasd.core.resolve import Resolver
+from modaliasd.kmsg import KernelLog
+from modaliasd.ledger import Ledger
+from modaliasd.loader import Loader, Tools
+from modaliasd.netlink import Datagram, Oddity
+from modaliasd.service import Service
+from tests.support.fakeworld import Fakes, FakeSysfs, FakeUevents
+
+KINDS = ("live", "denied", "unknown", "failed", "asked")
+HUB = "/devices/pci0000:00/0000:00:14.0/usb1"
+DENY = '[[rule]]\naction = "deny"\nmodalias = "usb:*"\n'
+
+
+class Plugging(FakeUevents):
+    """The uevents of so many cycles; after each the socket is empty once, so that the daemon settles."""
+
+    def __init__(self, kind: str, cycles: int, sysfs: FakeSysfs) -> None:
+        super().__init__()
+        self.cycle = 0
+        self.over = False
+        self._kind, self._cycles, self._sysfs = kind, cycles, sysfs
+        self._coming = self._events()
+
+    def receive(self) -> Datagram | Oddity:
+        """The next event."""
+        return next(self._coming, Oddity.EMPTY)
+
+    def _events(self) -> Iterator[Datagram | Oddity]:
+        seqnum = 0
+        yield Oddity.EMPTY
+        for self.cycle in range(self._cycles):
+            # HID devices have a new number each time, and so has what hangs on them
+            path = f"{HUB}/1-4/1-4:1.0" if self._kind != "unknown" else f"{HUB}/1-4/0003:046D.{self.cycle:04X}"
+            self._sysfs.put_off = [(path, "")] if self._kind == "unknown" else []
+            asked = "usb:v1234p5678" if self._kind != "unknown" else f"hid:b0003v{self.cycle:08X}"
+            for action, driver in (("add", ""), ("bind", "storage"), ("unbind", ""), ("remove", "")):
+                seqnum += 1
+                self._sysfs.seqnums[0] = seqnum
+                self.event(path, seqnum, action, SUBSYSTEM="usb", MODALIAS=asked, DRIVER=driver)
+                yield self.script.popleft()
+            yield Oddity.EMPTY
+        self.over = True
+
+
+def soak(kind: str, cycles: int, ledger_file: Path, limit: int) -> dict[str, Any]:
+    """Live through the cycles."""
+    fakes = Fakes()
+    fakes.sysfs.devices = []
+    uevents = Plugging(kind, cycles, fakes.sysfs)
+    ledger = Ledger(str(ledger_file), limit=limit)
+    program = "/nonexistent/modprobe"  # cannot be run: the load fails, and is tried again at each plug
+    tools = Tools(program, program, "/bin/sh", Flavour.BUSYBOX, "/nonexistent")
+    live = () if kind == "failed" else ("storage",)
+    loader = Loader(tools, fakes.sysfs, ledger, KernelLog("/dev/null"), lambda: fakes.now_us, live, 8)  # type: ignore[arg-type]
+    found = {"usb:v1234p5678": [("storage", "usb:v1234p*", 1, False)]}
+    resolver = Resolver(Configuration(), Dependencies("k/storage.ko:\n"), lambda word: found.get(word, []))
+    policy = parse_policy(DENY, "policy.toml") if kind == "denied" else None
+    phase = Phase.FROZEN if kind == "asked" else Phase.COLDPLUG
+    fakes.more = {
+        "uevents": uevents,
+        "loader": loader,
+        "ledger": ledger,
+        "resolver": resolver,
+        "policy": policy,
+        "phase": phase,
+    }
+    service = fakes.service()
+    uevents.ring()
+    _begin(service)
+    first = largest = 0
+    while not uevents.over:
+        fakes.now_us += 10_000
+        if kind == "asked":
+            service._registry.may_load(f"fs-{uevents.cycle}")
+        service._turn(once=False)
+        largest = max(largest, ledger.size)
+        if not first and uevents.cycle >= cycles // 10:
+            gc.collect()
+            first = resident()
+    ledger.flush()
+    gc.collect()
+    return {"grew": resident() - first, "size": ledger_file.stat().st_size, "largest": largest}
+
+
+def _begin(service: Service) -> None:
+    service._write_start()
+    service._poll.register(service._world.uevents.fileno())
+    service._walker.request("coldplug")
+
+
+def resident() -> int:
+    """Bytes of this process's resident memory (proc(5), statm)."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+if __name__ == "__main__":
+    kind_, cycles_, ledger_, limit_ = sys.argv[1:]
+    print(json.dumps(soak(kind_, int(cycles_), Path(ledger_), int(limit_))))

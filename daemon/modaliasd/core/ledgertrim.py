@@ -129,13 +129,17 @@ class _State:
         self._gone: list[Kept] = []  # of devices of the boot
         self._loads: dict[tuple[bytes, bytes], Kept] = {}  # by module, and whether it was a success
         self._modules: dict[tuple[bytes, bytes], Kept] = {}  # what came and went by itself, by module and action
-        self._single: dict[str, Kept] = {}  # the last of a type that says what the daemon is
+        self._single: dict[str, Kept] = {}  # one of a type that says what the daemon is
+        self._settled = False
 
     def hear(self, text: bytes, at: int, *, boot: bool) -> None:
         """Take the next line. Those of the boot's part stay anyway."""
         kind = type_of(text)
         if kind == "device":
             self._hear_device(text, at, boot=boot)
+        elif kind == "settled" and not self._settled:
+            self._settled = True  # a boot that is longer than half the limit
+            self._single.update({} if boot else {kind: (at, text)})
         elif boot:
             return
         elif kind == "load":
@@ -145,9 +149,6 @@ class _State:
         elif kind == "module":
             module, action = _value(text, b"module"), _value(text, b"action")
             self._modules[module, action] = (at, text)
-            if action == b"remove":
-                for how in (LIVE, b"success", b""):
-                    self._loads.pop((module, how), None)
         elif kind == "unbound":
             device = self._devices.get(_value(text, b"devpath"))
             if device is not None:

@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.image.build import Built, Modprobe, Options, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot

@@ -13,15 +13,18 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.growth import growth_of
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import did_you_mean
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
-from hostbuild.words import did_you_mean
+from hostbuild.ui import Reporter, Silent, size
 
 _LISTS = (
     Path("/var/lib/apt/lists"),
@@ -104,7 +107,7 @@ def _directory_name(name: str, version: str, architecture: str, sha256: str) -> 
     return f"{name}_{version.replace(':', '%3a')}_{architecture}-{sha256[:12]}"
 
 
-def require_unpacked(package: Package) -> Path:
+def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
     """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
     packages = cache_directory() / "packages"
     final = packages / _directory_name(package.name, package.version, package.architecture, package.sha256)
@@ -112,8 +115,14 @@ def require_unpacked(package: Package) -> Path:
         return final
     packages.mkdir(exist_ok=True)
     with scratch_directory(packages) as staging:
-        deb = _fetch(package, staging)
-        run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
+        report = report or Silent()
+        with (
+            report.step(f"Getting {package}, {size(package.size)}", package.size) as advance,
+            growth_of(staging, advance),
+        ):
+            deb = _fetch(package, staging)
+        with report.step(f"Unpacking {package}"):
+            run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
         publish(staging / "root", final)
     return final
 
@@ -208,7 +217,5 @@ def _remembered() -> dict[str, Package]:
 
 def _remember(known: dict[str, Package]) -> None:
     kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
-    directory = cache_directory()
-    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".apt-", delete=False) as out:
-        json.dump(kept, out)
-    Path(out.name).replace(directory / "apt-metadata.json")
+    with suppress(HostbuildError):  # it saves a second next time, and no more
+        write_file(cache_directory() / "apt-metadata.json", json.dumps(kept).encode(), "apt's answers")

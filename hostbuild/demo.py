@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import Options, build_image
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.machine import Machine, read_machine
-from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.memory_probe import read_prediction
 from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Reporter, size
-from modaliasd.core.story import DeviceStory, Story, tell
+from modaliasd.core.ledger.history import DeviceStory, Story, tell
 
 
 @dataclass(frozen=True, slots=True)

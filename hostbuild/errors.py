@@ -66,6 +66,15 @@ class WorldError(HostbuildError):
     exit_status = EXIT_WORLD
 
 
+class ClosedPipeError(HostbuildError):
+    """Whoever read our standard output has gone away, as `head` does. The command ends, and nothing is said."""
+
+    exit_status = 128 + 13  # SIGPIPE, as a shell counts
+
+    def __init__(self) -> None:
+        super().__init__("standard output was closed")
+
+
 class ToolMissingError(WorldError):
     """A program that hostbuild starts is not installed; the hint names the Debian package."""
 

@@ -18,14 +18,14 @@ import sys
 from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns, sleep
 
 from modaliasd.core.errors import EXIT_WORLD, ModaliasdError
-from modaliasd.core.record import line
-from modaliasd.paths import CRASH, FAILURE, KMSG, LEDGER, LOCK, RUN_DIRECTORY
+from modaliasd.core.ledger.write import line
+from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, LOCK, RUN_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from modaliasd.core.record import Json
+    from modaliasd.core.ledger.write import Json
 
 LONGEST_WAIT_S = 30
 FORGOTTEN_S = 120.0  # after the last failure: a daemon that lived that long, its wait included, had started
@@ -75,7 +75,7 @@ def describe(error: Exception) -> str:
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an error arose: " (core/trie_build.py, line 10)", the innermost line of modaliasd's own; "" for nowhere."""
+    """Where an error arose: " (core/index/build.py, line 10)", the innermost line of ours; "" for nowhere."""
     found = ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -122,10 +122,10 @@ def _report_daemon(message: str) -> None:
 def _write_ledger(message: str) -> None:
     """Put the failure into the ledger, and on the host's channel, as a warning; not where another process writes it."""
     try:
-        from modaliasd.config import read_command_line
         from modaliasd.core.settings import parse_settings
-        from modaliasd.ledger import Ledger
-        from modaliasd.lock import acquire
+        from modaliasd.linux.config import read_command_line
+        from modaliasd.linux.ledger import Ledger
+        from modaliasd.linux.lock import acquire
 
         acquire(LOCK)
         ledger = Ledger(LEDGER, "", parse_settings(read_command_line()).channel)

@@ -8,6 +8,8 @@ import click
 
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputWord, OutputPath
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
 from hostbuild.ui import print_json, reporter
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from hostbuild.kbuild.fitness import Finding
 
 _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
+
+# a tree in which something was configured is one that kbuild refuses
+_SOURCE = InputWord(lambda word: (Path(word), Path(word, ".config")))
 
 _WORD = 72  # characters of what was asked for, as far as it is shown
 
@@ -25,7 +30,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("source", default=DEFAULT_SOURCE)
+@click.argument("source", type=_SOURCE, default=DEFAULT_SOURCE)
 def fetch(source: str) -> None:
     """Get a kernel's source: deb:PACKAGE, a tarball, or a tree (which is only looked at)."""
     from hostbuild.kbuild.source import require_source
@@ -35,20 +40,26 @@ def fetch(source: str) -> None:
 
 
 @command.command()
-@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--base",
+    type=InputWord(),
     default="tinyconfig",
     show_default=True,
     help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
 )
 @click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
 @click.option(
-    "--enable", multiple=True, metavar="FRAGMENT|OPTION", help="A file of options, or one: IPV6, IPV6=m."
+    "--enable",
+    type=InputWord(),
+    multiple=True,
+    metavar="FRAGMENT|OPTION",
+    help="A file of options, or one: IPV6, IPV6=m.",
 )
 @click.option(
     "--module",
     "modules",
+    type=InputWord(),
     multiple=True,
     metavar="DRIVER",
     help="e1000, usb-storage, a modalias, or a capture's file.",
@@ -57,14 +68,13 @@ def fetch(source: str) -> None:
 @click.option("--menuconfig", is_flag=True, help="Go on by hand in kbuild's menu.")
 @click.option(
     "--aliases",
+    type=InputWord(),
     default="deb:linux-image-amd64",
     show_default=True,
     metavar="KERNEL",
     help="The kernel whose modules.alias knows the modaliases.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("kernel.config")
-)
+@click.option("-o", "--output", type=OutputPath("the configuration"), default=Path("kernel.config"))
 def configure(
     *,
     source: str,
@@ -87,8 +97,6 @@ def configure(
 
     if menuconfig and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--menuconfig needs a terminal, and this is none", hint="use --enable and --module")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     report = reporter()
     wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
@@ -106,10 +114,7 @@ def configure(
         without_modules=mod2noconfig,
         by_hand=menuconfig,
     )
-    try:
-        output.write_text(made.text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e
+    write_file(output, made.text.encode(), "the configuration")
     for driver, option in made.drivers:
         named = f" (module {driver.module})" if driver.module else ""
         click.echo(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
@@ -129,7 +134,7 @@ def configure(
 
 
 @command.command()
-@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", default="running")
+@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", type=InputWord(), default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
@@ -172,9 +177,10 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 
 
 @command.command()
-@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--config",
+    type=InputWord(),
     default="kernel.config",
     show_default=True,
     help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
@@ -184,7 +190,10 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 )
 @click.option("--strip", is_flag=True, help="Take debug sections out of the modules (this voids signatures).")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Copy boot/ and lib/ there."
+    "-o",
+    "--output",
+    type=OutputPath("the kernel", directory=True, parents=True),
+    help="Copy boot/ and lib/ there.",
 )
 def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
     """Build a kernel and its modules; what was built before is not built again."""

@@ -9,12 +9,14 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.manifest import files_beside
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
+from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.ledger.file import read_ledger
 from hostbuild.report.model import make_model
-from modaliasd.core.story import Story, tell
+from modaliasd.core.ledger.history import Story, tell
 
-_PATH = click.Path(path_type=Path)
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
 # The end of a file's name -> the format; the first that fits counts.
 _ENDINGS = {
@@ -29,6 +31,7 @@ _ENDINGS = {
     ".txt": "text",
     ".json": "json",
 }
+_UTF8 = ("html", "dot", "svg")  # what says of itself, or is known, to be UTF-8
 _EPILOG = """\b
 Formats:
   html      one page that needs no network: timeline, device tree, failures, what was never used
@@ -46,8 +49,10 @@ Examples:
 
 
 @click.command("report", epilog=_EPILOG)
-@click.argument("ledger", type=_PATH)
-@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
+@click.argument("ledger", type=InputPath())
+@click.option(
+    "-o", "--output", type=OutputPath("the report"), help="The file to write. Default: standard output."
+)
 @click.option(
     "--format",
     "kind",
@@ -55,9 +60,13 @@ Examples:
     help="Default: what the end of the file's name says; html on stdout.",
 )
 @click.option(
-    "--image", type=_PATH, help="The image that was booted; what it carries and never used is listed."
+    "--image",
+    type=InputPath(beside=files_beside),
+    help="The image that was booted; what it carries and never used is listed.",
 )
-@click.option("--manifest", "manifest_file", type=_PATH, help="Its manifest, if the image is not at hand.")
+@click.option(
+    "--manifest", "manifest_file", type=InputPath(), help="Its manifest, if the image is not at hand."
+)
 @click.option("--title", help="The page's title. Default: the ledger's name.")
 def command(
     ledger: Path,
@@ -76,13 +85,11 @@ def command(
     story = tell(read_ledger(ledger))
     text = _render(story, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
-        sys.stdout.write(text)
+        ui.document(text) if kind in _UTF8 else sys.stdout.write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e
-    ui.line(f"{output}: {ui.size(len(text.encode()))}")
+    data = text.encode()
+    write_file(output, data, "the report")
+    ui.line(f"{output}: {ui.size(len(data))}")
 
 
 def _kind_of(output: Path | None) -> str:
@@ -107,13 +114,13 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
         return read_manifest(image)
     if manifest_file is None:
         return None
+    if other := instead(manifest_file, Kind.MANIFEST, Kind.TEXT, Kind.DIRECTORY):
+        raise InputError(other, hint=use_of(manifest_file))
+    data = read_input(manifest_file, "the manifest")
     try:
-        manifest = json.loads(manifest_file.read_bytes())
-    except (OSError, ValueError) as e:
-        other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT, Kind.DIRECTORY)
-        raise InputError(
-            other or f"cannot read the manifest {manifest_file}: {e}", hint=use_of(manifest_file)
-        ) from e
+        manifest = json.loads(data)
+    except ValueError as e:
+        raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
     if not isinstance(manifest, dict) or "modules" not in manifest:
         other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT)
         raise InputError(other or f"{manifest_file} is no manifest of an image: it lists no modules")
@@ -122,7 +129,7 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
 
 def _render(story: Story, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
     if kind == "text":
-        from modaliasd.core.treetext import render_tree
+        from modaliasd.core.ledger.text_tree import render_tree
 
         return render_tree(story, color=False)
     model = make_model(story, manifest, title)

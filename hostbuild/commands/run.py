@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
 
 import click
 
 from hostbuild.errors import GuestError, UsageError
+from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.files import Growing, growing_file
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.qemu import terminal
 from hostbuild.qemu.accel import Accel, choose
-from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.device import device_files, parse_device
+from hostbuild.qemu.exit_status import complaints, exit_status
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
+from hostbuild.qemu.memory import Prediction, require_enough
+from hostbuild.qemu.memory_probe import read_prediction
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-from hostbuild.qemu.ram import Prediction, require_enough
-from hostbuild.qemu.ramprobe import read_prediction
-from hostbuild.qemu.verdict import complaints, exit_status
 from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
 
-_PATH = click.Path(path_type=Path)
 _EPILOG = """\b
 On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps.
 
@@ -53,17 +54,29 @@ Examples:
 
 
 @click.command("run", epilog=_EPILOG)
-@click.argument("image", type=_PATH)
-@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.argument("image", type=InputPath(beside=files_beside))
+@click.option(
+    "--kernel",
+    type=InputWord(),
+    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
+)
 @click.option(
     "--machine",
     "machine_name",
+    type=InputWord(),
     default="virtio",
     show_default=True,
     metavar="NAME|FILE.toml",
     help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
 )
-@click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    type=InputWord(device_files),
+    metavar="ARG",
+    help="Add a device, as QEMU's -device.",
+)
 @click.option(
     "--list-devices",
     is_flag=True,
@@ -78,7 +91,9 @@ Examples:
 )
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
-@click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the ledger here as it comes.")
+@click.option(
+    "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the ledger here as it comes."
+)
 @click.option("--watch", is_flag=True, help="Show what is loaded as it happens, in place of the console.")
 @click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
 @click.option(
@@ -168,12 +183,12 @@ def _tell(vm: VM, *, steady: bool) -> None:
 
 
 def _run(
-    machine: Machine, boot: Boot, ledger_file: BinaryIO | None, *, interactive: bool
+    machine: Machine, boot: Boot, ledger_file: Growing | None, *, interactive: bool
 ) -> tuple[VM | None, int]:
     """Boot with the console; gives the machine, None if the user ended it, and its exit status."""
     listeners: dict[Line, Listener] = {Line.CONSOLE: _show}
     if ledger_file is not None:
-        listeners[Line.CHANNEL] = lambda data: _write(ledger_file, data)
+        listeners[Line.CHANNEL] = ledger_file.write
     quitting = False
     with contextlib.ExitStack() as stack:
         if interactive:
@@ -197,15 +212,15 @@ def _run(
     return vm, status
 
 
-def _run_watched(machine: Machine, boot: Boot, ledger_file: BinaryIO | None) -> tuple[VM, int]:
+def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> tuple[VM, int]:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
-    from hostbuild.ledger.watching import ChannelWatch
+    from hostbuild.ledger.watch import ChannelWatch
 
     with ChannelWatch() as screen:
 
         def take(data: bytes) -> None:
             if ledger_file is not None:
-                _write(ledger_file, data)
+                ledger_file.write(data)
             screen.feed(data)
 
         with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
@@ -218,11 +233,6 @@ def _show(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _write(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
-    file.flush()  # whoever follows the file sees every line at once
-
-
 def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
     """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
     if wanted is None:
@@ -232,15 +242,11 @@ def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
 
 
 @contextlib.contextmanager
-def _ledger_file(path: Path | None) -> Iterator[BinaryIO | None]:
+def _ledger_file(path: Path | None) -> Iterator[Growing | None]:
     if path is None:
         yield None
         return
-    try:
-        file = path.open("wb")
-    except OSError as e:
-        raise UsageError(f"cannot write the ledger to {path}: {e.strerror or e}") from e
-    with file:
+    with growing_file(path, "the ledger") as file:
         yield file
 
 

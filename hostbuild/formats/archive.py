@@ -16,6 +16,7 @@ from hostbuild.errors import HostbuildError, InputError
 from hostbuild.formats import newc, sniff
 from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
 from hostbuild.formats.sniff import Kind
+from hostbuild.fs.files import read_input
 
 
 class ImageError(InputError):
@@ -60,10 +61,7 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict
     sniff.require_there(path, "image")
     if path.is_dir():
         raise ImageError(f"{path} is a directory, not an initramfs image")
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise ImageError(f"cannot read the image {path}: {e.strerror}") from e
+    data = read_input(path, "the image")
     try:
         return list(_parse(data, wanted))
     except HostbuildError as e:

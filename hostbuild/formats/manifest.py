@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
+from hostbuild.fs.files import read_input
 
 FORMAT = 1
 
@@ -39,6 +41,14 @@ def kernel_path(image: Path) -> Path:
     return _beside(image, ".vmlinuz")
 
 
+def files_beside(image: Path) -> tuple[Path, ...]:
+    """Give the files that are written, and read, with an image, also where its path is a link to it."""
+    real = Path(os.path.realpath(image))
+    return tuple(
+        dict.fromkeys(beside(one) for one in (image, real) for beside in (manifest_path, kernel_path))
+    )
+
+
 def dump(manifest: dict[str, Any]) -> bytes:
     """Render a manifest as the file holds it."""
     return json.dumps(manifest, indent=1, ensure_ascii=True).encode() + b"\n"
@@ -47,12 +57,11 @@ def dump(manifest: dict[str, Any]) -> bytes:
 def read_manifest(image: Path) -> dict[str, Any]:
     """Read an image's manifest. Raises ManifestError where there is none, or none of this format."""
     path = manifest_path(image)
+    if not path.exists():
+        raise ManifestError(f"the image {image} has no manifest {path}", hint=_moved(image))
+    data = read_input(path, "the manifest")
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        raise ManifestError(f"the image {image} has no manifest {path}", hint=_moved(image)) from e
-    except OSError as e:
-        raise ManifestError(f"cannot read the manifest {path}: {e.strerror}") from e
+        manifest = json.loads(data)
     except (ValueError, RecursionError) as e:
         raise ManifestError(
             f"the manifest {path} is damaged: it is not JSON ({e})", hint=_rebuild(image)
@@ -75,7 +84,7 @@ def no_manifest(image: Path) -> ManifestError:
 
 def _beside(image: Path, ending: str) -> Path:
     """Give the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
-    path = image.with_name(image.name + ending)
+    path = Path(f"{image}{ending}")  # with_name() takes no "." and no "/", which people name, too
     if image.is_symlink() and not path.exists():
         real = image.resolve()
         return real.with_name(real.name + ending)

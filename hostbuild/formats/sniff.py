@@ -15,7 +15,7 @@ import zstandard
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, detect
-from hostbuild.words import did_you_mean
+from hostbuild.near import did_you_mean
 
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB
 
@@ -64,11 +64,11 @@ _CONFIG = re.compile(rb"(?m)^(CONFIG_\w+=|# CONFIG_\w+ is not set$)")
 
 def kind_of_file(path: Path) -> Kind:
     """Tell what a file is; DATA where it cannot be read."""
-    if path.is_dir():
-        return Kind.DIRECTORY
-    if not path.is_file():  # a FIFO would be waited for
-        return Kind.DATA
     try:
+        if path.is_dir():
+            return Kind.DIRECTORY
+        if not path.is_file():  # a FIFO would be waited for
+            return Kind.DATA
         with path.open("rb") as file:
             kind = kind_of(file.read(_HEAD))
     except OSError:
@@ -102,9 +102,12 @@ def kind_of(head: bytes) -> Kind:
 
 def require_there(path: Path, what: str, hint: str = "") -> None:
     """Refuse a file that does not exist. what: what it should be, "image". Raises InputError with near names."""
-    if path.exists():
-        return
-    raise InputError(f"cannot read the {what} {path}: No such file or directory{near_files(path)}", hint=hint)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise InputError(f"cannot read the {what} {path}: {e.strerror}{near_files(path)}", hint=hint) from e
+    except OSError:
+        return  # whoever reads it says why it cannot be read
 
 
 def near_files(path: Path) -> str:

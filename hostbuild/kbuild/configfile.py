@@ -1,6 +1,7 @@
 """Finds a kernel's configuration: a .config, one inside or beside a vmlinuz, the running one."""
 
 import gzip
+import os
 import platform
 import re
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
 from hostbuild.formats.sniff import Kind, instead, use_of
-from hostbuild.kernel import require_kernel
+from hostbuild.fs.files import read_input
+from hostbuild.kernels.kernel import require_kernel
+from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
-from hostbuild.words import did_you_mean
 
 _NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
 
@@ -25,7 +27,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if kernel.startswith("deb:"):
         return _read_from_package(kernel)
     path = Path(kernel)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise InputError(
             f"there is no kernel or configuration {kernel}{did_you_mean(kernel, ['running'])}",
             hint=f"a package's kernel is named by deb:{kernel}"
@@ -34,13 +36,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
         )
     if other := instead(path, Kind.KERNEL, Kind.CONFIG, Kind.ELF, Kind.TEXT, Kind.PACKED):
         raise InputError(f"{other}, and no configuration", hint=use_of(path) or _NAMES)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise InputError(
-            f"cannot read the kernel or configuration {kernel}: {e.strerror}",
-            hint=_NAMES,
-        ) from e
+    data = read_input(path, "the kernel or configuration", hint=_NAMES)
     if data.startswith(b"\x1f\x8b"):
         try:
             data = gzip.decompress(data)

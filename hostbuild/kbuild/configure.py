@@ -5,7 +5,6 @@ Nothing is written into the source tree.
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from pathlib import Path
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats import kconfig
 from hostbuild.formats.kconfig import Wish
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import Options, load_options
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
-from hostbuild.words import did_you_mean
 
 GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
 
@@ -100,8 +100,8 @@ def configure(
     toolchain.require_toolchain(menu=by_hand)
     named = {wish.option for wish in wishes}
     fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
-    with tempfile.TemporaryDirectory(prefix="hostbuild-kconfig-") as scratch:
-        objects = Path(scratch)
+    with scratch_directory() as scratch:
+        objects = scratch
         dot_config = objects / ".config"
         with report.step("Configuring", 3) as advance:
             _make_base(source, base, objects)

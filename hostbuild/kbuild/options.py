@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -21,7 +20,8 @@ from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
-from hostbuild.words import near
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
@@ -221,7 +221,7 @@ def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Op
     Raises InputError where kconfiglib cannot parse the tree.
     """
     environment = _environment(tree, version, compiler)
-    with tempfile.TemporaryDirectory() as scratch, _process_state(environment, Path(scratch)):
+    with scratch_directory() as scratch, _process_state(environment, scratch):
         try:
             parsed = _Kconfig(str(tree / "Kconfig"), warn=False)
             parsed.load_config(str(config))

@@ -18,7 +18,7 @@ from hostbuild import debs
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.sniff import Kind, instead, use_of
-from hostbuild.kbuild.room import room_in
+from hostbuild.fs.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
@@ -104,8 +104,8 @@ def _from_package(name: str, report: Reporter) -> SourceTree:
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
         return read_tree(final, identity)
-    with report.step(f"Fetching {package}"), room_in(debs.cache_directory()):
-        root = debs.require_unpacked(package)
+    with room_in(debs.cache_directory()):
+        root = debs.require_unpacked(package, report)
     tarballs = sorted(root.glob("usr/src/linux-source-*.tar.*"))
     if len(tarballs) != 1:
         raise InputError(f"the package {package} holds {len(tarballs)} kernel tarballs in /usr/src, not one")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modaliasd.core.story import DeviceStory, Story
+from modaliasd.core.ledger.history import DeviceStory, Story
 
 SLOWER = 1.5  # a load counts as slower or quicker from this factor on,
 LEAST_US = 20_000  # and only if the difference is at least this long

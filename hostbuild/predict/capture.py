@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild.errors import InputError
 from modaliasd.core.device import Device
-from modaliasd.core.story import Story
+from modaliasd.core.ledger.history import Story
 
 TYPE = "capture"
 FORMAT = 1

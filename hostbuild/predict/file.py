@@ -4,9 +4,10 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
+from hostbuild.fs.files import read_input
 from hostbuild.ledger.file import read_ledger
 from hostbuild.predict.capture import Capture, capture_of_story, parse_capture, parse_umockdev
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import tell
 
 
 def read_capture(path: Path) -> Capture:
@@ -14,10 +15,7 @@ def read_capture(path: Path) -> Capture:
     require_there(path, "capture or ledger")
     if other := instead(path, Kind.CAPTURE, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as e:
-        raise InputError(f"cannot read the capture {path}: {e.strerror}") from e
+    text = read_input(path, "the capture").decode("utf-8", "surrogateescape")
     if text.startswith(("P: ", "@")):
         return parse_umockdev(text)
     first = text.partition("\n")[0]

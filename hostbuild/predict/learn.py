@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from hostbuild.errors import InputError
 from hostbuild.predict.capture import Capture, Source
-from hostbuild.predict.predict import predict
 from hostbuild.predict.prediction import Target
+from hostbuild.predict.simulate import predict
 
 
 @dataclass(frozen=True, slots=True)

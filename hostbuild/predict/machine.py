@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hostbuild.errors import InputError, WorldError
 from hostbuild.predict.capture import Capture, Captured, Source, make_capture
 from modaliasd.core.device import Device
-from modaliasd.core.uevent import device_from_env, parse_uevent_file
+from modaliasd.core.uevent.parse import device_from_env, parse_uevent_file
 
 if TYPE_CHECKING:
     import pyudev

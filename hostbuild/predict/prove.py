@@ -6,7 +6,7 @@ Devices are known across boots as in ledgerdiff.py.
 from dataclasses import dataclass
 
 from hostbuild.ledger.diff import Change, keyed
-from modaliasd.core.story import DeviceStory, Story
+from modaliasd.core.ledger.history import DeviceStory, Story
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 from hostbuild.errors import UsageError
 
@@ -138,6 +139,11 @@ def parse_device(text: str) -> Device:
             raise UsageError(f"device {text!r}: a property without a name in {part!r}")
         props.append((key, value if equals else "on"))
     return Device(driver, tuple(props))
+
+
+def device_files(text: str) -> tuple[Path, ...]:
+    """Give whatever a device's properties may name as a file. Raises UsageError."""
+    return tuple(Path(value) for _, value in parse_device(text).props if value)
 
 
 def parse_size(text: str) -> int:

@@ -22,7 +22,8 @@ from enum import Enum
 from pathlib import Path
 
 from hostbuild.errors import WorldError
-from hostbuild.qemu.transcript import LedgerReader, Record, clean
+from hostbuild.ledger.stream import LedgerReader, Record
+from hostbuild.qemu.transcript import clean
 
 _TICK_S = 0.25  # how often the reader looks at the clock while nothing comes
 # Bytes that a line holds while our reader gets no time: the most that users are granted (pipe(7)).
@@ -54,7 +55,7 @@ class SerialLines:
 
     ledger: the records so far; it only grows. arrivals: when each of them came, in seconds of time.monotonic().
     torn: the channel's lines that were no records.
-    ended: QEMU has closed every line.
+    ended: QEMU has closed every line. failure: what a listener raised; it hears nothing more.
     """
 
     def __init__(self, listeners: dict[Line, Listener]) -> None:
@@ -62,11 +63,13 @@ class SerialLines:
         self.ledger: list[Record] = []
         self.arrivals: list[float] = []
         self.ended = False
+        self.failure: Exception | None = None
         self._reader = LedgerReader()
         self._received = {line: bytearray() for line in Line}
-        self._listeners = listeners
+        self._listeners = dict(listeners)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._on_failure: Callable[[], None] = lambda: None
         self._ends: dict[Line, _Ends] = {}
 
     @property
@@ -98,12 +101,20 @@ class SerialLines:
             argv += ["-chardev", f"pipe,id={name},path={path}", "-serial", f"chardev:{name}"]
         return argv
 
-    def start(self, *, limit_s: float, on_limit: Callable[[], None], on_end: Callable[[], None]) -> None:
+    def start(
+        self,
+        *,
+        limit_s: float,
+        on_limit: Callable[[], None],
+        on_failure: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
         """Leave their ends to QEMU, which has to have opened them, and read ours from now on.
 
-        on_limit: called once, after `limit_s` seconds. on_end: called when QEMU is gone, before waiters are
-        told.
+        on_limit: called once, after `limit_s` seconds. on_failure: called when a listener has raised. on_end: called
+        when QEMU is gone, before waiters are told.
         """
+        self._on_failure = on_failure
         self._close_theirs()
         self._thread = threading.Thread(
             target=self._read,
@@ -182,7 +193,12 @@ class SerialLines:
                 self._received[line] += data
             self._news.notify_all()
         if listener := self._listeners.get(line):
-            listener(data)
+            try:
+                listener(data)
+            except Exception as e:  # noqa: BLE001 - whoever waits for the machine raises it again
+                del self._listeners[line]
+                self.failure = self.failure or e
+                self._on_failure()
 
 
 def _open_ends(path: Path) -> _Ends:

@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +19,16 @@ from types import TracebackType
 from typing import Self
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.catalog import refusal
+from hostbuild.qemu.exit_status import Ending, clock_rate, verdict
+from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import Line, Listener, SerialLines
 from hostbuild.qemu.machine import Machine, machine_argv
-from hostbuild.qemu.plugging import Ports
-from hostbuild.qemu.qmp import Monitor
-from hostbuild.qemu.transcript import Record, diagnose, tail
-from hostbuild.qemu.verdict import Ending, clock_rate, verdict
+from hostbuild.qemu.monitor import Monitor
+from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
@@ -135,7 +136,7 @@ class VM:
         return self._lines.ledger
 
     def clock_rate(self) -> float | None:
-        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (hostbuild.qemu.verdict)."""
+        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (exit_status.py)."""
         return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property
@@ -220,7 +221,7 @@ class VM:
     # Hotplug
 
     def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002
-        """Plug a device in while the guest runs and return its id: see hostbuild.qemu.plugging."""
+        """Plug a device in while the guest runs and return its id: see hostbuild.qemu.hotplug."""
         return self._ports.add(driver, id, bus, props)
 
     def device_del(self, device_id: str, *, timeout: float = 30.0) -> None:
@@ -237,7 +238,7 @@ class VM:
     # The end
 
     def wait(self, *, timeout: float | None = None) -> int:
-        """Wait for the guest's end and return its exit status, as hostbuild.qemu.verdict judges it."""
+        """Wait for the guest's end and return its exit status, as hostbuild.qemu.exit_status judges it."""
         patience = self.boot.limit_s + 10 if timeout is None else timeout
         if not self._lines.wait(lambda: self._lines.ended, patience):
             raise self._timeout_error("the guest did not end", patience)
@@ -255,8 +256,7 @@ class VM:
     def _start(self) -> None:
         stack = self._cleanup
         stack.callback(self._lines.close)
-        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostbuild-vm-"))
-        self.directory = Path(temporary)
+        self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
@@ -291,7 +291,9 @@ class VM:
             raise refusal(said) or WorldError(f"QEMU did not start: {said or e}") from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
-        self._lines.start(limit_s=self.boot.limit_s, on_limit=self._on_limit, on_end=self._on_end)
+        self._lines.start(
+            limit_s=self.boot.limit_s, on_limit=self._on_limit, on_failure=self.kill, on_end=self._on_end
+        )
 
     def _on_limit(self) -> None:
         self._over_limit = True
@@ -318,6 +320,8 @@ class VM:
         return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
 
     def _verdict(self) -> int:
+        if self._lines.failure is not None:
+            raise self._lines.failure
         return verdict(
             Ending(
                 console=self.console,

@@ -6,7 +6,7 @@ USB interface classes (uapi/linux/usb/ch9.h).
 
 from enum import Enum
 
-from modaliasd.core.story import DeviceStory, LoadStory, Story
+from modaliasd.core.ledger.history import DeviceStory, LoadStory, Story
 
 
 class Kind(Enum):

@@ -187,6 +187,6 @@ def test_no_verb_ends_in_a_traceback(
 def test_a_boot_without_failures_reads_no_mark(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no daemon has failed, the module that deals with failures is not even imported."""
     monkeypatch.delitem(sys.modules, "modaliasd.failure")
-    monkeypatch.setattr("modaliasd.boot.serve", lambda *, once: 7 + once)
+    monkeypatch.setattr("modaliasd.service.boot.serve", lambda *, once: 7 + once)
     assert main(["run"]) == 7
     assert "modaliasd.failure" not in sys.modules

@@ -8,19 +8,27 @@ import itertools
 import random
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from modaliasd import loader as loader_module
-from modaliasd.children import Child, Ended
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.modprobed import parse_modprobe_d
-from modaliasd.core.outcome import Outcome
-from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
-from modaliasd.loader import Loader, Tools
+from modaliasd.core.device import Phase
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.ledger.write import line
+from modaliasd.core.loading.cause import Cause
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.policy.rules import parse_policy
+from modaliasd.linux.process import Child, Ended
+from modaliasd.service import loader as loader_module
+from modaliasd.service.gate import Gate
+from modaliasd.service.loader import Loader, Tools
 from tests.support.fakekernel import closure, dep_text
+from tests.support.fakeworld import FakeSysfs
+
+if TYPE_CHECKING:
+    from modaliasd.core.ledger.write import Json
 
 
 @dataclass
@@ -98,6 +106,7 @@ class Chain:
     """Resolver, loader and scheduler of a world, and the kernel that they work on."""
 
     world: World
+    denied: frozenset[str] = frozenset()  # by a policy
     live: set[str] = field(default_factory=set)
     inserted: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -117,15 +126,27 @@ class Chain:
                 (module, modalias, 1, False) for module in self.world.aliases.get(modalias, ())
             ],
         )
+        writer = _Writer(self.lines)
+        rules = "".join(f'[[rule]]\naction = "deny"\nmodule = "{name}"\n' for name in sorted(self.denied))
+        gate = Gate(
+            policy=parse_policy(rules, "policy.toml") if rules else None,
+            phase=Phase.COLDPLUG,
+            resolver=self.resolver,
+            follows_softdeps=self.world.flavour is Flavour.KMOD,
+            sysfs=FakeSysfs(),
+            writer=writer,
+            clock=self._tick,
+        )
         self.loader = Loader(
-            tools,
-            _Sysfs(self.live),  # type: ignore[arg-type]
-            _Ledger(self.lines),  # type: ignore[arg-type]
-            _KernelLog(),  # type: ignore[arg-type]
-            self._tick,
-            (),
-            self.world.limit,
-            self.world.alone,
+            tools=tools,
+            sysfs=_Sysfs(self.live),
+            writer=writer,
+            kernel_log=_KernelLog(),
+            gate=gate,
+            clock=self._tick,
+            live=(),
+            limit=self.world.limit,
+            alone=self.world.alone,
         )
 
     def _tick(self) -> int:
@@ -229,16 +250,21 @@ class Chain:
         """The outcomes that each module has had."""
         found: dict[str, set[Outcome]] = {}
         for load in self.loader.scheduler.loads():
-            if load.verdict is not None:
-                found.setdefault(load.module, set()).add(load.verdict.outcome)
+            if load.result is not None:
+                found.setdefault(load.module, set()).add(load.result.outcome)
         return found
 
 
-def drive(seed: int) -> tuple[Chain, list[str]]:
-    """Live through the world of this seed to its end; what is wrong with it, [] if nothing is."""
+def drive(seed: int, *, with_policy: bool = False) -> tuple[Chain, list[str]]:
+    """Live through the world of this seed to its end; what is wrong with it, [] if nothing is.
+
+    with_policy: one that denies one to three modules.
+    """
     rng = random.Random(seed)
-    chain = Chain(make_world(rng))
-    names = sorted(chain.world.needs)
+    world = make_world(rng)
+    names = sorted(world.needs)
+    denied = rng.sample(names, min(len(names), rng.randint(1, 3))) if with_policy else ()
+    chain = Chain(world, frozenset(denied))
     todo: list[tuple[str, str]] = [("plug", modalias) for modalias in chain.world.aliases]
     todo += [("plug", rng.choice(sorted(chain.world.aliases))) for _ in range(rng.randint(0, 3))]
     todo += [("ask", rng.choice([*names, "nick"])) for _ in range(rng.randint(0, 2))]
@@ -253,7 +279,7 @@ def drive(seed: int) -> tuple[Chain, list[str]]:
         elif chain.running:
             chain.end(rng.choice(sorted(chain.running)))
         elif not chain.loader.scheduler.idle:
-            waiting = [load.module for load in chain.loader.scheduler.loads() if load.verdict is None]
+            waiting = [load.module for load in chain.loader.scheduler.loads() if load.result is None]
             return chain, [f"nothing runs, and these wait: {waiting}"]
         else:
             break
@@ -264,7 +290,7 @@ def drive(seed: int) -> tuple[Chain, list[str]]:
 
 def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
     """What is wrong at the end."""
-    wrong = [line for line in chain.lines if "ring of loads" in line]
+    wrong = [text for text in chain.lines if "ring of loads" in text]
     results = chain.results()
     world = chain.world
     removed = {name for what, name in done if what == "remove"}
@@ -272,6 +298,9 @@ def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
         lacking = set(closure(world.needs, name)) - set(chain.inserted[:at]) - removed
         if lacking:
             wrong.append(f"{name} went in before {sorted(lacking)}")
+    by_name = any(what == "ask" for what, _word in done)  # which no rule is about
+    if not by_name and not chain.denied.isdisjoint(chain.inserted):
+        wrong.append(f"the policy denies {sorted(chain.denied)}, and inserted were {chain.inserted}")
     waived = any(load.waived for load in chain.loader.scheduler.loads())
     for what, word in done:
         if what == "remove":
@@ -284,10 +313,13 @@ def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
             if module not in results and module not in removed:
                 wrong.append(f"{word}: {module} has no result")
             spoiled = world.bad & {module, *closure(world.needs, module)}
-            unasked = {module, *closure(world.needs, module)} & (world.installs | denied | broken | removed)
+            unasked = {module, *closure(world.needs, module)} & (
+                world.installs | denied | broken | removed | chain.denied
+            )
             if not spoiled and not unasked and module not in chain.live:
                 wrong.append(f"{word}: {module} could be in, and is not: {results.get(module)}")
-    if not waived and not removed:
+    late = by_name and chain.denied  # what a device may not have as a softdep can come by name afterwards
+    if not waived and not removed and not late:
         wrong += _out_of_order(chain)
     return wrong
 
@@ -326,20 +358,29 @@ class _Sysfs:
     def is_live(self, module: str) -> bool:
         return module in self._live
 
+    def deferred(self) -> list[tuple[str, str]]:
+        return []
 
-class _Ledger:
+
+class _Writer:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
-    def append(self, line: str) -> None:
-        self._lines.append(line)
+    def write(self, kind: str, fields: "dict[str, Json]", t_us: int = -1) -> None:
+        self._lines.append(line(kind, max(0, t_us), fields))
 
-    def say(self, _text: str) -> None:
-        pass
+    def append(self, text: str) -> None:
+        self._lines.append(text)
+
+    def say(self, text: str, priority: int = 6) -> None:
+        """Nobody reads the kernel's log."""
 
 
 class _KernelLog:
     def lines(self) -> list[str]:
+        return []
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
         return []
 
 

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from modaliasd.core.device import Phase
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.modprobed import Configuration
-from modaliasd.core.policy import parse_policy
-from modaliasd.core.resolve import Resolver
-from modaliasd.kmsg import KernelLog
-from modaliasd.ledger import Ledger
-from modaliasd.loader import Loader, Tools
-from modaliasd.netlink import Datagram, Oddity
-from modaliasd.service import Service
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import Configuration
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.policy.rules import parse_policy
+from modaliasd.linux.kmsg import KernelLog
+from modaliasd.linux.ledger import Ledger
+from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.service.loader import Loader, Tools
 from tests.support.fakeworld import Fakes, FakeSysfs, FakeUevents
 
 KINDS = ("live", "denied", "unknown", "failed", "asked")
@@ -48,9 +47,12 @@ class Plugging(FakeUevents):
     def _events(self) -> Iterator[Datagram | Oddity]:
         seqnum = 0
         yield Oddity.EMPTY
-        for self.cycle in range(self._cycles):
+        for number in range(self._cycles):
+            self.cycle = number
             # HID devices have a new number each time, and so has what hangs on them
-            path = f"{HUB}/1-4/1-4:1.0" if self._kind != "unknown" else f"{HUB}/1-4/0003:046D.{self.cycle:04X}"
+            path = (
+                f"{HUB}/1-4/1-4:1.0" if self._kind != "unknown" else f"{HUB}/1-4/0003:046D.{self.cycle:04X}"
+            )
             self._sysfs.put_off = [(path, "")] if self._kind == "unknown" else []
             asked = "usb:v1234p5678" if self._kind != "unknown" else f"hid:b0003v{self.cycle:08X}"
             for action, driver in (("add", ""), ("bind", "storage"), ("unbind", ""), ("remove", "")):
@@ -64,35 +66,38 @@ class Plugging(FakeUevents):
 
 def soak(kind: str, cycles: int, ledger_file: Path, limit: int) -> dict[str, Any]:
     """Live through the cycles."""
-    fakes = Fakes()
-    fakes.sysfs.devices = []
-    uevents = Plugging(kind, cycles, fakes.sysfs)
+    sysfs = FakeSysfs()
+    uevents = Plugging(kind, cycles, sysfs)
     ledger = Ledger(str(ledger_file), limit=limit)
-    program = "/nonexistent/modprobe"  # cannot be run: the load fails, and is tried again at each plug
-    tools = Tools(program, program, "/bin/sh", Flavour.BUSYBOX, "/nonexistent")
-    live = () if kind == "failed" else ("storage",)
-    loader = Loader(tools, fakes.sysfs, ledger, KernelLog("/dev/null"), lambda: fakes.now_us, live, 8)  # type: ignore[arg-type]
     found = {"usb:v1234p5678": [("storage", "usb:v1234p*", 1, False)]}
-    resolver = Resolver(Configuration(), Dependencies("k/storage.ko:\n"), lambda word: found.get(word, []))
-    policy = parse_policy(DENY, "policy.toml") if kind == "denied" else None
-    phase = Phase.FROZEN if kind == "asked" else Phase.COLDPLUG
-    fakes.more = {
-        "uevents": uevents,
-        "loader": loader,
-        "ledger": ledger,
-        "resolver": resolver,
-        "policy": policy,
-        "phase": phase,
-    }
+    fakes = Fakes(
+        uevents=uevents,
+        sysfs=sysfs,
+        ledger=ledger,  # type: ignore[arg-type]
+        resolver=Resolver(Configuration(), Dependencies("k/storage.ko:\n"), lambda word: found.get(word, [])),  # type: ignore[arg-type]
+        policy=parse_policy(DENY, "policy.toml") if kind == "denied" else None,
+        phase=Phase.FROZEN if kind == "asked" else Phase.COLDPLUG,
+    )
+    program = "/nonexistent/modprobe"  # cannot be run: the load fails, and is tried again at each plug
+    fakes.loader = Loader(  # type: ignore[assignment]
+        tools=Tools(program, program, "/bin/sh", Flavour.BUSYBOX, "/nonexistent"),
+        sysfs=sysfs,
+        writer=fakes.writer(),
+        kernel_log=KernelLog("/dev/null"),
+        gate=fakes._gate(),
+        clock=lambda: fakes.now_us,
+        live=() if kind == "failed" else ("storage",),
+        limit=8,
+    )
     service = fakes.service()
     uevents.ring()
-    _begin(service)
     first = largest = 0
     while not uevents.over:
         fakes.now_us += 10_000
         if kind == "asked":
             service._registry.may_load(f"fs-{uevents.cycle}")
-        service._turn(once=False)
+        service._turn()
+        service._wait()
         largest = max(largest, ledger.size)
         if not first and uevents.cycle >= cycles // 10:
             gc.collect()
@@ -100,12 +105,6 @@ def soak(kind: str, cycles: int, ledger_file: Path, limit: int) -> dict[str, Any
     ledger.flush()
     gc.collect()
     return {"grew": resident() - first, "size": ledger_file.stat().st_size, "largest": largest}
-
-
-def _begin(service: Service) -> None:
-    service._write_start()
-    service._poll.register(service._world.uevents.fileno())
-    service._walker.request("coldplug")
 
 
 def resident() -> int:

@@ -6,8 +6,8 @@ For what is measured beside it and compared with it: benchmarks/bench_boot.py, t
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.image.libraries import Libraries
-from hostbuild.image.tree import FileTree, Kind
+from hostbuild.image.filetree import FileTree, Kind
+from hostbuild.image.sources.libraries import Libraries
 
 LOADING_RULES = ("50-udev-default.rules", "80-drivers.rules")  # the two without which nothing is loaded
 UDEVD = "/lib/systemd/systemd-udevd"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hostbuild.image.tree import FileTree, Kind
+from hostbuild.image.filetree import FileTree, Kind
 
 _LIBRARIES = ("usr/lib/python", "usr/lib/modaliasd")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Modprobe, Options, build_image
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import Modprobe, Options, build_image
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
 
 pytestmark = pytest.mark.vm

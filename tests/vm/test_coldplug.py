@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
 from modaliasd.cli import COMMANDS
 from tests.support.schema import check_records

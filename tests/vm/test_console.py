@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot

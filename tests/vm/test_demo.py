@@ -7,7 +7,7 @@ import pytest
 from hostbuild.demo import PLUGS, run_demo
 from hostbuild.qemu.accel import Accel
 from hostbuild.ui import Silent
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.text_tree import render_tree
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.build import Built, Options, build_image
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import Options, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from hostbuild.formats.kconfig import Wish, parse_config
-from hostbuild.image.initramfs import Built as BuiltImage
-from hostbuild.image.initramfs import Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
+from hostbuild.image.build import Built as BuiltImage
+from hostbuild.image.build import Modprobe, Options, build_image
+from hostbuild.image.modules.storage import Store
 from hostbuild.kbuild import fitness
 from hostbuild.kbuild.build import Built, build
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kbuild.configure import configure
 from hostbuild.kbuild.source import require_source
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.ramprobe import read_prediction
-from hostbuild.qemu.transcript import Record
+from hostbuild.qemu.memory_probe import read_prediction
 from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Silent
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.schema import check_records
 

@@ -5,21 +5,21 @@ tests/support/plugs.py has the kinds; docs/hotplug.md shows them. Eight are plug
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
 from hostbuild.qemu.vm import VM, Boot
+from tests.support.places import DOCS
 from tests.support.plugs import OLD_PCI, PCI_EXPRESS, SCSI, STAYS, USB, Plug, plug
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hotplug.md"
+DOCUMENT = DOCS / "hotplug.md"
 CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
 BATCH = 8  # as many as the q35 has ports
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import Built, Options, build_image
 from hostbuild.ledger.diff import keyed
 from hostbuild.ledger.file import write_ledger
+from hostbuild.ledger.stream import Record
 from hostbuild.main import status_of
 from hostbuild.predict.capture import Capture, capture_of_story
-from hostbuild.predict.predict import predict
 from hostbuild.predict.prediction import Fate, Prediction
 from hostbuild.predict.prove import prove
+from hostbuild.predict.simulate import predict
 from hostbuild.predict.target import open_image
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.core.story import DeviceStory, tell
+from modaliasd.core.ledger.history import DeviceStory, tell
 from tests.support.schema import check_records
 from tests.support.sysdump import MACHINES, dump_capture
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import Options, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -21,12 +20,13 @@ from tests.support.faulty import (
     slot_of_idle,
     want_other_symbol,
 )
+from tests.support.places import DOCS
 from tests.support.setpriv import CAPABILITIES, LINE, write_setpriv
 from tests.support.stormguest import write_overlay
 
 pytestmark = pytest.mark.vm
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+DOCUMENT = DOCS / "security.md"
 MASK = sum(1 << number for number in CAPABILITIES.values())
 KINDS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 

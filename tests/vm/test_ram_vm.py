@@ -1,11 +1,11 @@
-"""hostbuild.qemu.ram against machines: what it says is enough boots, what is less fails with the reason in words."""
+"""hostbuild.qemu.memory against machines: what it says is enough boots, what is less fails with the reason in words."""
 
 import pytest
 
 from hostbuild.errors import GuestError
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.memory_probe import read_prediction
 from hostbuild.qemu.vm import VM, Boot
 
 pytestmark = pytest.mark.vm

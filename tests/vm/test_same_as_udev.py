@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.image.build import Built, Modprobe, Options, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay

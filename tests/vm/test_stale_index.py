@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import Built
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from modaliasd.cli import COMMANDS
@@ -127,7 +127,7 @@ def test_a_daemon_that_cannot_start_says_it_once_and_slows_down(vm: VM) -> None:
     assert times[1] - times[0] >= 4, "the third failure in a row has the next start wait four seconds"
     lines = [line for line in vm.console.splitlines() if "the daemon failed" in line]
     assert len(lines) == 1
-    assert "unexpected ModuleNotFoundError: No module named 'modaliasd.core.trie_build'" in lines[0]
+    assert "unexpected ModuleNotFoundError: No module named 'modaliasd.core.index.build'" in lines[0]
     assert "Traceback" not in vm.console
     assert vm.check("head -n 1 /run/modaliasd/crash").startswith("Traceback")
     refused = vm.sh("modaliasd settle --timeout 5 2>&1")

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import Built, Options, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.ledger.diff import compare
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import tell
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Choice, Record
+from modaliasd.core.fasttypes import Choice, Record
 
 
 class Phase(Choice):

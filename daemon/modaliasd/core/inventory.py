@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.fasttypes import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class Inventory:
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
+
+    def clear(self) -> None:
+        """Know no devices any more."""
+        self._entries.clear()
 
     def find(self, devpath: str) -> Entry | None:
         """The device at devpath, None if there is none."""

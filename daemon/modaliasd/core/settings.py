@@ -9,14 +9,15 @@ when it starts: a mistyped word must not stop a boot, nor be passed over in sile
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem
+from modaliasd.core.errors import Problem
+from modaliasd.core.fasttypes import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+KERNEL_COMMAND_LINE = "kernel command line"  # in place of a file where something is wrong with it
 PREFIX = "modaliasd."
 MOST_JOBS = 1 << 15  # /proc/sys/kernel/pid_max's default: more processes there never are
 MOST_BYTES = (1 << 31) - 1  # setsockopt(2) takes an int
@@ -32,8 +33,8 @@ class Settings(Record):
     off: load nothing, only stay. jobs: how many modprobes at once, 0 for the daemon's own choice. first, last,
     sequential: module names with underscores. load: names or modaliases to load at the start. kernel_log: say in the
     kernel's log what is loaded. channel: a device that gets a copy of the ledger, "" for none. receive_buffer: bytes
-    of the uevent socket's buffer, 0 for the daemon's own choice. ledger_limit: bytes that the ledger may have, 0 for the
-    daemon's own choice. poweroff: end the machine once settled.
+    of the uevent socket's buffer, 0 for the daemon's own choice. ledger_limit: bytes of the ledger, 0 as well.
+    poweroff: end the machine once settled.
     debug: show the traceback of an unexpected error on the console.
     """
 

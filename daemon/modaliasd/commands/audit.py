@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_records
+from modaliasd.commands.ledgerfile import read_story
 from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import Record
-from modaliasd.core.ledger.history import tell
 from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
@@ -62,7 +61,7 @@ class Audit(Record):
 def run(arguments: list[str]) -> int:
     """Audit; 1 if libudev and the ledger disagree."""
     given = parse(AUDIT, arguments)
-    result = compare(enumerate_devices(), tell(read_records(given.value("--ledger", LEDGER))))
+    result = compare(enumerate_devices(), read_story(given.value("--ledger", LEDGER)))
     if given.given("--json"):
         from json import dumps
 

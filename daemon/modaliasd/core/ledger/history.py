@@ -61,6 +61,7 @@ class Story:
         self.losses: list[Fields] = []  # `lost` and `dropped` lines
         self.warnings: list[Fields] = []
         self.slow: list[Fields] = []
+        self.trimmed: Fields = {}  # the last `trimmed` line: what the ledger has no room for any more
         self.exit_status = UNKNOWN
         self.last_us = UNKNOWN
         self._by_module: dict[str, LoadStory] = {}
@@ -171,6 +172,8 @@ def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
         story.warnings.append(record)
     elif kind == "slow":
         story.slow.append(record)
+    elif kind == "trimmed":
+        story.trimmed = record
 
 
 def _hear_device(story: Story, record: Fields, t_us: int) -> None:

@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 
+NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
+
+
 class Story:
     """Everything that a ledger tells, in the order of the ledger. Made by `tell`."""
 
@@ -163,6 +166,8 @@ def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
         came = record.get("action") != "remove"
         story.appearances.append(Appearance(record.get("module", ""), t_us, came))
     elif kind == "settled":
+        if len(story.settles) > 1:  # a long life has very many
+            story.settles[-1] = story.settles[-1]._replace(fields=NO_NUMBERS)
         story.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
     elif kind in {"walk", "walked"}:
         story.walks.append(record)

@@ -46,9 +46,9 @@ def is_safe_name(name: str) -> bool:
 def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
     """Run `path ARGUMENTS...`, its standard output and error in one file. `environment` adds to the usual one.
 
-    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to. Nor does a
-    child that says more and more fill the memory: the file is sealed at its full length, of which only what is written
-    takes any. OSError where that cannot be done.
+    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to. Nor does
+    a child that says more and more fill the memory: the file is sealed at its full length, of which only what is
+    written takes any. OSError where that cannot be done.
     """
     words = posix.memfd_create("words", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING)
     try:

@@ -1,4 +1,4 @@
-"""What becomes of an error that ends a verb: one line, never a traceback; and of a daemon that fails again and again.
+"""What becomes of an error that ends a command: one line, never a traceback; and of a daemon that fails again.
 
 Imported when something has failed, so it uses as little as it can: what cannot be imported may be what failed.
 
@@ -46,18 +46,18 @@ def wait_before_start() -> None:
         sleep(rest)
 
 
-def report(verb: str, error: Exception) -> int:
-    """Say why the verb failed; gives the exit status."""
+def report(command: str, error: Exception) -> int:
+    """Say why the command failed; gives the exit status."""
     message = describe(error)
     status = error.exit_status if isinstance(error, ModaliasdError) else EXIT_WORLD
     if not isinstance(error, ModaliasdError):
         if _wants_traceback():
             sys.__excepthook__(type(error), error, error.__traceback__)
-        if verb != "run":
-            message += f"; MODALIASD_DEBUG=1 modaliasd {verb} shows the traceback"
+        if command != "run":
+            message += f"; MODALIASD_DEBUG=1 modaliasd {command} shows the traceback"
         elif _write_traceback(error):
             message += f"; the traceback is in {CRASH}"
-    if verb == "run" and _is_inits():
+    if command == "run" and _is_inits():
         _report_daemon(message)
     else:
         _say(message)

@@ -8,7 +8,7 @@ from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
-from hostbuild.image.build import Built, Modprobe, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import require_kernel
@@ -129,7 +129,7 @@ def command(
     """
     report = ui.reporter(as_json=as_json)
     found = require_kernel(kernel, modules_dir, report)
-    options = Options(
+    options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
@@ -150,7 +150,7 @@ def command(
     _print_summary(built)
 
 
-def _print_summary(built: Built) -> None:
+def _print_summary(built: BuiltImage) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"

@@ -56,7 +56,7 @@ def command(
     append: str,
     as_json: bool,
 ) -> int:
-    """Foretell what the daemon would load on the machine of CAPTURE, without booting anything."""
+    """Predict what the daemon would load on the machine of CAPTURE, without booting anything."""
     from hostbuild.kernels.kernel import require_kernel
     from hostbuild.predict.file import read_capture
     from hostbuild.predict.simulate import predict

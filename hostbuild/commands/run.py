@@ -21,8 +21,8 @@ from hostbuild.qemu.device import device_files, parse_device
 from hostbuild.qemu.exit_status import complaints, exit_status
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
-from hostbuild.qemu.memory import Prediction, require_enough
-from hostbuild.qemu.memory_probe import read_prediction
+from hostbuild.qemu.memory import MemoryEstimate, require_enough
+from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
 from hostbuild.qemu.vm import VM, Boot
 
@@ -131,7 +131,7 @@ def command(
         initrd=image,
         append=" ".join(filter(None, words)),
         accel=chosen.accel,
-        memory=_enough_memory(wanted, read_prediction(image, manifest, vmlinuz, append)),
+        memory=_enough_memory(wanted, read_estimate(image, manifest, vmlinuz, append)),
         icount=icount,
         agent=False,
         limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
@@ -233,7 +233,7 @@ def _show(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
+def _enough_memory(wanted: int | None, prediction: MemoryEstimate) -> int:
     """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
     if wanted is None:
         return prediction.comfortable

@@ -15,7 +15,7 @@ from typing import Any
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
 from hostbuild.formats.manifest import FORMAT, manifest_path
-from hostbuild.image.filetree import Entry, FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules import selection, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.tree import put_modules
@@ -60,7 +60,7 @@ class Modprobe(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
@@ -84,7 +84,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltImage:
     """An image that was written, with its kernel and the content of its manifest."""
 
     image: Path
@@ -94,8 +94,8 @@ class Built:
 
 
 def build_image(
-    image: Path, options: Options, report: Reporter | None = None, *, kernel: Kernel | None = None
-) -> Built:
+    image: Path, options: ImageOptions, report: Reporter | None = None, *, kernel: Kernel | None = None
+) -> BuiltImage:
     """Build an image and its manifest. On error neither is there, or the previous ones are as they were.
 
     kernel: the one that the options name, where it has been found already.
@@ -168,7 +168,7 @@ def build_image(
         "files": [_file_row(path, entry) for path, entry in tree.items()],
     }
     pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
-    return Built(image, manifest_path(image), kernel, manifest)
+    return BuiltImage(image, manifest_path(image), kernel, manifest)
 
 
 def _skeleton() -> FileTree:
@@ -179,12 +179,14 @@ def _skeleton() -> FileTree:
     for path, target in _SYMLINKS.items():
         tree.symlink(path, target, group="base", origin="hostbuild")
     for path, (permissions, major, minor) in _DEVICES.items():
-        node = Entry(Kind.CHARACTER_DEVICE, permissions, "base", "hostbuild", device=(major, minor))
+        node = TreeEntry(NodeKind.CHARACTER_DEVICE, permissions, "base", "hostbuild", device=(major, minor))
         tree.put(path, node)
     return tree
 
 
-def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[selection.Module], list[str]]:
+def _choose_modules(
+    options: ImageOptions, kernel: Kernel
+) -> tuple[set[str], list[selection.Module], list[str]]:
     """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
     if options.modules.strip() == "none" and options.wanted is None:
         return set(), [], []
@@ -254,7 +256,7 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = {}
     for entry in tree.values():
         row = groups.setdefault(entry.group, {"files": 0, "size": 0})
-        row["files"] += entry.kind is not Kind.DIRECTORY
+        row["files"] += entry.kind is not NodeKind.DIRECTORY
         row["size"] += entry.size()
     return dict(sorted(groups.items()))
 
@@ -268,7 +270,7 @@ def _module_row(module: selection.Module, chosen: set[str]) -> dict[str, object]
     return row
 
 
-def _file_row(path: str, entry: Entry) -> dict[str, object]:
+def _file_row(path: str, entry: TreeEntry) -> dict[str, object]:
     row: dict[str, object] = {
         "path": path,
         "mode": f"{entry.mode:06o}",
@@ -276,6 +278,6 @@ def _file_row(path: str, entry: Entry) -> dict[str, object]:
         "group": entry.group,
         "origin": entry.origin,
     }
-    if entry.kind is Kind.SYMLINK:
+    if entry.kind is NodeKind.SYMLINK:
         row["target"] = entry.target
     return row

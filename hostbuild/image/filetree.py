@@ -17,7 +17,7 @@ from hostbuild.errors import InputError
 _LINKS_FOLLOWED = 40  # the kernel's MAXSYMLINKS
 
 
-class Kind(Enum):
+class NodeKind(Enum):
     """What a path of an image can be; the value is the file type of st_mode."""
 
     FILE = stat.S_IFREG
@@ -29,15 +29,15 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """One object of the image. The same Entry under two paths is a hard link.
+class TreeEntry:
+    """One object of the image. The same TreeEntry under two paths is a hard link.
 
     group: which part of the image it belongs to, for the summary: "modules", "python".
     origin: where it was taken from, for the manifest: "busybox-static 1:1.35.0-4", "overlay etc".
     content: a file's bytes, or the path of a file of the host that holds them.
     """
 
-    kind: Kind
+    kind: NodeKind
     permissions: int
     group: str
     origin: str
@@ -52,7 +52,7 @@ class Entry:
 
     def read(self) -> bytes:
         """Give what the archive holds as the object's data: a file's bytes, a symlink's target."""
-        if self.kind is Kind.SYMLINK:
+        if self.kind is NodeKind.SYMLINK:
             return self.target.encode("utf-8", "surrogateescape")
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
@@ -65,38 +65,38 @@ class FileTree:
     """Paths and their entries."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, TreeEntry] = {}
 
     def __contains__(self, path: str) -> bool:
         return self._canonical(path) in self._entries
 
-    def __getitem__(self, path: str) -> Entry:
+    def __getitem__(self, path: str) -> TreeEntry:
         return self._entries[self._canonical(path)]
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def items(self) -> Iterator[tuple[str, Entry]]:
+    def items(self) -> Iterator[tuple[str, TreeEntry]]:
         """Yield paths with their entries, sorted by path as bytes: a directory before what is in it."""
         yield from sorted(self._entries.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))
 
-    def values(self) -> Iterator[Entry]:
+    def values(self) -> Iterator[TreeEntry]:
         """Yield the entries, in the order of their paths."""
         yield from (entry for _, entry in self.items())
 
-    def put(self, path: str, entry: Entry) -> None:
+    def put(self, path: str, entry: TreeEntry) -> None:
         """Put `entry` at `path`. A directory that is there keeps its content and takes the new mode."""
         path = self._canonical(path)
         there = self._entries.get(path)
-        if there is not None and there.kind is Kind.DIRECTORY and entry.kind is not Kind.DIRECTORY:
+        if there is not None and there.kind is NodeKind.DIRECTORY and entry.kind is not NodeKind.DIRECTORY:
             raise InputError(f"{entry.origin}: /{path} is a directory in the image and cannot be replaced")
-        if entry.kind is Kind.DIRECTORY and there is not None and there.kind is Kind.SYMLINK:
+        if entry.kind is NodeKind.DIRECTORY and there is not None and there.kind is NodeKind.SYMLINK:
             return  # `lib` of an overlay is the image's `lib -> usr/lib`
         for parent in list(PurePosixPath(path).parents)[-2::-1]:
             above = self._entries.setdefault(
-                str(parent), Entry(Kind.DIRECTORY, 0o755, entry.group, entry.origin)
+                str(parent), TreeEntry(NodeKind.DIRECTORY, 0o755, entry.group, entry.origin)
             )
-            if above.kind is not Kind.DIRECTORY:
+            if above.kind is not NodeKind.DIRECTORY:
                 raise InputError(
                     f"{entry.origin}: cannot put /{path} below /{parent}, which is not a directory"
                 )
@@ -106,15 +106,15 @@ class FileTree:
         self, path: str, content: bytes | Path, *, group: str, origin: str, permissions: int = 0o644
     ) -> None:
         """Put a regular file."""
-        self.put(path, Entry(Kind.FILE, permissions, group, origin, content=content))
+        self.put(path, TreeEntry(NodeKind.FILE, permissions, group, origin, content=content))
 
     def directory(self, path: str, *, group: str, origin: str, permissions: int = 0o755) -> None:
         """Put a directory."""
-        self.put(path, Entry(Kind.DIRECTORY, permissions, group, origin))
+        self.put(path, TreeEntry(NodeKind.DIRECTORY, permissions, group, origin))
 
     def symlink(self, path: str, target: str, *, group: str, origin: str) -> None:
         """Put a symlink to `target`, which is not checked."""
-        self.put(path, Entry(Kind.SYMLINK, 0o777, group, origin, target=target))
+        self.put(path, TreeEntry(NodeKind.SYMLINK, 0o777, group, origin, target=target))
 
     def _canonical(self, path: str) -> str:
         """Resolve symlinks among the parents of `path`, not its last part."""
@@ -126,7 +126,7 @@ class FileTree:
             if not left:
                 return "/".join(done)
             entry = self._entries.get("/".join(done))
-            if entry is None or entry.kind is not Kind.SYMLINK:
+            if entry is None or entry.kind is not NodeKind.SYMLINK:
                 continue
             done.pop()
             if entry.target.startswith("/"):

@@ -11,23 +11,23 @@ from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
 from hostbuild.fs.files import read_error, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.history import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.ledger.read import LedgerText
 
 Taken = TypeVar("Taken")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """All records in order; for whoever needs them more than once. Raises as read_story does."""
+    """All records in order; for whoever needs them more than once. Raises as read_history does."""
     return _read(path, list)
 
 
-def read_story(path: Path) -> Story:
+def read_history(path: Path) -> History:
     """What the ledger tells; no more of it is held than that. Lines that are no records are counted in a note.
 
     Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
-    return _read(path, tell)
+    return _read(path, history_of)
 
 
 def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Taken:

@@ -90,7 +90,7 @@ class DeviceFate:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A boot foretold.
+    """A boot predicted.
 
     loads: in the order of insertion. devices: those with a modalias or a driver, by devpath. unexplained: modules that
     the captured machine had, the target has, and nothing here accounts for. opened: devices without a driver in the

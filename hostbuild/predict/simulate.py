@@ -1,4 +1,4 @@
-"""Foretells a boot: which modules a machine would have loaded, in which order, and which devices stay alone. Pure.
+"""Predicts a boot: which modules a machine would have loaded, in which order, and which devices stay alone. Pure.
 
 The answers come from the daemon's own code: core/kmod/resolve.py looks a modalias up, core/loading/demand.py says
 what follows, core/loading/scheduler.py orders it. Only modprobe is left out: every insertion is taken to work.
@@ -34,7 +34,7 @@ _DRIVERLESS = ("input",)  # classes without drivers; this one has handlers
 
 
 def predict(capture: Capture, target: Target) -> Prediction:
-    """Foretell the boot of `target` on the machine of `capture`."""
+    """Predict the boot of `target` on the machine of `capture`."""
     boot = _Boot(capture, target)
     boot.run()
     return boot.prediction()
@@ -89,7 +89,7 @@ class _Boot:
         for demand in demands_of_plan(plan):
             because = cause.by(demand.match)
             if demand.result is not None:
-                self._scheduler.settle(demand.match.module, because, demand.result, 0)
+                self._scheduler.conclude(demand.match.module, because, demand.result, 0)
             elif demand.step is not None:
                 rank = rank_of(cause.modalias, demand.step.path).value
                 self._scheduler.request(demand.match.module, because, rank, 0, demand.behind)

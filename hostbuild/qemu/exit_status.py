@@ -79,7 +79,7 @@ def clock_rate(ledger: Sequence[Record], arrivals: Sequence[float]) -> float | N
     return None if 1 / _CLOCK_TOLERANCE < rate < _CLOCK_TOLERANCE else rate
 
 
-def verdict(ending: Ending) -> int:
+def judge(ending: Ending) -> int:
     """Return the guest's exit status; 0 where it switched itself off (or restarted on purpose) without one.
 
     Raises GuestError for a panic or a guest that vanished, GuestTimeoutError for one that had to be ended.
@@ -94,15 +94,15 @@ def verdict(ending: Ending) -> int:
         return 0
     found = diagnose(console)
     why = f"{found.reason} ({found.line})" if found else ""
-    mend = found.mend if found else ""
+    fix = found.fix if found else ""
     if found and (ending.reason == "guest-reset" or panicked(console)):
-        raise GuestError(why, console=console, hint=mend)
+        raise GuestError(why, console=console, hint=fix)
     if ending.over_limit_s is not None:
         message = f"the guest was still running after {ending.over_limit_s:g} s and was ended"
         raise GuestTimeoutError(
             f"{message}: {why}" if why else message,
             console=console,
-            hint=mend or "give it more time (--timeout)",
+            hint=fix or "give it more time (--timeout)",
         )
     if ending.reason == "guest-reset":
         raise GuestError("the guest reset itself without saying why", console=console)

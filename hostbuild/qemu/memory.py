@@ -36,7 +36,7 @@ _WORKING_BASE = 6 * MIB
 _WORKING_SHARE = 0.37  # of init_size: a kernel with more in it takes more at run time
 _UNKNOWN_KERNEL = 64 * MIB  # where a kernel has no init_size: as large as Debian's
 
-_TOLERANCE = 0.95  # of the prediction: what is less than this is refused
+_TOLERANCE = 0.95  # of the estimated: what is less than this is refused
 _MARGIN = 1.25  # for what the guest does once it has booted
 _LEAST_MARGIN = 64 * MIB
 _STEP = 32  # MiB
@@ -65,7 +65,7 @@ class ImageSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class MemoryEstimate:
     """The least memory that boots an image, and what it goes for; rows in bytes, `least` in MiB."""
 
     least: int
@@ -84,7 +84,7 @@ def in_pages(sizes: list[int]) -> int:
     return sum(_round_up(size, _PAGE) for size in sizes)
 
 
-def predict(image: ImageSize, init_size: int | None) -> Prediction:
+def estimate(image: ImageSize, init_size: int | None) -> MemoryEstimate:
     """Reckon the least memory for an image and a kernel.
 
     init_size: of the kernel's boot header (hostbuild.formats.vmlinuz), None where it has none.
@@ -108,16 +108,16 @@ def predict(image: ImageSize, init_size: int | None) -> Prediction:
         ("drivers, decompressor", working),
         *((("free, because tmpfs takes only half", room),) if room else ()),
     )
-    return Prediction(_round_up(least, MIB) // MIB, bound, rows)
+    return MemoryEstimate(_round_up(least, MIB) // MIB, bound, rows)
 
 
-def require_enough(prediction: Prediction, memory: int) -> None:
+def require_enough(estimated: MemoryEstimate, memory: int) -> None:
     """Refuse an amount of memory (MiB) in which the image cannot be unpacked, with the reason."""
-    if memory < prediction.least * _TOLERANCE:
+    if memory < estimated.least * _TOLERANCE:
         raise UsageError(
-            f"{memory} MiB are too little for this image, which needs {prediction.least}: "
-            f"{prediction.bound.value}",
-            hint=f"--memory {prediction.comfortable}, or --memory auto",
+            f"{memory} MiB are too little for this image, which needs {estimated.least}: "
+            f"{estimated.bound.value}",
+            hint=f"--memory {estimated.comfortable}, or --memory auto",
         )
 
 

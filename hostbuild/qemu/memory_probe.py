@@ -1,7 +1,7 @@
-"""Measures for hostbuild.qemu.memory: reads the sizes that a prediction needs, and finds the true limit by booting.
+"""Measures for hostbuild.qemu.memory: reads the sizes that a estimated needs, and finds the true limit by booting.
 
 A boot counts as one if the daemon says that it has settled. The limit is found by halving an interval around
-the prediction, whose ends are tried first.
+the estimated, whose ends are tried first.
 """
 
 import stat
@@ -15,14 +15,14 @@ from hostbuild.errors import GuestError, GuestTimeoutError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.vmlinuz import init_size
 from hostbuild.qemu.machine import Machine
-from hostbuild.qemu.memory import ImageSize, Prediction, in_pages, predict
+from hostbuild.qemu.memory import ImageSize, MemoryEstimate, estimate, in_pages
 from hostbuild.qemu.vm import VM, Boot
 
 _HEADER = 1024  # bytes of a vmlinuz in which init_size stands
 _PATIENCE = 4  # a guest that takes so many times longer than it did with room enough is lost
 _LEAST_PATIENCE_S = 45.0
 _FIRST_PATIENCE_S = 600.0  # nobody knows yet how long this guest takes here
-_WIDTH = 0.12  # of the prediction: half of the interval in which the limit is looked for
+_WIDTH = 0.12  # of the estimated: half of the interval in which the limit is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class MeasuredMinimum:
     """least: the least memory in MiB that boots, to `step` MiB; attempts in their order."""
 
     least: int
@@ -58,19 +58,21 @@ def read_size(image: Path, manifest: Mapping[str, Any], append: str = "") -> Ima
     return ImageSize(packed, in_pages(files), count, ramfs="rootfstype=ramfs" in words)
 
 
-def read_prediction(image: Path, manifest: Mapping[str, Any], kernel: Path, append: str = "") -> Prediction:
+def read_estimate(image: Path, manifest: Mapping[str, Any], kernel: Path, append: str = "") -> MemoryEstimate:
     """Predict from an image and the kernel that is going to boot it; append: words for the kernel."""
     with kernel.open("rb") as file:
-        return predict(read_size(image, manifest, append), init_size(file.read(_HEADER)))
+        return estimate(read_size(image, manifest, append), init_size(file.read(_HEADER)))
 
 
-def prove(machine: Machine, boot: Boot, prediction: Prediction, heard: Callable[[Attempt], None]) -> Proof:
+def measure_minimum(
+    machine: Machine, boot: Boot, estimated: MemoryEstimate, heard: Callable[[Attempt], None]
+) -> MeasuredMinimum:
     """Find the true limit by booting. `heard` is told of every attempt.
 
     Raises GuestError if the guest does not boot even with plenty of memory.
     """
     machine = replace(machine, memory=None)  # it would override the boot's
-    plenty = _attempt(machine, replace(boot, memory=2 * prediction.comfortable, limit_s=_FIRST_PATIENCE_S))
+    plenty = _attempt(machine, replace(boot, memory=2 * estimated.comfortable, limit_s=_FIRST_PATIENCE_S))
     heard(plenty)
     if not plenty.booted:
         raise GuestError(f"the image does not boot with {plenty.memory} MiB either: {plenty.why}")
@@ -83,9 +85,9 @@ def prove(machine: Machine, boot: Boot, prediction: Prediction, heard: Callable[
         heard(attempt)
         return attempt.booted
 
-    step = max(1, prediction.least // 100)
-    low, high = (int(prediction.least * factor) for factor in (1 - _WIDTH, 1 + _WIDTH))
-    return Proof(find_least(boots, low, high, step), step, tuple(attempts))
+    step = max(1, estimated.least // 100)
+    low, high = (int(estimated.least * factor) for factor in (1 - _WIDTH, 1 + _WIDTH))
+    return MeasuredMinimum(find_least(boots, low, high, step), step, tuple(attempts))
 
 
 def find_least(boots: Callable[[int], bool], low: int, high: int, step: int) -> int:

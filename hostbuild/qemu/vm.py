@@ -23,7 +23,7 @@ from hostbuild.fs.scratch import scratch_directory
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.catalog import refusal
-from hostbuild.qemu.exit_status import Ending, clock_rate, verdict
+from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import Line, Listener, SerialLines
 from hostbuild.qemu.machine import Machine, machine_argv
@@ -242,7 +242,7 @@ class VM:
         patience = self.boot.limit_s + 10 if timeout is None else timeout
         if not self._lines.wait(lambda: self._lines.ended, patience):
             raise self._timeout_error("the guest did not end", patience)
-        return self._verdict()
+        return self._status()
 
     def kill(self) -> None:
         """End QEMU now."""
@@ -309,7 +309,7 @@ class VM:
             return
         if self.running:
             raise self._timeout_error(complaint, timeout)
-        status = self._verdict()
+        status = self._status()
         raise GuestError(f"{complaint}: the guest ended with status {status}", console=self.console)
 
     def _timeout_error(self, complaint: str, timeout: float) -> GuestTimeoutError:
@@ -317,12 +317,12 @@ class VM:
         found = diagnose(console)
         why = f": {found.reason} ({found.line})" if found else ""
         message = f"{complaint} within {timeout:g} s{why}"
-        return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
+        return GuestTimeoutError(message, console=console, hint=found.fix if found else "")
 
-    def _verdict(self) -> int:
+    def _status(self) -> int:
         if self._lines.failure is not None:
             raise self._lines.failure
-        return verdict(
+        return judge(
             Ending(
                 console=self.console,
                 ledger=self.ledger,

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.build import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import Device, parse_device
 from hostbuild.qemu.machine import read_machine
@@ -51,7 +51,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """The crowded machine, settled, with libudev as a witness in it."""
     folder = tmp_path_factory.mktemp("storm")
     overlay = write_overlay(folder / "overlay")
-    options = Options(kernel="deb:linux-image-amd64", overlays=(overlay,), extras=(Extra.AUDIT,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", overlays=(overlay,), extras=(Extra.AUDIT,))
     built = build_image(folder / "storm.img", options)
     machine = replace(read_machine("empty"), root_ports=2).plus(crowd())
     boot = Boot(built.kernel.vmlinuz, built.image, append="loglevel=4", memory=1536, limit_s=900)

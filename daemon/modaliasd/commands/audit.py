@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_story
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import WorldError
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from modaliasd.core.ledger.history import Story
+    from modaliasd.core.ledger.history import History
 
 AUDIT = Syntax(
     "audit",
@@ -36,7 +36,7 @@ the ledger. The image needs pyudev: `hostbuild make-image --with audit`.
 _SHOWN = 20  # disagreements that are printed
 
 
-class Seen(Record):
+class Seen(NamedTuple):
     """A device as libudev has it."""
 
     devpath: str
@@ -44,7 +44,7 @@ class Seen(Record):
     driver: str
 
 
-class Audit(Record):
+class Audit(NamedTuple):
     """The counts, over libudev's devices, and the disagreements as sentences."""
 
     devices: int
@@ -61,7 +61,7 @@ class Audit(Record):
 def run(arguments: list[str]) -> int:
     """Audit; 1 if libudev and the ledger disagree."""
     given = parse(AUDIT, arguments)
-    result = compare(enumerate_devices(), read_story(given.value("--ledger", LEDGER)))
+    result = compare(enumerate_devices(), read_history(given.value("--ledger", LEDGER)))
     if given.given("--json"):
         from json import dumps
 
@@ -90,14 +90,14 @@ def enumerate_devices() -> list[Seen]:
     return found
 
 
-def compare(seen: Iterable[Seen], story: Story) -> Audit:
+def compare(seen: Iterable[Seen], history: History) -> Audit:
     """Count libudev's devices, and say where the ledger has them otherwise."""
     devices = sorted(seen)
     counts = {"matched": 0, "loaded": 0, "failed": 0, "denied": 0, "without_match": 0, "unbound": 0}
     disagreements: list[str] = []
     with_modalias = 0
     for device in devices:
-        known = story.devices.get(device.devpath)
+        known = history.devices.get(device.devpath)
         with_modalias += bool(device.modalias)
         if known is None or not known.present:
             state = "has it as removed" if known is not None else "does not have it"
@@ -111,7 +111,7 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
         if not device.modalias:
             continue
         modules = [match.module for match in known.matches if not match.builtin]
-        outcomes = {load.outcome for name in modules if (load := story.load_of(name)) is not None}
+        outcomes = {load.outcome for name in modules if (load := history.load_of(name)) is not None}
         counts["matched"] += bool(known.matches)
         counts["without_match"] += not known.matches
         counts["loaded"] += bool(outcomes & {"inserted", "live"})
@@ -121,7 +121,7 @@ def compare(seen: Iterable[Seen], story: Story) -> Audit:
     have = {device.devpath for device in devices}
     disagreements += [
         f"the ledger has {known.devpath}, libudev does not"
-        for known in story.devices.values()
+        for known in history.devices.values()
         if known.present and known.modalias and known.subsystem and known.devpath not in have
     ]
     return Audit(len(devices), with_modalias, **counts, disagreements=tuple(disagreements))

@@ -10,7 +10,7 @@ was expected.
 from __future__ import annotations
 
 from modaliasd.core.errors import UsageError
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 UNLIMITED = 1 << 30  # operands
 _HELP_NAMES = ("-h", "--help")
@@ -20,7 +20,7 @@ class HelpWanted(Exception):  # noqa: N818  (not an error: the way from `--help`
     """The arguments ask for help, which is this exception's text."""
 
 
-class Option(Record):
+class Option(NamedTuple):
     """One option. value: what it takes, as the help names it ("FILE"), "" for a switch; choices: its only values."""
 
     name: str
@@ -35,7 +35,7 @@ class Option(Record):
         return f"{self.name} {value}" if value else self.name
 
 
-class Arguments(Record):
+class Arguments(NamedTuple):
     """What was given: the operands in order, and each option's value ("" for a switch)."""
 
     operands: tuple[str, ...]
@@ -50,7 +50,7 @@ class Arguments(Record):
         return self.options.get(name, default)
 
 
-class Syntax(Record):
+class Syntax(NamedTuple):
     """What a command takes, and what its help says.
 
     operands: as the usage line shows them; least and most: how many there may be. examples: (command line, what it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_story
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color, width
 from modaliasd.core.ledger.history import UNKNOWN
@@ -36,9 +36,9 @@ def run(arguments: list[str]) -> int:
     """Print the tree."""
     given = parse(TREE, arguments)
     color = wants_color(given.value("--color", "auto"))
-    story = read_story(given.value("--ledger", LEDGER))
-    since_us = max(0, story.settled_us) if given.given("--new") else UNKNOWN
+    history = read_history(given.value("--ledger", LEDGER))
+    since_us = max(0, history.settled_us) if given.given("--new") else UNKNOWN
     columns = 0 if given.given("--full") else width()
     by = given.value("--by", "device")
-    sys.stdout.write(render_tree(story, by, color=color, width=columns, since_us=since_us))
+    sys.stdout.write(render_tree(history, by, color=color, width=columns, since_us=since_us))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.commands.ledgerfile import read_story
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.modulefacts import read_facts
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
@@ -20,7 +20,7 @@ from modaliasd.linux.procmodules import read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.ledger.history import Story
+    from modaliasd.core.ledger.history import History
 
 WHY = Syntax(
     "why",
@@ -72,19 +72,19 @@ def run_why(arguments: list[str]) -> int:
     given = parse(WHY, arguments)
     (name,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    story = read_story(given.value("--ledger", LEDGER))
-    _tell_of_trim(story, "why")
-    devices = find_devices(story, name) if "/" in name else []
-    why = None if devices or "/" in name else why_module(story, name)
+    history = read_history(given.value("--ledger", LEDGER))
+    _tell_of_trim(history, "why")
+    devices = find_devices(history, name) if "/" in name else []
+    why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
-        sys.stdout.write(module_text(story, why, color=color))
+        sys.stdout.write(module_text(history, why, color=color))
         return 0
-    devices = devices or find_devices(story, name)
+    devices = devices or find_devices(history, name)
     for device in devices:
-        sys.stdout.write(device_text(story, why_device(story, device), color=color))
+        sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
         sys.stderr.write(
-            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(story, name)}\n"
+            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}\n"
         )
         return 1
     return 0
@@ -95,10 +95,10 @@ def run_why_not(arguments: list[str]) -> int:
     given = parse(WHY_NOT, arguments)
     (word,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    story = read_story(given.value("--ledger", LEDGER))
-    _tell_of_trim(story, "why-not")
+    history = read_history(given.value("--ledger", LEDGER))
+    _tell_of_trim(history, "why-not")
     here = not given.given("--ledger")
-    if "/" in word and find_devices(story, word):
+    if "/" in word and find_devices(history, word):
         raise UsageError(
             f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
         )
@@ -110,17 +110,17 @@ def run_why_not(arguments: list[str]) -> int:
         directory = f"{MODULES}/{posix.uname().release}"
     facts = ModuleFacts()
     if directory:
-        asking = [device.devpath for device, _match in story.askers(name)] if here else []
+        asking = [device.devpath for device, _match in history.askers(name)] if here else []
         facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
-    answer = why_not(story, name, facts)
+    answer = why_not(history, name, facts)
     sys.stdout.write(why_not_text(answer, color=color))
     return int(answer.reason in GOOD)
 
 
-def _tell_of_trim(story: Story, command: str) -> None:
+def _tell_of_trim(history: History, command: str) -> None:
     """What the ledger has no room for any more may be what was asked for."""
-    if story.trimmed:
-        sys.stderr.write(f"modaliasd {command}: {trimmed_text(story.trimmed)}\n")
+    if history.trimmed:
+        sys.stderr.write(f"modaliasd {command}: {trimmed_text(history.trimmed)}\n")
 
 
 def _require_tree(directory: str) -> str:
@@ -141,9 +141,9 @@ def _live_modules() -> list[str] | None:
     return read_live_modules() or None
 
 
-def _like(story: Story, name: str) -> str:
+def _like(history: History, name: str) -> str:
     """Names that contain it, as a hint."""
-    modules = [load.module for load in story.loads]
-    nodes = [device.ifname or device.devname for device in story.devices.values()]
+    modules = [load.module for load in history.loads]
+    nodes = [device.ifname or device.devname for device in history.devices.values()]
     found = sorted({one for one in modules + nodes if one and name.rpartition("/")[2] in one})
     return f"; did you mean {', '.join(found[:6])}?" if found else ""

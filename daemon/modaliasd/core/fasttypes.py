@@ -5,8 +5,8 @@ Measured in the guest's interpreter (python3.11 -I -S, instructions by callgrind
 NamedTuple makes them, would be 9 M more: 38 M for the daemon's imports in place of 29 M. A type checker sees the
 real ones; at run time the classes below give what the daemon uses of them:
 
-- `Record`: a tuple with named fields and defaults, `_replace`, `_fields`, `_asdict`, a repr.
-- `Choice`: named singletons compared with `is`, each with `.name` and `.value`; iterable, callable by value.
+- `NamedTuple`: a tuple with named fields and defaults, `_replace`, `_fields`, `_asdict`, a repr.
+- `Enum`: named singletons compared with `is`, each with `.name` and `.value`; iterable, callable by value.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from enum import Enum as Choice
-    from typing import NamedTuple as Record
+    from enum import Enum
+    from typing import NamedTuple
 else:
     from _collections import _tuplegetter
 
@@ -72,13 +72,13 @@ else:
         """A `__new__` with one parameter a field, as fast as a call can be in CPython; `exec` would be slow to make."""
         if len(fields) >= len(_CONSTRUCTORS):
             raise TypeError(
-                f"{name}: {len(fields)} fields, and a Record has at most {len(_CONSTRUCTORS) - 1}"
+                f"{name}: {len(fields)} fields, and a NamedTuple has at most {len(_CONSTRUCTORS) - 1}"
             )
         code = _CONSTRUCTORS[len(fields)].__code__
         code = code.replace(co_varnames=("_cls", *fields), co_name="__new__", co_qualname=f"{name}.__new__")
         return _function(code, {"_new": _new}, "__new__", tuple(defaults.values()))
 
-    class Record(metaclass=_RecordMeta):
+    class NamedTuple(metaclass=_RecordMeta):
         __slots__ = ()
 
         def _asdict(self):
@@ -121,7 +121,7 @@ else:
             except KeyError:
                 raise ValueError(f"{value!r} is not a valid {cls.__name__}") from None
 
-    class Choice(metaclass=_ChoiceMeta):
+    class Enum(metaclass=_ChoiceMeta):
         def __repr__(self):
             return f"<{type(self).__name__}.{self.name}: {self.value!r}>"
 
@@ -129,4 +129,4 @@ else:
             return type(self), (self.value,)
 
 
-__all__ = ["Choice", "Record"]
+__all__ = ["Enum", "NamedTuple"]

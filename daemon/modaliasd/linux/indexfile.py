@@ -4,27 +4,27 @@ The index is good if it is whole and was made from files as long as those that l
 modules.alias is not younger than it. (An image's files all have one time, so "not younger" is all that can
 be asked; depmod in the running guest makes modules.alias younger.) Opening checks the header; `check` reads
 and sums everything and is for a time when nobody waits. Whatever is wrong is told in `reason` and
-`message`, never only mended.
+`message`, never only fixed.
 """
 
 import posix
 
 from modaliasd.core.errors import FormatError, WorldError
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.index.format import INDEX_NAME
-from modaliasd.core.index.lookup import Index, Match, build
+from modaliasd.core.index.lookup import Hit, Index, build
 
 SOURCES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
 
 
-class Origin(Choice):
+class IndexOrigin(Enum):
     """How the index was obtained; the value is the ledger's word."""
 
     READ = "mapped"  # the word is older than the reading of it in one piece
     BUILT = "built"
 
 
-class Reason(Choice):
+class IndexReason(Enum):
     """Why the index file was not good, if so; the value is the ledger's word."""
 
     NONE = ""
@@ -33,7 +33,7 @@ class Reason(Choice):
     DAMAGED = "damaged"  # or of another version, or for another byte order
 
 
-class _Stamp(Record):
+class _Stamp(NamedTuple):
     """What tells one state of a file from another."""
 
     size: int
@@ -59,7 +59,7 @@ class AliasIndex:
         self._doubtful = False  # did a damaged index answer before it was found out?
         self._open()
 
-    def lookup(self, modalias: str) -> list[Match]:
+    def lookup(self, modalias: str) -> list[Hit]:
         """Return the modules that the modalias wants, in load order.
 
         A changed modules.alias is noticed before a miss is final.
@@ -87,7 +87,7 @@ class AliasIndex:
 
         False if it was, or if a lookup has found that before: answers before that may have been wrong then.
         """
-        if self._doubtful or self.origin is Origin.BUILT:
+        if self._doubtful or self.origin is IndexOrigin.BUILT:
             right, self._doubtful = not self._doubtful, False
             return right
         try:
@@ -106,20 +106,20 @@ class AliasIndex:
             if not self._tolerant:
                 raise WorldError(message) from error
             self._source = None
-            self._build(Reason.MISSING, message)
+            self._build(IndexReason.MISSING, message)
             return
         try:
             self._index = self._read_good()
         except FileNotFoundError:
-            self._build(Reason.MISSING, f"{self._path} is missing")
+            self._build(IndexReason.MISSING, f"{self._path} is missing")
             return
         except _StaleError as error:
-            self._build(Reason.STALE, f"{self._path} {error}")
+            self._build(IndexReason.STALE, f"{self._path} {error}")
             return
         except (FormatError, OSError) as error:
-            self._build(Reason.DAMAGED, f"{self._path} cannot be used: {error}")
+            self._build(IndexReason.DAMAGED, f"{self._path} cannot be used: {error}")
             return
-        self._note(Origin.READ, Reason.NONE, "")
+        self._note(IndexOrigin.READ, IndexReason.NONE, "")
 
     @property
     def _path(self) -> str:
@@ -135,7 +135,7 @@ class AliasIndex:
             raise _StaleError(f"is older than {SOURCES[0]}")
         return index
 
-    def _build(self, reason: Reason, message: str) -> None:
+    def _build(self, reason: IndexReason, message: str) -> None:
         texts = []
         for name in SOURCES:
             try:
@@ -154,12 +154,12 @@ class AliasIndex:
                 raise
             message += f"; {error}"
             self._index = Index(build(b""))
-        self._note(Origin.BUILT, reason, message)
+        self._note(IndexOrigin.BUILT, reason, message)
 
     def _rebuild_damaged(self, error: FormatError) -> None:
-        self._build(Reason.DAMAGED, f"{self._path} cannot be used: {error}")
+        self._build(IndexReason.DAMAGED, f"{self._path} cannot be used: {error}")
 
-    def _note(self, origin: Origin, reason: Reason, message: str) -> None:
+    def _note(self, origin: IndexOrigin, reason: IndexReason, message: str) -> None:
         self.origin, self.reason, self.message = origin, reason, message
         self.aliases = self._index.aliases
         self.warnings = self._index.warnings

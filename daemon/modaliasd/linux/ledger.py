@@ -46,7 +46,9 @@ class Ledger:
     """
 
     def __init__(self, path: str, kmsg: str = "", channel: str = "", limit: int = 0) -> None:
-        self.torn_bytes = 0
+        self.torn_bytes = self.size = 0
+        self._file = -1
+        self._identity = (-1, -1)  # the file's device and inode
         self.path = path
         self.limit = limit
         self.trim_beyond = limit or SMALLEST_LIMIT

@@ -10,7 +10,7 @@ from modaliasd.linux.procmodules import read_tail
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.index.lookup import Match
+    from modaliasd.core.index.lookup import Hit
     from modaliasd.core.kmod.modprobe_d import Configuration
     from modaliasd.core.kmod.modules_dep import Softdep
     from modaliasd.linux.indexfile import AliasIndex
@@ -25,7 +25,7 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
         softdeps, more_bad = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
         return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin, (*bad, *more_bad)), softdeps
 
-    def lookup(modalias: str) -> list[Match]:
+    def lookup(modalias: str) -> list[Hit]:
         nonlocal generation
         found = index.lookup(modalias)
         if index.generation != generation:

@@ -14,7 +14,7 @@ from _struct import Struct
 from errno import EAGAIN, EINTR, ENOBUFS
 
 from modaliasd.core.errors import WorldError
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.linux.descriptors import close_file, open_file
 
 NETLINK_KOBJECT_UEVENT = 15
@@ -31,7 +31,7 @@ UCRED = Struct("iII")  # pid, uid, gid: unix(7)
 ANCILLARY_SPACE = 64  # one cmsghdr and one ucred, with room
 
 
-class Oddity(Choice):
+class Oddity(Enum):
     """What a read can bring instead of an event."""
 
     EMPTY = "empty"  # nothing more to read now
@@ -39,7 +39,7 @@ class Oddity(Choice):
     FORGED = "forged"  # a datagram that does not come from the kernel
 
 
-class Datagram(Record):
+class Datagram(NamedTuple):
     """A believed datagram of the kernel group."""
 
     payload: bytes

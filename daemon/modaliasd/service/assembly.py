@@ -5,7 +5,7 @@ from __future__ import annotations
 from select import poll
 
 from modaliasd.core.settlement import Settlement
-from modaliasd.service.clients import Desk
+from modaliasd.service.clients import Clients
 from modaliasd.service.coldplug import Walker
 from modaliasd.service.devices import Registry
 from modaliasd.service.intake import Intake
@@ -76,9 +76,9 @@ def assemble(
         clock=clock,
     )
     poller = poll()
-    desk = None
+    clients = None
     if control is not None:
-        desk = Desk(
+        clients = Clients(
             control=control,
             poller=poller,
             registry=registry,
@@ -118,7 +118,7 @@ def assemble(
         intake=intake,
         loader=loader,
         unloader=unloader,
-        desk=desk,
+        clients=clients,
         gate=gate,
         settlement=settlement,
         make_report=make_report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from select import POLLIN, POLLOUT
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.ledger.write import to_json
 
 TYPE_CHECKING = False
@@ -30,14 +30,14 @@ LONGEST_WAIT_S = 1e6
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
 
 
-class Waiter(Record):
+class Waiter(NamedTuple):
     """A client that waits for the next settle, until `deadline_us` (0: for ever)."""
 
     client: int
     deadline_us: int
 
 
-class Patient(Record):
+class Patient(NamedTuple):
     """A client that waits for `what` to be there (see Registry.find), until `deadline_us` (0: for ever)."""
 
     client: int
@@ -45,7 +45,7 @@ class Patient(Record):
     what: str
 
 
-class Desk:
+class Clients:
     """Serves the clients of `control`; their descriptors are registered with `poller`.
 
     on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing.
@@ -95,7 +95,7 @@ class Desk:
         poller.register(control.fileno(), POLLIN)
 
     def serve(self, descriptor: int) -> bool:
-        """Deal with a ready descriptor; False if it is none of the desk's."""
+        """Deal with a ready descriptor; False if it is none of the clients'."""
         control = self._control
         if descriptor == control.fileno():
             self._admit()

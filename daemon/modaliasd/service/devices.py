@@ -11,7 +11,7 @@ from modaliasd.core.loading.cause import Cause
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.device import Device
-    from modaliasd.core.inventory import Entry
+    from modaliasd.core.inventory import InventoryEntry
     from modaliasd.core.ledger.write import Json
     from modaliasd.service.ports import (
         AliasTable,
@@ -80,7 +80,7 @@ class Registry:
         self.tell_of_index()
         self.devices.clear()
 
-    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
+    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
         """A device is there: match its modalias where that is news, have the modules loaded, write it down."""
         known = self.devices.find(device.devpath)
         if known is not None and known.device == device and action == "coldplug":
@@ -145,7 +145,7 @@ class Registry:
             if module in entry.modules:
                 self._want_modules(entry, self._clock())
 
-    def _want_modules(self, entry: Entry, t_us: int, *, try_again: bool = False) -> list[Json]:
+    def _want_modules(self, entry: InventoryEntry, t_us: int, *, try_again: bool = False) -> list[Json]:
         """Look the device's modalias up and have done what the answer says; gives the matches for the ledger.
 
         try_again: loads that failed before may work now, for a device that has just been plugged in.

@@ -99,7 +99,7 @@ class Gate:
         left, rulings = apply(policy, plan, facts)
         t_us = self._clock() if t_us < 0 else t_us
         for module, ruling in rulings.items():
-            self._write_verdict(policy, facts, module, ruling, t_us)
+            self._write_ruling(policy, facts, module, ruling, t_us)
         return left
 
     def may_load(self, plan: Plan) -> bool:
@@ -147,7 +147,7 @@ class Gate:
         removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""
         return Facts(self.phase, subsystem, modalias, devpath, removable)
 
-    def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
+    def _write_ruling(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
         fields: dict[str, Json] = {
             "verdict": "allow" if ruling.allow else "deny",
             "module": module,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.invocation import Invocation, Tool, bare_invocation, invocation, removal
 from modaliasd.core.ledger.write import load_fields, load_text
 from modaliasd.core.loading.demand import demands_of_plan, needs_of_plan
@@ -62,7 +62,7 @@ class Running:
         self.reported = False
 
 
-class Tools(Record):
+class Tools(NamedTuple):
     """What inserts modules here: the programs' paths, whose modprobe it is, and where modules.dep lies."""
 
     modprobe: str
@@ -122,13 +122,13 @@ class Loader:
         for match, step, result, behind in demands_of_plan(plan):
             because = cause.by(match)
             if result is not None:
-                self.scheduler.settle(match.module, because, result, now)
+                self.scheduler.conclude(match.module, because, result, now)
             elif step is not None:
                 rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
                 self._want_step(step, because, rank.value, behind)
         if cause.request:
             for module in plan.builtin:
-                self.scheduler.settle(module, cause, LoadResult(Outcome.BUILTIN), now)
+                self.scheduler.conclude(module, cause, LoadResult(Outcome.BUILTIN), now)
 
     def _want_step(self, step: Step, cause: Cause, rank: int, behind: str) -> None:
         module = step.module
@@ -137,9 +137,9 @@ class Loader:
             result = failed(
                 FailureKind.UNSAFE_NAME, "not a module's name: modprobe would not take it for one"
             )
-            self.scheduler.settle(module, cause, result, self._clock())
+            self.scheduler.conclude(module, cause, result, self._clock())
         elif known is None and module in self.live:
-            self.scheduler.settle(module, cause, LoadResult(Outcome.LIVE), self._clock())
+            self.scheduler.conclude(module, cause, LoadResult(Outcome.LIVE), self._clock())
         else:
             self.scheduler.request(module, cause, rank, self._clock(), behind)
 

@@ -4,7 +4,7 @@ The loop waits for whatever comes first and hands it to the one whose it is:
 
     uevents  ->  Intake  --\\
     /sys     ->  Walker  --->  Registry  ->  Gate  ->  Loader  ->  modprobe
-    clients  ->  Desk    --/
+    clients  ->  Clients    --/
 
 It tells the Settlement what goes on, and does what that advises: look whether all events have come, declare some
 lost, check the index, tell that all is settled.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.settlement import Settlement
     from modaliasd.linux.process import Child
-    from modaliasd.service.clients import Desk
+    from modaliasd.service.clients import Clients
     from modaliasd.service.coldplug import Walker
     from modaliasd.service.devices import Registry
     from modaliasd.service.gate import Gate
@@ -48,7 +48,7 @@ LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 class Service:
     """One life of the daemon.
 
-    poller: where the desk has registered its descriptors, if there is a desk. unloader: None where the policy has
+    poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
     nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
     kernel; "" where there are.
     """
@@ -62,7 +62,7 @@ class Service:
         intake: Intake,
         loader: LoopLoader,
         unloader: Unloader | None,
-        desk: Desk | None,
+        clients: Clients | None,
         gate: Gate,
         settlement: Settlement,
         make_report: Callable[[], SettleReport],
@@ -81,7 +81,7 @@ class Service:
         self._intake = intake
         self._loader = loader
         self._unloader = unloader
-        self._desk = desk
+        self._clients = clients
         self._gate = gate
         self._settlement = settlement
         self._make_report = make_report
@@ -170,8 +170,8 @@ class Service:
             complete = intake.sequence.reached(number)
             settlement.looked(drained=intake.drained, complete=complete, now_us=self._clock())
             self._follow(number)
-        if self._desk is not None:
-            self._desk.attend()
+        if self._clients is not None:
+            self._clients.attend()
 
     def _take_uevents(self) -> None:
         if self._intake.read():
@@ -201,8 +201,8 @@ class Service:
             fields = self._report.write(self._intake.counts() | {"seqnum": number})
             self._ledger.flush()
             settlement.told()
-            if self._desk is not None:
-                self._desk.settled(fields)
+            if self._clients is not None:
+                self._clients.settled(fields)
             if settlement.settles == 1:
                 self._gate.first_settled()
                 self._start_hook()
@@ -243,8 +243,8 @@ class Service:
         if self._walker.walking or self._stop:
             return 0
         times = [self._settlement.timeout_ms(), self._loader.report_slow()]
-        if self._desk is not None:
-            times.append(self._desk.timeout_ms())
+        if self._clients is not None:
+            times.append(self._clients.timeout_ms())
         due = [t for t in times if t >= 0]
         return min(due) if due else -1
 
@@ -257,7 +257,7 @@ class Service:
         elif self._unloader is not None and self._unloader.is_child(descriptor):
             self._poll.unregister(descriptor)
             self._unloader.finish()
-        elif self._desk is not None and self._desk.serve(descriptor):
+        elif self._clients is not None and self._clients.serve(descriptor):
             return
         elif self._hook is not None and descriptor == self._hook.pidfd:
             self._poll.unregister(descriptor)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from modaliasd.core.device import Device, Phase
     from modaliasd.core.errors import Problem
-    from modaliasd.core.inventory import Entry, Inventory
+    from modaliasd.core.inventory import Inventory, InventoryEntry
     from modaliasd.core.kmod.modprobe_d import Configuration
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
@@ -309,7 +309,7 @@ class ReportingLoader(Protocol):
 
 
 class StatusLoader(Protocol):
-    """The desk's."""
+    """The clients'."""
 
     def unfinished(self) -> list[str]:
         """The modules that are wanted and whose loads have not ended."""
@@ -365,7 +365,7 @@ class Listener(Protocol):
 
 
 class Waited(Protocol):
-    """The settlement, as the desk knows it."""
+    """The settlement, as the clients know it."""
 
     @property
     def settled(self) -> bool:
@@ -379,7 +379,7 @@ class Waited(Protocol):
 
 
 class WalkRequests(Protocol):
-    """The walker, as the intake and the desk know it."""
+    """The walker, as the intake and the clients know it."""
 
     @property
     def walking(self) -> bool:
@@ -416,7 +416,7 @@ class LastGate(Protocol):
 
 
 class FreezingGate(Protocol):
-    """The gate, as the desk knows it."""
+    """The gate, as the clients know it."""
 
     def freeze(self) -> None:
         """From now on only what the policy names is loaded for new devices."""
@@ -425,7 +425,7 @@ class FreezingGate(Protocol):
 class WalkedRegistry(Protocol):
     """The registry, as the walker knows it."""
 
-    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
+    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
         """A device is there."""
 
     def forget_gone(self, seen: set[str], walk: int) -> None:
@@ -439,7 +439,7 @@ class EventRegistry(Protocol):
     def devices(self) -> Inventory:
         """The devices that are there."""
 
-    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
+    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
         """A device is there."""
 
     def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
@@ -453,7 +453,7 @@ class EventRegistry(Protocol):
 
 
 class AskedRegistry(Protocol):
-    """The registry, as the desk knows it."""
+    """The registry, as the clients know it."""
 
     @property
     def devices(self) -> Inventory:
@@ -470,7 +470,7 @@ class AskedRegistry(Protocol):
 
 
 class CountingIntake(Protocol):
-    """The intake, as the desk knows it."""
+    """The intake, as the clients know it."""
 
     @property
     def unsent(self) -> int:

@@ -34,7 +34,7 @@ BOOT_PATH = ("modaliasd.cli", "modaliasd.service.boot")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModuleSource:
     """A module of the daemon's package. path: relative to the directory that holds the package."""
 
     name: str
@@ -47,7 +47,7 @@ class Source:
         return self.name if self.path.endswith("/__init__.py") else self.name.rpartition(".")[0]
 
 
-def require_sources() -> list[Source]:
+def require_sources() -> list[ModuleSource]:
     """Read the daemon's package, from where Python would import it: a checkout or an installation."""
     spec = importlib.util.find_spec("modaliasd")
     if spec is None or not spec.submodule_search_locations:
@@ -57,11 +57,11 @@ def require_sources() -> list[Source]:
     for path in sorted(root.rglob("*.py")):
         relative = f"modaliasd/{path.relative_to(root).as_posix()}"
         name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        sources.append(Source(name, relative, path.read_bytes()))
+        sources.append(ModuleSource(name, relative, path.read_bytes()))
     return sources
 
 
-def imports(sources: list[Source], interpreter: Interpreter) -> list[str]:
+def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
     """Give the modules outside of its own package that the daemon imports, wherever the import stands."""
     wanted = [
         one
@@ -84,7 +84,7 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
     return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 
-def put_daemon(tree: FileTree, sources: list[Source], interpreter: Interpreter) -> None:
+def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
     """Put the compiled package, the boot path as one file, and /usr/bin/modaliasd into the image."""
     jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):

@@ -13,12 +13,12 @@ from pathlib import Path
 import hostbuild
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import kind_of_file, near_files
-from hostbuild.image.filetree import Entry, FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 
 GROUP = "overlay"
 OWN = "rootfs-overlay"
 
-_KINDS = {kind.value: kind for kind in Kind}
+_KINDS = {kind.value: kind for kind in NodeKind}
 
 
 class OverlayError(InputError):
@@ -30,7 +30,7 @@ class Overlay:
     """A directory that was read. entries: what it holds, a directory before its content, by relative path."""
 
     name: str
-    entries: tuple[tuple[str, Entry], ...]
+    entries: tuple[tuple[str, TreeEntry], ...]
 
     def put(self, tree: FileTree) -> None:
         """Lay it over the image."""
@@ -50,7 +50,7 @@ class Overlay:
         """Give the sources of the Python files: those named *.py, and scripts that name python3 first."""
         sources = []
         for path, entry in self.entries:
-            if entry.kind is not Kind.FILE:
+            if entry.kind is not NodeKind.FILE:
                 continue
             source = entry.read()
             first = source[:100].partition(b"\n")[0]
@@ -83,7 +83,7 @@ def read_overlay(directory: Path) -> Overlay:
 
 
 def _read(root: Path, name: str, *, plain_modes: bool) -> Overlay:
-    linked: dict[tuple[int, int], Entry] = {}
+    linked: dict[tuple[int, int], TreeEntry] = {}
     entries = []
     try:
         for parent, directories, files in os.walk(root, onerror=_raise):
@@ -96,7 +96,7 @@ def _read(root: Path, name: str, *, plain_modes: bool) -> Overlay:
                     continue
                 inode = (status.st_dev, status.st_ino)
                 entry = linked.get(inode) or _entry(path, status, kind, name, plain_modes=plain_modes)
-                if kind is Kind.FILE and status.st_nlink > 1:
+                if kind is NodeKind.FILE and status.st_nlink > 1:
                     linked[inode] = entry
                 entries.append((path.relative_to(root).as_posix(), entry))
     except OSError as e:
@@ -104,17 +104,19 @@ def _read(root: Path, name: str, *, plain_modes: bool) -> Overlay:
     return Overlay(name, tuple(entries))
 
 
-def _entry(path: Path, status: os.stat_result, kind: Kind, origin: str, *, plain_modes: bool) -> Entry:
+def _entry(
+    path: Path, status: os.stat_result, kind: NodeKind, origin: str, *, plain_modes: bool
+) -> TreeEntry:
     permissions = stat.S_IMODE(status.st_mode)
-    if plain_modes and kind is not Kind.SYMLINK:
-        permissions = 0o755 if kind is Kind.DIRECTORY or permissions & 0o100 else 0o644
-    return Entry(
+    if plain_modes and kind is not NodeKind.SYMLINK:
+        permissions = 0o755 if kind is NodeKind.DIRECTORY or permissions & 0o100 else 0o644
+    return TreeEntry(
         kind,
         permissions,
         GROUP,
         origin,
-        content=path.read_bytes() if kind is Kind.FILE else b"",
-        target=str(path.readlink()) if kind is Kind.SYMLINK else "",
+        content=path.read_bytes() if kind is NodeKind.FILE else b"",
+        target=str(path.readlink()) if kind is NodeKind.SYMLINK else "",
         device=(os.major(status.st_rdev), os.minor(status.st_rdev)),
     )
 

@@ -4,17 +4,17 @@ import pickle
 
 import pytest
 
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 
-class Point(Record):
+class Point(NamedTuple):
     """A record with a default."""
 
     x: int
     y: int = 5
 
 
-class Colour(Choice):
+class Colour(Enum):
     """A closed choice."""
 
     RED = "red"
@@ -45,7 +45,7 @@ def test_record_refuses_what_a_named_tuple_refuses() -> None:
 def test_every_record_has_its_own_constructor() -> None:
     """Records with as many fields share no names and no defaults."""
 
-    class Size(Record):
+    class Size(NamedTuple):
         width: int
         height: int = 9
 

@@ -1,4 +1,4 @@
-"""control.py and the desk: clients that are slow, many, gone or rude, and what they ask for."""
+"""control.py and the clients: clients that are slow, many, gone or rude, and what they ask for."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def test_wait_for_what_comes(daemon: Daemon) -> None:
     """Who waits is answered when the uevent of the device is handled."""
     with daemon.connect() as client:
         client.sendall(b"wait 0 /dev/sdz\n")
-        while not daemon.service._desk._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._patient:  # type: ignore[union-attr]
             time.sleep(0.01)
         daemon.fakes.uevents.event("/devices/late", 1, SUBSYSTEM="block", DEVNAME="sdz")
         daemon.fakes.uevents.ring()
@@ -221,7 +221,7 @@ def test_who_waits_keeps_the_place(daemon: Daemon) -> None:
     """A client that waits for its answer is not among those that make room for others."""
     with daemon.connect() as waiting:
         waiting.sendall(b"wait 0 driver:kept\n")
-        while not daemon.service._desk._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._patient:  # type: ignore[union-attr]
             time.sleep(0.01)
         crowd = [daemon.connect() for _ in range(MOST_CLIENTS + 10)]
         daemon.ask("status")

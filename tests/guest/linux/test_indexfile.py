@@ -8,7 +8,7 @@ import pytest
 from modaliasd.core.errors import WorldError
 from modaliasd.core.index.format import HEADER_SIZE, INDEX_NAME
 from modaliasd.core.index.lookup import build
-from modaliasd.linux.indexfile import Origin, Reason, open_index
+from modaliasd.linux.indexfile import IndexOrigin, IndexReason, open_index
 
 TEXT = b"alias pci:v00008086d00001521sv*sd*bc*sc*i* igb\nalias usb:v1* usb-storage\n"
 
@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
 def test_a_good_index_is_read(tree: Path) -> None:
     """In an image all files have one time: equal is not older."""
     index = open_index(str(tree))
-    assert (index.origin, index.reason, index.message) == (Origin.READ, Reason.NONE, "")
+    assert (index.origin, index.reason, index.message) == (IndexOrigin.READ, IndexReason.NONE, "")
     assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
     assert index.aliases == 2
     assert index.check()
@@ -51,7 +51,7 @@ def test_without_an_index_it_is_built(tree: Path) -> None:
     """A missing index is not an error, and is told."""
     (tree / INDEX_NAME).unlink()
     index = open_index(str(tree))
-    assert (index.origin, index.reason) == (Origin.BUILT, Reason.MISSING)
+    assert (index.origin, index.reason) == (IndexOrigin.BUILT, IndexReason.MISSING)
     assert index.lookup("platform:rtc")[0].builtin
 
 
@@ -61,14 +61,14 @@ def test_a_source_of_another_size_makes_it_stale(tree: Path, name: str) -> None:
     with (tree / name).open("ab") as stream:
         stream.write(b"#\n")
     os.utime(tree / name, (1, 1))
-    assert open_index(str(tree)).reason is Reason.STALE
+    assert open_index(str(tree)).reason is IndexReason.STALE
 
 
 def test_a_younger_modules_alias_makes_it_stale(tree: Path) -> None:
     """depmod leaves a modules.alias that is younger than the index, even if it is as long."""
     os.utime(tree / "modules.alias", (2, 2))
     index = open_index(str(tree))
-    assert (index.origin, index.reason) == (Origin.BUILT, Reason.STALE)
+    assert (index.origin, index.reason) == (IndexOrigin.BUILT, IndexReason.STALE)
     assert "older" in index.message
 
 
@@ -77,7 +77,7 @@ def test_a_damaged_index_is_refused_and_replaced(tree: Path, content: bytes) -> 
     """What cannot be believed is told with its path, and the answers come from the text."""
     (tree / INDEX_NAME).write_bytes(content)
     index = open_index(str(tree))
-    assert index.reason is Reason.DAMAGED
+    assert index.reason is IndexReason.DAMAGED
     assert INDEX_NAME in index.message
     assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
 
@@ -89,9 +89,9 @@ def test_check_finds_damage_that_opening_did_not(tree: Path) -> None:
     (tree / INDEX_NAME).write_bytes(data)
     os.utime(tree / INDEX_NAME, (1, 1))
     index = open_index(str(tree))
-    assert index.origin is Origin.READ
+    assert index.origin is IndexOrigin.READ
     assert not index.check()
-    assert (index.origin, index.reason, index.generation) == (Origin.BUILT, Reason.DAMAGED, 2)
+    assert (index.origin, index.reason, index.generation) == (IndexOrigin.BUILT, IndexReason.DAMAGED, 2)
     assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
 
 
@@ -104,10 +104,10 @@ def test_no_damaged_word_goes_unnoticed(tree: Path) -> None:
         os.utime(tree / INDEX_NAME, (1, 1))
         index = open_index(str(tree))
         right = [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
-        noticed_by_lookup += index.reason is Reason.DAMAGED
-        assert right or index.reason is Reason.DAMAGED or not index.check()
+        noticed_by_lookup += index.reason is IndexReason.DAMAGED
+        assert right or index.reason is IndexReason.DAMAGED or not index.check()
         index.check()
-        assert index.reason is Reason.DAMAGED
+        assert index.reason is IndexReason.DAMAGED
         assert [m.module for m in index.lookup("usb:v1")] == ["usb_storage"]
     assert noticed_by_lookup > 3
 
@@ -120,7 +120,7 @@ def test_answers_before_damage_was_noticed_are_doubtful(tree: Path) -> None:
         (tree / INDEX_NAME).write_bytes(data[:place] + b"\xf0\xff\xff\x7f" + data[place + 4 :])
         os.utime(tree / INDEX_NAME, (1, 1))
         index = open_index(str(tree))
-        if index.generation > 1 or index.reason is Reason.DAMAGED:
+        if index.generation > 1 or index.reason is IndexReason.DAMAGED:
             continue
         index.lookup("usb:v1")
         noticed += index.generation > 1
@@ -137,7 +137,7 @@ def test_a_changed_modules_alias_is_noticed_before_a_miss_is_final(tree: Path) -
     replacement.write_bytes(TEXT + b"alias hid:b0003* usbhid\n")
     replacement.rename(tree / "modules.alias")
     assert [m.module for m in index.lookup("hid:b0003")] == ["usbhid"]
-    assert (index.generation, index.origin, index.reason) == (2, Origin.BUILT, Reason.STALE)
+    assert (index.generation, index.origin, index.reason) == (2, IndexOrigin.BUILT, IndexReason.STALE)
 
 
 def test_a_modules_alias_that_vanishes_takes_nothing_away(tree: Path) -> None:

@@ -140,7 +140,7 @@ def test_devices_go_while_the_walk_is_under_way(sys: FakeSys) -> None:
 
 
 def test_a_root_that_is_no_sysfs(tmp_path: Path) -> None:
-    """The error says what is missing and what mends it; a number that cannot be read is an error, too."""
+    """The error says what is missing and what fixes it; a number that cannot be read is an error, too."""
     with pytest.raises(WorldError, match="mount -t sysfs sysfs /sys"):
         Sysfs(str(tmp_path / "none")).require()
     with pytest.raises(WorldError, match="uevent_seqnum"):

@@ -98,10 +98,10 @@ messages = st.builds(
 
 
 @given(st.lists(messages | st.integers(1, 3), max_size=30))
-def test_leases_begin_and_end_in_turn(story: list[Link | int]) -> None:
+def test_leases_begin_and_end_in_turn(history: list[Link | int]) -> None:
     """Whatever the kernel says, a link leases only while it may, and never twice at a time; a link is set up once."""
     links, leasing, set_up = Links(), dict[int, str](), set[int]()
-    for event in story:
+    for event in history:
         gone = isinstance(event, int)
         index = event if isinstance(event, int) else event.index
         for step in links.gone(index) if isinstance(event, int) else links.see(event):

@@ -45,7 +45,7 @@ def test_time_limit() -> None:
 
 
 def test_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A missing tool is one line with the command that mends it."""
+    """A missing tool is one line with the command that fixes it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     for start in (partial(run, timeout=5), spawn):
         with pytest.raises(ToolMissingError, match="mksquashfs is not installed") as caught:
@@ -123,7 +123,7 @@ def test_what_no_command_foresaw(
     def fail(_path: object) -> None:
         raise error
 
-    monkeypatch.setattr("hostbuild.commands.tree.read_story", fail)
+    monkeypatch.setattr("hostbuild.commands.tree.read_history", fail)
     assert main.status_of(["tree", "boot.jsonl"]) == status
     captured = capsys.readouterr()
     assert said in captured.err

@@ -15,7 +15,7 @@ from hostbuild.errors import HostbuildError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.compress import Compressor
 from hostbuild.formats.manifest import kernel_path, read_manifest
-from hostbuild.image.build import Built, Modprobe, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.kernels.kernel import Kernel, parse_version
 from tests.support.kernelfiles import plain_module
 
@@ -31,15 +31,15 @@ def unpacked(image: Path, into: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_runs_give_the_same_bytes(image: Built, tmp_path: Path) -> None:
+def test_two_runs_give_the_same_bytes(image: BuiltImage, tmp_path: Path) -> None:
     """A second build of the default image has the same bytes, and its manifest but for the name."""
-    again = build_image(tmp_path / "again.img", Options(kernel="deb:linux-image-amd64"))
+    again = build_image(tmp_path / "again.img", ImageOptions(kernel="deb:linux-image-amd64"))
     assert again.image.read_bytes() == image.image.read_bytes()
     first, second = dict(image.manifest), dict(again.manifest)
     assert {**first, "image": {}} == {**second, "image": {}}
 
 
-def test_manifest_is_true(image: Built) -> None:
+def test_manifest_is_true(image: BuiltImage) -> None:
     """Sizes, digests, files and modules of the manifest are those of the archive, read back."""
     told = image.manifest
     data = image.image.read_bytes()
@@ -58,7 +58,7 @@ def test_manifest_is_true(image: Built) -> None:
     assert hashlib.sha256(kernel_path(image.image).read_bytes()).hexdigest() == told["kernel"]["sha256"]
 
 
-def test_the_images_indexes_hold(image: Built, tmp_path: Path) -> None:
+def test_the_images_indexes_hold(image: BuiltImage, tmp_path: Path) -> None:
     """kmod resolves modules within the unpacked image alone, and busybox finds each file of modules.dep."""
     root = unpacked(image.image, tmp_path / "root")
     version = image.kernel.version
@@ -72,7 +72,7 @@ def test_the_images_indexes_hold(image: Built, tmp_path: Path) -> None:
         assert (base / name).stat().st_size > 0
 
 
-def test_python_of_the_image_runs_the_daemon(image: Built, tmp_path: Path) -> None:
+def test_python_of_the_image_runs_the_daemon(image: BuiltImage, tmp_path: Path) -> None:
     """In a chroot of the unpacked image, the start script's interpreter imports the daemon's core."""
     root = unpacked(image.image, tmp_path / "root")
     script = (root / "usr/bin/modaliasd").read_text()
@@ -99,7 +99,7 @@ def test_python_of_the_image_runs_the_daemon(image: Built, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_kmod_and_selection_and_gzip(debian_kernel: Kernel, tmp_path: Path) -> None:
     """--modprobe kmod brings kmod with its libraries and .bin indexes; the image's kmod resolves an alias."""
-    options = Options(
+    options = ImageOptions(
         kernel=str(debian_kernel.vmlinuz),
         modules="e1000",
         compressor=Compressor.GZIP,
@@ -144,39 +144,41 @@ def test_parse_version_reads_the_boot_header(debian_kernel: Kernel) -> None:
     assert debian_kernel.modules.name == debian_kernel.version
 
 
-Spoil = Callable[[Path, Kernel], Options]
+Spoil = Callable[[Path, Kernel], ImageOptions]
 
 
-def _no_modules(tmp_path: Path, _kernel: Kernel) -> Options:
-    return Options(kernel=str(fake_vmlinuz(tmp_path / "vmlinuz", "9.9.9-none")))
+def _no_modules(tmp_path: Path, _kernel: Kernel) -> ImageOptions:
+    return ImageOptions(kernel=str(fake_vmlinuz(tmp_path / "vmlinuz", "9.9.9-none")))
 
 
-def _other_version(tmp_path: Path, kernel: Kernel) -> Options:
-    return Options(kernel=str(fake_vmlinuz(tmp_path / "vmlinuz", "9.9.9-other")), modules_dir=kernel.modules)
+def _other_version(tmp_path: Path, kernel: Kernel) -> ImageOptions:
+    return ImageOptions(
+        kernel=str(fake_vmlinuz(tmp_path / "vmlinuz", "9.9.9-other")), modules_dir=kernel.modules
+    )
 
 
-def _not_a_kernel(tmp_path: Path, _kernel: Kernel) -> Options:
+def _not_a_kernel(tmp_path: Path, _kernel: Kernel) -> ImageOptions:
     (tmp_path / "vmlinuz").write_text("text")
-    return Options(kernel=str(tmp_path / "vmlinuz"))
+    return ImageOptions(kernel=str(tmp_path / "vmlinuz"))
 
 
-def _empty_modules_dir(tmp_path: Path, kernel: Kernel) -> Options:
+def _empty_modules_dir(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     (tmp_path / "empty").mkdir()
-    return Options(kernel=str(kernel.vmlinuz), modules_dir=tmp_path / "empty")
+    return ImageOptions(kernel=str(kernel.vmlinuz), modules_dir=tmp_path / "empty")
 
 
-def _broken_dep(tmp_path: Path, kernel: Kernel) -> Options:
+def _broken_dep(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     copy = tmp_path / "modules"
     (copy / "kernel").mkdir(parents=True)
     (copy / "kernel/e1000.ko").write_bytes(plain_module(kernel, "e1000"))
     (copy / "modules.dep").touch()
-    return Options(kernel=str(kernel.vmlinuz), modules_dir=copy)
+    return ImageOptions(kernel=str(kernel.vmlinuz), modules_dir=copy)
 
 
-def _kernel_without_zstd(tmp_path: Path, kernel: Kernel) -> Options:
+def _kernel_without_zstd(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     fake_vmlinuz(tmp_path / "vmlinuz", kernel.version)
     (tmp_path / f"config-{kernel.version}").write_text("CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n")
-    return Options(kernel=str(tmp_path / "vmlinuz"), modules_dir=kernel.modules)
+    return ImageOptions(kernel=str(tmp_path / "vmlinuz"), modules_dir=kernel.modules)
 
 
 ERRORS: dict[str, tuple[Spoil, str]] = {
@@ -184,21 +186,27 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
     "other version": (_other_version, r"are for kernel 6\..*, but the kernel is 9\.9\.9-other"),
     "no kernel": (_not_a_kernel, r"vmlinuz is a text file, not a kernel"),
     "absent kernel": (
-        lambda *_: Options(kernel="/nowhere/vmlinuz"),
+        lambda *_: ImageOptions(kernel="/nowhere/vmlinuz"),
         "cannot read the kernel /nowhere/vmlinuz",
     ),
     "empty modules directory": (_empty_modules_dir, "empty holds no kernel modules"),
     "empty modules.dep": (_broken_dep, r"modules\.dep lists no module"),
-    "unknown package": (lambda *_: Options(kernel="deb:linux-image-nope"), "apt does not know the package"),
-    "unknown selection": (lambda _, k: Options(kernel=str(k.vmlinuz), modules="e1001"), "'e1001'"),
-    "nothing selected": (lambda _, k: Options(kernel=str(k.vmlinuz), modules="-e1000"), "leaves no module"),
-    "absent overlay": (lambda *_: Options(overlays=(Path("/nowhere"),)), "/nowhere does not exist"),
+    "unknown package": (
+        lambda *_: ImageOptions(kernel="deb:linux-image-nope"),
+        "apt does not know the package",
+    ),
+    "unknown selection": (lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1001"), "'e1001'"),
+    "nothing selected": (
+        lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="-e1000"),
+        "leaves no module",
+    ),
+    "absent overlay": (lambda *_: ImageOptions(overlays=(Path("/nowhere"),)), "/nowhere does not exist"),
     "absent firmware": (
-        lambda _, k: Options(kernel=str(k.vmlinuz), modules="e1000", firmware_dirs=(Path("/nowhere"),)),
+        lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", firmware_dirs=(Path("/nowhere"),)),
         "/nowhere is no directory",
     ),
     "unknown python": (
-        lambda _, k: Options(kernel=str(k.vmlinuz), modules="e1000", python=("numpy",)),
+        lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", python=("numpy",)),
         "standard library has no module numpy",
     ),
     "compressor that the kernel lacks": (_kernel_without_zstd, "cannot unpack zstd"),
@@ -231,7 +239,7 @@ def test_full_disk_leaves_nothing(
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(HostbuildError, match=r"cannot write the image .*: No space left on device"):
-        build_image(out / "x.img", Options(kernel=str(debian_kernel.vmlinuz), modules="dummy"))
+        build_image(out / "x.img", ImageOptions(kernel=str(debian_kernel.vmlinuz), modules="dummy"))
     assert list(out.iterdir()) == []
 
 
@@ -258,7 +266,7 @@ def test_module_with_compressed_files(debian_kernel: Kernel, tmp_path: Path) -> 
     original = plain_module(debian_kernel, "dummy")
     (copy / "dummy.ko").write_bytes(original)
     subprocess.run(["xz", "--check=crc32", copy / "dummy.ko"], check=True, timeout=20)
-    options = Options(kernel=str(debian_kernel.vmlinuz), modules_dir=tmp_path, modules="dummy")
+    options = ImageOptions(kernel=str(debian_kernel.vmlinuz), modules_dir=tmp_path, modules="dummy")
     built = build_image(tmp_path / "x.img", options)
     root = unpacked(built.image, tmp_path / "root")
     base = root / "usr/lib/modules" / debian_kernel.version

@@ -3,7 +3,7 @@
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.image.filetree import Entry, FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 
 
 def put(tree: FileTree, path: str, content: bytes = b"") -> None:
@@ -47,7 +47,7 @@ def test_a_directory_laid_over_a_symlink_keeps_it() -> None:
     tree = FileTree()
     tree.symlink("lib", "usr/lib", group="g", origin="test")
     tree.directory("lib", group="g", origin="overlay")
-    assert tree["lib"].kind is Kind.SYMLINK
+    assert tree["lib"].kind is NodeKind.SYMLINK
 
 
 def test_a_loop_of_symlinks_is_refused() -> None:
@@ -86,6 +86,6 @@ def test_order_is_that_of_bytes() -> None:
 
 def test_sizes_are_those_of_the_archive() -> None:
     """A symlink's data is its target, a device has none."""
-    link = Entry(Kind.SYMLINK, 0o777, "g", "test", target="ü")
-    node = Entry(Kind.CHARACTER_DEVICE, 0o600, "g", "test", device=(5, 1))
+    link = TreeEntry(NodeKind.SYMLINK, 0o777, "g", "test", target="ü")
+    node = TreeEntry(NodeKind.CHARACTER_DEVICE, 0o600, "g", "test", device=(5, 1))
     assert (link.size(), node.size()) == (2, 0)

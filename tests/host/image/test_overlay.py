@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.filetree import FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.sources import overlay
 from hostbuild.image.sources.overlay import OverlayError, read_overlay
 
@@ -26,7 +26,7 @@ def test_modes_links_and_hard_links_are_kept(tmp_path: Path) -> None:
     assert tree["bin/tool"].mode == 0o104750
     assert tree["link"].target == "bin/tool"
     assert tree["empty"].mode == 0o040700
-    assert tree["pipe"].kind is Kind.FIFO
+    assert tree["pipe"].kind is NodeKind.FIFO
 
 
 def test_later_wins(tmp_path: Path) -> None:
@@ -69,5 +69,7 @@ def test_python_files_are_found(tmp_path: Path) -> None:
 
 def test_own_overlay_does_not_depend_on_the_umask() -> None:
     """hostbuild's own files are 755 or 644, however they were checked out."""
-    modes = {entry.permissions for _, entry in overlay.read_own().entries if entry.kind is not Kind.SYMLINK}
+    modes = {
+        entry.permissions for _, entry in overlay.read_own().entries if entry.kind is not NodeKind.SYMLINK
+    }
     assert modes <= {0o755, 0o644}

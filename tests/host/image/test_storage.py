@@ -9,7 +9,7 @@ import pytest
 from hostbuild.errors import UsageError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.compress import Compressor
-from hostbuild.image.build import Modprobe, Options, build_image
+from hostbuild.image.build import ImageOptions, Modprobe, build_image
 from hostbuild.image.modules import storage
 from hostbuild.image.modules.selection import Module
 from hostbuild.image.modules.storage import Store
@@ -20,8 +20,10 @@ _KERNEL = "deb:linux-image-amd64"
 _TOOLS = {Store.GZIP: "gzip", Store.XZ: "xz", Store.ZSTD: "zstd"}
 
 
-def _options(store: Store, modprobe: Modprobe = Modprobe.BUSYBOX) -> Options:
-    return Options(kernel=_KERNEL, modules="e1000", compressor=Compressor.LZ4, modprobe=modprobe, store=store)
+def _options(store: Store, modprobe: Modprobe = Modprobe.BUSYBOX) -> ImageOptions:
+    return ImageOptions(
+        kernel=_KERNEL, modules="e1000", compressor=Compressor.LZ4, modprobe=modprobe, store=store
+    )
 
 
 @pytest.mark.parametrize("store", _TOOLS, ids=lambda store: store.value)

@@ -206,7 +206,7 @@ def test_a_kernel_without_modules_is_built_too(source: SourceTree) -> None:
 
 
 def test_an_error_is_named_and_the_build_goes_on_from_there(source: SourceTree, tmp_path: Path) -> None:
-    """The compiler's first error is the message; after the mend only what is missing is made."""
+    """The compiler's first error is the message; after the fix only what is missing is made."""
     broken = source.path / "lib/lib.c"
     good = broken.read_text()
     broken.write_text("int f(void) { return nosuch; }\n")

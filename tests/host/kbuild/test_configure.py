@@ -227,7 +227,7 @@ def test_what_the_command_refuses(
     ids=["ours", "a program's"],
 )
 def test_a_full_disk_is_said_in_words(failure: Exception, tmp_path: Path) -> None:
-    """Whoever met it, hostbuild or a program of its, the message says so and what mends it."""
+    """Whoever met it, hostbuild or a program of its, the message says so and what fixes it."""
     with pytest.raises(WorldError, match="no room is left") as caught, room_in(tmp_path):
         raise failure
     assert "XDG_CACHE_HOME" in caught.value.hint

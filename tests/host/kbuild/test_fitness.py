@@ -19,11 +19,11 @@ from tests.support.places import PROJECT
 
 
 def test_the_guest_fragment_meets_every_requirement() -> None:
-    """A kernel that has what the fragment says is fit, and lacks nothing but what has no mend."""
+    """A kernel that has what the fragment says is fit, and lacks nothing but what has no fix."""
     findings = check(kconfig.merge({}, guest_fragment()))
     assert is_fit(findings)
     assert [
-        finding.requirement.wants for finding in findings if not finding.met and finding.requirement.mend
+        finding.requirement.wants for finding in findings if not finding.met and finding.requirement.fix
     ] == []
 
 
@@ -42,11 +42,11 @@ def test_nothing_is_unfit() -> None:
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.wants)
 def test_a_mend_mends(requirement: object) -> None:
-    """Where a mend is proposed, following it alone meets the requirement."""
+    """Where a fix is proposed, following it alone meets the requirement."""
     assert requirement in REQUIREMENTS
     [wanted] = [r for r in REQUIREMENTS if r is requirement]
-    if wanted.mend:
-        assert wanted.met(kconfig.merge({}, map(kconfig.parse_wish, wanted.mend)))
+    if wanted.fix:
+        assert wanted.met(kconfig.merge({}, map(kconfig.parse_wish, wanted.fix)))
     else:
         assert wanted.grade is Grade.NOTE
 
@@ -102,13 +102,13 @@ def test_the_toolchains_packages_are_those_that_setup_installs() -> None:
 
 
 def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not met is shown with its reason and its mend, and the status is 1; a gzipped file does as well."""
+    """What is not met is shown with its reason and its fix, and the status is 1; a gzipped file does as well."""
     path = tmp_path / "config.gz"
     path.write_bytes(gzip.compress(kconfig.render_config({"MODULES": "n", "SYSFS": "y"}).encode()))
     assert status_of(["kernel", "check", str(path)]) == 1
     said = capsys.readouterr().out
     assert "unfit  CONFIG_MODULES=y: loading modules is what the daemon is for\n" in said
-    assert "mend it with: hostbuild kernel configure --enable MODULES=y\n" in said
+    assert "fix it with: hostbuild kernel configure --enable MODULES=y\n" in said
     assert "CONFIG_SYSFS=y" not in said
     assert f"{path}: not fit" in said
 

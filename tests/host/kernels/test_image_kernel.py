@@ -11,7 +11,7 @@ import pytest
 from hostbuild import debs, main
 from hostbuild.errors import WorldError
 from hostbuild.formats.manifest import ManifestError, dump, kernel_path, manifest_path, read_manifest
-from hostbuild.image.build import Built, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.kernels.kernel import Kernel
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.net
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def small(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """The smallest image of Debian's kernel, from its package. Read-only for tests."""
     path = tmp_path_factory.mktemp("small") / "micro.img"
-    return build_image(path, Options(kernel="deb:linux-image-amd64", modules="none"))
+    return build_image(path, ImageOptions(kernel="deb:linux-image-amd64", modules="none"))
 
 
-def moved(built: Built, directory: Path, name: str = "micro.img") -> Path:
+def moved(built: BuiltImage, directory: Path, name: str = "micro.img") -> Path:
     """Copy an image with its company to a directory, under another name."""
     directory.mkdir(exist_ok=True)
     for ending in ("", ".manifest.json", ".vmlinuz"):
@@ -40,21 +40,21 @@ def change_manifest(image: Path, change: Callable[[dict[str, Any]], object]) -> 
     return told
 
 
-def test_the_kernel_lies_beside_the_image(small: Built, debian_kernel: Kernel) -> None:
+def test_the_kernel_lies_beside_the_image(small: BuiltImage, debian_kernel: Kernel) -> None:
     """A build leaves three files: the image, its manifest, and the very kernel."""
     names = sorted(path.name for path in small.image.parent.iterdir())
     assert names == ["micro.img", "micro.img.manifest.json", "micro.img.vmlinuz"]
     assert kernel_path(small.image).read_bytes() == debian_kernel.vmlinuz.read_bytes()
 
 
-def test_the_manifest_names_no_path_of_this_host(small: Built) -> None:
+def test_the_manifest_names_no_path_of_this_host(small: BuiltImage) -> None:
     """With a kernel from a package, no byte of the manifest depends on where the cache is."""
     assert str(debs.cache_directory()) not in manifest_path(small.image).read_text()
     assert small.manifest["kernel"]["package"]["path"] == f"boot/vmlinuz-{small.kernel.version}"
 
 
 def test_a_moved_and_renamed_image_boots(
-    small: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small: BuiltImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the cache gone and apt out of reach, the three files alone are enough for `run`."""
     image = moved(small, tmp_path / "elsewhere", "other.img")
@@ -63,7 +63,7 @@ def test_a_moved_and_renamed_image_boots(
     assert f"-kernel {kernel_path(image)}" in capsys.readouterr().out
 
 
-def test_a_symlink_to_an_image_finds_its_company(small: Built, tmp_path: Path) -> None:
+def test_a_symlink_to_an_image_finds_its_company(small: BuiltImage, tmp_path: Path) -> None:
     """`latest.img` that points to an image has the manifest and the kernel of what it points to."""
     image = moved(small, tmp_path / "there")
     link = tmp_path / "latest.img"
@@ -72,7 +72,7 @@ def test_a_symlink_to_an_image_finds_its_company(small: Built, tmp_path: Path) -
 
 
 def test_the_kernel_comes_from_its_package_again(
-    small: Built, tmp_path: Path, debian_kernel: Kernel, capsys: pytest.CaptureFixture[str]
+    small: BuiltImage, tmp_path: Path, debian_kernel: Kernel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without the kernel beside it, or with another one there, the package's is taken; the other one is told of."""
     image = moved(small, tmp_path)
@@ -88,7 +88,7 @@ def test_the_kernel_comes_from_its_package_again(
 
 @pytest.mark.slow
 def test_a_package_that_left_the_cache_is_fetched(
-    small: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: BuiltImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine with an empty cache, apt brings the package of that version and SHA-256."""
     image = moved(small, tmp_path)
@@ -99,7 +99,7 @@ def test_a_package_that_left_the_cache_is_fetched(
     assert found.read_bytes() == kernel_path(small.image).read_bytes()
 
 
-def test_all_that_was_tried_is_told(small: Built, tmp_path: Path) -> None:
+def test_all_that_was_tried_is_told(small: BuiltImage, tmp_path: Path) -> None:
     """Where the kernel is nowhere, the message names each place with its reason, and what to do."""
     image = moved(small, tmp_path)
     kernel_path(image).unlink()
@@ -120,13 +120,13 @@ def test_all_that_was_tried_is_told(small: Built, tmp_path: Path) -> None:
 
 
 def test_a_kernel_named_by_its_path_is_found_there(
-    small: Built, debian_kernel: Kernel, tmp_path: Path
+    small: BuiltImage, debian_kernel: Kernel, tmp_path: Path
 ) -> None:
     """The manifest keeps the path of a kernel that is from no package: the second place to look."""
     (tmp_path / "boot").mkdir()
     vmlinuz = tmp_path / "boot/vmlinuz"
     shutil.copy(debian_kernel.vmlinuz, vmlinuz)
-    built = build_image(tmp_path / "x.img", Options(kernel=str(vmlinuz), modules="none"))
+    built = build_image(tmp_path / "x.img", ImageOptions(kernel=str(vmlinuz), modules="none"))
     assert require_vmlinuz(built.image, built.manifest) == kernel_path(built.image)
     kernel_path(built.image).unlink()
     assert require_vmlinuz(built.image, built.manifest) == vmlinuz
@@ -138,7 +138,7 @@ def test_a_kernel_named_by_its_path_is_found_there(
 
 
 def test_an_image_renamed_alone_learns_where_its_manifest_is(
-    small: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: BuiltImage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After `mv micro.img other.img` the message says which two files to rename, too; then it boots."""
     image = moved(small, tmp_path)
@@ -156,7 +156,7 @@ def test_an_image_renamed_alone_learns_where_its_manifest_is(
 
 
 def test_without_a_manifest_the_kernel_has_to_be_named(
-    small: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: BuiltImage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An image without a manifest is refused; the kernel beside it is proposed, and boots it."""
     image = moved(small, tmp_path)
@@ -181,7 +181,7 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_manifest_is_called_so(
-    name: str, small: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, small: BuiltImage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """JSON of another shape is refused at the door: exit status 100, the manifest's name, no traceback."""
     image = moved(small, tmp_path)
@@ -194,7 +194,7 @@ def test_a_damaged_manifest_is_called_so(
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"\xff\xfe", b"[" * 100_000], ids=["empty", "cut", "binary", "deep"]
 )
-def test_a_manifest_that_is_not_json(text: bytes, small: Built, tmp_path: Path) -> None:
+def test_a_manifest_that_is_not_json(text: bytes, small: BuiltImage, tmp_path: Path) -> None:
     """What is not JSON at all is called damaged, too."""
     image = moved(small, tmp_path)
     manifest_path(image).write_bytes(text)
@@ -202,7 +202,7 @@ def test_a_manifest_that_is_not_json(text: bytes, small: Built, tmp_path: Path) 
         read_manifest(image)
 
 
-def test_another_format_is_refused(small: Built, tmp_path: Path) -> None:
+def test_another_format_is_refused(small: BuiltImage, tmp_path: Path) -> None:
     """A manifest of a later hostbuild is not guessed at."""
     image = moved(small, tmp_path)
     manifest_path(image).write_text(json.dumps({"format": 2}))
@@ -211,7 +211,7 @@ def test_another_format_is_refused(small: Built, tmp_path: Path) -> None:
 
 
 def test_the_kernel_is_replaced_with_the_image(
-    small: Built, debian_kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: BuiltImage, debian_kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build under a name that is in use replaces all three files; one that fails replaces none."""
     image = moved(small, tmp_path)
@@ -223,8 +223,8 @@ def test_the_kernel_is_replaced_with_the_image(
     with monkeypatch.context() as patch:
         patch.setattr("hostbuild.image.pack._read_kernel", refuse)
         with pytest.raises(WorldError):
-            build_image(image, Options(kernel=str(debian_kernel.vmlinuz), modules="none"))
+            build_image(image, ImageOptions(kernel=str(debian_kernel.vmlinuz), modules="none"))
     assert kernel_path(image).read_bytes() == b"of yesterday"
     assert len(list(tmp_path.iterdir())) == 3
-    build_image(image, Options(kernel=str(debian_kernel.vmlinuz), modules="none"))
+    build_image(image, ImageOptions(kernel=str(debian_kernel.vmlinuz), modules="none"))
     assert kernel_path(image).read_bytes() == debian_kernel.vmlinuz.read_bytes()

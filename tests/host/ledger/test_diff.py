@@ -8,7 +8,7 @@ import pytest
 
 from hostbuild.ledger.diff import compare, keyed
 from hostbuild.main import status_of
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from tests.support.ledgers import Maker, q35_records, small_boot
 
 NIC = "/devices/pci0000:00/0000:00:03.0"
@@ -21,7 +21,7 @@ def write(path: Path, records: list[dict[str, Any]]) -> str:
 
 def test_a_boot_does_not_differ_from_itself() -> None:
     """Nothing changed, no regression."""
-    diff = compare(tell(q35_records()), tell(q35_records()))
+    diff = compare(history_of(q35_records()), history_of(q35_records()))
     assert not diff.regression
     assert (diff.bound, diff.drivers, diff.gone, diff.come, diff.modules_gone, diff.times) == ((),) * 6
 
@@ -40,15 +40,15 @@ def test_the_kernels_numbering_is_no_difference() -> None:
             maker.device(f"{path}/usb{host + 1}/{host + 1}-1/{host + 1}-1:1.0", subsystem="usb", driver="hub")
         return maker
 
-    diff = compare(tell(boot(0, 1).records), tell(boot(1, 0).records))
+    diff = compare(history_of(boot(0, 1).records), history_of(boot(1, 0).records))
     assert not diff.regression
     assert (diff.bound, diff.gone, diff.come) == ((), (), ())
 
 
 def test_keys_are_unique() -> None:
     """No two devices of a real boot are taken for one."""
-    story = tell(q35_records())
-    assert len(keyed(story.devices.values())) == sum(device.present for device in story.devices.values())
+    history = history_of(q35_records())
+    assert len(keyed(history.devices.values())) == sum(device.present for device in history.devices.values())
 
 
 @pytest.mark.parametrize("how", ["unbind", "absent"])
@@ -74,7 +74,7 @@ def test_another_driver_is_no_regression() -> None:
     """It is told of, and no more."""
     after = small_boot()
     after.device(NIC, "bind", subsystem="pci", driver="better-driver", module="better")
-    diff = compare(tell(small_boot().records), tell(after.records))
+    diff = compare(history_of(small_boot().records), history_of(after.records))
     assert not diff.regression
     assert [(change.what, change.before, change.after) for change in diff.drivers] == [
         (NIC, "nic-driver", "better-driver")
@@ -89,7 +89,7 @@ def test_modules_outcomes_and_times() -> None:
     after.load("slow", cause, start_us=after.t_us - 500_000, ms=500.0)
     after.load("sensor", cause)
     after.load("fresh", cause)
-    diff = compare(tell(before.records), tell(after.records))
+    diff = compare(history_of(before.records), history_of(after.records))
     assert diff.modules_come == ("fresh", "sensor")
     assert [(c.what, c.before, c.after) for c in diff.outcomes] == [("sensor", "failed", "inserted")]
     assert [(c.what, c.before, c.after) for c in diff.times] == [("slow", "50.0", "500.0")]

@@ -5,15 +5,19 @@ import subprocess
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.ledger.file import read_ledger, read_story
+from hostbuild.ledger.file import read_history, read_ledger
 from modaliasd.commands.ledger import run as print_ledger
 from modaliasd.core.ledger.write import line
 from tests.support.commandline import hostbuild_argv
 from tests.support.ledgers import Q35, q35_records
+
+if TYPE_CHECKING:
+    from modaliasd.core.ledger.write import Json
 
 SIZE = 10_000_000
 
@@ -22,9 +26,13 @@ SIZE = 10_000_000
 def long_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A boot, and a keyboard that is plugged in and pulled out again and again."""
     path = tmp_path_factory.mktemp("long") / "ledger.jsonl"
-    fields = {"devpath": "/devices/usb1/1-4", "subsystem": "usb", "modalias": "usb:v1234p5678"}
-    matches = [{"alias": "usb:v1234*", "line": 7, "module": "usbhid"}]
-    settled = {
+    fields: dict[str, Json] = {
+        "devpath": "/devices/usb1/1-4",
+        "subsystem": "usb",
+        "modalias": "usb:v1234p5678",
+    }
+    matches: list[Json] = [{"alias": "usb:v1234*", "line": 7, "module": "usbhid"}]
+    settled: dict[str, Json] = {
         "seqnum": 1,
         "devices": 100,
         "with_modalias": 70,
@@ -33,15 +41,15 @@ def long_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "loads": 3,
         "failed": 0,
     }
-    counts = {"ms": 12.5, "lost": 0, "recovered": 0, "dropped": 0}
+    counts: dict[str, Json] = {"ms": 12.5, "lost": 0, "recovered": 0, "dropped": 0}
     with path.open("wb") as file:
         file.write(Q35.read_bytes())
         t_us = q35_records()[-1]["t_us"]
         while file.tell() < SIZE:
             for action, more in (("add", {"matches": matches}), ("bind", {"driver": "d"}), ("remove", {})):
                 t_us += 1000
-                file.write(line("device", t_us, {"action": action, **fields, **more}).encode())  # type: ignore[dict-item]
-            file.write(line("settled", t_us, settled | counts).encode())  # type: ignore[arg-type]
+                file.write(line("device", t_us, {"action": action, **fields, **more}).encode())
+            file.write(line("settled", t_us, settled | counts).encode())
     return path
 
 
@@ -57,7 +65,7 @@ def peak(work: Callable[[], object]) -> int:
 
 def test_a_long_ledger_is_not_held_in_memory(long_ledger: Path) -> None:
     """The story of a life of plugging takes a quarter of the ledger at most; nothing holds its text or its records."""
-    assert peak(lambda: read_story(long_ledger)) < SIZE // 4
+    assert peak(lambda: read_history(long_ledger)) < SIZE // 4
 
 
 def test_printing_a_long_ledger_takes_no_memory(long_ledger: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -94,4 +102,4 @@ def test_what_has_no_record_is_no_ledger(text: str, said: str, tmp_path: Path) -
     path = tmp_path / "x"
     path.write_text(text)
     with pytest.raises(InputError, match=said):
-        read_story(path)
+        read_history(path)

@@ -12,7 +12,7 @@ from hostbuild.commands.watch import follow
 from hostbuild.errors import InputError
 from hostbuild.ledger.watch import ChannelWatch, Watch
 from hostbuild.main import status_of
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text import duration
 from tests.support.ledgers import q35_records, small_boot
 
@@ -45,7 +45,7 @@ def test_at_the_end_nothing_is_awaited() -> None:
     text = shown(watch)
     assert "nothing: settled" in text
     assert f"{records[-1]['matched']} matched" in text
-    slowest = max(tell(records).loads, key=lambda load: load.own_us)
+    slowest = max(history_of(records).loads, key=lambda load: load.own_us)
     assert f"{duration(slowest.own_us)}  {slowest.module}" in text
 
 

@@ -13,8 +13,8 @@ from hostbuild.errors import InputError
 from hostbuild.main import status_of
 from hostbuild.predict.capture import (
     Captured,
-    Source,
-    capture_of_story,
+    CaptureKind,
+    capture_of_history,
     make_capture,
     parse_capture,
     parse_umockdev,
@@ -23,7 +23,7 @@ from hostbuild.predict.capture import (
 from hostbuild.predict.file import read_capture
 from hostbuild.predict.machine import capture_machine, capture_root
 from modaliasd.core.device import Device
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from tests.support.ledgers import Q35, Maker
 from tests.support.schema import SCHEMA
 
@@ -69,12 +69,12 @@ devices = st.builds(
 
 
 @given(
-    st.sampled_from(Source),
+    st.sampled_from(CaptureKind),
     st.lists(devices, max_size=5, unique_by=lambda one: one.devpath),
     st.none() | st.frozensets(st.sampled_from(["e1000", "snd_pcm"])),
 )
 def test_a_capture_is_read_back_as_it_was(
-    source: Source, found: list[Captured], modules: frozenset[str] | None
+    source: CaptureKind, found: list[Captured], modules: frozenset[str] | None
 ) -> None:
     """Whatever the strings hold, also bytes that are no UTF-8: ASCII, valid by the schema, and the same again."""
     capture = make_capture(source, "6.1.0-test", found, modules, ["kvm_intel"])
@@ -101,7 +101,7 @@ def test_a_recording_of_umockdev_is_read() -> None:
     """Paths, modaliases, drivers, nodes and interfaces of a real recording; what it cannot know stays unknown."""
     capture = parse_umockdev(RECORDING)
     assert capture.modules is None
-    assert capture.source is Source.UMOCKDEV
+    assert capture.source is CaptureKind.UMOCKDEV
     acpi, pci, net, null = (one.device for one in capture.devices)
     assert (acpi.subsystem, acpi.modalias, acpi.driver) == ("acpi", "acpi:PNP0303:", "")
     assert (pci.subsystem, pci.driver) == ("pci", "virtio-pci")
@@ -121,8 +121,8 @@ def test_every_form_is_known_by_its_content(tmp_path: Path) -> None:
     """A ledger, a capture and a recording are told apart without a name; anything else is refused."""
     recording = tmp_path / "a"
     recording.write_text(RECORDING, encoding="utf-8")
-    assert read_capture(recording).source is Source.UMOCKDEV
-    assert read_capture(Q35).source is Source.LEDGER
+    assert read_capture(recording).source is CaptureKind.UMOCKDEV
+    assert read_capture(Q35).source is CaptureKind.LEDGER
     capture = tmp_path / "b"
     capture.write_text(render_capture(read_capture(Q35)), encoding="ascii")
     assert read_capture(capture) == read_capture(Q35)
@@ -146,7 +146,7 @@ def test_a_ledgers_machine_has_the_modules_that_stayed() -> None:
     maker.device(card, "bind", subsystem="pci", modalias="pci:v1", driver="card-driver", module="card")
     maker.device(f"{card}/sound/card0", "add", subsystem="sound")
     maker.device(f"{card}/sound/card0", "remove", subsystem="sound")
-    capture = capture_of_story(tell(maker.records))
+    capture = capture_of_history(history_of(maker.records))
     assert sorted(capture.modules or ()) == ["card", "codec"]
     assert capture.left == {"kvm"}
     assert [(one.devpath, one.device.driver, one.module) for one in capture.devices] == [

@@ -14,8 +14,8 @@ from hostbuild.main import status_of
 from hostbuild.predict.capture import (
     Capture,
     Captured,
-    Source,
-    capture_of_story,
+    CaptureKind,
+    capture_of_history,
     make_capture,
     render_capture,
 )
@@ -27,7 +27,7 @@ from hostbuild.predict.target import make_target, open_image, read_config
 from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd.core.device import Device
 from modaliasd.core.kmod.invocation import Flavour
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.loading.outcome import Outcome
 from tests.support.ledgers import Maker, q35_records
 
@@ -107,7 +107,7 @@ def target(conf: str = "", append: str = "", tables: dict[str, bytes] | None = N
 
 
 def machine(*more: Captured, modules: list[str] | None = LIVE, left: tuple[str, ...] = ()) -> Capture:
-    return make_capture(Source.LEDGER, "6.1.0-test", (*DEVICES, *more), modules, left)
+    return make_capture(CaptureKind.LEDGER, "6.1.0-test", (*DEVICES, *more), modules, left)
 
 
 def fates(prediction: Prediction) -> dict[str, Fate]:
@@ -217,7 +217,7 @@ def test_a_bare_machine_is_foretold_as_far_as_it_is_known() -> None:
     bare = [
         one(c.devpath, c.device.subsystem, c.device.modalias) for c in DEVICES if c.devpath in (BLK, USB, HDA)
     ]
-    prediction = predict(make_capture(Source.UDEV, "", bare, []), target())
+    prediction = predict(make_capture(CaptureKind.UDEV, "", bare, []), target())
     assert sorted(prediction.modules) == ["hda", "usbcore", "virtio", "virtio_pci", "xhci"]
     assert set(prediction.opened) == {BLK, USB, HDA}
     assert all(fate is Fate.EXPECTED for fate in fates(prediction).values())
@@ -230,13 +230,13 @@ def test_a_host_bridge_below_a_device_belongs_to_its_driver() -> None:
     disk = one(
         PCI + "0000:00:0e.0/pci10000:e0/10000:e0:1d.0", "pci", "pci:virtio2", "virtio-pci", "virtio_pci"
     )
-    prediction = predict(make_capture(Source.UDEV, "", [vmd, disk], ["vmd", "virtio_pci"]), target())
+    prediction = predict(make_capture(CaptureKind.UDEV, "", [vmd, disk], ["vmd", "virtio_pci"]), target())
     assert fates(prediction)[disk.devpath] is Fate.ABSENT
     assert prediction.modules == []
 
 
 def test_modules_wanted_by_name_and_modules_that_stay_unexplained() -> None:
-    """`modaliasd.load=` brings a file system; one that was just there is listed, and not foretold."""
+    """`modaliasd.load=` brings a file system; one that was just there is listed, and not predicted."""
     live = [*LIVE, "ext4", "gone_from_the_tree"]
     assert predict(machine(modules=live), target()).unexplained == ("ext4",)
     wanted = predict(machine(modules=live), target(append="modaliasd.load=ext4"))
@@ -259,14 +259,14 @@ def test_the_json_holds_what_the_values_do() -> None:
 
 
 def test_learning_takes_what_was_in_use() -> None:
-    """Of a ledger what was in the kernel, of a capture what devices account for, of a recording what is foretold."""
+    """Of a ledger what was in the kernel, of a capture what devices account for, of a recording what is predicted."""
     live = [*LIVE, "ext4"]
     assert learn(machine(modules=live), target()).modules == tuple(sorted(live))
-    capture = make_capture(Source.UDEV, "", DEVICES, live)
+    capture = make_capture(CaptureKind.UDEV, "", DEVICES, live)
     learned = set(learn(capture, target()).modules)
     assert "ext4" not in learned
     assert {"virtio_blk", "codec", "evdev"} <= learned
-    recording = make_capture(Source.UMOCKDEV, "", [Captured(c.device) for c in DEVICES])
+    recording = make_capture(CaptureKind.UMOCKDEV, "", [Captured(c.device) for c in DEVICES])
     assert set(learn(recording, target()).modules) == set(LIVE) - {"led", "codec"}
 
 
@@ -277,7 +277,7 @@ def test_learning_for_another_kernel_follows_the_devices() -> None:
     assert "usb_host" in learned.modules
     assert learned.lacking == ("xhci",)
     with pytest.raises(InputError, match="nothing can be learned"):
-        learn(make_capture(Source.LEDGER, "", [], []), target())
+        learn(make_capture(CaptureKind.LEDGER, "", [], []), target())
 
 
 def test_a_proof_names_what_differs() -> None:
@@ -291,7 +291,7 @@ def test_a_proof_names_what_differs() -> None:
         return maker
 
     def proof(before: Maker, after: Maker) -> tuple[bool, int, int, int]:
-        found = prove(tell(before.records), tell(after.records))
+        found = prove(history_of(before.records), history_of(after.records))
         return found.holds, found.same, len(found.changed), len(found.gone)
 
     assert proof(boot("a"), boot("a")) == (True, 2, 0, 0)
@@ -347,7 +347,7 @@ def test_the_command_ends_with_1_where_a_driver_would_be_missing(
 
 def test_the_real_boots_ledger_is_a_machine(tmp_path: Path) -> None:
     """The capture of a real q35 has its devices, drivers and modules."""
-    capture = capture_of_story(tell(q35_records()))
+    capture = capture_of_history(history_of(q35_records()))
     assert capture.modules is not None
     assert {"virtio_blk", "snd_hda_codec_generic", "usbcore"} <= capture.modules
     drivers = {c.device.driver: c.module for c in capture.devices if c.device.driver}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hostbuild.errors import UsageError
 from hostbuild.formats import newc
 from hostbuild.formats.vmlinuz import init_size
-from hostbuild.image.build import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of
-from hostbuild.qemu.memory import MIB, Bound, ImageSize, in_pages, predict, require_enough
-from hostbuild.qemu.memory_probe import find_least, read_prediction, read_size
+from hostbuild.qemu.memory import MIB, Bound, ImageSize, estimate, in_pages, require_enough
+from hostbuild.qemu.memory_probe import find_least, read_estimate, read_size
 
 _DEBIAN = 66682880  # init_size of Debian's 6.1.0-56-amd64
 _TINY = 14757888  # of tinyconfig with the guest's fragment, 6.1.192
@@ -41,13 +41,13 @@ _TRUTH = {
 @pytest.mark.parametrize(("image", "init_size", "truth"), _TRUTH.values(), ids=_TRUTH)
 def test_predictions_hold(image: ImageSize, init_size: int, truth: int) -> None:
     """The prediction is within 5 % of the limit that boots have shown."""
-    assert predict(image, init_size).least == pytest.approx(truth, rel=0.05)
+    assert estimate(image, init_size).least == pytest.approx(truth, rel=0.05)
 
 
 @given(st.integers(0, 1 << 31), st.integers(0, 1 << 31), st.booleans())
 def test_both_conditions_hold_at_the_prediction(packed: int, unpacked: int, ramfs: bool) -> None:
     """What the rows name fits, and the unpacked image into half of what kernel and packed image leave."""
-    found = predict(ImageSize(packed, unpacked, 0, ramfs), _DEBIAN)
+    found = estimate(ImageSize(packed, unpacked, 0, ramfs), _DEBIAN)
     rows = dict(found.rows)
     assert sum(rows.values()) <= found.least * MIB
     if not ramfs:
@@ -59,18 +59,18 @@ def test_both_conditions_hold_at_the_prediction(packed: int, unpacked: int, ramf
 
 def test_the_bound_is_named() -> None:
     """A large image is bound by the tmpfs's half; as ramfs only by what there is."""
-    assert predict(_size(60, 400), _DEBIAN).bound is Bound.HALF
-    assert predict(_size(60, 400, ramfs=True), _DEBIAN).bound is Bound.WHOLE
+    assert estimate(_size(60, 400), _DEBIAN).bound is Bound.HALF
+    assert estimate(_size(60, 400, ramfs=True), _DEBIAN).bound is Bound.WHOLE
 
 
 def test_a_kernel_that_says_nothing_counts_as_a_large_one() -> None:
     """Without init_size the reckoning is that of a distribution's kernel."""
-    assert predict(_size(10, 40), None).least == pytest.approx(predict(_size(10, 40), _DEBIAN).least, abs=2)
+    assert estimate(_size(10, 40), None).least == pytest.approx(estimate(_size(10, 40), _DEBIAN).least, abs=2)
 
 
 def test_less_than_needed_is_refused_with_the_reason() -> None:
     """The error says how much is needed and which condition fails; what is enough passes."""
-    prediction = predict(_size(11.4, 43.7), _DEBIAN)
+    prediction = estimate(_size(11.4, 43.7), _DEBIAN)
     with pytest.raises(UsageError, match=r"128 MiB are too little .* needs 159: .* half"):
         require_enough(prediction, 128)
     require_enough(prediction, prediction.least)
@@ -107,17 +107,19 @@ def test_an_image_without_manifest_is_read_itself(tmp_path: Path) -> None:
     assert read_size(image, {}, "quiet rootfstype=ramfs").ramfs
 
 
-def test_manifest_and_archive_agree(image: Built) -> None:
+def test_manifest_and_archive_agree(image: BuiltImage) -> None:
     """The manifest's figures, which are quick to read, are the archive's."""
     assert read_size(image.image, image.manifest) == read_size(image.image, {})
-    found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
+    found = read_estimate(image.image, image.manifest, image.kernel.vmlinuz)
     reserved = init_size(image.kernel.vmlinuz.read_bytes())
-    assert found == predict(read_size(image.image, {}), reserved)
+    assert found == estimate(read_size(image.image, {}), reserved)
 
 
-def test_the_command_says_what_the_memory_goes_for(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_the_memory_goes_for(
+    image: BuiltImage, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Rows, sum and the bound's name, as JSON and as a table; they agree with the prediction."""
-    found = read_prediction(image.image, image.manifest, image.kernel.vmlinuz)
+    found = read_estimate(image.image, image.manifest, image.kernel.vmlinuz)
     assert status_of(["ram", str(image.image), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said == {
@@ -132,7 +134,7 @@ def test_the_command_says_what_the_memory_goes_for(image: Built, capsys: pytest.
     assert f"{found.least} MiB: {found.bound.value}" in table
 
 
-def test_run_refuses_what_cannot_do(image: Built, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_refuses_what_cannot_do(image: BuiltImage, capsys: pytest.CaptureFixture[str]) -> None:
     """hostbuild run with too little memory starts nothing, and says how much it takes."""
     assert status_of(["run", str(image.image), "--memory", "64M"]) == 100
     said = capsys.readouterr().err

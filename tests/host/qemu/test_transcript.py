@@ -105,11 +105,11 @@ def test_clean_keeps_plain_text(text: str) -> None:
     ],
 )
 def test_diagnose(console: str, reason: str) -> None:
-    """Each known failure has its reason and what mends it; of several signs the earlier cause is named."""
+    """Each known failure has its reason and what fixes it; of several signs the earlier cause is named."""
     found = diagnose(f"[    0.1] Linux version 6.1\n{console}\n[    9.9] more\n")
     assert found is not None
     assert reason in found.reason
-    assert found.mend
+    assert found.fix
     assert found.line in console.splitlines()
 
 

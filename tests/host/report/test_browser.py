@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, s
 
 from hostbuild.report.html import render_html
 from hostbuild.report.model import make_model
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from tests.support.ledgers import Maker, asked_by, q35_records
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     path = tmp_path_factory.mktemp("report") / "report.html"
     manifest = {"modules": [{"name": "fuse", "size": 150_000, "path": "kernel/fs/fuse/fuse.ko"}]}
-    path.write_text(render_html(make_model(tell(records), manifest, "q35")), encoding="utf-8")
+    path.write_text(render_html(make_model(history_of(records), manifest, "q35")), encoding="utf-8")
     return path
 
 
@@ -252,7 +252,7 @@ def test_a_thousand_devices_paint_nearly_as_soon_as_a_hundred(browser: Browser, 
     page = browser.new_page()
     for devices, times in paints.items():
         path = tmp_path / f"{devices}.html"
-        path.write_text(render_html(make_model(tell(big_boot(devices).records))), encoding="utf-8")
+        path.write_text(render_html(make_model(history_of(big_boot(devices).records))), encoding="utf-8")
         for _ in range(3):
             page.goto(path.as_uri())
             page.wait_for_function(f"{PAINT}.length")

@@ -16,14 +16,15 @@ from hostbuild.report.kinds import Kind, kind_of
 from hostbuild.report.model import make_model
 from hostbuild.report.perfetto import make_trace
 from hostbuild.report.svg import render_svg
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from tests.support.ledgers import Q35, Maker, q35_records, small_boot
 
 
 @pytest.fixture(scope="module")
 def q35() -> dict[str, Any]:
     return make_model(
-        tell(q35_records()), {"modules": [{"name": "virtio-pci", "size": 9}, {"name": "fuse", "size": 5}]}
+        history_of(q35_records()),
+        {"modules": [{"name": "virtio-pci", "size": 9}, {"name": "fuse", "size": 5}]},
     )
 
 
@@ -47,11 +48,11 @@ def test_unused_are_the_images_modules_that_were_never_in_the_kernel(q35: dict[s
 
 
 def test_failures_come_with_cause_and_fix() -> None:
-    """A denied and a missing module, and an unbound device, each with what mends it."""
+    """A denied and a missing module, and an unbound device, each with what fixes it."""
     maker = small_boot()
     path = "/devices/pci0000:00/0000:00:05.0"
     maker.add("unbound", devpath=path, subsystem="pci", drivers=["sense"], modules=["sensor"])
-    rows = {row["what"]: row for row in make_model(tell(maker.records))["failures"]}
+    rows = {row["what"]: row for row in make_model(history_of(maker.records))["failures"]}
     assert set(rows) == {"dog", "sensor", path}
     assert "line 3" in rows["dog"]["why"][1]
     assert "--modules qemu,sensor" in rows["sensor"]["fix"]
@@ -66,7 +67,7 @@ def test_each_settle_ends_an_episode() -> None:
     plugged = maker.t_us
     maker.device("/devices/new", "add", subsystem="pci", modalias="pci:n", matches=[])
     maker.settled()
-    episodes = make_model(tell(maker.records))["episodes"]
+    episodes = make_model(history_of(maker.records))["episodes"]
     assert [episode["name"] for episode in episodes] == ["Coldplug", "Hotplug 1"]
     assert episodes[1]["from"] == plugged
 
@@ -74,7 +75,7 @@ def test_each_settle_ends_an_episode() -> None:
 def test_a_boot_that_never_settled_is_shown() -> None:
     """Without a settle there is one episode, up to the last record."""
     records = [record for record in small_boot().records if record["type"] != "settled"]
-    model = make_model(tell(records))
+    model = make_model(history_of(records))
     assert model["settled"] == -1
     assert [(e["name"], e["to"]) for e in model["episodes"]] == [("Coldplug", records[-1]["t_us"])]
 
@@ -119,7 +120,7 @@ def test_a_device_cannot_break_out_of_the_page() -> None:
     maker = Maker()
     evil = "</script><script>alert(1)</script><!--"
     maker.device("/devices/x", subsystem="usb", modalias=evil, matches=[])
-    page = render_html(make_model(tell(maker.records), title=evil))
+    page = render_html(make_model(history_of(maker.records), title=evil))
     assert evil not in page
     assert page.count("<script") == 2
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
@@ -148,7 +149,7 @@ def test_the_graph_leads_from_devices_to_modules_to_dependencies() -> None:
     """The card points to its module, and that to what it brought; names with quotes stay one token."""
     maker = small_boot()
     maker.device('/devices/a"b', subsystem="pci", modalias="pci:q", matches=[("pci:q", "q")])
-    text = render_dot(make_model(tell(maker.records)))
+    text = render_dot(make_model(history_of(maker.records)))
     nodes = dict(re.findall(r'^  (\w+) \[.*label="(.*)"\];$', text, re.MULTILINE))
     edges = {(nodes[a], nodes[b]) for a, b in re.findall(r"^  (\w+) -> (\w+)", text, re.MULTILINE)}
     assert ("pci 0000:00:03.0", "nic") in edges

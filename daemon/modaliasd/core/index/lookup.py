@@ -39,7 +39,7 @@ long, dmi and input took two to three times as long); a memoryview's words in pl
 from _bisect import bisect_left
 
 from modaliasd.core.errors import FormatError
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.index.format import MANY, RAW, check_body, read_header, read_warnings, tables, text_at
 from modaliasd.core.index.search import searcher
 from modaliasd.core.kmod.names import NAME_LIMIT, UnbalancedBracketsError, normalize_alias, text_of
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _PLAIN = bytes(range(256)).translate(bytes.maketrans(b"-[]", b"_\0\0"))
 
 
-class Match(Record):
+class Hit(NamedTuple):
     """A module that a modalias wants, with the pattern that says so as modules.alias has it.
 
     line: the pattern's line in modules.alias, from 1; 0 for an alias of modules.builtin.modinfo.
@@ -89,7 +89,7 @@ class Index:
         except (LookupError, ValueError) as error:
             raise FormatError(f"damaged: its tables point outside it ({error})") from error
 
-    def lookup(self, modalias: str) -> list[Match]:
+    def lookup(self, modalias: str) -> list[Hit]:
         """Return the modules that the modalias wants, in kmod's load order, each once; built-in ones if no others.
 
         [] for a modalias with unbalanced brackets. Not for two threads at once. Raises FormatError where the
@@ -118,7 +118,7 @@ class Index:
         check_body(self._data, self._body_sum)
 
 
-def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Match]]":  # noqa: C901
+def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Hit]]":  # noqa: C901
     """Return the function that makes what was found in a string into matches."""
     items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]
@@ -126,7 +126,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
     as_written: dict[int, str] = {}
     new_match = tuple.__new__
 
-    def match(by: "Found", text: str) -> Match:
+    def match(by: "Found", text: str) -> Hit:
         number = by[0] >> 1
         module = row_modules[number]
         name = names.get(module)
@@ -141,7 +141,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
             alias = by[1] + text[by[2] : by[3]] + by[4]
             if not alias.isascii():
                 alias = text_of(alias.encode("latin-1"))
-        return new_match(Match, (name, alias, lines[number], number >= first_builtin))
+        return new_match(Hit, (name, alias, lines[number], number >= first_builtin))
 
     def spread(found: "list[Found]") -> "Iterator[Found]":
         """With a row each, where one was found for several."""
@@ -153,14 +153,14 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
             for row in items[place + 1 : place + 1 + items[place]]:
                 yield row, *by[1:]
 
-    def rank(found: "list[Found]", text: str) -> list[Match]:
+    def rank(found: "list[Found]", text: str) -> list[Hit]:
         """In load order, each module once, built-in ones only if there are no others."""
         if len(found) == 1 and found[0][0] < MANY:
             return [match(found[0], text)]
         found.sort()
         if found[-1][0] >= MANY:
             found = sorted(spread(found))
-        matches: list[Match] = []
+        matches: list[Hit] = []
         last = -1
         for by in found:
             number = by[0] >> 1

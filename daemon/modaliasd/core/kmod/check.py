@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modaliasd.core.kmod.modprobe_d import Configuration, Options
+    from modaliasd.core.kmod.modprobe_d import Configuration, OptionsLine
     from modaliasd.core.kmod.resolve import Resolver
 
     # The names of a module's parameters; None where they cannot be known (no such file, or a compressed one).
@@ -91,7 +91,7 @@ def _installs(configuration: "Configuration", resolver: "Resolver") -> "Iterator
         yield Problem(entry.file, entry.line, message)
 
 
-def _options(entry: "Options", resolver: "Resolver", parameters: "Parameters") -> str:
+def _options(entry: "OptionsLine", resolver: "Resolver", parameters: "Parameters") -> str:
     """Return what is wrong with one `options` line, "" if nothing.
 
     Words of the kernel's command line (line 0) are left alone: not all that has a dot there is for a module.

@@ -17,21 +17,21 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
   by its policy, so a module that has any is inserted by insmod, after all that it needs.
 """
 
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Step
 
 
-class Flavour(Choice):
+class Flavour(Enum):
     """Whose modprobe the image has."""
 
     KMOD = "kmod"
     BUSYBOX = "busybox"
 
 
-class Tool(Choice):
+class Tool(Enum):
     """The program to run."""
 
     MODPROBE = "modprobe"
@@ -39,7 +39,7 @@ class Tool(Choice):
     SHELL = "sh"
 
 
-class Invocation(Record):
+class Invocation(NamedTuple):
     """One child process: the tool, its arguments, and what to set in its environment.
 
     batch: whether its module may share one `modprobe -b -a -- NAME...` with others of which this is true.

@@ -11,7 +11,7 @@ shared/util.c; modprobe.d(5).
 """
 
 from modaliasd.core.errors import Problem
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import Softdep, softdep
 from modaliasd.core.kmod.names import underscored
 from modaliasd.core.settings import KERNEL_COMMAND_LINE
@@ -26,7 +26,7 @@ DIRECTORIES = (
 _DEPRECATED = ("include", "config")
 
 
-class Alias(Record):
+class AliasLine(NamedTuple):
     """`alias`: a lookup that matches `pattern` means `module`."""
 
     pattern: str
@@ -35,7 +35,7 @@ class Alias(Record):
     line: int
 
 
-class Blacklist(Record):
+class Blacklist(NamedTuple):
     """`blacklist`: exact name of a module, no pattern."""
 
     module: str
@@ -43,7 +43,7 @@ class Blacklist(Record):
     line: int
 
 
-class Options(Record):
+class OptionsLine(NamedTuple):
     """`options`: `text` goes to the kernel with the module; `module` may be the alias it is reached by."""
 
     module: str
@@ -52,7 +52,7 @@ class Options(Record):
     line: int
 
 
-class Command(Record):
+class Command(NamedTuple):
     """`install` and `remove`: what the shell runs instead. `module` may be a pattern."""
 
     module: str
@@ -61,15 +61,15 @@ class Command(Record):
     line: int
 
 
-class Configuration(Record):
+class Configuration(NamedTuple):
     """Everything configured, in the order of the files and their lines.
 
     kernel_blacklist: what the kernel itself refuses to load (`module_blacklist=`).
     """
 
-    aliases: tuple[Alias, ...] = ()
+    aliases: tuple[AliasLine, ...] = ()
     blacklists: tuple[Blacklist, ...] = ()
-    options: tuple[Options, ...] = ()
+    options: tuple[OptionsLine, ...] = ()
     installs: tuple[Command, ...] = ()
     removes: tuple[Command, ...] = ()
     softdeps: tuple[Softdep, ...] = ()
@@ -143,7 +143,7 @@ def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configurat
             names = value.strip('"').replace("-", "_").split(",")
             lists.blacklists += [Blacklist(denial, file, 0) for denial in names if denial]
         elif module != "modaliasd":
-            lists.options.append(Options(module.replace("-", "_"), parameter + equals + value, file, 0))
+            lists.options.append(OptionsLine(module.replace("-", "_"), parameter + equals + value, file, 0))
     kernel = tuple(Blacklist(name, file, 0) for name in denied.split(",") if name)
     return lists.configuration()._replace(kernel_blacklist=kernel)
 
@@ -153,9 +153,9 @@ class _Lists:
 
     def __init__(self) -> None:
         self.file = ""
-        self.aliases: list[Alias] = []
+        self.aliases: list[AliasLine] = []
         self.blacklists: list[Blacklist] = []
-        self.options: list[Options] = []
+        self.options: list[OptionsLine] = []
         self.installs: list[Command] = []
         self.removes: list[Command] = []
         self.softdeps: list[Softdep] = []
@@ -222,12 +222,12 @@ class _Lists:
         module = underscored(target)
         if module is None:
             return f"unbalanced brackets in {target!r}: the line is ignored"
-        self.aliases.append(Alias(pattern, module, self.file, number))
+        self.aliases.append(AliasLine(pattern, module, self.file, number))
         return f"only one module counts, {rest.strip()!r} is ignored" if rest.strip() else ""
 
     def _add_text(self, number: int, keyword: str, module: str, text: str) -> None:
         if keyword == "options":
-            self.options.append(Options(module, text.replace("\t", " ").strip(" "), self.file, number))
+            self.options.append(OptionsLine(module, text.replace("\t", " ").strip(" "), self.file, number))
         elif keyword == "install":
             self.installs.append(Command(module, text.strip(" \t"), self.file, number))
         elif keyword == "remove":

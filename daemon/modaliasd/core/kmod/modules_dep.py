@@ -17,14 +17,14 @@ boot more than all that it asks for, so lines are searched in the text, and pars
 """
 
 from modaliasd.core.errors import Problem
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.names import module_name, underscored
 
 PATH_MAX = 4096  # include/uapi/linux/limits.h
 MOST_ABSENT = 1024  # names remembered as those of no module
 
 
-class ModuleFile(Record):
+class ModuleFile(NamedTuple):
     """One line of modules.dep. `needs`: the names of the modules it needs, in the order of insertion."""
 
     name: str
@@ -32,7 +32,7 @@ class ModuleFile(Record):
     needs: tuple[str, ...] = ()
 
 
-class Softdep(Record):
+class Softdep(NamedTuple):
     """Modules to insert before and after `module` (which may be a pattern) where they exist.
 
     others: words before `pre:` and `post:`, which kmod passes over (cifs has them): of use to whoever makes an image.
@@ -46,7 +46,7 @@ class Softdep(Record):
     others: tuple[str, ...] = ()
 
 
-class LoadOrder(Record):
+class LoadOrder(NamedTuple):
     """The answer to "what must be inserted for this module": `modules` in order, itself last.
 
     missing: needed modules that have no line of their own (their file was taken out of the tree).

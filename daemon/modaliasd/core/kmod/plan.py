@@ -1,6 +1,6 @@
 """The answer to a lookup as a value: what was found, what to insert in which order, what is refused, why."""
 
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 ALIAS_FILE = "modules.alias"  # where a pattern stands if nothing else is said
 
 
-class Stage(Choice):
+class Stage(Enum):
     """Which table answered a lookup."""
 
     NONE = "none"
@@ -24,7 +24,7 @@ class Stage(Choice):
     BUILTIN_ALIAS = "modules.builtin.modinfo"
 
 
-class Why(Choice):
+class Why(Enum):
     """Why a module is part of a plan."""
 
     MATCH = "match"
@@ -32,7 +32,7 @@ class Why(Choice):
     SOFTDEP = "softdep"
 
 
-class Denied(Choice):
+class Denied(Enum):
     """Who forbids a module."""
 
     BLACKLIST = "blacklist"
@@ -42,7 +42,7 @@ class Denied(Choice):
     POLICY = "policy"
 
 
-class Match(Record):
+class Match(NamedTuple):
     """One module that a lookup found, with the line that said so.
 
     alias: the pattern, as its file has it; "" if the lookup was the module's name. line: 0 if unknown.
@@ -80,7 +80,7 @@ def match_of(fields: "Mapping[str, Any]") -> Match:
     return Match(get("module", ""), get("alias", ""), file, get("line", 0), builtin=bool(get("builtin")))
 
 
-class Denial(Record):
+class Denial(NamedTuple):
     """A module that must not be inserted, and the line that says so. `module` would have been inserted."""
 
     module: str
@@ -89,7 +89,7 @@ class Denial(Record):
     line: int
 
 
-class Step(Record):
+class Step(NamedTuple):
     """One module to insert, or one command to run in its place.
 
     path: as in modules.dep, "" where there is no such file (then there is a command).
@@ -120,7 +120,7 @@ class Step(Record):
     has_softdeps: bool = False
 
 
-class Broken(Record):
+class Broken(NamedTuple):
     """A module that cannot be inserted, because of what modules.dep says.
 
     missing: the needed modules (or the module itself) that have no file. cycle: the dependency cycle it is in
@@ -142,7 +142,7 @@ class Broken(Record):
         return f"{self.module} cannot be inserted: it needs {', '.join(self.missing)}, not in modules.dep"
 
 
-class Plan(Record):
+class Plan(NamedTuple):
     """The answer to one lookup.
 
     matches: what the lookup found, denied or not, in order; () and stage NONE where nothing matched.

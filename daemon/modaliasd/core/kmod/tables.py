@@ -13,14 +13,14 @@ libkmod/libkmod-index.c.
 """
 
 from modaliasd.core.errors import Problem
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import configuration_lines, nameless_lines
 from modaliasd.core.kmod.names import UnbalancedBracketsError, module_name, normalize_alias, text_of
 
 _SHOWN = 80  # characters of a line that a problem shows
 
 
-class Alias(Record):
+class Alias(NamedTuple):
     """A pattern and the module it stands for, as the file has them.
 
     `line` counts from 1, 0 for a built-in one.
@@ -31,7 +31,7 @@ class Alias(Record):
     line: int = 0
 
 
-class Weakdep(Record):
+class Weakdep(NamedTuple):
     """Modules, or aliases, that `module` may ask for once it is in."""
 
     module: str
@@ -40,7 +40,7 @@ class Weakdep(Record):
     line: int = 0
 
 
-class DeviceNode(Record):
+class DeviceNode(NamedTuple):
     """A node in /dev whose opening has the kernel load `module`. kind: "c" or "b"; path: below /dev."""
 
     module: str

@@ -1,33 +1,33 @@
 """Why a module was loaded, and what became of a device: the answers as values. whynot.py has the third question.
 
-    why_module(story, "sd_mod")        -> WhyModule, or None where the ledger has never heard of it
-    find_devices(story, "vda")         -> the devices that a devpath, a /dev node or an interface names
-    why_device(story, device)          -> WhyDevice
+    why_module(history, "sd_mod")        -> WhyModule, or None where the ledger has never heard of it
+    find_devices(history, "vda")         -> the devices that a devpath, a /dev node or an interface names
+    why_device(history, device)          -> WhyDevice
 
 answertext.py turns them into text.
 """
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from modaliasd.core.kmod.plan import Match
-    from modaliasd.core.ledger.history import Story
-    from modaliasd.core.ledger.history_values import Appearance, DeviceStory, LoadStory
+    from modaliasd.core.ledger.history import History
+    from modaliasd.core.ledger.history_values import Appearance, DeviceHistory, LoadHistory
 
 
-class Asker(Record):
+class Asker(NamedTuple):
     """A device whose modalias matched the module."""
 
-    device: DeviceStory
+    device: DeviceHistory
     match: Match
 
 
-class WhyModule(Record):
+class WhyModule(NamedTuple):
     """Everything that speaks for a module.
 
     load: how it was loaded; None if it came by itself (`appearance`) or is only matched so far.
@@ -37,16 +37,16 @@ class WhyModule(Record):
     """
 
     module: str
-    load: LoadStory | None
+    load: LoadHistory | None
     appearance: Appearance | None
     askers: tuple[Asker, ...]
     needed_by: tuple[str, ...]
     softdep_of: tuple[str, ...]
     requests: tuple[str, ...]
-    drives: tuple[DeviceStory, ...]
+    drives: tuple[DeviceHistory, ...]
 
 
-class Became(Choice):
+class Became(Enum):
     """What became of a module that a device asked for."""
 
     LOADED = "loaded"  # this device asked first
@@ -58,32 +58,32 @@ class Became(Choice):
     PENDING = "not ended"
 
 
-class Chosen(Record):
+class Chosen(NamedTuple):
     """A match of a device, with what became of its module. drives: is its driver the device's?"""
 
     match: Match
     became: Became
-    load: LoadStory | None
+    load: LoadHistory | None
     drives: bool
 
 
-class WhyDevice(Record):
+class WhyDevice(NamedTuple):
     """A device's way: its matches, what became of each, and its driver's module ("" if built in or none).
 
     above: its known ancestors, nearest first.
     """
 
-    device: DeviceStory
+    device: DeviceHistory
     chosen: tuple[Chosen, ...]
     driver_module: str
-    above: tuple[DeviceStory, ...]
+    above: tuple[DeviceHistory, ...]
 
 
-def why_module(story: Story, module: str) -> WhyModule | None:
+def why_module(history: History, module: str) -> WhyModule | None:
     """What speaks for the module; None where the ledger does not know its name."""
     name = module.replace("-", "_")
-    load, appearance = story.load_of(name), story.appearance_of(name)
-    askers = [Asker(device, match) for device, match in story.askers(name)]
+    load, appearance = history.load_of(name), history.appearance_of(name)
+    askers = [Asker(device, match) for device, match in history.askers(name)]
     if load is None and appearance is None and not askers:
         return None
     causes = load.causes if load is not None else ()
@@ -97,7 +97,7 @@ def why_module(story: Story, module: str) -> WhyModule | None:
         once(cause.module for cause in causes),
         once(cause.softdep for cause in causes),
         once(cause.request for cause in causes),
-        tuple(story.driven_by(name)),
+        tuple(history.driven_by(name)),
     )
 
 
@@ -106,43 +106,43 @@ def once(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def find_devices(story: Story, name: str) -> list[DeviceStory]:
+def find_devices(history: History, name: str) -> list[DeviceHistory]:
     """The devices that `name` means: a devpath, with or without /sys, a /dev node, an interface, a last part.
 
     Devices that are there go before those that went. Empty where nothing is called so.
     """
     path = name.removeprefix("/sys").rstrip("/")
-    if path in story.devices:
-        return [story.devices[path]]
+    if path in history.devices:
+        return [history.devices[path]]
     node = name.removeprefix("/dev/")
-    found = [d for d in story.devices.values() if name == d.ifname or (d.devname and node == d.devname)]
+    found = [d for d in history.devices.values() if name == d.ifname or (d.devname and node == d.devname)]
     if not found:
-        found = [d for d in story.devices.values() if d.name == name]
+        found = [d for d in history.devices.values() if d.name == name]
     if not found and "/" in name:
-        found = [d for d in story.devices.values() if d.devpath.endswith("/" + path.lstrip("/"))]
+        found = [d for d in history.devices.values() if d.devpath.endswith("/" + path.lstrip("/"))]
     present = [device for device in found if device.present]
     return present or found
 
 
-def why_device(story: Story, device: DeviceStory) -> WhyDevice:
+def why_device(history: History, device: DeviceHistory) -> WhyDevice:
     """What the ledger tells of the device."""
     driver_module = device.module
-    above: list[DeviceStory] = []
-    parent = story.devices.get(device.parent)
+    above: list[DeviceHistory] = []
+    parent = history.devices.get(device.parent)
     while parent is not None:
         above.append(parent)
-        parent = story.devices.get(parent.parent)
-    chosen = tuple(_chosen(story, device, match, driver_module) for match in device.matches)
+        parent = history.devices.get(parent.parent)
+    chosen = tuple(_chosen(history, device, match, driver_module) for match in device.matches)
     return WhyDevice(device, chosen, driver_module, tuple(above))
 
 
-def _chosen(story: Story, device: DeviceStory, match: Match, driver_module: str) -> Chosen:
-    load = story.load_of(match.module)
+def _chosen(history: History, device: DeviceHistory, match: Match, driver_module: str) -> Chosen:
+    load = history.load_of(match.module)
     drives = driver_module == match.module.replace("-", "_") and bool(driver_module)
     if match.builtin or (load is not None and load.outcome == "builtin"):
         return Chosen(match, Became.BUILTIN, load, drives)
     if load is None:
-        here = story.appearance_of(match.module)
+        here = history.appearance_of(match.module)
         became = Became.ALREADY if here is not None and here.came else Became.PENDING
         return Chosen(match, became, None, drives)
     if not load.succeeded:

@@ -1,16 +1,16 @@
 """Why a module is not loaded, or not at work: one Reason, the details, what fixes it.
 
-    why_not(story, "e1000", facts)     -> WhyNot
+    why_not(history, "e1000", facts)     -> WhyNot
 
 Pure: what the ledger does not tell (the module tree, what is in the kernel now, suppliers that a device waits for)
-comes in as ModuleFacts. Where the facts are of the machine as it is, they count more than the ledger's story.
+comes in as ModuleFacts. Where the facts are of the machine as it is, they count more than the ledger's history.
 answertext.py turns the answer into text.
 """
 
 from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.names import normalize_alias
 from modaliasd.core.ledger.explain import once, why_module
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modaliasd.core.ledger.explain import Asker, WhyModule
-    from modaliasd.core.ledger.history import Story
-    from modaliasd.core.ledger.history_values import DeviceStory, LoadStory
+    from modaliasd.core.ledger.history import History
+    from modaliasd.core.ledger.history_values import DeviceHistory, LoadHistory
 
 
-class Reason(Choice):
+class Reason(Enum):
     """Why a module is not at work."""
 
     AT_WORK = "it is loaded and drives a device"
@@ -50,7 +50,7 @@ class Reason(Choice):
 GOOD = (Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN)  # there is nothing to fix
 
 
-class ModuleFacts(Record):
+class ModuleFacts(NamedTuple):
     """What the running machine (or an unpacked image) knows of a module; None where nobody could look.
 
     tree: the directory that was looked at, "" if none was. in_tree: is its file listed in modules.dep? in_kernel: is it
@@ -70,7 +70,7 @@ class ModuleFacts(Record):
     waiting: Mapping[str, tuple[str, ...]] = {}
 
 
-class WhyNot(Record):
+class WhyNot(NamedTuple):
     """The answer: reason, the details in whole sentences, the command or step that fixes it ("" for none)."""
 
     module: str
@@ -79,19 +79,19 @@ class WhyNot(Record):
     fix: str = ""
 
 
-def why_not(story: Story, module: str, facts: ModuleFacts) -> WhyNot:
+def why_not(history: History, module: str, facts: ModuleFacts) -> WhyNot:
     """Why the module is not loaded, or not at work."""
-    answer = _answer(story, module.replace("-", "_"), facts)
-    other = _other_kernel(story, facts)
+    answer = _answer(history, module.replace("-", "_"), facts)
+    other = _other_kernel(history, facts)
     return answer._replace(details=(*answer.details, other)) if other else answer
 
 
-def _answer(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
-    why = why_module(story, name)
+def _answer(history: History, name: str, facts: ModuleFacts) -> WhyNot:
+    why = why_module(history, name)
     load = why.load if why is not None else None
     is_in = _is_in(why, facts)
     if why is not None and load is not None and not load.succeeded and not is_in:
-        return _not_loaded(story, name, load, why)
+        return _not_loaded(history, name, load, why)
     if facts.builtin or (why is not None and _is_builtin(why)):
         details = ["It is compiled into the kernel: there is nothing to load."]
         return WhyNot(name, Reason.BUILTIN, tuple(details + _driven(why)))
@@ -107,7 +107,7 @@ def _answer(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
     if is_in is False:
         return _removed(name, why, facts)
     if is_in:
-        return _loaded(story, name, why, facts)
+        return _loaded(history, name, why, facts)
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
     if present:
         words = f"{_devices(present)} matched it, and the ledger has no end of its load yet."
@@ -115,7 +115,7 @@ def _answer(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
     if why is not None and why.askers:
         words = f"{_devices(why.askers)} matched it, and is gone."
         return WhyNot(name, Reason.NO_DEVICE, (words,))
-    return _not_asked_for(story, name, facts)
+    return _not_asked_for(history, name, facts)
 
 
 def _is_in(why: WhyModule | None, facts: ModuleFacts) -> bool | None:
@@ -136,9 +136,9 @@ def _is_builtin(why: WhyModule) -> bool:
     return any(match.builtin for _device, match in why.askers)
 
 
-def _other_kernel(story: Story, facts: ModuleFacts) -> str:
+def _other_kernel(history: History, facts: ModuleFacts) -> str:
     """A ledger and a module tree of two kernels: what one has, the other need not."""
-    ours, theirs = str(story.start.get("kernel", "")), facts.tree.rstrip("/").rpartition("/")[2]
+    ours, theirs = str(history.start.get("kernel", "")), facts.tree.rstrip("/").rpartition("/")[2]
     if not ours or ours == theirs or not theirs[:1].isdigit() or "." not in theirs:
         return ""
     return (
@@ -146,15 +146,15 @@ def _other_kernel(story: Story, facts: ModuleFacts) -> str:
     )
 
 
-def _not_loaded(story: Story, name: str, load: LoadStory, why: WhyModule) -> WhyNot:
+def _not_loaded(history: History, name: str, load: LoadHistory, why: WhyModule) -> WhyNot:
     asked = f"{_devices(why.askers)} asked for it." if why.askers else ""
     details = tuple(word for word in (asked, load.message) if word)
     if load.outcome == "denied":
-        return WhyNot(name, Reason.DENIED, details, fix_of(story, name, load))
+        return WhyNot(name, Reason.DENIED, details, fix_of(history, name, load))
     if load.outcome == "nodevice":
         return WhyNot(name, Reason.LEFT, details)
     missing = load.failure is FailureKind.NOT_IN_IMAGE
-    return WhyNot(name, Reason.MISSING if missing else Reason.FAILED, details, fix_of(story, name, load))
+    return WhyNot(name, Reason.MISSING if missing else Reason.FAILED, details, fix_of(history, name, load))
 
 
 def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
@@ -167,12 +167,12 @@ def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     return WhyNot(name, Reason.REMOVED, tuple(details), fix)
 
 
-def _loaded(story: Story, name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
+def _loaded(history: History, name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     driven = _driven(why)
     if driven:
         return WhyNot(name, Reason.AT_WORK, tuple(driven))
     wanted = why.needed_by + why.softdep_of if why is not None else ()
-    users = once([*wanted, *(load.module for load in story.loads if name in load.deps and load.succeeded)])
+    users = once([*wanted, *(load.module for load in history.loads if name in load.deps and load.succeeded)])
     if users:
         words = f"Loaded because {', '.join(users)} need{'s' * (len(users) == 1)} it."
         return WhyNot(name, Reason.SERVES, (words,))
@@ -197,11 +197,11 @@ def _loaded(story: Story, name: str, why: WhyModule | None, facts: ModuleFacts) 
     )
 
 
-def _suppliers(device: DeviceStory, facts: ModuleFacts) -> str:
+def _suppliers(device: DeviceHistory, facts: ModuleFacts) -> str:
     return ", ".join(facts.waiting[device.devpath]) or "which the kernel does not name"
 
 
-def _fate(device: DeviceStory) -> str:
+def _fate(device: DeviceHistory) -> str:
     """What became of a device that asked for a module and is not driven by it."""
     if not device.present:
         return f"{device.devpath} asked for it, and is gone."
@@ -215,9 +215,9 @@ def _fate(device: DeviceStory) -> str:
     return f"{device.devpath} asked for it; it brought no driver for that bus."
 
 
-def _not_asked_for(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
+def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
     """The ledger does not know the name: is there such a module, and whom would it be for?"""
-    devices = [device for device in story.devices.values() if device.modalias and device.present]
+    devices = [device for device in history.devices.values() if device.modalias and device.present]
     wanting = [d for d in devices if any(alias_matches(alias, d.modalias) for alias in facts.aliases)]
     unmatched = sum(not device.matches for device in devices)
     if wanting:

@@ -6,8 +6,8 @@ from modaliasd.core.loading.outcome import FailureKind, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.core.ledger.history import Story
-    from modaliasd.core.ledger.history_values import LoadStory
+    from modaliasd.core.ledger.history import History
+    from modaliasd.core.ledger.history_values import LoadHistory
 
 FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
     FailureKind.WRONG_KERNEL: "hostbuild make-image --kernel KERNEL, with the kernel that is booted",
@@ -23,9 +23,9 @@ FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
 }
 
 
-def fix_of(story: Story, name: str, load: LoadStory) -> str:
+def fix_of(history: History, name: str, load: LoadHistory) -> str:
     """What to do about a load of the module `name`; about the first that failed, if it failed for lack of another."""
-    root = _root_of(story, load)
+    root = _root_of(history, load)
     module = name if root is load else root.module
     if root.failure is FailureKind.NOT_IN_IMAGE:
         return image_with(module)
@@ -42,11 +42,11 @@ def image_with(name: str) -> str:
     return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
 
 
-def _root_of(story: Story, load: LoadStory) -> LoadStory:
+def _root_of(history: History, load: LoadHistory) -> LoadHistory:
     """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
     seen = {load.module}
     while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen:
-        need = story.load_of(load.blocked_by)
+        need = history.load_of(load.blocked_by)
         if need is None or need.succeeded:
             break
         seen.add(need.module)

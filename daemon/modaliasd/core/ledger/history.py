@@ -1,11 +1,11 @@
-"""The ledger read back: records in, the story of the boot out. Shared by the guest and the host.
+"""The ledger read back: records in, the history of the boot out. Shared by the guest and the host.
 
-    story = tell(records)                     # records: the ledger's lines as dictionaries, in their order
-    story.devices["/devices/pci0000:00/…"]    # -> DeviceStory: last known state, matches, bindings, parent
-    story.loads                               # -> LoadStory: why, what it needed, what became of it, when
-    story.load_of("virtio_blk")               # -> the module's last load, or None
-    treetext.render_tree(story, color=True)   # -> the tree as text (core/ledger/text_tree.py)
-    answers.why_module(story, "virtio_blk")   # -> why and why-not as values (core/ledger/explain.py)
+    history = history_of(records)                     # records: the ledger's lines as dictionaries, in their order
+    history.devices["/devices/pci0000:00/…"]    # -> DeviceHistory: last known state, matches, bindings, parent
+    history.loads                               # -> LoadHistory: why, what it needed, what became of it, when
+    history.load_of("virtio_blk")               # -> the module's last load, or None
+    treetext.render_tree(history, color=True)   # -> the tree as text (core/ledger/text_tree.py)
+    answers.why_module(history, "virtio_blk")   # -> why and why-not as values (core/ledger/explain.py)
 
 Times are microseconds of CLOCK_BOOTTIME, as in the ledger; UNKNOWN (-1) where the ledger does not tell.
 docs/ledger.md describes the records. Whatever a record lacks or has too much is passed over: a ledger of
@@ -19,8 +19,8 @@ from modaliasd.core.ledger.history_values import (
     SUCCESSFUL,
     UNKNOWN,
     Appearance,
-    DeviceStory,
-    LoadStory,
+    DeviceHistory,
+    LoadHistory,
     Settle,
 )
 from modaliasd.core.loading.cause import cause_of
@@ -39,25 +39,27 @@ __all__ = [
     "SUCCESSFUL",
     "UNKNOWN",
     "Appearance",
-    "DeviceStory",
-    "LoadStory",
+    "DeviceHistory",
+    "History",
+    "LoadHistory",
     "Settle",
-    "Story",
-    "tell",
+    "history_of",
 ]
 
 
 NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
 
 
-class Story:
-    """Everything that a ledger tells, in the order of the ledger. Made by `tell`."""
+class History:
+    """Everything that a ledger tells, in the order of the ledger. Made by `history_of`."""
 
     def __init__(self) -> None:
         self.start: Fields = {}  # the first `start` line
         self.lives = 0  # how many times the daemon has started
-        self.devices: dict[str, DeviceStory] = {}  # those that went are kept; a new one in their place is new
-        self.loads: list[LoadStory] = []
+        self.devices: dict[
+            str, DeviceHistory
+        ] = {}  # those that went are kept; a new one in their place is new
+        self.loads: list[LoadHistory] = []
         self.appearances: list[Appearance] = []
         self.settles: list[Settle] = []
         self.walks: list[Fields] = []  # `walk` and `walked` lines
@@ -67,7 +69,7 @@ class Story:
         self.trimmed: Fields = {}  # the last `trimmed` line: what the ledger has no room for any more
         self.exit_status = UNKNOWN
         self.last_us = UNKNOWN
-        self._by_module: dict[str, LoadStory] = {}
+        self._by_module: dict[str, LoadHistory] = {}
 
     @property
     def started_us(self) -> int:
@@ -79,7 +81,7 @@ class Story:
         """When the boot was settled for the first time."""
         return self.settles[0].t_us if self.settles else UNKNOWN
 
-    def load_of(self, module: str) -> LoadStory | None:
+    def load_of(self, module: str) -> LoadHistory | None:
         """The module's last load; None if there was none. `-` and `_` are the same in a module's name."""
         return self._by_module.get(module.replace("-", "_"))
 
@@ -88,7 +90,7 @@ class Story:
         name = module.replace("-", "_")
         return next((one for one in reversed(self.appearances) if one.module.replace("-", "_") == name), None)
 
-    def askers(self, module: str) -> Iterator[tuple[DeviceStory, Match]]:
+    def askers(self, module: str) -> Iterator[tuple[DeviceHistory, Match]]:
         """Every device whose modalias matched the module, with the alias."""
         name = module.replace("-", "_")
         for device in self.devices.values():
@@ -96,50 +98,50 @@ class Story:
                 if match.module.replace("-", "_") == name:
                     yield device, match
 
-    def driven_by(self, module: str) -> list[DeviceStory]:
+    def driven_by(self, module: str) -> list[DeviceHistory]:
         """The devices that the module's drivers drive."""
         name = module.replace("-", "_")
         return [d for d in self.devices.values() if d.module == name]
 
-    def roots(self) -> list[DeviceStory]:
+    def roots(self) -> list[DeviceHistory]:
         """The devices without a known ancestor, by devpath."""
         return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
 
 
-def tell(records: Iterable[Fields]) -> Story:
-    """Make the story of a ledger's records.
+def history_of(records: Iterable[Fields]) -> History:
+    """Make the history of a ledger's records.
 
     It ends with the `exit` line: a guest that switches itself off has its drivers let go of their devices.
     """
-    story = Story()
+    history = History()
     loads: list[Fields] = []
     for record in records:
         t_us = record.get("t_us", UNKNOWN)
-        story.last_us = max(story.last_us, t_us)
+        history.last_us = max(history.last_us, t_us)
         kind = record.get("type")
         if kind == "device":
-            _hear_device(story, record, t_us)
+            _hear_device(history, record, t_us)
         elif kind == "load":
             loads.append(record)
         elif kind == "unbound":
-            device = story.devices.get(record.get("devpath", ""))
+            device = history.devices.get(record.get("devpath", ""))
             if device is not None:
                 device.idle_drivers = tuple(record.get("drivers", ()))
         elif kind == "exit":
-            story.exit_status = record.get("status", UNKNOWN)
+            history.exit_status = record.get("status", UNKNOWN)
             break
         else:
-            _hear_other(story, kind, record, t_us)
-    story.loads = _loads(loads)
-    story._by_module = _by_module(story)
-    for device in story.devices.values():
+            _hear_other(history, kind, record, t_us)
+    history.loads = _loads(loads)
+    history._by_module = _by_module(history)
+    for device in history.devices.values():
         if device.driver and not device.module and device.bound_us >= 0:
-            device.module = _guess_module(story, device)
-    _adopt(story.devices)
-    return story
+            device.module = _guess_module(history, device)
+    _adopt(history.devices)
+    return history
 
 
-def _guess_module(story: Story, device: DeviceStory) -> str:
+def _guess_module(history: History, device: DeviceHistory) -> str:
     """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
 
     The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
@@ -147,52 +149,52 @@ def _guess_module(story: Story, device: DeviceStory) -> str:
     the one among the device's matches that was wanted by then, if there is but one.
     """
     called = device.driver.replace("-", "_")
-    load = story.load_of(called)
-    if (load is not None and load.succeeded) or story.appearance_of(called) is not None:
+    load = history.load_of(called)
+    if (load is not None and load.succeeded) or history.appearance_of(called) is not None:
         return called
     wanted = {
         match.module
         for match in device.matches
-        if (load := story.load_of(match.module)) and load.succeeded and load.queued_us <= device.bound_us
+        if (load := history.load_of(match.module)) and load.succeeded and load.queued_us <= device.bound_us
     }
     return wanted.pop().replace("-", "_") if len(wanted) == 1 else ""
 
 
-def _hear_other(story: Story, kind: object, record: Fields, t_us: int) -> None:
+def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> None:
     if kind == "start":
-        story.start = story.start or record
-        story.lives += 1
+        history.start = history.start or record
+        history.lives += 1
     elif kind == "module":
         came = record.get("action") != "remove"
-        story.appearances.append(Appearance(record.get("module", ""), t_us, came))
+        history.appearances.append(Appearance(record.get("module", ""), t_us, came))
     elif kind == "settled":
-        if len(story.settles) > 1:  # a long life has very many
-            story.settles[-1] = story.settles[-1]._replace(fields=NO_NUMBERS)
-        story.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
+        if len(history.settles) > 1:  # a long life has very many
+            history.settles[-1] = history.settles[-1]._replace(fields=NO_NUMBERS)
+        history.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
     elif kind in {"walk", "walked"}:
-        story.walks.append(record)
+        history.walks.append(record)
     elif kind in {"lost", "dropped"}:
-        story.losses.append(record)
+        history.losses.append(record)
     elif kind == "warning":
-        story.warnings.append(record)
+        history.warnings.append(record)
     elif kind == "slow":
-        story.slow.append(record)
+        history.slow.append(record)
     elif kind == "trimmed":
-        story.trimmed = record
+        history.trimmed = record
 
 
-def _hear_device(story: Story, record: Fields, t_us: int) -> None:
+def _hear_device(history: History, record: Fields, t_us: int) -> None:
     devpath, action = record.get("devpath", ""), record.get("action")
     if action == "move":
-        _move(story.devices, record.get("from", ""), devpath)
-    device = story.devices.get(devpath)
+        _move(history.devices, record.get("from", ""), devpath)
+    device = history.devices.get(devpath)
     if action == "remove":
         if device is not None:
             device.gone_us = t_us
         return
     if device is None or not device.present:
-        device = story.devices[devpath] = DeviceStory(devpath, t_us)
-        device.hotplugged = action == "add" and bool(story.settles)
+        device = history.devices[devpath] = DeviceHistory(devpath, t_us)
+        device.hotplugged = action == "add" and bool(history.settles)
     device.subsystem = record.get("subsystem", "") or device.subsystem
     device.modalias = record.get("modalias", "") or device.modalias
     device.devtype = record.get("devtype", "") or device.devtype
@@ -215,7 +217,7 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
         device.bound_us = t_us
 
 
-def _move(devices: dict[str, DeviceStory], old: str, new: str) -> None:
+def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
     """The device at `old`, and all below it, stand at `new` now."""
     if not old:
         return
@@ -226,7 +228,7 @@ def _move(devices: dict[str, DeviceStory], old: str, new: str) -> None:
         devices[device.devpath] = device
 
 
-def _loads(records: list[Fields]) -> list[LoadStory]:
+def _loads(records: list[Fields]) -> list[LoadHistory]:
     """The loads, with what can only be known from those that ended with them."""
     jobs: dict[int, list[Fields]] = {}
     for record in records:
@@ -247,15 +249,15 @@ def _loads(records: list[Fields]) -> list[LoadStory]:
     return [_load(record, own.get(id(record), UNKNOWN), for_whom) for record in records]
 
 
-def _by_module(story: Story) -> dict[str, LoadStory]:
+def _by_module(history: History) -> dict[str, LoadHistory]:
     """Each module's last load.
 
     One that is denied by its alias is yet in the kernel if a module needed it; and one that a daemon before this one
     inserted is still there by that load, although the next one found it `live`.
     """
-    removed = {a.module.replace("-", "_"): a.t_us for a in story.appearances if not a.came}
-    found: dict[str, LoadStory] = {}
-    for load in story.loads:
+    removed = {a.module.replace("-", "_"): a.t_us for a in history.appearances if not a.came}
+    found: dict[str, LoadHistory] = {}
+    for load in history.loads:
         name = load.module.replace("-", "_")
         known = found.get(name)
         if (
@@ -272,9 +274,9 @@ def _start_us(record: Fields) -> int:
     return int(record.get("start_us", UNKNOWN))
 
 
-def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> LoadStory:
+def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> LoadHistory:
     get = record.get
-    return LoadStory(
+    return LoadHistory(
         get("module", ""),
         get("outcome", ""),
         tuple(cause_of(fields) for fields in get("causes", ())),
@@ -300,7 +302,7 @@ def _failure(record: Fields) -> FailureKind | None:
         return FailureKind.UNKNOWN
 
 
-def _adopt(devices: dict[str, DeviceStory]) -> None:
+def _adopt(devices: dict[str, DeviceHistory]) -> None:
     """Give every device its parent, the nearest known ancestor, and the parent its children."""
     for path in sorted(devices):
         above = path.rpartition("/")[0]

@@ -1,8 +1,8 @@
-"""The values that a story is made of: devices, matches, loads, appearances, settles. story.py makes them."""
+"""The values that a history is made of: devices, matches, loads, appearances, settles. history.py makes them."""
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.loading.outcome import SUCCESSES, FailureKind
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ UNKNOWN = -1
 SUCCESSFUL = tuple(outcome.value for outcome in SUCCESSES)
 
 
-class DeviceStory:
+class DeviceHistory:
     """A device as the ledger last knew it.
 
     seen_us: when it was first written of; bound_us: when a driver took it (UNKNOWN if it was bound before the
@@ -59,7 +59,7 @@ class DeviceStory:
         self.children: list[str] = []
 
     def __repr__(self) -> str:
-        return f"DeviceStory({self.devpath!r}, driver={self.driver!r})"
+        return f"DeviceHistory({self.devpath!r}, driver={self.driver!r})"
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class DeviceStory:
         return self.gone_us < 0
 
 
-class LoadStory(Record):
+class LoadHistory(NamedTuple):
     """One load of a module, ended.
 
     own_us: how long its own insertion took, its probes included: from its start to the start of the next
@@ -106,7 +106,7 @@ class LoadStory(Record):
         return next((cause.devpath for cause in self.causes if cause.devpath), "")
 
 
-class Appearance(Record):
+class Appearance(NamedTuple):
     """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe."""
 
     module: str
@@ -114,7 +114,7 @@ class Appearance(Record):
     came: bool = True
 
 
-class Settle(Record):
+class Settle(NamedTuple):
     """A `settled` line: when, and its numbers as they were written; {} for all but the first and the last."""
 
     t_us: int

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.ledger.history import DeviceStory, LoadStory, Story
+    from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 
 # SGR parameters (ECMA-48, 8.3.117), from the 16 colours that every terminal has
 _STYLES = {
@@ -48,7 +48,7 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: max(1, width - tail - 1)]}…{text[-tail:]}"
 
 
-def node_of(device: DeviceStory) -> str:
+def node_of(device: DeviceHistory) -> str:
     """How user space reaches it: its network interface, or its node in /dev; "" if there is neither."""
     if device.ifname:
         return device.ifname
@@ -75,11 +75,11 @@ def _plain(style: str, text: str) -> str:  # noqa: ARG001 - the counterpart of _
     return text
 
 
-def cause_text(story: Story, load: LoadStory, *, with_alias: bool = True) -> str:
+def cause_text(history: History, load: LoadHistory, *, with_alias: bool = True) -> str:
     """Why a module was loaded, in words: its first cause, and how many more there are."""
     if not load.causes:
         return Cause().in_short()
     cause = load.causes[0] if with_alias else load.causes[0]._replace(alias="")
-    device = story.devices.get(cause.devpath)
+    device = history.devices.get(cause.devpath)
     node = node_of(device) if device is not None else ""
     return printable(cause.in_short(node, len(load.causes) - 1))

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Match
     from modaliasd.core.ledger.explain import Chosen, WhyDevice, WhyModule
     from modaliasd.core.ledger.explain_not import WhyNot
-    from modaliasd.core.ledger.history import DeviceStory, LoadStory, Story
+    from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 
 _MORE = 12  # askers beyond this number are counted only
 
 
-def module_text(story: Story, why: WhyModule, *, color: bool = False) -> str:
+def module_text(history: History, why: WhyModule, *, color: bool = False) -> str:
     """Why a module is there, as lines."""
     style = style_of(color)
     lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
     for users, what in ((why.needed_by, NEEDS), (why.softdep_of, SOFTDEP)):
-        lines += [f"  {style('module', printable(u))} {what}{_reason_for(story, u)}" for u in users]
+        lines += [f"  {style('module', printable(u))} {what}{_reason_for(history, u)}" for u in users]
     lines += [f"  {printable(who)} asked for it by name" for who in why.requests]
     for device, match in why.askers[:_MORE]:
         lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
@@ -42,14 +42,14 @@ def module_text(story: Story, why: WhyModule, *, color: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _reason_for(story: Story, module: str) -> str:
+def _reason_for(history: History, module: str) -> str:
     """Why the module that needs another was loaded itself."""
-    load = story.load_of(module)
-    return f", {cause_text(story, load)}" if load is not None and load.causes else ""
+    load = history.load_of(module)
+    return f", {cause_text(history, load)}" if load is not None and load.causes else ""
 
 
-def _asked(story: Story, match: Match) -> str:
-    load = story.load_of(match.module)
+def _asked(history: History, match: Match) -> str:
+    load = history.load_of(match.module)
     state = f" ({load.outcome})" if load is not None and not load.succeeded else ""
     return f"{printable(match.module)}{state} by {printable(match.alias)}"
 
@@ -68,7 +68,7 @@ def _load_head(why: WhyModule, color: bool) -> str:
     return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
 
 
-def _load_lines(load: LoadStory) -> list[str]:
+def _load_lines(load: LoadHistory) -> list[str]:
     lines = []
     if load.deps:
         lines.append(f"  needs {', '.join(map(printable, load.deps))}")
@@ -80,7 +80,7 @@ def _load_lines(load: LoadStory) -> list[str]:
     return lines
 
 
-def device_text(story: Story, why: WhyDevice, *, color: bool = False) -> str:
+def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str:
     """What became of a device, as lines."""
     style, device = style_of(color), why.device
     lines = [f"{style('name', _device_name(device))}  {style('faint', printable(device.devpath))}"]
@@ -103,12 +103,12 @@ def device_text(story: Story, why: WhyDevice, *, color: bool = False) -> str:
     for above in why.above:
         if any(not match.builtin for match in above.matches) or above.bound_us >= 0:
             lines.append(f"  {below} hangs on {style('name', _device_name(above))}{_bound(above, '')}")
-            lines += [f"    which asked for {_asked(story, match)}" for match in above.matches]
+            lines += [f"    which asked for {_asked(history, match)}" for match in above.matches]
             below = "which"
     return "".join(f"{line}\n" for line in lines)
 
 
-def _bound(device: DeviceStory, module: str) -> str:
+def _bound(device: DeviceHistory, module: str) -> str:
     whose = f" (module {module})" if module else ""
     text = ""
     if device.driver:
@@ -135,7 +135,7 @@ def _became(chosen: Chosen, color: bool) -> str:
     return texts[chosen.became] + (style("driver", ", drives it") if chosen.drives else "")
 
 
-def _who_first(load: LoadStory | None) -> str:
+def _who_first(load: LoadHistory | None) -> str:
     if load is None or not load.causes:
         return ""
     cause = load.causes[0]
@@ -155,7 +155,7 @@ def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _device_name(device: DeviceStory) -> str:
+def _device_name(device: DeviceHistory) -> str:
     node = node_of(device)
     name = node if device.ifname or device.devname else device.name
     known = f"{device.subsystem} {device.name}" if device.subsystem else device.name

@@ -1,4 +1,4 @@
-"""The story as a tree of text: by device (cascades nested), by module, or in the order of time.
+"""The history as a tree of text: by device (cascades nested), by module, or in the order of time.
 
     0000:00:11.0  pci  driver xhci_hcd  at 6.42 s, bound 6.25 s later
     │  pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30
@@ -13,7 +13,7 @@ Devices that have nothing to tell are folded: no match, no module's driver, no n
 from __future__ import annotations
 
 from modaliasd.core.kmod.plan import ALIAS_FILE
-from modaliasd.core.ledger.history import UNKNOWN, DeviceStory, LoadStory, Story
+from modaliasd.core.ledger.history import UNKNOWN, DeviceHistory, History, LoadHistory
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, printable, shorten, style_of
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ _BESIDE = ("bsg", "hidraw")  # second nodes of devices that have a better one
 
 
 def render_tree(
-    story: Story, by: str = "device", *, color: bool = False, width: int = WIDTH, since_us: int = UNKNOWN
+    history: History, by: str = "device", *, color: bool = False, width: int = WIDTH, since_us: int = UNKNOWN
 ) -> str:
     """The tree as lines, each ended by a newline.
 
@@ -36,15 +36,15 @@ def render_tree(
     """
     style = style_of(color)
     if by == "module":
-        lines = _by_module(story, style, width, since_us)
+        lines = _by_module(history, style, width, since_us)
     elif by == "time":
-        lines = _by_time(story, style, width, since_us)
+        lines = _by_time(history, style, width, since_us)
     else:
-        lines = _Devices(story, style, width, since_us).lines()
-    return "".join(f"{line}\n" for line in [*lines, *_closing(story, style)])
+        lines = _Devices(history, style, width, since_us).lines()
+    return "".join(f"{line}\n" for line in [*lines, *_closing(history, style)])
 
 
-def tells(story: Story, device: DeviceStory) -> bool:
+def tells(history: History, device: DeviceHistory) -> bool:
     """Has the device something to tell? Those that have not are folded."""
     if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
         return True
@@ -52,24 +52,24 @@ def tells(story: Story, device: DeviceStory) -> bool:
         return True
     if device.subsystem in _BESIDE or not node_of(device):
         return False
-    return _grows_from_module(story, device)
+    return _grows_from_module(history, device)
 
 
-def _grows_from_module(story: Story, device: DeviceStory) -> bool:
+def _grows_from_module(history: History, device: DeviceHistory) -> bool:
     """Is it there because a module drives the device above it?"""
-    above = story.devices.get(device.parent)
+    above = history.devices.get(device.parent)
     while above is not None:
         if above.driver:
             return bool(above.module)
-        above = story.devices.get(above.parent)
+        above = history.devices.get(above.parent)
     return False
 
 
 class _Devices:
     """The tree by device."""
 
-    def __init__(self, story: Story, style: Callable[[str, str], str], width: int, since_us: int) -> None:
-        self._story = story
+    def __init__(self, history: History, style: Callable[[str, str], str], width: int, since_us: int) -> None:
+        self._history = history
         self._style = style
         self._width = width
         self._since_us = since_us
@@ -78,9 +78,9 @@ class _Devices:
     def lines(self) -> list[str]:
         """All devices that have something to tell."""
         out: list[str] = []
-        for device in self._unfolded([d.devpath for d in self._story.roots()]):
+        for device in self._unfolded([d.devpath for d in self._history.roots()]):
             self._device(out, device, "", "")
-        own = [a for a in self._story.appearances if a.came and a.t_us > self._since_us]
+        own = [a for a in self._history.appearances if a.came and a.t_us > self._since_us]
         if own:
             out.append(
                 f"modules that came by themselves  {self._style('faint', 'the kernel asked for them')}"
@@ -91,24 +91,24 @@ class _Devices:
         return out
 
     def _user_of(self, module: str) -> str:
-        users = self._story.driven_by(module)
+        users = self._history.driven_by(module)
         return f", drives {printable(users[0].name)}" if users else ""
 
-    def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceStory]:
+    def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceHistory]:
         """The nearest devices at or below `devpaths` that are to be shown, by devpath."""
-        shown: list[DeviceStory] = []
+        shown: list[DeviceHistory] = []
         for devpath in devpaths:
-            device = self._story.devices[devpath]
-            if self._is_news(device) and tells(self._story, device):
+            device = self._history.devices[devpath]
+            if self._is_news(device) and tells(self._history, device):
                 shown.append(device)
             else:
                 shown += self._unfolded(device.children)
         return shown
 
-    def _is_news(self, device: DeviceStory) -> bool:
+    def _is_news(self, device: DeviceHistory) -> bool:
         return max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
 
-    def _device(self, out: list[str], device: DeviceStory, first: str, rest: str) -> None:
+    def _device(self, out: list[str], device: DeviceHistory, first: str, rest: str) -> None:
         style = self._style
         children = self._unfolded(device.children)
         head, when = self._head(device)
@@ -122,7 +122,7 @@ class _Devices:
             last = child is children[-1]
             self._device(out, child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
 
-    def _head(self, device: DeviceStory) -> tuple[tuple[str, str], str]:
+    def _head(self, device: DeviceHistory) -> tuple[tuple[str, str], str]:
         """The device's line, plain and styled, and the words about its times."""
         parts = [("name", printable(device.name))]
         if device.subsystem:
@@ -145,7 +145,7 @@ class _Devices:
         styled = "  ".join(self._style(name, text) for name, text in parts)
         return ("  ".join(text for _, text in parts), styled), when if told else ""
 
-    def _details(self, device: DeviceStory, indent: int) -> list[str]:
+    def _details(self, device: DeviceHistory, indent: int) -> list[str]:
         """The lines below a device: its modalias, then each alias that matched and what came of it."""
         if not device.matches:
             return []
@@ -159,11 +159,11 @@ class _Devices:
             lines += [text for match in matches for text in self._became(device, match, room)]
         return lines
 
-    def _became(self, device: DeviceStory, match: Match, room: int) -> list[str]:
+    def _became(self, device: DeviceHistory, match: Match, room: int) -> list[str]:
         """The lines that say what became of a module that the device asked for."""
         style, module = self._style, match.module
         name = style("module", printable(module))
-        load = self._story.load_of(module)
+        load = self._history.load_of(module)
         if match.builtin:
             return [f"  {name} is built into the kernel"]
         if load is None:
@@ -182,7 +182,7 @@ class _Devices:
             ]
         return lines
 
-    def _already(self, load: LoadStory) -> str:
+    def _already(self, load: LoadHistory) -> str:
         asker = load.asker
         if not load.succeeded:
             return f"{load.outcome}, see {asker.rpartition('/')[2] or 'above'}"
@@ -194,7 +194,7 @@ class _Devices:
     def _times(self, modules: Iterable[str]) -> list[str]:
         shown = []
         for module in modules:
-            load = self._story.load_of(module)
+            load = self._history.load_of(module)
             shown.append(f"{module} {duration(load.own_us)}" if load is not None else module)
         return shown
 
@@ -211,7 +211,7 @@ def _wrapped(head: str, words: list[str], width: int) -> list[str]:
     return [*lines, current]
 
 
-def _by_alias(device: DeviceStory) -> list[tuple[str, list[Match]]]:
+def _by_alias(device: DeviceHistory) -> list[tuple[str, list[Match]]]:
     """The device's matches, those of one pattern together."""
     groups: dict[str, list[Match]] = {}
     for match in device.matches:
@@ -219,32 +219,32 @@ def _by_alias(device: DeviceStory) -> list[tuple[str, list[Match]]]:
     return list(groups.items())
 
 
-def _reason(load: LoadStory) -> str:
+def _reason(load: LoadHistory) -> str:
     return f": {printable(load.message)}" if load.message else ""
 
 
-def _load_line(story: Story, load: LoadStory, style: Callable[[str, str], str], width: int) -> str:
+def _load_line(history: History, load: LoadHistory, style: Callable[[str, str], str], width: int) -> str:
     name = style("module", f"{printable(load.module):<24}")
     if not load.succeeded:
         outcome = style("bad", f"{load.outcome:>9}")
     else:
         outcome = f"{duration(load.own_us) if load.own_us >= 0 else load.outcome:>9}"
     room = max(24, width - 36) if width else 0  # what the name and the time leave
-    because = style("faint", shorten(cause_text(story, load), room))
+    because = style("faint", shorten(cause_text(history, load), room))
     return f"{name} {outcome}  {because}{_reason(load)}"
 
 
-def _by_module(story: Story, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
+def _by_module(history: History, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
     """Modules by name; below each the modules that came with it and the devices it drives."""
     lines = []
-    for load in sorted(story.loads, key=lambda one: one.module):
+    for load in sorted(history.loads, key=lambda one: one.module):
         if load.end_us <= since_us:
             continue
-        lines.append(_load_line(story, load, style, width))
+        lines.append(_load_line(history, load, style, width))
         below = [f"needed {style('module', printable(name))}" for name in load.brought]
         below += [
             f"drives {device.subsystem} {style('name', printable(device.name))}"
-            for device in story.driven_by(load.module)
+            for device in history.driven_by(load.module)
         ]
         for at, text in enumerate(below):
             lines.append(style("faint", "  └─ " if at == len(below) - 1 else "  ├─ ") + text)
@@ -254,18 +254,18 @@ def _by_module(story: Story, style: Callable[[str, str], str], width: int, since
 _STAMP = 13  # columns that the time in front takes
 
 
-def _by_time(story: Story, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
+def _by_time(history: History, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
     """What happened, in order: loads at their start, modules that came by themselves, settles."""
     events: list[tuple[int, str]] = []
-    for load in story.loads:
+    for load in history.loads:
         at = load.start_us if load.start_us >= 0 else load.end_us
-        events.append((at, _load_line(story, load, style, width and width - _STAMP)))
-    for one in story.appearances:
+        events.append((at, _load_line(history, load, style, width and width - _STAMP)))
+    for one in history.appearances:
         name = style("module", f"{printable(one.module):<24}")
         what = "came by itself" if one.came else "was removed"
         events.append((one.t_us, f"{name} {'':>9}  {style('faint', what)}"))
-    events += [(settle.t_us, style("driver", "settled")) for settle in story.settles]
-    for device in story.devices.values():
+    events += [(settle.t_us, style("driver", "settled")) for settle in history.settles]
+    for device in history.devices.values():
         if device.hotplugged and device.matches:
             events.append((device.seen_us, f"plugged {style('name', printable(device.name))}"))
         if not device.present and device.matches:
@@ -274,21 +274,21 @@ def _by_time(story: Story, style: Callable[[str, str], str], width: int, since_u
     return [f"{style('faint', f'{at / 1e6:9.3f} s')}  {text}" for at, text in events if at > since_us]
 
 
-def _closing(story: Story, style: Callable[[str, str], str]) -> list[str]:
+def _closing(history: History, style: Callable[[str, str], str]) -> list[str]:
     """What was folded, what was lost, and the numbers of the last settle."""
     lines = []
-    lost = sum(int(record.get("events", 0)) for record in story.losses)
+    lost = sum(int(record.get("events", 0)) for record in history.losses)
     if lost:
         lines.append(style("warn", f"{lost} uevents were lost, and made good by another walk"))
-    if not story.settles:
+    if not history.settles:
         lines.append(style("warn", "not settled yet"))
         return lines
-    fields = story.settles[-1].fields
+    fields = history.settles[-1].fields
     failed = int(fields.get("failed", 0))
     failures = style("bad", f"{failed} failed") if failed else "none failed"
     lines.append(
         f"{fields.get('devices', 0)} devices, {fields.get('matched', 0)} matched, "
         f"{fields.get('bound', 0)} bound; {fields.get('loads', 0)} modules loaded, {failures}; "
-        f"settled {duration(story.settled_us - story.started_us)} after the daemon's start"
+        f"settled {duration(history.settled_us - history.started_us)} after the daemon's start"
     )
     return lines

@@ -13,7 +13,7 @@ parser, which the daemon does not import.
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.ledger.write import line
 from modaliasd.core.loading.outcome import SUCCESSES, Outcome
 
@@ -30,7 +30,7 @@ LIVE = Outcome.LIVE.value.encode()
 MOST_MOVES = 16  # of one device, of which the lines stay
 
 
-class Trim(Record):
+class Trim(NamedTuple):
     """The bytes from `head` to `tail` of the file are to be replaced by `middle`."""
 
     head: int

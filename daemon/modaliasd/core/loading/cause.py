@@ -10,7 +10,7 @@ docs/ledger.md describes the fields. The daemon writes them, the ledger's reader
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.plan import ALIAS_FILE, place_of
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ SOFTDEP = "names it in a softdep"
 _LOG_TEXT = 120  # characters of a modalias or a pattern in the kernel's log, which has short lines
 
 
-class Cause(Record):
+class Cause(NamedTuple):
     """Why a module is wanted. Exactly one of devpath, module, softdep, request is set.
 
     alias, line: the pattern that matched, and its line, 0 if unknown. file: where it stands, "" for modules.alias.

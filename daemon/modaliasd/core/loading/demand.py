@@ -1,11 +1,11 @@
 """From a plan (what kmod would do for one lookup) to what is asked of the scheduler.
 
-The daemon and `hostbuild predict` both go this way, so that what is foretold is what is done.
+The daemon and `hostbuild predict` both go this way, so that what is predicted is what is done.
 """
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.plan import Denied
 from modaliasd.core.loading.load import Needs
 from modaliasd.core.loading.outcome import FailureKind, LoadResult, Outcome, failed
@@ -26,7 +26,7 @@ _KINDS = {
 }
 
 
-class Demand(Record):
+class Demand(NamedTuple):
     """What one match of a plan comes to: a step to be carried out, or a result that needs no job.
 
     behind: the module of an earlier match, which is to have its end before the step begins; "" for none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 MOST_CAUSES = 256  # of one load, that are kept one by one
 
 
-class Needs(Record):
+class Needs(NamedTuple):
     """What goes with a module: `before` in the order of insertion, of which `soft` may fail; `after` it."""
 
     before: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Load:
         return f"Load({self.module!r}, result={self.result!r})"
 
 
-class Job(Record):
+class Job(NamedTuple):
     """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order.
 
     bare: modprobe would insert others, too, so this one module is to go in without it.
@@ -107,7 +107,7 @@ class Job(Record):
     bare: bool = False
 
 
-class Admission(Record):
+class Admission(NamedTuple):
     """What a gate says of one load, just before its job (core/policy/admission.py).
 
     denial: why it must not be carried out; None if it may. left_out: what of `needs.before` stays out. refused: of

@@ -6,10 +6,10 @@ everything else asks that value.
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 
-class Outcome(Choice):
+class Outcome(Enum):
     """How a load ended."""
 
     INSERTED = "inserted"
@@ -24,7 +24,7 @@ class Outcome(Choice):
 SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
 
 
-class FailureKind(Choice):
+class FailureKind(Enum):
     """Why a load was denied or failed; docs/ledger.md has a line on each."""
 
     # denied
@@ -55,7 +55,7 @@ class FailureKind(Choice):
     UNKNOWN = "unknown"
 
 
-class LoadResult(Record):
+class LoadResult(NamedTuple):
     """How a load ended, with the words that explain it.
 
     failure: why it was denied or failed; None for any other outcome. blocked_by: with DEPENDENCY, the module that it

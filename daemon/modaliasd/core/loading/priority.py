@@ -12,14 +12,14 @@ gets the processor while nobody sleeps: as many of the urgent jobs as there are 
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Choice
+from modaliasd.core.fasttypes import Enum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Rank(Choice):
+class Rank(Enum):
     """The order of loading, lower first."""
 
     FIRST = 0  # named in modaliasd.first=, or making all further loads faster

@@ -89,7 +89,7 @@ class Scheduler:
         """All loads in the order in which they were asked for, those that needed no job last."""
         return [*self._loads.values(), *self._settled.values()]
 
-    def settle(self, module: str, cause: Cause, result: LoadResult, now_us: int) -> None:
+    def conclude(self, module: str, cause: Cause, result: LoadResult, now_us: int) -> None:
         """Record an outcome that needs no job: live, denied, impossible. Told once a module and outcome.
 
         A module that is denied for its alias can still come in as a dependency, so it stays free to be
@@ -185,7 +185,7 @@ class Scheduler:
         told, load.left_out, load.bare = load.left_out, admission.left_out, admission.bare
         for name, result in admission.refused.items():
             if name not in told:
-                self.settle(name, self._because_of(load, name), result, now_us)
+                self.conclude(name, self._because_of(load, name), result, now_us)
         if admission.denial is None:
             return True
         del self._loads[load.module]

@@ -9,7 +9,7 @@ without it: each module by itself, dependencies first.
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.plan import Denied
 from modaliasd.core.loading.load import Admission
 from modaliasd.core.loading.outcome import FailureKind, LoadResult, Outcome
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modaliasd.core.policy.rules import Facts, Policy, Ruling
 
 
-class Origin(Record):
+class Wanter(NamedTuple):
     """Who wants a load in the end: a device or a name, and the module that it asked for."""
 
     cause: Cause
@@ -86,7 +86,7 @@ class Court:
         refused = {name: result for name, result in denied.items() if name in left_out}
         return Admission(None, left_out, refused, self._follows_softdeps)
 
-    def _refusal(self, load: Load, origin: Origin, facts: Facts) -> LoadResult | None:
+    def _refusal(self, load: Load, origin: Wanter, facts: Facts) -> LoadResult | None:
         """Why the load may not be carried out for this origin; None if it may."""
         policy = self._policy
         ruling = policy.judge(facts, origin.module)
@@ -139,9 +139,9 @@ def _denied(message: str) -> LoadResult:
     return LoadResult(Outcome.DENIED, message, FailureKind.POLICY)
 
 
-def origins(load: Load, load_of: Callable[[str], Load | None]) -> list[Origin]:
+def origins(load: Load, load_of: Callable[[str], Load | None]) -> list[Wanter]:
     """Who wants the load: its own causes, and those of whatever it was brought by."""
-    found: list[Origin] = []
+    found: list[Wanter] = []
     seen = {load.module}
     waiting = [load]
     while waiting:
@@ -149,7 +149,7 @@ def origins(load: Load, load_of: Callable[[str], Load | None]) -> list[Origin]:
         for cause in one.causes:
             above = cause.module or cause.softdep
             if not above:
-                found.append(Origin(cause, one.module))
+                found.append(Wanter(cause, one.module))
             elif above not in seen:
                 seen.add(above)
                 by = load_of(above)

@@ -13,7 +13,7 @@ line: a policy must not be read otherwise than it was meant. Whatever is accepte
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 BARE_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Value = str | bool | tuple[str, ...]
 
 
-class Table(Record):
+class Table(NamedTuple):
     """The file's own keys, or a rule's: key -> (value, line). `line` is that of its header, 0 for the file's."""
 
     line: int

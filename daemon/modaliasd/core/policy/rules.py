@@ -10,7 +10,7 @@ they are to whoever looks them up. Pure.
 from __future__ import annotations
 
 from modaliasd.core.device import Phase
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.names import underscored
 from modaliasd.core.kmod.plan import Denial, Denied
@@ -28,7 +28,7 @@ CONDITIONS = ("phase", "subsystem", "modalias", "devpath", "removable", "port", 
 UNDERSCORED = ("modalias", "module")  # where `-` and `_` are the same
 
 
-class Facts(Record):
+class Facts(NamedTuple):
     """What rules ask about: a device, or a module that the kernel itself asks for (subsystem "kernel").
 
     removable: the `removable` attribute of the device or of its nearest ancestor that has one; "" for none.
@@ -41,7 +41,7 @@ class Facts(Record):
     removable: str = ""
 
 
-class Ruling(Record):
+class Ruling(NamedTuple):
     """What was decided, and the line that decided it: 0 where no rule matched."""
 
     allow: bool
@@ -51,7 +51,7 @@ class Ruling(Record):
 DEFAULT_RULINGS = {phase: Ruling(allow) for phase, allow in DEFAULTS.items()}
 
 
-class Rule(Record):
+class Rule(NamedTuple):
     """One [[rule]]: condition -> patterns, one of which must match."""
 
     allow: bool
@@ -63,14 +63,14 @@ class Rule(Record):
         return all(_holds(name, patterns, facts, module) for name, patterns in self.conditions.items())
 
 
-class Mistake(Record):
+class Mistake(NamedTuple):
     """Something wrong with the policy's text."""
 
     line: int
     message: str
 
 
-class Policy(Record):
+class Policy(NamedTuple):
     """A policy: the rules in their order, the defaults, what is unloaded when its device has gone."""
 
     path: str = ""

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from modaliasd.core.device import Device
 from modaliasd.core.errors import FormatError
-from modaliasd.core.fasttypes import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 SEQNUM_DIGITS = 20  # of a u64
 
 
-class Action(Choice):
+class Action(Enum):
     """What happened to a device: the kernel's eight actions (lib/kobject_uevent.c, kobject_actions)."""
 
     ADD = "add"
@@ -30,7 +30,7 @@ class Action(Choice):
     UNBIND = "unbind"
 
 
-class Uevent(Record):
+class Uevent(NamedTuple):
     """One event: `env` holds every KEY=VALUE of the datagram, undecodable bytes as surrogate escapes."""
 
     action: Action

@@ -7,14 +7,14 @@ what is below it wait behind it; all others pass. Pure.
 
 from __future__ import annotations
 
-from modaliasd.core.fasttypes import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-class Held(Record):
+class Held(NamedTuple):
     """An event that waits; `loads` are the modules whose loads it waits for, or waited."""
 
     devpath: str

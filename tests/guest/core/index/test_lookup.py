@@ -22,7 +22,7 @@ from modaliasd.core.index.format import (
     read_header,
     tables,
 )
-from modaliasd.core.index.lookup import Index, Match, build
+from modaliasd.core.index.lookup import Hit, Index, build
 from modaliasd.core.kmod.glob import compile_pattern
 from modaliasd.core.kmod.names import UnbalancedBracketsError, normalize_alias, text_of
 from tests.support.fuzzing import examples
@@ -56,12 +56,12 @@ def test_an_answer_tells_module_pattern_and_line() -> None:
     """The pattern is as the file has it, dashes, sets and question marks included."""
     index = Index(build(TABLE))
     assert index.lookup("pci:v00008086d00001521sv00008086sd00000001bc02sc00i00") == [
-        Match("igb", "pci:v00008086d00001521sv*sd*bc*sc*i*", 1)
+        Hit("igb", "pci:v00008086d00001521sv*sd*bc*sc*i*", 1)
     ]
     assert index.lookup("of:NusbT(null)Cfsl,imx6q-usbCfsl,imx27-usb")[0].alias == "of:N*T*Cfsl,imx6q-usbC*"
-    assert index.lookup("of:NusbT(null)Cfsl,imx6q-usb")[0] == Match("ci_hdrc_imx", "of:N*T*Cfsl,imx6q-usb", 4)
+    assert index.lookup("of:NusbT(null)Cfsl,imx6q-usb")[0] == Hit("ci_hdrc_imx", "of:N*T*Cfsl,imx6q-usb", 4)
     assert index.lookup("usb:v0421p0492d0733dc00dsc00dp00ic08isc06ip50in00")[0].line == 5
-    assert index.lookup("mdio:001011") == [Match("marvell", "mdio:00??1?", 6)]
+    assert index.lookup("mdio:001011") == [Hit("marvell", "mdio:00??1?", 6)]
     assert index.aliases == 8
 
 
@@ -79,7 +79,7 @@ def test_built_in_modules_answer_only_if_no_other_does() -> None:
     """An alias of the kernel itself is an outcome of its own, and comes last as in kmod."""
     builtin = b"rtc_cmos.alias=platform:rtc_cmos\0aes_builtin.alias=crypto-aes\0"
     index = Index(build(TABLE, b"", builtin))
-    assert index.lookup("platform:rtc_cmos") == [Match("rtc_cmos", "platform:rtc_cmos", 0, builtin=True)]
+    assert index.lookup("platform:rtc_cmos") == [Hit("rtc_cmos", "platform:rtc_cmos", 0, builtin=True)]
     assert [m.module for m in index.lookup("crypto_aes")] == ["aesni_intel", "aes_generic"]
     assert index.aliases == 8
 
@@ -235,7 +235,7 @@ def test_of_one_modules_tails_the_first_line_is_told() -> None:
     """Where many lines of one module match, the explanation is the first of them."""
     lines = b"".join(b"alias a:b*%d,*c* one\n" % n for n in (7, 5, 3, 1, 0))
     index = Index(build(lines + b"alias a:*c two\n"))
-    assert index.lookup("a:b0,1,3,5,c") == [Match("one", "a:b*5,*c*", 2), Match("two", "a:*c", 6)]
+    assert index.lookup("a:b0,1,3,5,c") == [Hit("one", "a:b*5,*c*", 2), Hit("two", "a:*c", 6)]
 
 
 def test_long_strings_take_little_time() -> None:

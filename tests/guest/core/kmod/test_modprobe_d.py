@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modprobe_d import (
     EMPTY,
-    Alias,
+    AliasLine,
     Blacklist,
     Command,
     Configuration,
-    Options,
+    OptionsLine,
     parse_command_line,
     parse_modprobe_d,
 )
@@ -35,9 +35,9 @@ def test_every_keyword_keeps_its_file_and_line() -> None:
         "install k-l /bin/true --x\nremove m-n /bin/false\nsoftdep o-p pre: q-r s post: t\nweakdep u v\n"
     )
     assert parse(text) == Configuration(
-        aliases=(Alias("a_b*", "c_d", "f.conf", 3),),
+        aliases=(AliasLine("a_b*", "c_d", "f.conf", 3),),
         blacklists=(Blacklist("e_f", "f.conf", 4),),
-        options=(Options("g_h", "i=1 j=2", "f.conf", 5),),
+        options=(OptionsLine("g_h", "i=1 j=2", "f.conf", 5),),
         installs=(Command("k_l", "/bin/true --x", "f.conf", 6),),
         removes=(Command("m_n", "/bin/false", "f.conf", 7),),
         softdeps=(Softdep("o_p", ("q-r", "s"), ("t",), "f.conf", 8),),
@@ -47,7 +47,7 @@ def test_every_keyword_keeps_its_file_and_line() -> None:
 def test_a_continued_line_is_known_by_its_first() -> None:
     """An entry's line number is where its keyword stands; the next entry's counts the file's own lines."""
     found = parse("options a x=1 \\\n y=2 \\\n z=3\nblacklist b\n")
-    assert found.options == (Options("a", "x=1  y=2  z=3", "f.conf", 1),)
+    assert found.options == (OptionsLine("a", "x=1  y=2  z=3", "f.conf", 1),)
     assert found.blacklists == (Blacklist("b", "f.conf", 4),)
 
 
@@ -101,7 +101,7 @@ def test_command_line() -> None:
     file = KERNEL_COMMAND_LINE
     assert parse_command_line(line) == Configuration(
         blacklists=(Blacklist("a_b", file, 0), Blacklist("c", file, 0)),
-        options=(Options("g_h", 'i="1 2"', file, 0), Options("k", "l", file, 0)),
+        options=(OptionsLine("g_h", 'i="1 2"', file, 0), OptionsLine("k", "l", file, 0)),
         kernel_blacklist=(Blacklist("d", file, 0), Blacklist("e-f", file, 0)),
     )
 

@@ -13,7 +13,7 @@ from modaliasd.core.ledger.explain import (
     why_module,
 )
 from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, why_not
-from modaliasd.core.ledger.history import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.ledger.text_explain import device_text, module_text
 from tests.support.ledgers import Q35, q35_records, small_boot
 
@@ -21,11 +21,11 @@ NIC, DOG, SENSOR = (f"/devices/pci0000:00/0000:00:0{n}.0" for n in (3, 4, 5))
 
 
 @pytest.fixture(scope="module")
-def q35() -> Story:
-    return tell(q35_records())
+def q35() -> History:
+    return history_of(q35_records())
 
 
-def test_why_names_every_asker_with_alias_and_line(q35: Story) -> None:
+def test_why_names_every_asker_with_alias_and_line(q35: History) -> None:
     """Five SCSI disks asked for sd_mod, the first to ask first, by one pattern in one line."""
     why = why_module(q35, "sd_mod")
     assert why is not None
@@ -36,7 +36,7 @@ def test_why_names_every_asker_with_alias_and_line(q35: Story) -> None:
     assert {device.devpath for device in why.drives} == {a.device.devpath for a in why.askers}
 
 
-def test_why_a_dependency_is_there_names_who_needs_it(q35: Story) -> None:
+def test_why_a_dependency_is_there_names_who_needs_it(q35: History) -> None:
     """scsi_mod was loaded for megaraid_sas, which a PCI card asked for; no device asked for scsi_mod."""
     why = why_module(q35, "scsi_mod")
     assert why is not None
@@ -45,7 +45,7 @@ def test_why_a_dependency_is_there_names_who_needs_it(q35: Story) -> None:
     assert "megaraid_sas needs it, pci 0000:00:09.0 by " in module_text(q35, why)
 
 
-def test_why_knows_what_came_by_itself(q35: Story) -> None:
+def test_why_knows_what_came_by_itself(q35: History) -> None:
     """A module that the kernel asked for has an appearance and no load."""
     why = why_module(q35, "ledtrig_audio")
     assert why is not None
@@ -53,7 +53,7 @@ def test_why_knows_what_came_by_itself(q35: Story) -> None:
     assert "the kernel did (request_module)" in module_text(q35, why)
 
 
-def test_why_of_a_stranger_is_none(q35: Story) -> None:
+def test_why_of_a_stranger_is_none(q35: History) -> None:
     """A name that no line has is unknown."""
     assert why_module(q35, "floppy") is None
 
@@ -68,19 +68,19 @@ def test_why_of_a_stranger_is_none(q35: Story) -> None:
         "virtio0/block/vda",
     ],
 )
-def test_a_device_has_many_names(q35: Story, name: str) -> None:
+def test_a_device_has_many_names(q35: History, name: str) -> None:
     """Devpath, with and without /sys, node, last part and the end of a path mean the same disk."""
     assert [device.devname for device in find_devices(q35, name)] == ["vda"]
 
 
-def test_an_interface_is_a_name(q35: Story) -> None:
+def test_an_interface_is_a_name(q35: History) -> None:
     """eth0 is found by its interface's name; what nothing is called is not found."""
     assert [device.ifname for device in find_devices(q35, "eth0")] == ["eth0"]
     assert find_devices(q35, "eth77") == []
     assert find_devices(q35, "/dev/nothing") == []
 
 
-def test_a_disk_is_explained_up_to_its_controller(q35: Story) -> None:
+def test_a_disk_is_explained_up_to_its_controller(q35: History) -> None:
     """/dev/sde hangs on a SCSI device, a USB interface and a PCI card; each says what it asked for."""
     [disk] = find_devices(q35, "/dev/sde")
     text = device_text(q35, why_device(q35, disk))
@@ -94,18 +94,18 @@ def test_each_match_says_what_became_of_it() -> None:
     maker = small_boot()
     late = "/devices/pci0000:00/0000:00:07.0"
     maker.device(late, "add", subsystem="pci", modalias="pci:v1d8", matches=[("pci:v1d*", "nic")])
-    story = tell(maker.records)
-    became = {d: why_device(story, story.devices[d]).chosen[0].became for d in (NIC, DOG, SENSOR, late)}
+    history = history_of(maker.records)
+    became = {d: why_device(history, history.devices[d]).chosen[0].became for d in (NIC, DOG, SENSOR, late)}
     assert became == {
         NIC: Became.LOADED,
         DOG: Became.REFUSED,
         SENSOR: Became.FAILED,
         late: Became.ALREADY,
     }
-    assert why_device(story, story.devices[NIC]).chosen[0].drives
+    assert why_device(history, history.devices[NIC]).chosen[0].drives
 
 
-def test_not_loaded_because_no_device_asks(q35: Story) -> None:
+def test_not_loaded_because_no_device_asks(q35: History) -> None:
     """A module of the tree whose aliases match nothing here: the answer counts them and names their buses."""
     facts = ModuleFacts(in_tree=True, aliases=("pci:v00001013d000000B8sv*sd*bc*sc*i*",))
     answer = why_not(q35, "cirrus", facts)
@@ -116,7 +116,7 @@ def test_not_loaded_because_no_device_asks(q35: Story) -> None:
 
 def test_not_loaded_because_denied_names_the_line() -> None:
     """The denying line stands in the answer, and the device that asked."""
-    answer = why_not(tell(small_boot().records), "dog", ModuleFacts())
+    answer = why_not(history_of(small_boot().records), "dog", ModuleFacts())
     assert answer.reason is Reason.DENIED
     assert DOG in answer.details[0]
     assert "/etc/modprobe.d/dogs.conf, line 3" in answer.details[1]
@@ -125,19 +125,21 @@ def test_not_loaded_because_denied_names_the_line() -> None:
 @pytest.mark.parametrize("facts", [ModuleFacts(), ModuleFacts(in_tree=False)])
 def test_matched_but_missing_says_what_brings_it(facts: ModuleFacts) -> None:
     """A module that matched and is not in the image: the option of make-image that brings it."""
-    answer = why_not(tell(small_boot().records), "sensor", facts)
+    answer = why_not(history_of(small_boot().records), "sensor", facts)
     assert answer.reason is Reason.MISSING
     assert "hostbuild make-image --modules qemu,sensor" in answer.fix
 
 
 def test_a_device_would_ask_for_it_if_the_image_had_it() -> None:
     """With the whole kernel's aliases at hand an absent module is traced to the device that would want it."""
-    answer = why_not(tell(small_boot().records), "other", ModuleFacts(in_tree=False, aliases=("pci:v3*",)))
+    answer = why_not(
+        history_of(small_boot().records), "other", ModuleFacts(in_tree=False, aliases=("pci:v3*",))
+    )
     assert answer.reason is Reason.MISSING
     assert SENSOR in answer.details[0]
 
 
-def test_loaded_and_bound_to_nothing(q35: Story) -> None:
+def test_loaded_and_bound_to_nothing(q35: History) -> None:
     """uas was loaded for a stick that usb-storage drives: the answer says who has the device."""
     answer = why_not(q35, "uas", ModuleFacts())
     assert answer.reason is Reason.UNBOUND
@@ -151,7 +153,7 @@ def test_waiting_for_a_supplier() -> None:
     maker.device(path, subsystem="platform", modalias="of:panel", matches=[("of:panel", "panel")])
     maker.load("panel", {"devpath": path, "modalias": "of:panel", "alias": "of:panel"})
     facts = ModuleFacts(in_tree=True, waiting={path: ("platform:regulator-5v",)})
-    answer = why_not(tell(maker.records), "panel", facts)
+    answer = why_not(history_of(maker.records), "panel", facts)
     assert answer.reason is Reason.WAITING
     assert "platform:regulator-5v" in answer.details[0]
 
@@ -160,7 +162,7 @@ def test_waiting_for_a_supplier() -> None:
     ("module", "reason"),
     [("e1000", Reason.AT_WORK), ("scsi_mod", Reason.SERVES)],
 )
-def test_a_module_at_work_is_no_failure(q35: Story, module: str, reason: Reason) -> None:
+def test_a_module_at_work_is_no_failure(q35: History, module: str, reason: Reason) -> None:
     """Asked why not, a module that works is said to work."""
     assert why_not(q35, module, ModuleFacts()).reason is reason
 
@@ -169,9 +171,9 @@ def test_builtin_and_pending() -> None:
     """Part of the kernel; matched without an end yet."""
     maker = small_boot()
     maker.device("/devices/x", subsystem="pci", modalias="pci:x", matches=[("pci:x", "slowpoke")])
-    story = tell(maker.records)
-    assert why_not(story, "loop", ModuleFacts(builtin=True)).reason is Reason.BUILTIN
-    assert why_not(story, "slowpoke", ModuleFacts(in_tree=True)).reason is Reason.PENDING
+    history = history_of(maker.records)
+    assert why_not(history, "loop", ModuleFacts(builtin=True)).reason is Reason.BUILTIN
+    assert why_not(history, "slowpoke", ModuleFacts(in_tree=True)).reason is Reason.PENDING
 
 
 def test_facts_come_from_the_module_tree_and_sysfs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from modaliasd.cli import main
 from modaliasd.commands.modulefacts import read_facts
 from modaliasd.core.ledger.explain import why_module
 from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, WhyNot, why_not
-from modaliasd.core.ledger.history import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 from tests.support.ledgers import Q35, Maker, asked_by, small_boot
 
 CARD = "/devices/pci0000:00/0000:00:03.0"
@@ -26,7 +26,7 @@ def boot(*, matched: bool = True) -> Maker:
     return maker
 
 
-def ledger_of(state: str) -> Story:
+def ledger_of(state: str) -> History:
     """A ledger in which the module `nic` is in that state."""
     maker = boot(matched=state not in {"stranger", "came"})
     cause = asked_by(CARD, MODALIAS, "pci:v1*")
@@ -54,7 +54,7 @@ def ledger_of(state: str) -> Story:
         maker.add("start", format=1, version="0.1.0", kernel="6.1.0-test", pid=99, respawn=1)
         maker.device(CARD, subsystem="pci", modalias=MODALIAS, matches=[("pci:v1*", "nic")])
         maker.load("nic", cause, outcome="live")
-    return tell(maker.records)
+    return history_of(maker.records)
 
 
 ANSWERS = {
@@ -122,17 +122,19 @@ def contradictions(answer: WhyNot, facts: ModuleFacts) -> list[str]:
 @pytest.mark.parametrize("state", [state for state in ANSWERS if state != "absent"])
 def test_no_answer_contradicts_itself_or_the_facts(state: str) -> None:
     """Every state of the ledger with every combination of what the machine and its module tree can say."""
-    story = ledger_of(state)
+    history = ledger_of(state)
     assert len(FACTS) > 60
     for facts in FACTS:
-        answer = why_not(story, "nic", facts)
+        answer = why_not(history, "nic", facts)
         assert contradictions(answer, facts) == [], (answer, facts)
 
 
 def test_a_device_that_the_daemon_never_asked_for() -> None:
     """The module is there and a device is for it: that is no load that has not ended."""
-    story = ledger_of("stranger")
-    answer = why_not(story, "nic", ModuleFacts(tree=TREE, in_tree=True, in_kernel=True, aliases=("pci:v1*",)))
+    history = ledger_of("stranger")
+    answer = why_not(
+        history, "nic", ModuleFacts(tree=TREE, in_tree=True, in_kernel=True, aliases=("pci:v1*",))
+    )
     assert answer.reason is Reason.NOT_ASKED
     assert CARD in answer.details[0]
     assert "coldplug" in answer.fix
@@ -143,7 +145,7 @@ def test_a_builtin_match_is_no_load_that_has_not_ended() -> None:
     maker = Maker()
     maker.device("/devices/x", subsystem="platform", modalias="platform:x")
     maker.records[-1]["matches"] = [{"alias": "platform:x", "line": 0, "module": "x_driver", "builtin": True}]
-    assert why_not(tell(maker.records), "x-driver", ModuleFacts()).reason is Reason.BUILTIN
+    assert why_not(history_of(maker.records), "x-driver", ModuleFacts()).reason is Reason.BUILTIN
 
 
 def test_a_module_in_the_kernel_that_the_ledger_does_not_know() -> None:
@@ -181,7 +183,7 @@ def test_names_with_both_dashes_and_underscores_are_found(tmp_path: Path) -> Non
 
 
 def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What the verb says, on either stream."""
+    """What the command says, on either stream."""
     main(["why-not", *arguments])
     captured = capsys.readouterr()
     return captured.out + captured.err
@@ -245,4 +247,4 @@ def test_a_gone_device_is_not_driven() -> None:
     """A module whose only device was pulled drives nothing, though no `unbind` told of it."""
     maker = small_boot()
     maker.device(CARD, "remove", subsystem="pci")
-    assert why_not(tell(maker.records), "nic", ModuleFacts()).reason is Reason.UNBOUND
+    assert why_not(history_of(maker.records), "nic", ModuleFacts()).reason is Reason.UNBOUND

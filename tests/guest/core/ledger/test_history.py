@@ -1,8 +1,8 @@
-"""The story that a ledger tells: core/ledger/history.py."""
+"""The history that a ledger tells: core/ledger/history.py."""
 
 from typing import Any
 
-from modaliasd.core.ledger.history import UNKNOWN, tell
+from modaliasd.core.ledger.history import UNKNOWN, history_of
 from tests.support.ledgers import Maker, asked_by, q35_records, small_boot
 from tests.support.schema import check_records
 
@@ -10,15 +10,15 @@ NIC = "/devices/pci0000:00/0000:00:03.0"
 
 
 def test_the_real_ledger_is_told_whole() -> None:
-    """Every device, load and appearance of a real boot is in the story; the settle's count agrees."""
+    """Every device, load and appearance of a real boot is in the history; the settle's count agrees."""
     records = q35_records()
-    story = tell(records)
+    history = history_of(records)
     there = {r["devpath"] for r in records if r["type"] == "device" and r["action"] != "remove"}
-    assert set(story.devices) == there
-    assert len(story.loads) == sum(r["type"] == "load" for r in records)
-    inserted = [load for load in story.loads if load.outcome == "inserted"]
-    assert len(inserted) == story.settles[0].fields["loads"]
-    assert {a.module for a in story.appearances} == {r["module"] for r in records if r["type"] == "module"}
+    assert set(history.devices) == there
+    assert len(history.loads) == sum(r["type"] == "load" for r in records)
+    inserted = [load for load in history.loads if load.outcome == "inserted"]
+    assert len(inserted) == history.settles[0].fields["loads"]
+    assert {a.module for a in history.appearances} == {r["module"] for r in records if r["type"] == "module"}
 
 
 def test_the_parent_is_the_nearest_known_ancestor() -> None:
@@ -26,26 +26,26 @@ def test_the_parent_is_the_nearest_known_ancestor() -> None:
     maker = Maker()
     maker.device("/devices/a", subsystem="usb")
     maker.device("/devices/a/host1/target/disk", subsystem="scsi")
-    story = tell(maker.records)
-    assert story.devices["/devices/a/host1/target/disk"].parent == "/devices/a"
-    assert story.devices["/devices/a"].children == ["/devices/a/host1/target/disk"]
-    assert [device.devpath for device in story.roots()] == ["/devices/a"]
+    history = history_of(maker.records)
+    assert history.devices["/devices/a/host1/target/disk"].parent == "/devices/a"
+    assert history.devices["/devices/a"].children == ["/devices/a/host1/target/disk"]
+    assert [device.devpath for device in history.roots()] == ["/devices/a"]
 
 
 def test_a_bind_names_driver_module_and_time() -> None:
     """The bind line gives the driver, its module and when; the module's devices follow from it."""
-    story = tell(small_boot().records)
-    device = story.devices[NIC]
+    history = history_of(small_boot().records)
+    device = history.devices[NIC]
     assert (device.driver, device.module) == ("nic-driver", "nic")
     assert device.bound_us > device.seen_us
-    assert [d.devpath for d in story.driven_by("nic")] == [NIC]
+    assert [d.devpath for d in history.driven_by("nic")] == [NIC]
 
 
 def test_unbind_takes_the_driver_away() -> None:
     """After an unbind the device has no driver, and no time of binding."""
     maker = small_boot()
     maker.device(NIC, "unbind", subsystem="pci")
-    device = tell(maker.records).devices[NIC]
+    device = history_of(maker.records).devices[NIC]
     assert (device.driver, device.module, device.bound_us) == ("", "", UNKNOWN)
 
 
@@ -53,11 +53,11 @@ def test_a_removed_device_is_kept_and_its_successor_is_new() -> None:
     """A device that went is still told of; one that comes to its path later starts anew."""
     maker = small_boot()
     maker.device(NIC, "remove", subsystem="pci")
-    gone = tell(maker.records).devices[NIC]
+    gone = history_of(maker.records).devices[NIC]
     assert not gone.present
     assert gone.driver == "nic-driver"
     maker.device(NIC, "add", subsystem="pci", modalias="pci:v9", matches=[])
-    again = tell(maker.records).devices[NIC]
+    again = history_of(maker.records).devices[NIC]
     assert again.present
     assert again.hotplugged
     assert (again.driver, again.modalias) == ("", "pci:v9")
@@ -68,10 +68,10 @@ def test_a_move_takes_everything_below_along() -> None:
     maker = small_boot()
     new = "/devices/pci0000:00/0000:00:13.0"
     maker.add("device", action="move", devpath=new, subsystem="pci", seqnum=300, **{"from": NIC})
-    story = tell(maker.records)
-    assert NIC not in story.devices
-    assert story.devices[new].matches[0].module == "nic"
-    assert story.devices[f"{new}/net/eth0"].parent == new
+    history = history_of(maker.records)
+    assert NIC not in history.devices
+    assert history.devices[new].matches[0].module == "nic"
+    assert history.devices[f"{new}/net/eth0"].parent == new
 
 
 def test_own_time_ends_where_the_next_of_the_same_modprobe_begins() -> None:
@@ -80,10 +80,10 @@ def test_own_time_ends_where_the_next_of_the_same_modprobe_begins() -> None:
     common: dict[str, Any] = {"queued_us": 1_000_000, "end_us": 1_900_000}
     maker.load("dep", {"module": "top"}, start_us=1_100_000, ms=800.0, **common)
     maker.load("top", asked_by(NIC, "pci:x", "pci:*"), start_us=1_700_000, ms=200.0, **common)
-    story = tell(maker.records)
-    own = {load.module: load.own_us for load in story.loads}
+    history = history_of(maker.records)
+    own = {load.module: load.own_us for load in history.loads}
     assert own == {"dep": 600_000, "top": 200_000}
-    top = story.load_of("top")
+    top = history.load_of("top")
     assert top is not None
     assert top.brought == ("dep",)
 
@@ -93,9 +93,9 @@ def test_dash_and_underscore_name_the_same_module() -> None:
     maker = small_boot()
     maker.device("/devices/x", subsystem="pci", modalias="pci:y", matches=[("pci:y", "snd-pcm")])
     maker.load("snd_pcm", asked_by("/devices/x", "pci:y", "pci:y"))
-    story = tell(maker.records)
-    assert story.load_of("snd-pcm") is story.load_of("snd_pcm") is not None
-    assert [device.devpath for device, _ in story.askers("snd_pcm")] == ["/devices/x"]
+    history = history_of(maker.records)
+    assert history.load_of("snd-pcm") is history.load_of("snd_pcm") is not None
+    assert [device.devpath for device, _ in history.askers("snd_pcm")] == ["/devices/x"]
 
 
 def test_denied_by_alias_and_in_as_a_dependency_is_in() -> None:
@@ -103,7 +103,7 @@ def test_denied_by_alias_and_in_as_a_dependency_is_in() -> None:
     maker = small_boot()
     maker.load("dog", {"module": "nic"})
     maker.load("dog", asked_by(NIC, "pci:z", "pci:*"), outcome="denied")
-    load = tell(maker.records).load_of("dog")
+    load = history_of(maker.records).load_of("dog")
     assert load is not None
     assert load.outcome == "inserted"
 
@@ -113,7 +113,7 @@ def test_removed_and_then_denied_is_denied() -> None:
     maker = small_boot()
     maker.add("module", action="remove", module="nic", seqnum=400)
     maker.load("nic", asked_by(NIC, "pci:z", "pci:*"), outcome="denied")
-    load = tell(maker.records).load_of("nic")
+    load = history_of(maker.records).load_of("nic")
     assert load is not None
     assert load.outcome == "denied"
 
@@ -125,10 +125,10 @@ def test_a_driver_is_of_the_module_that_its_line_names() -> None:
     maker.device(path, subsystem="pci", modalias="pci:v6", driver="card", module="card-pci", matches=[])
     maker.device(other, subsystem="serio", modalias="serio:x", driver="atkbd", matches=[("serio:*", "raw")])
     maker.load("raw", asked_by(other, "serio:x", "serio:*"))
-    story = tell(maker.records)
-    assert story.devices[path].module == "card_pci"
-    assert story.devices[other].module == ""
-    assert [device.devpath for device in story.driven_by("card-pci")] == [path]
+    history = history_of(maker.records)
+    assert history.devices[path].module == "card_pci"
+    assert history.devices[other].module == ""
+    assert [device.devpath for device in history.driven_by("card-pci")] == [path]
 
 
 def test_a_driver_that_is_not_linked_to_its_module_yet_is_traced() -> None:
@@ -142,22 +142,22 @@ def test_a_driver_that_is_not_linked_to_its_module_yet_is_traced() -> None:
     maker.device(one, "bind", subsystem="pci", modalias="pci:v6", driver="card_hcd")
     maker.device(two, "bind", subsystem="pci", modalias="pci:v6", driver="snd-card")
     maker.device(three, "bind", subsystem="pci", driver="codec_generic")
-    devices = tell(maker.records).devices
+    devices = history_of(maker.records).devices
     assert [devices[path].module for path in (one, two, three)] == ["card_pci", "snd_card", "codec_generic"]
 
 
-def test_the_story_ends_where_the_guest_is_switched_off() -> None:
+def test_the_history_ends_where_the_guest_is_switched_off() -> None:
     """What drivers let go of after the `exit` line does not count; the status does."""
     maker = small_boot()
     maker.add("exit", status=3)
     maker.device(NIC, "unbind", subsystem="pci", driver="nic-driver")
     maker.device(NIC, "remove", subsystem="pci")
     maker.settled(devices=0)
-    story = tell(maker.records)
-    assert story.exit_status == 3
-    assert story.devices[NIC].driver == "nic-driver"
-    assert story.devices[NIC].present
-    assert len(story.settles) == 1
+    history = history_of(maker.records)
+    assert history.exit_status == 3
+    assert history.devices[NIC].driver == "nic-driver"
+    assert history.devices[NIC].present
+    assert len(history.settles) == 1
 
 
 def test_an_unbound_line_marks_the_device_until_a_driver_takes_it() -> None:
@@ -165,9 +165,9 @@ def test_an_unbound_line_marks_the_device_until_a_driver_takes_it() -> None:
     maker = small_boot()
     path = "/devices/pci0000:00/0000:00:05.0"
     maker.add("unbound", devpath=path, subsystem="pci", drivers=["sense"], modules=["sensor"])
-    assert tell(maker.records).devices[path].idle_drivers == ("sense",)
+    assert history_of(maker.records).devices[path].idle_drivers == ("sense",)
     maker.device(path, "bind", subsystem="pci", driver="sense")
-    assert tell(maker.records).devices[path].idle_drivers == ()
+    assert history_of(maker.records).devices[path].idle_drivers == ()
 
 
 def test_what_is_unknown_is_passed_over() -> None:
@@ -177,9 +177,9 @@ def test_what_is_unknown_is_passed_over() -> None:
     maker.add("device", action="glow", devpath="/devices/q", future=1)
     maker.records.append({"type": "load"})
     maker.records.append({})
-    story = tell(maker.records)
-    assert "/devices/q" in story.devices
-    assert story.settled_us > 0
+    history = history_of(maker.records)
+    assert "/devices/q" in history.devices
+    assert history.settled_us > 0
 
 
 def test_the_tests_own_ledgers_keep_to_the_schema() -> None:

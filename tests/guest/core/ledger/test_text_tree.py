@@ -6,7 +6,7 @@ import pytest
 
 from modaliasd.cli import main
 from modaliasd.core.ledger.explain import why_device
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text import duration, printable, shorten
 from modaliasd.core.ledger.text_explain import device_text
 from modaliasd.core.ledger.text_tree import render_tree
@@ -33,12 +33,12 @@ SMALL_TREE = """\
 
 def test_a_small_boot_to_the_letter() -> None:
     """Device, modalias, alias, module with what it needs, driver, node, and what went wrong."""
-    assert render_tree(tell(small_boot().records)) == SMALL_TREE
+    assert render_tree(history_of(small_boot().records)) == SMALL_TREE
 
 
 def test_cascades_nest() -> None:
     """From the PCI controller by hub, stick and SCSI disk to /dev/sde each level stands deeper."""
-    lines = render_tree(tell(q35_records())).splitlines()
+    lines = render_tree(history_of(q35_records())).splitlines()
     path = ("0000:00:11.0  pci", "usb2  usb", "2-1  usb", "2-1:1.0  usb", "10:0:0:0  scsi", "sde  block")
     places = []
     at = 0
@@ -50,9 +50,9 @@ def test_cascades_nest() -> None:
 
 def test_every_inserted_module_is_told_once() -> None:
     """Each module that a device of the real boot had inserted has one line that says how long it took."""
-    story = tell(q35_records())
-    text = render_tree(story)
-    for load in story.loads:
+    history = history_of(q35_records())
+    text = render_tree(history)
+    for load in history.loads:
         if load.outcome == "inserted" and load.causes[0].devpath:
             assert text.count(f" {load.module} loaded in ") == 1, load.module
 
@@ -61,31 +61,31 @@ def test_colours_are_the_only_difference() -> None:
     """With the escape sequences taken out the coloured tree is the plain one."""
     import re
 
-    story = tell(q35_records())
-    colored = render_tree(story, color=True)
+    history = history_of(q35_records())
+    colored = render_tree(history, color=True)
     assert "\x1b[" in colored
-    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == render_tree(story)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == render_tree(history)
 
 
 @pytest.mark.parametrize("by", ["device", "module", "time"])
 def test_no_line_is_wider_than_asked(by: str) -> None:
     """At 80 columns long modaliases are cut, the cpu's of a thousand characters too."""
-    story = tell([r for r in q35_records() if "message" not in r])
-    assert max(map(len, render_tree(story, by, width=80).splitlines()[:-1])) <= 80
+    history = history_of([r for r in q35_records() if "message" not in r])
+    assert max(map(len, render_tree(history, by, width=80).splitlines()[:-1])) <= 80
 
 
 def test_full_width_cuts_nothing() -> None:
     """With width 0 every modalias of a device that is shown stands there whole."""
-    story = tell(q35_records())
-    text = render_tree(story, width=0)
-    assert next(d.modalias for d in story.devices.values() if d.modalias.startswith("cpu:")) in text
+    history = history_of(q35_records())
+    text = render_tree(history, width=0)
+    assert next(d.modalias for d in history.devices.values() if d.modalias.startswith("cpu:")) in text
 
 
 def test_what_a_device_calls_itself_cannot_drive_the_terminal() -> None:
     """Control characters and undecodable bytes in a modalias come out as \\x escapes."""
     maker = Maker()
     maker.device("/devices/\x1b[2J", subsystem="usb", modalias="usb:\udc9b\n", matches=[("usb:*", "m")])
-    text = render_tree(tell(maker.records))
+    text = render_tree(history_of(maker.records))
     assert "\x1b" not in text
     assert "usb:\\x9b\\x0a" in text
 
@@ -95,7 +95,7 @@ def test_since_the_settle_only_news() -> None:
     maker = small_boot()
     settled = maker.t_us
     maker.device("/devices/new", "add", subsystem="pci", modalias="pci:n", matches=[("pci:n", "nu")])
-    text = render_tree(tell(maker.records), since_us=settled - 1)
+    text = render_tree(history_of(maker.records), since_us=settled - 1)
     assert "new  pci" in text
     assert "0000:00:03.0" not in text
 
@@ -106,24 +106,24 @@ def test_an_unplugged_device_was_driven() -> None:
     nic = "/devices/pci0000:00/0000:00:03.0"
     maker.device(nic, "unbind", subsystem="pci", driver="nic-driver")
     maker.add("unbound", devpath=nic, subsystem="pci", drivers=["nic-driver"], modules=["nic"])
-    here = render_tree(tell(maker.records))
+    here = render_tree(history_of(maker.records))
     assert "was driven by nic-driver" in here
     maker.device(nic, "remove", subsystem="pci")
-    story = tell(maker.records)
-    gone = render_tree(story)
+    history = history_of(maker.records)
+    gone = render_tree(history)
     assert "was driven by nic-driver" in gone
     assert "did not take it" not in here + gone
     assert "nic-driver had it, until it was removed" in device_text(
-        story, why_device(story, story.devices[nic])
+        history, why_device(history, history.devices[nic])
     )
     maker.device(nic, "add", subsystem="pci", modalias="pci:v1d1", matches=[("pci:v1d*", "nic")])
     maker.device(nic, "bind", subsystem="pci", driver="nic-driver")
-    assert "was driven" not in render_tree(tell(maker.records))
+    assert "was driven" not in render_tree(history_of(maker.records))
 
 
 def test_by_module_says_why_and_what_it_drives() -> None:
     """A row a module: time, cause, what it needed, what it drives."""
-    text = render_tree(tell(small_boot().records), "module")
+    text = render_tree(history_of(small_boot().records), "module")
     assert "nic                         3.0 ms  pci 0000:00:03.0 by pci:v1d*" in text
     assert "  ├─ needed mii\n  └─ drives pci 0000:00:03.0\n" in text
     assert "mii                         3.0 ms  nic needs it" in text
@@ -131,7 +131,9 @@ def test_by_module_says_why_and_what_it_drives() -> None:
 
 def test_by_time_is_in_order() -> None:
     """The stamps never go back."""
-    stamps = [float(line.split()[0]) for line in render_tree(tell(q35_records()), "time").splitlines()[:-1]]
+    stamps = [
+        float(line.split()[0]) for line in render_tree(history_of(q35_records()), "time").splitlines()[:-1]
+    ]
     assert stamps == sorted(stamps)
     assert len(stamps) > 100
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd.core.ledger.history import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.ledger.trim import Trim, plan_trim
 from modaliasd.core.ledger.write import line
-from modaliasd.linux import ledger_limit
 from modaliasd.linux.ledger import Ledger
 from modaliasd.linux.ledger_limit import LEAST, MOST, default_limit, trim
 from tests.support.schema import check_records
@@ -86,7 +85,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [{"type": r["type"], "t_us": at * 1000} | r for at, r in enumerate(records)]
 
 
-def facts(story: Story) -> tuple[Any, ...]:
+def facts(history: History) -> tuple[Any, ...]:
     """What a reader knows of how things are at the end."""
     devices = {
         path: (
@@ -100,11 +99,11 @@ def facts(story: Story) -> tuple[Any, ...]:
             d.hotplugged,
             d.bound_us,
         )
-        for path, d in story.devices.items()
+        for path, d in history.devices.items()
         if d.present
     }
-    loads = {m: load.outcome for m in MODULES if (load := story.load_of(m)) is not None and load.succeeded}
-    gone = {m for m in MODULES if (one := story.appearance_of(m)) is not None and not one.came}
+    loads = {m: load.outcome for m in MODULES if (load := history.load_of(m)) is not None and load.succeeded}
+    gone = {m for m in MODULES if (one := history.appearance_of(m)) is not None and not one.came}
     return devices, {m: outcome for m, outcome in loads.items() if m not in gone}
 
 
@@ -116,7 +115,7 @@ def test_a_trimmed_ledger_tells_how_things_are(records: list[dict[str, Any]], li
     cut = plan_trim(lines, size, limit, 10**9) if size > limit else None
     left = apply(lines, cut)
     check_records(record for record in left if record["type"] == "trimmed")
-    assert facts(tell(left)) == facts(tell(records))
+    assert facts(history_of(left)) == facts(history_of(records))
     times = [record["t_us"] for record in left]
     assert times == sorted(times)
     if cut is not None:
@@ -138,7 +137,7 @@ def test_trims_add_up(records: list[dict[str, Any]], limit: int) -> None:
     trimmed = [record for record in left if record["type"] == "trimmed"]
     assert len(trimmed) <= 1
     assert len(left) - len(trimmed) + sum(record["lines"] for record in trimmed) == len(records)
-    assert facts(tell(left)) == facts(tell(records))
+    assert facts(history_of(left)) == facts(history_of(records))
 
 
 def plug(number: int) -> str:
@@ -257,7 +256,7 @@ def test_the_default_is_an_eighth_of_run(tmp_path: Path, monkeypatch: pytest.Mon
         f_frsize = 4096
         f_blocks = 0
 
-    monkeypatch.setattr(ledger_limit.posix, "statvfs", lambda _path: Found)
+    monkeypatch.setattr("posix.statvfs", lambda _path: Found)
     for blocks, limit in ((0, MOST), (100, LEAST), (4096, 2 << 20), (10**9, MOST)):
         monkeypatch.setattr(Found, "f_blocks", blocks)
         assert default_limit(str(tmp_path)) == limit

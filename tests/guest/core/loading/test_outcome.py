@@ -7,7 +7,7 @@ import pytest
 from modaliasd.core.kmod.plan import Denied
 from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, why_not
 from modaliasd.core.ledger.fixes import FIXES
-from modaliasd.core.ledger.history import tell
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.loading.demand import _KINDS
 from modaliasd.core.loading.outcome import (
     FailureKind,
@@ -115,7 +115,7 @@ def one_failure(kind: str, outcome: str = "failed") -> Maker:
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_an_answer_goes_by_the_kind(kind: FailureKind) -> None:
     """Whatever the words are, the kind alone decides what is said to fix it."""
-    answer = why_not(tell(one_failure(kind.value).records), "nic", ModuleFacts())
+    answer = why_not(history_of(one_failure(kind.value).records), "nic", ModuleFacts())
     if kind is K.NOT_IN_IMAGE:
         assert (answer.reason, "make-image" in answer.fix) == (Reason.MISSING, True)
     else:
@@ -126,9 +126,9 @@ def test_an_answer_goes_by_the_kind(kind: FailureKind) -> None:
 
 def test_ledgers_without_the_field_say_unknown() -> None:
     """An earlier version's ledger is read: the kind is unknown, the words are shown."""
-    story = tell(one_failure("").records)
-    assert [load.failure for load in story.loads] == [K.UNKNOWN]
-    answer = why_not(story, "nic", ModuleFacts())
+    history = history_of(one_failure("").records)
+    assert [load.failure for load in history.loads] == [K.UNKNOWN]
+    answer = why_not(history, "nic", ModuleFacts())
     assert (answer.reason, answer.details[-1]) == (Reason.FAILED, "words")
 
 
@@ -136,7 +136,7 @@ def test_a_kind_of_a_later_version_is_unknown() -> None:
     """A reader does not stumble over a word that it does not know."""
     maker = one_failure("")
     maker.records[-1]["failure"] = "eaten_by_a_gnu"
-    assert tell(maker.records).loads[0].failure is K.UNKNOWN
+    assert history_of(maker.records).loads[0].failure is K.UNKNOWN
 
 
 def test_the_fix_is_that_of_the_module_that_failed_first() -> None:
@@ -151,5 +151,5 @@ def test_the_fix_is_that_of_the_module_that_failed_first() -> None:
         ("nic", "dependency", "mid"),
     ):
         maker.load(module, {"request": "somebody"}, outcome="failed", failure=kind, blocked_by=by)
-    answer = why_not(tell(maker.records), "nic", ModuleFacts())
+    answer = why_not(history_of(maker.records), "nic", ModuleFacts())
     assert answer.fix == FIXES[K.WRONG_KERNEL]

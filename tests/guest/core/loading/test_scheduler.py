@@ -227,7 +227,7 @@ def test_outcomes_without_a_job_are_told_once() -> None:
     """A denial is one record, however many devices meet it; their causes come together in it."""
     scheduler = Scheduler(lambda _name: Needs(), lambda _name: 0, 1, set())
     for device in ("one", "two"):
-        scheduler.settle("m", Cause(devpath=device), LoadResult(Outcome.DENIED, "blacklist: f:1"), 1)
+        scheduler.conclude("m", Cause(devpath=device), LoadResult(Outcome.DENIED, "blacklist: f:1"), 1)
     [load] = scheduler.take_told()
     assert [cause.devpath for cause in load.causes] == ["one", "two"]
     assert scheduler.idle

@@ -45,8 +45,13 @@ class LineSink(Protocol):
 class Flushable(LineSink, Protocol):
     """What the loop does with the ledger besides."""
 
-    torn_bytes: int
-    failed_writes: int
+    @property
+    def torn_bytes(self) -> int:
+        """What was cut off behind the last newline at the start."""
+
+    @property
+    def failed_writes(self) -> int:
+        """How often something could not be written."""
 
     def take_mishaps(self) -> list[str]:
         """What has befallen the ledger since this was last asked."""

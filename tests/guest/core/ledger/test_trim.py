@@ -1,4 +1,4 @@
-"""core/ledger/trim.py, linux/ledger_limit.py: what goes from a ledger that is too long, and what readers still know."""
+"""core/ledger/trim.py, and Ledger.trim: what goes from a ledger that is too long, and what readers still know."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.ledger.trim import Trim, plan_trim
 from modaliasd.core.ledger.write import line
 from modaliasd.linux.ledger import Ledger
-from modaliasd.linux.ledger_limit import LEAST, MOST, default_limit, trim
+from modaliasd.linux.ledger_file import LEAST_LIMIT, MOST_LIMIT, default_limit
 from tests.support.schema import check_records
 
 PATHS = ("/devices/a", "/devices/a/b", "/devices/a/b/c", '/devices/od"d\\', "/devices/\udcff")
@@ -182,8 +182,8 @@ def test_the_boot_and_the_latest_stay(
         raise OSError(28, "No space left on device")
 
     if in_place:
-        monkeypatch.setattr(ledger, "_rewrite_anew", refuse)
-    trim(ledger, 5_000_000)
+        monkeypatch.setattr(ledger._file, "_rewrite_anew", refuse)
+    ledger.trim(5_000_000)
     ledger.append(line("exit", 9_000_000, {"status": 0}))
     ledger.flush()
     left = records(path)
@@ -215,7 +215,7 @@ def test_the_channel_gets_whole_lines_over_a_trim(sent: int, tmp_path: Path) -> 
         while len(got) < sent and (piece := _read(reader, min(3000, sent - len(got)))):
             got += piece
             ledger.flush()
-    trim(ledger, 1)
+    ledger.trim(1)
     ledger.append(plug(number + 1))
     while ledger.channel_fileno() >= 0 or ledger.is_due(1) or b'"seqnum":%d}' % (number + 1) not in got:
         ledger.flush()
@@ -241,11 +241,11 @@ def test_what_has_to_stay_does_not_make_every_write_a_trim(tmp_path: Path) -> No
     path = tmp_path / "ledger"
     ledger = Ledger(str(path), limit=70_000)
     ledger.append(line("settled", 1, {"seqnum": 1}))
-    for number in range(1000):
+    for number in range(1200):
         ledger.append(line("device", number + 2, {"action": "add", "devpath": f"/devices/{number}"}))
     ledger.flush()
     size = ledger.size
-    trim(ledger, 1)
+    ledger.trim(1)
     assert ledger.trim_beyond >= max(ledger.size, size - 20_000) + 17_000
 
 
@@ -257,6 +257,6 @@ def test_the_default_is_an_eighth_of_run(tmp_path: Path, monkeypatch: pytest.Mon
         f_blocks = 0
 
     monkeypatch.setattr("posix.statvfs", lambda _path: Found)
-    for blocks, limit in ((0, MOST), (100, LEAST), (4096, 2 << 20), (10**9, MOST)):
+    for blocks, limit in ((0, MOST_LIMIT), (100, LEAST_LIMIT), (4096, 2 << 20), (10**9, MOST_LIMIT)):
         monkeypatch.setattr(Found, "f_blocks", blocks)
         assert default_limit(str(tmp_path)) == limit

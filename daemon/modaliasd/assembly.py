@@ -45,11 +45,12 @@ def assemble(
     clock: Clock,
     on_settled: Hook,
     on_freeze: Callable[[], str],
+    on_hotplug: Callable[[], None],
 ) -> Service:
     """Put the parts of the service together.
 
     control: None for a life without clients. on_settled: called once, after the first settle. on_freeze: makes a
-    freeze last; gives what could not be done, "" if nothing.
+    freeze last; gives what could not be done, "" if nothing. on_hotplug: called where the coldplug ends before that.
     """
     settlement = Settlement()
     registry = Registry(
@@ -62,7 +63,7 @@ def assemble(
         writer=writer,
         clock=clock,
     )
-    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
+    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer, clock=clock)
     intake = Intake(
         uevents=uevents,
         sysfs=sysfs,
@@ -126,4 +127,5 @@ def assemble(
         writer=writer,
         clock=clock,
         on_settled=on_settled,
+        on_hotplug=on_hotplug,
     )

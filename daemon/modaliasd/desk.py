@@ -30,10 +30,18 @@ LONGEST_WAIT_S = 1e6
 
 
 class Waiter(Record):
-    """A client that waits for the next settle, until `deadline_us` (0: for ever)."""
+    """A client that has waited since `since_us` for a settle, until `deadline_us` (0: for ever)."""
 
     client: int
+    since_us: int
     deadline_us: int
+
+
+class LoadWaiter(Record):
+    """A client that waits for the loads of these modules to end."""
+
+    client: int
+    modules: tuple[str, ...]
 
 
 class Patient(Record):
@@ -80,6 +88,7 @@ class Desk:
         self._clock = clock
         self._waiters: list[Waiter] = []
         self._patient: list[Patient] = []
+        self._loading: list[LoadWaiter] = []
         self._verbs: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
             "status": self._status,
@@ -109,14 +118,20 @@ class Desk:
             self._forget_if_closed(descriptor)
         return True
 
-    def settled(self, fields: dict[str, Json]) -> None:
-        """The daemon has settled: tell those who wait for it."""
+    def settled(self, fields: dict[str, Json], as_of_us: int) -> None:
+        """All that had happened by `as_of_us` has been dealt with: tell those who have waited since then or longer."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            self._answer(waiter.client, {"ok": True} | fields)
+            if waiter.since_us <= as_of_us:
+                self._answer(waiter.client, {"ok": True} | fields)
+            else:
+                self._waiters.append(waiter)
+        if self._waiters:
+            self._settlement.asked()
 
     def attend(self) -> None:
-        """Answer those for whom the device has come, or whose time is up."""
+        """Answer those for whom the device has come, or whose loads have ended, or whose time is up."""
+        self._attend_loads()
         for patient in list(self._patient):
             found = self._registry.find(patient.what)
             if found:
@@ -130,6 +145,16 @@ class Desk:
         for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
             self._leave(waiter)
             self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
+
+    def _attend_loads(self) -> None:
+        pending = self._loader.is_pending
+        ended = [one for one in self._loading if not any(map(pending, one.modules))]
+        if not ended:
+            return
+        self._ledger.flush()  # who has the answer finds the loads' lines
+        self._loading = [one for one in self._loading if one not in ended]
+        for one in ended:
+            self._answer(one.client, {"ok": True})
 
     def timeout_ms(self) -> int:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
@@ -157,6 +182,7 @@ class Desk:
         for waiter in [waiter for waiter in self._waiters if waiter.client == descriptor]:
             self._leave(waiter)
         self._patient = [patient for patient in self._patient if patient.client != descriptor]
+        self._loading = [one for one in self._loading if one.client != descriptor]
 
     def _obey(self, client: int, words: list[str]) -> None:
         """Do what the words ask for; a word that no verb knows, or that makes no sense, is told so."""
@@ -184,9 +210,10 @@ class Desk:
     def _load(self, client: int, arguments: list[str]) -> str | None:
         if not arguments:
             return "load: which modules?"
+        modules: dict[str, None] = {}
         for name in arguments:
-            self._registry.want_by_name(name, "modaliasd load")
-        self._wait(client, 0)
+            modules |= dict.fromkeys(self._registry.want_by_name(name, "modaliasd load"))
+        self._loading.append(LoadWaiter(client, tuple(modules)))
         return None
 
     def _exit(self, client: int, arguments: list[str]) -> str | None:
@@ -216,7 +243,7 @@ class Desk:
 
     def _wait(self, client: int, deadline_us: int) -> None:
         """Answer at the next settle, which is not one that has been."""
-        self._waiters.append(Waiter(client, deadline_us))
+        self._waiters.append(Waiter(client, self._clock(), deadline_us))
         self._settlement.asked()
 
     def _leave(self, waiter: Waiter) -> None:
@@ -259,6 +286,7 @@ class Desk:
             "bound": counts.bound,
             "lost": received["lost"],
             "recovered": received["recovered"],
+            "unseen": received["unseen"],
             "dropped": received["dropped"],
             "unsent": self._intake.unsent,
             "busiest_turn": self._intake.busiest_turn,

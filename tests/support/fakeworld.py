@@ -38,6 +38,7 @@ class FakeUevents:
     def __init__(self) -> None:
         self.script: deque[Datagram | Oddity] = deque()
         self.listening = False
+        self.dropped = 0
         self._rung = False
         self.sent: list[bytes] = []
         self._out, self._in = os.pipe()
@@ -58,6 +59,10 @@ class FakeUevents:
             os.read(self._out, 1)
             self._rung = False
         return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def drops(self) -> int:
+        """As many as the test says."""
+        return self.dropped
 
     def has_listeners(self) -> bool:
         """Whether somebody listens to what is sent on: as the test has set it."""
@@ -187,6 +192,14 @@ class FakeLoader:
     def report_waiting(self) -> None:
         """Nothing is waited for."""
 
+    def stuck(self) -> list[str]:
+        """Nothing is."""
+        return []
+
+    def causes(self) -> list[Cause]:
+        """Nobody wants anything."""
+        return []
+
     def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
         """No process is a job."""
         return False
@@ -297,6 +310,7 @@ class Fakes:
             clock=clock,
             on_settled=lambda: None,
             on_freeze=lambda: "",
+            on_hotplug=lambda: None,
         )
         service.begin(self.start, resolver.configuration, ())
         return service

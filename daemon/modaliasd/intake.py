@@ -216,7 +216,7 @@ class Intake:
     def confirm(self) -> None:
         """If it is time for that, have a walk look whether what was believed holds."""
         if self.doubt.is_due(self._clock()) and not self._walker.walking:
-            self._walker.request(GAP)
+            self._walker.request(GAP, in_background=True)
 
     def walked(self, walked: Walked) -> None:
         """A walk has ended."""

@@ -386,7 +386,7 @@ class WalkRequests(Protocol):
     def walking(self) -> bool:
         """Is a walk under way?"""
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, in_background: bool = False) -> None:
         """Begin a walk that sees everything that is there from now on."""
 
 

@@ -175,7 +175,7 @@ class Service:
 
     def _is_busy(self) -> bool:
         unloading = self._unloader is not None and self._unloader.busy
-        return self._walker.walking or not self._loader.idle or unloading
+        return self._walker.pressing or not self._loader.idle or unloading
 
     def _follow(self) -> None:
         """Do what the settlement advises now that the socket was read."""

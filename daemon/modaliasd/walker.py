@@ -46,6 +46,7 @@ class Walker:
         self._number = 0
         self._again = ""
         self._reason = ""
+        self._in_background = False
         self._begun_us = 0
         self._known = 0  # what the registry had learnt from walks before this one
         self._counts = [0, 0, 0]  # devices, with modalias, matched
@@ -57,13 +58,19 @@ class Walker:
         return self._strides is not None
 
     @property
+    def pressing(self) -> bool:
+        """Is one that others wait for? One that only confirms what is believed is not."""
+        return self._strides is not None and (not self._in_background or bool(self._again))
+
+    @property
     def first(self) -> bool:
         """Is it the first walk that is under way?"""
         return self._strides is not None and self._number == 1
 
-    def request(self, reason: str) -> None:
-        """Begin a walk that sees everything that is there from now on."""
+    def request(self, reason: str, *, in_background: bool = False) -> None:
+        """Begin a walk that sees everything that is there from now on. in_background: nobody waits for it."""
         if self._strides is None:
+            self._in_background = in_background
             self._begin(reason)
         else:
             self._again = reason
@@ -109,5 +116,6 @@ class Walker:
         walked = Walked(self._reason, self._begun_us, self._registry.found > self._known)
         if self._again:
             reason, self._again = self._again, ""
+            self._in_background = False
             self._begin(reason)
         return walked

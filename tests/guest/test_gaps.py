@@ -58,7 +58,7 @@ def test_an_idle_daemon_sleeps_while_others_take_numbers() -> None:
 
 
 def test_a_full_socket_has_a_walk_at_once_however_much_is_believed() -> None:
-    """Trust in gaps is no trust in drops: ENOBUFS, and what is dropped behind it without another, have their walk."""
+    """Trust in gaps is no trust in drops: after ENOBUFS the device is known at the very next settle."""
     kernel = SimKernel(room=4)
     kernel.eat(5)
     kernel.settle(2 * SECOND)
@@ -70,6 +70,20 @@ def test_a_full_socket_has_a_walk_at_once_however_much_is_believed() -> None:
     kernel.settle(SECOND)
     assert not kernel.unknown()
     assert {r["reason"] for r in kernel.records() if r["type"] == "lost"} == {"gap", "overrun"}
+
+
+def test_what_is_dropped_after_enobufs_was_told_is_counted() -> None:
+    """Until all has been read the kernel drops on, and says nothing: its count does, and that has its walk, too."""
+    kernel = SimKernel(room=64)
+    kernel.eat(5)
+    kernel.settle(2 * SECOND)
+    for number in range(70):
+        kernel.plug(f"d{number}")
+    kernel.uevents.between_reads[50] = lambda: kernel.plug("behind")
+    kernel.settle(SECOND)
+    assert kernel.uevents.dropped == 7
+    assert not kernel.unknown()
+    assert [r["reason"] for r in kernel.records() if r["type"] == "lost"] == ["gap", "overrun", "overrun"]
 
 
 def test_a_loss_that_nobody_counts_is_found_within_the_limit() -> None:

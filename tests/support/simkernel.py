@@ -13,7 +13,7 @@ from modaliasd.netlink import Datagram, Oddity
 from tests.support.fakeworld import FakeLedger, Fakes, FakeSysfs, FakeUevents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TURN_US = 50  # what one turn of the loop takes
 STRIDES = 8  # a walk's
@@ -25,6 +25,7 @@ class SimUevents(FakeUevents):
     def __init__(self, room: int) -> None:
         super().__init__()
         self.room = room
+        self.between_reads: dict[int, Callable[[], None]] = {}  # what happens before so many reads from now
         self._congested = False
         self._error = False
 
@@ -44,6 +45,8 @@ class SimUevents(FakeUevents):
 
     def receive(self) -> Datagram | Oddity:
         """An error comes before what was there."""
+        self.between_reads = {left - 1: happens for left, happens in self.between_reads.items()}
+        self.between_reads.pop(0, lambda: None)()
         if self._error:
             self._error = False
             return Oddity.OVERRUN
@@ -72,7 +75,7 @@ class SimSysfs(FakeSysfs):
         seen: set[str] = set()
         for stride in range(STRIDES):
             self._kernel.pass_time(self.walk_us // STRIDES)
-            part = [d for d in self.devices if hash(d.devpath) % STRIDES == stride and d.devpath not in seen]
+            part = [d for d in self.devices if sum(d.devpath.encode()) % STRIDES == stride and d.devpath not in seen]
             seen.update(device.devpath for device in part)
             yield part
 

@@ -22,7 +22,7 @@ from modaliasd.kernelmodules import read_live_modules
 from modaliasd.kmsg import KernelLog
 from modaliasd.ledger import Ledger, LedgerWriter
 from modaliasd.loader import Loader, Tools
-from modaliasd.marks import count_life, first_settle, freeze, phase
+from modaliasd.marks import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.paths import (
     CONTROL,
@@ -131,6 +131,7 @@ def _serve(*, once: bool) -> int:
         clock=boottime_us,
         on_settled=_no_hook if once else _settled_hook,
         on_freeze=freeze,
+        on_hotplug=end_coldplug,
     )
     keep_reserve()
     gc.freeze()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 LONGEST_WAIT_S = 1e6
+LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
 
 
 class Waiter(Record):
@@ -99,7 +100,13 @@ class Desk:
             "may-load": self._may_load,
             "wait": self._wait_for,
         }
-        poller.register(control.fileno(), POLLIN)
+        self._listening = False
+        self._listen()
+
+    @property
+    def problem(self) -> str:
+        """Why nobody is heard; "" if clients can connect."""
+        return "" if self._listening else self._control.problem
 
     def serve(self, descriptor: int) -> bool:
         """Deal with a ready descriptor; False if it is none of the desk's."""
@@ -131,6 +138,8 @@ class Desk:
 
     def attend(self) -> None:
         """Answer those for whom the device has come, or whose loads have ended, or whose time is up."""
+        if not self._listening:
+            self._listen()
         self._attend_loads()
         for patient in list(self._patient):
             found = self._registry.find(patient.what)
@@ -145,6 +154,11 @@ class Desk:
         for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
             self._leave(waiter)
             self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
+
+    def _listen(self) -> None:
+        self._listening = self._control.listen()
+        if self._listening:
+            self._poll.register(self._control.fileno(), POLLIN)
 
     def _attend_loads(self) -> None:
         pending = self._loader.is_pending
@@ -161,6 +175,8 @@ class Desk:
         now = self._clock()
         waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
         times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
+        if not self._listening:
+            times.append(LISTEN_AGAIN_MS)
         return min(times) if times else -1
 
     def _admit(self) -> None:

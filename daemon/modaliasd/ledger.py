@@ -4,7 +4,8 @@ Lines are kept in memory until `flush`, which the service calls when it is about
 written while a module could be loaded instead. The file is appended and never rewritten; a line that a
 killed daemon left half-written is cut off at the next start, and its bytes are counted. The channel is fed
 from the file, so that a host that reads slowly costs no memory. While /run is full, lines wait in memory, up
-to BACKLOG_LIMIT; those beyond it are lost, and the ledger says how many once it can.
+to BACKLOG_LIMIT; those beyond it are lost, and the ledger says how many once it can. So they do where not even the
+file can be made: loading modules does not depend on it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import posix
 from errno import EAGAIN
 
-from modaliasd.core.errors import WorldError
 from modaliasd.core.record import line
 
 TYPE_CHECKING = False
@@ -33,6 +33,23 @@ class Ledger:
 
     def __init__(self, path: str, kmsg: str = "", channel: str = "") -> None:
         self.torn_bytes = 0
+        self.problem = ""  # why there is no file, or was none at first
+        self._path = path
+        self._file = -1
+        self.size = 0
+        self._sent = 0  # how far the channel has got in the file
+        self._kmsg = _open_if_there(kmsg)
+        self._channel = _open_if_there(channel)
+        self._lines: list[str] = []
+        self._short: list[str] = []
+        self._backlog = b""  # what did not fit into /run
+        self.lost_lines = 0  # what did not fit into the backlog either, since the last time it was told
+        self.failed_writes = 0
+        self._open()
+
+    def _open(self) -> bool:
+        """Open the file, and cut off what a killed daemon left half-written; False where there is no room for one."""
+        path = self._path
         directory = path[: path.rfind("/")]
         try:
             if directory:
@@ -40,17 +57,15 @@ class Ledger:
             self._file = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o644)
             self.size = self._repair()
         except OSError as e:
-            raise WorldError(f"cannot write the ledger {path}: {e.strerror}") from e
-        self._kmsg = _open_if_there(kmsg)
-        self._channel = _open_if_there(channel)
-        self._lines: list[str] = []
-        self._short: list[str] = []
-        self._backlog = b""  # what did not fit into /run
-        self.lost_lines = 0  # what did not fit into the backlog either, since the last time it was told
-        self._sent = self.size  # how far the channel has got in the file
-        self.failed_writes = 0
+            self.problem = f"cannot write the ledger {path}: {e.strerror}"
+            if self._file >= 0:
+                posix.close(self._file)
+                self._file = -1
+            return False
+        self._sent = self.size
         if self._channel >= 0 and self.size:
             self._end_torn_line()
+        return True
 
     def append(self, text: str) -> None:
         """Take one line, with its newline; it is written at the next flush."""
@@ -101,6 +116,9 @@ class Ledger:
 
     def _write_file(self, data: bytes) -> bytes:
         """Write whole lines; gives those for which there was no room."""
+        if self._file < 0 and not self._open():
+            self.failed_writes += 1
+            return data
         at = 0
         while at < len(data):
             try:

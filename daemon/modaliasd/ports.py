@@ -44,6 +44,7 @@ class Flushable(LineSink, Protocol):
     """What the loop does with the ledger besides."""
 
     torn_bytes: int
+    problem: str
     failed_writes: int
 
     def take_lost_lines(self) -> int:
@@ -225,8 +226,13 @@ class MessageLog(Protocol):
 class ClientListener(Protocol):
     """The control socket."""
 
+    problem: str
+
+    def listen(self) -> bool:
+        """Make the socket if there is none yet; can clients connect?"""
+
     def fileno(self) -> int:
-        """The listening descriptor."""
+        """The listening descriptor; -1 while there is none."""
 
     def accept(self) -> tuple[list[int], list[int]]:
         """Take waiting connections: fresh descriptors, and those closed to make room."""

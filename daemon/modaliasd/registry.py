@@ -184,7 +184,7 @@ class Registry:
             message = f"nothing is called {name}, by name or by alias"
             self._writer.write("warning", {"what": who, "message": message})
         self._loader.want(plan, Cause(request=who), "")
-        return tuple(step.module for step in plan.steps)
+        return (*(match.module for match in plan.matches), *(step.module for step in plan.steps))
 
     def find(self, what: str) -> str:
         """The devpath (or module) that is meant, once it is there; "" until then.

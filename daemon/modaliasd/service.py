@@ -101,10 +101,14 @@ class Service:
         if self._ledger.torn_bytes:
             message = f"{self._ledger.torn_bytes} bytes of a line that was never finished were cut off"
             self._writer.write("warning", {"what": "ledger repaired", "message": message})
+        for problem in (self._ledger.problem, self._desk.problem if self._desk is not None else ""):
+            if problem:
+                self._writer.write("warning", {"what": "/run", "message": f"{problem}; going on without it"})
+                self._writer.say(f"{problem}; going on without it")
         self._registry.tell_of_index()
-        for problem in configuration.problems:
-            where = {"path": problem.file, "line": problem.line or None}
-            self._writer.write("warning", {"what": "modprobe.d", **where, "message": problem.message})
+        for mistake in configuration.problems:
+            where = {"path": mistake.file, "line": mistake.line or None}
+            self._writer.write("warning", {"what": "modprobe.d", **where, "message": mistake.message})
         self._gate.write_mistakes()
         if self._gate.phase is Phase.FROZEN:
             self._gate.freeze()

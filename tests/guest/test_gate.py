@@ -289,3 +289,40 @@ def test_an_order_brings_nothing_in() -> None:
     rig.gate.freeze()
     rig.settle()
     assert rig.live == {"p"}
+
+
+def test_what_was_there_at_the_boot_is_judged_so_even_late() -> None:
+    """n waits behind a hung load when the coldplug ends; a rule of hotplug is not about it, but about one plugged then."""
+    rig = GateRig(
+        "k/m.ko:\nk/n.ko:\nk/o.ko:\n",
+        {"pci:m": ["m"], "pci:n": ["n"], "pci:o": ["o"]},
+        policy='[[rule]]\naction = "deny"\nphase = "hotplug"\nmodule = ["n", "o"]\n',
+        limit=1,
+    )
+    rig.plug("/devices/a", "pci:m")
+    rig.plug("/devices/b", "pci:n")
+    rig.start()
+    rig.gate.end_coldplug(["m"], rig.loader.causes())
+    assert rig.gate.phase is Phase.HOTPLUG
+    rig.plug("/devices/c", "pci:o")
+    rig.settle()
+    assert rig.live == {"m", "n"}
+    rig.rmmod("n")
+    rig.unplug("/devices/b", "pci:n")
+    rig.plug("/devices/b", "pci:n")
+    rig.settle()
+    assert rig.live == {"m"}, "the same device, plugged in anew"
+    [warning] = [record for record in rig.records() if record["type"] == "warning"]
+    assert (warning["what"], "m;" in warning["message"]) == ("coldplug", True)
+
+
+def test_a_freeze_is_about_what_was_there_at_the_boot_as_well() -> None:
+    """What waited behind a hung load when the coldplug ended does not come in once the machine is frozen."""
+    rig = GateRig("k/m.ko:\nk/n.ko:\n", {"pci:m": ["m"], "pci:n": ["n"]}, policy='frozen = "deny"\n', limit=1)
+    rig.plug("/devices/a", "pci:m")
+    rig.plug("/devices/b", "pci:n")
+    rig.start()
+    rig.gate.end_coldplug(["m"], rig.loader.causes())
+    rig.gate.freeze()
+    rig.settle()
+    assert rig.live == {"m"}

@@ -233,6 +233,7 @@ class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = failed_writes = 0
+    problem = ""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -292,6 +293,7 @@ class Fakes:
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
+    hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
 
     def service(self) -> Service:
@@ -310,7 +312,7 @@ class Fakes:
             clock=clock,
             on_settled=lambda: None,
             on_freeze=lambda: "",
-            on_hotplug=lambda: None,
+            on_hotplug=self._note_hotplug,
         )
         service.begin(self.start, resolver.configuration, ())
         return service
@@ -342,6 +344,9 @@ class Fakes:
             writer=self.writer(),
             clock=self._clock(),
         )
+
+    def _note_hotplug(self) -> None:
+        self.hotplugs += 1
 
     def _clock(self) -> Clock:
         return self.clock or (lambda: self.now_us)

@@ -75,7 +75,11 @@ class SimSysfs(FakeSysfs):
         seen: set[str] = set()
         for stride in range(STRIDES):
             self._kernel.pass_time(self.walk_us // STRIDES)
-            part = [d for d in self.devices if sum(d.devpath.encode()) % STRIDES == stride and d.devpath not in seen]
+            part = [
+                d
+                for d in self.devices
+                if sum(d.devpath.encode()) % STRIDES == stride and d.devpath not in seen
+            ]
             seen.update(device.devpath for device in part)
             yield part
 
@@ -105,7 +109,9 @@ class SimKernel:
         self.uevents = SimUevents(room)
         self.sysfs = SimSysfs(self, walk_us)
         self._under_way: list[tuple[int, Datagram]] = []  # (when it comes, what)
-        self._told: dict[str, tuple[int, bool]] = {}  # devpath -> the last number about it, and whether it comes
+        self._told: dict[
+            str, tuple[int, bool]
+        ] = {}  # devpath -> the last number about it, and whether it comes
         self._eating = (0, 0, 0)  # every so many microseconds, so many numbers, the next time
         fakes = Fakes(
             uevents=self.uevents, sysfs=self.sysfs, ledger=SimLedger(self), clock=lambda: self.now_us

@@ -11,7 +11,6 @@ import posix
 from _socket import AF_NETLINK, MSG_PEEK, MSG_TRUNC, SO_PASSCRED, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
-from _struct import error as StructError
 from errno import EAGAIN, EINTR, ENOBUFS
 
 from modaliasd.core.errors import WorldError
@@ -69,10 +68,12 @@ class UeventSocket:
         More than ENOBUFS tells: that comes once, and then not before all has been read.
         """
         try:
-            numbers = MEMINFO.unpack(self._socket.getsockopt(SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
-        except (OSError, StructError):
+            data = self._socket.getsockopt(SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+        except OSError:
+            data = b""
+        if len(data) < MEMINFO.size:
             return 0  # a kernel that does not say: ENOBUFS and walks remain
-        return int(numbers[-1])
+        return int(MEMINFO.unpack(data)[-1])
 
     def has_listeners(self) -> bool:
         """Does anybody listen to what user space sends on (group 2)? Where that is unknown: yes."""

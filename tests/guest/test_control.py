@@ -361,7 +361,7 @@ def test_a_load_is_answered_when_its_own_modules_are_dealt_with(tmp_path: Path) 
 
 
 def test_a_settle_is_as_of_when_it_was_asked_for() -> None:
-    """Who asks while a number is waited for that was missed before gets the next settle, which is not long in coming."""
+    """Who asks while a number is waited for that was missed before gets the settle after that, which soon follows."""
     kernel = SimKernel()
     kernel.eat(1)
     kernel.settle(2_000_000)

@@ -5,6 +5,8 @@ The daemon's own loop, on a kernel in simulated time (tests/support/simkernel.py
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ TCG_WALK_US = 760_000  # a walk in an emulated guest, as it was when this was re
 
 @pytest.mark.parametrize("walk_us", [20_000, TCG_WALK_US])
 def test_settling_while_containers_come_and_go(walk_us: int) -> None:
-    """12 numbers every 200 ms, a settle asked for every second: each within 2 s, and walks take under 3 % of the time."""
+    """12 numbers every 200 ms, a settle every second: each within 2 s, and walks take under 3 % of the time."""
     kernel = SimKernel(walk_us=walk_us)
     kernel.settle(2 * SECOND)
     walks = kernel.sysfs.walks
@@ -33,7 +35,7 @@ def test_settling_while_containers_come_and_go(walk_us: int) -> None:
 
 
 def test_one_who_takes_numbers_as_fast_as_can_be() -> None:
-    """A process in a user and a network namespace of its own can send events to itself, each of which takes a number."""
+    """A process in namespaces of its own can send events to itself, each of which takes a number."""
     kernel = SimKernel()
     kernel.keep_eating(10, 100)
     for _ in range(20):
@@ -87,7 +89,7 @@ def test_what_is_dropped_after_enobufs_was_told_is_counted() -> None:
 
 
 def test_a_loss_that_nobody_counts_is_found_within_the_limit() -> None:
-    """The kernel had no memory for an event: the settle after it is believed, the walk that confirms finds the device."""
+    """The kernel had no memory for an event: the gap is believed, and the walk that confirms it finds the device."""
     kernel = SimKernel()
     kernel.eat(1)
     kernel.settle(2 * SECOND)
@@ -99,7 +101,7 @@ def test_a_loss_that_nobody_counts_is_found_within_the_limit() -> None:
 
 
 def test_an_event_that_is_on_its_way_is_waited_for() -> None:
-    """Since Linux 6.10 a number is given out before its event is sent: one that comes within the grace costs no walk."""
+    """A number is given out before its event is sent: one that comes within the grace costs no walk."""
     kernel = SimKernel()
     kernel.settle(SECOND)
     walks = kernel.sysfs.walks
@@ -153,5 +155,5 @@ def test_both_kinds_of_gaps(actions: list[tuple], room: int, walk_us: int) -> No
     assert not kernel.unknown()
     records = kernel.records()
     gaps = [record["t_us"] for record in records if (record["type"], record.get("reason")) == ("walk", "gap")]
-    for earlier, later in zip(gaps, gaps[1:], strict=False):
+    for earlier, later in pairwise(gaps):
         assert later - earlier >= SHARE * walk_us

@@ -292,7 +292,7 @@ def test_an_order_brings_nothing_in() -> None:
 
 
 def test_what_was_there_at_the_boot_is_judged_so_even_late() -> None:
-    """n waits behind a hung load when the coldplug ends; a rule of hotplug is not about it, but about one plugged then."""
+    """n waits behind a hung load when the coldplug ends; hotplug rules are not about it, but about one plugged then."""
     rig = GateRig(
         "k/m.ko:\nk/n.ko:\nk/o.ko:\n",
         {"pci:m": ["m"], "pci:n": ["n"], "pci:o": ["o"]},

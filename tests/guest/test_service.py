@@ -6,6 +6,7 @@ from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device, Phase
 from modaliasd.core.policy import parse_policy
 from modaliasd.intake import EVENTS_A_TURN
+from modaliasd.service import Service
 from tests.support.fakeworld import FakeLoader, Fakes
 
 
@@ -91,6 +92,11 @@ class HungLoader(FakeLoader):
         return ["hung"] if self.told and self.started == self.wanted else []
 
 
+def phase_of(service: Service) -> Phase:
+    """Where the boot is."""
+    return service._gate.phase
+
+
 HOTPLUG_DENIES = parse_policy('[[rule]]\naction = "deny"\nphase = "hotplug"\n', "policy.toml")
 
 
@@ -101,13 +107,12 @@ def test_a_hung_load_does_not_keep_the_boot_for_ever() -> None:
     service = fakes.service()
     for _ in range(5):
         service._turn()
-    gate = service._gate
-    assert gate.phase is Phase.COLDPLUG, "it may only take its time"
+    assert phase_of(service) is Phase.COLDPLUG, "it may only take its time"
     assert isinstance(fakes.loader, HungLoader)
     fakes.loader.told = True
     fakes.uevents.event("/devices/of-the-boot", 1, MODALIAS="pci:boot")
     service._turn()
-    assert gate.phase is Phase.HOTPLUG
+    assert phase_of(service) is Phase.HOTPLUG
     fakes.uevents.event("/devices/plugged", 2, MODALIAS="pci:plugged")
     service._take_uevents()
     verdicts = {record["devpath"]: record["verdict"] for record in fakes.records() if "verdict" in record}
@@ -122,7 +127,7 @@ def test_a_hung_load_does_not_keep_the_boot_for_ever() -> None:
 
 
 def test_what_is_still_in_the_socket_belongs_to_the_boot() -> None:
-    """More events than a turn reads are there when the load turns out to be slow: the phase goes on until all is read."""
+    """More events than a turn reads are there when the load turns out to be slow: all are of the boot."""
     fakes = Fakes(loader=HungLoader(), policy=HOTPLUG_DENIES)
     service = fakes.service()
     for _ in range(3):
@@ -132,7 +137,7 @@ def test_what_is_still_in_the_socket_belongs_to_the_boot() -> None:
     for number in range(1, EVENTS_A_TURN + 2):
         fakes.uevents.event(f"/devices/{number}", number, MODALIAS=f"pci:{number}")
     service._turn()
-    assert service._gate.phase is Phase.COLDPLUG
+    assert phase_of(service) is Phase.COLDPLUG
     service._turn()
-    assert service._gate.phase is Phase.HOTPLUG
+    assert phase_of(service) is Phase.HOTPLUG
     assert {record["verdict"] for record in fakes.records() if "verdict" in record} == {"allow"}

@@ -1,6 +1,6 @@
 """A daemon's life with a /run that has no room: run by tests/guest/test_full_run.py in a mount namespace of its own.
 
-Arguments: the directory that stands for /run, how the test mounts it, what it is to be without. Prints what came of
+Arguments: the directory that stands for /run, a tmpfs, and what it is to be without. Prints what came of
 it as JSON.
 """
 
@@ -12,13 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from modaliasd import marks, paths
+from modaliasd.control import Control
+from modaliasd.ledger import Ledger
+
 HELPER = "/sbin/modprobe\n"
 
 
 def main(run: Path, without: str) -> dict[str, object]:
     """One life, frozen, killed; another one; then there is room."""
-    from modaliasd import marks, paths
-
     helper = run.parent / "helper"
     helper.write_text(HELPER)
     names = {
@@ -59,11 +61,8 @@ def main(run: Path, without: str) -> dict[str, object]:
     return said
 
 
-def life(run: Path):  # type: ignore[no-untyped-def]
+def life(run: Path) -> tuple[Ledger, Control]:
     """What a daemon opens in /run."""
-    from modaliasd.control import Control
-    from modaliasd.ledger import Ledger
-
     return Ledger(str(run / "modaliasd/ledger.jsonl")), Control(str(run / "modaliasd/control"))
 
 

@@ -1,4 +1,4 @@
-"""A kernel in simulated time: devices come and go, uevents are numbered and sent, or are not, and the daemon runs on it.
+"""A kernel in simulated time: devices come and go, uevents are numbered and sent, or are not; the daemon runs on it.
 
 A sequence number can be given to an event that comes at once, that comes late, that finds no room in the socket (which
 is told by ENOBUFS, once, and counted), that nobody ever hears of, or that is another network namespace's.
@@ -20,7 +20,10 @@ STRIDES = 8  # a walk's
 
 
 class SimUevents(FakeUevents):
-    """The socket, which holds `room` datagrams: af_netlink.c, netlink_broadcast_deliver, netlink_overrun, netlink_rcv_wake."""
+    """The socket, which holds `room` datagrams.
+
+    net/netlink/af_netlink.c: netlink_broadcast_deliver, netlink_overrun, netlink_rcv_wake.
+    """
 
     def __init__(self, room: int) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,9 @@ from tests.support.fakekernel import dep_text
 from tests.support.fuzzing import examples
 from tests.support.gaterig import GateRig
 from tests.support.kmodlive import NAMES, LiveTree
+
+if TYPE_CHECKING:
+    from modaliasd.core.scheduler import Job
 
 DENY_D = '[[rule]]\naction = "deny"\nmodule = "d"\n'
 BOTH = pytest.mark.parametrize("flavour", list(Flavour), ids=lambda flavour: flavour.value)
@@ -206,6 +210,11 @@ def test_nothing_denied_is_handed_over(
         conf=f"options {optioned} x=1\n",
         flavour=flavour,
     )
+    assert_nothing_denied_goes_in(rig, steps)
+
+
+def assert_nothing_denied_goes_in(rig: GateRig, steps: list[tuple[str, str, str]]) -> None:
+    """Carry the steps out; no process inserts what no device that was plugged in may bring in now."""
     plugged: set[tuple[str, str]] = set()  # (port, module that the device asks for)
     policy_now = rig.gate._policy
     assert policy_now is not None
@@ -257,6 +266,71 @@ def test_kmod_inserts_nothing_that_the_gate_was_not_asked_about(
     }
     assert module in inserted
     assert inserted <= {module, *tree.resolver(conf).brings(module, softdeps=True)}
+
+
+class KmodRig(GateRig):
+    """A rig whose modprobe is kmod's own, on a real tree, which says what it would insert."""
+
+    def __init__(self, tree: LiveTree, conf: str, policy: str) -> None:
+        self._tree = tree
+        self._conf = conf
+        aliases = {f"pci:{name}": [name] for name in NAMES} | {"crypto-kt": ["kt_crypt"]}
+        table = {name: (tree.folder / f"modules.{name}").read_text() for name in ("dep", "softdep")}
+        super().__init__(
+            table["dep"],
+            aliases,
+            softdep=table["softdep"],
+            policy=policy,
+            conf=conf,
+            flavour=Flavour.KMOD,
+        )
+
+    def _inserts(self, program: str, arguments: list[str], job: Job) -> list[str]:
+        if program != "modprobe":
+            return super()._inserts(program, arguments, job)
+        answer = self._tree.modprobe(self._conf, "-n", "-v", *arguments)
+        names = [Path(line.split()[1]).stem.replace("-", "_") for line in answer.out if "insmod" in line]
+        return [name for name in dict.fromkeys(names) if name not in self.live]
+
+
+KMOD_RULES = st.lists(
+    st.tuples(
+        st.sampled_from(["allow", "deny", "deny"]),
+        st.sampled_from(['phase = "frozen"', 'phase = ["coldplug", "hotplug"]', 'port = "1-1"', ""]),
+        st.sampled_from([*NAMES, ""]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+KMOD_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("plug"), st.sampled_from(["1-1", "1-2"]), st.sampled_from(NAMES)),
+        st.tuples(st.just("rmmod"), st.just(""), st.sampled_from(NAMES)),
+        st.tuples(st.sampled_from(["start", "settle", "freeze", "hotplug"]), st.just(""), st.just("")),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(softdeps=CONF, rules=KMOD_RULES, steps=KMOD_STEPS, optioned=st.sampled_from(NAMES))
+def test_kmods_modprobe_is_handed_nothing_by_which_a_denied_module_goes_in(
+    tree: LiveTree,
+    softdeps: list[tuple[str, str, str]],
+    rules: list[tuple[str, str, str]],
+    steps: list[tuple[str, str, str]],
+    optioned: str,
+) -> None:
+    """As above; kmod's own modprobe says what it would insert for the very arguments that it would be given."""
+    conf = f"options {optioned} x=1\n"
+    conf += "".join(f"softdep {name} {kind}: {other}\n" for name, kind, other in softdeps)
+    policy = ""
+    for action, condition, module in rules:
+        named = f'module = "{module}"\n' if module else ""
+        policy += f'[[rule]]\naction = "{action}"\n{condition}\n{named}'
+    rig = KmodRig(tree, conf, policy)
+    assert_nothing_denied_goes_in(rig, steps)
 
 
 def test_a_refusal_is_told_once_a_load() -> None:

@@ -50,7 +50,7 @@ loads what the present devices ask for, settles and ends; exit status 1 if a loa
     "load": """\
 usage: modaliasd load MODULE...
 
-Loads modules by name, with the ledger's account of it, and waits until settled.
+Loads modules by name, with the ledger's account of it, and waits until these loads have ended.
 """,
     "poweroff": """\
 usage: modaliasd poweroff [STATUS]

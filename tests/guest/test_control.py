@@ -20,6 +20,7 @@ from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.settlement import GRACE_US, Advice
 from modaliasd.intake import EVENTS_A_TURN
 from modaliasd.netlink import Datagram, Oddity
+from modaliasd.service import Service
 from tests.support.fakeworld import FakeLoader, Fakes, FakeUevents
 from tests.support.fuzzing import examples
 from tests.support.simkernel import SimKernel
@@ -297,6 +298,12 @@ def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> No
     assert len([r for r in fakes.records() if r["type"] == "device" and "seqnum" in r]) == 600
 
 
+def serve_ready(service: Service) -> None:
+    """What is ready now is dealt with."""
+    for descriptor, _events in service._poll.poll(0):
+        service._serve(descriptor)
+
+
 class HeldLoader(FakeLoader):
     """Loads that end when the test says so."""
 
@@ -375,3 +382,31 @@ def test_a_settle_is_as_of_when_it_was_asked_for() -> None:
     kernel.service._desk = desk  # type: ignore[assignment]
     kernel.run(GRACE_US)
     assert [as_of < asked_us for as_of in desk.settles] == [True]
+
+
+def test_who_has_asked_since_is_answered_by_the_next_settle(tmp_path: Path) -> None:
+    """A settle as of an earlier time answers those that waited then, and has another one made for the rest."""
+    path = tmp_path / "control"
+    fakes = Fakes(now_us=100)
+    fakes.control = Control(str(path), os.geteuid())
+    service = fakes.service()
+    desk, settlement = service._desk, service._settlement
+    assert desk is not None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as early:
+        early.connect(str(path))
+        early.sendall(b"settle\n")
+        for _ in range(2):
+            serve_ready(service)
+        fakes.now_us = 200
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late:
+            late.connect(str(path))
+            late.sendall(b"settle\n")
+            for _ in range(2):
+                serve_ready(service)
+            settlement.told()
+            desk.settled({}, 150)
+            assert json.loads(early.recv(100)) == {"ok": True}
+            assert not select.select([late], [], [], 0)[0]
+            assert not settlement.settled
+            desk.settled({}, 200)
+            assert json.loads(late.recv(100)) == {"ok": True}

@@ -13,14 +13,18 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hostbuild.errors import WorldError
+from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.growth import growth_of
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import did_you_mean
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
+from hostbuild.ui import Reporter, Silent, size
 
 _LISTS = (
     Path("/var/lib/apt/lists"),
@@ -29,6 +33,7 @@ _LISTS = (
     Path("/etc/apt/preferences.d"),
 )
 _UPDATE = "sudo apt-get update"
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?")  # Debian policy, 5.6.1; an architecture after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,13 @@ def cache_directory() -> Path:
 
 
 def describe(names: Sequence[str]) -> list[Package]:
-    """Ask apt for the candidate versions of packages. Raises WorldError where its lists do not know one."""
+    """Ask apt for the candidate versions of packages.
+
+    Raises InputError for one that its lists do not know, with those that are called alike; WorldError where
+    there are no lists.
+    """
+    for name in names:
+        _check_name(name)
     known = _remembered()
     missing = [name for name in names if name not in known]
     if missing:
@@ -68,26 +79,50 @@ def describe(names: Sequence[str]) -> list[Package]:
         known |= {package.name: package for package in parse_stanzas(asked.stdout.decode())}
         unknown = [name for name in missing if name not in known]
         if unknown:
-            raise WorldError(
-                f"apt does not know the package{'s' * (len(unknown) > 1)} {', '.join(unknown)}: "
-                "its package lists are missing or too old",
-                hint=_UPDATE,
-            )
+            raise _unknown(unknown, asked.stderr.decode("utf-8", "replace"))
         _remember(known)
     return [known[name] for name in names]
 
 
-def require_unpacked(package: Package) -> Path:
+def describe_exact(name: str, version: str, sha256: str) -> Package:
+    """Ask apt for one version of a package, an old one perhaps. Raises WorldError where it is not to be had."""
+    _check_name(name)
+    asked = run(["apt-cache", "show", f"{name}={version}"], timeout=60, check=False)
+    stanzas = list(parse_stanzas(asked.stdout.decode("utf-8", "replace")))
+    found = next((package for package in stanzas if package.sha256 == sha256), None)
+    if found is None:
+        why = "has another SHA-256 there" if stanzas else "is not in apt's lists (any more)"
+        raise WorldError(f"{name} {version} {why}", hint=_UPDATE)
+    return found
+
+
+def find_unpacked(name: str, version: str, architecture: str, sha256: str) -> Path | None:
+    """Give the directory that holds a package's files, None if it is not in the cache."""
+    place = cache_directory() / "packages" / _directory_name(name, version, architecture, sha256)
+    return place if place.is_dir() else None
+
+
+def _directory_name(name: str, version: str, architecture: str, sha256: str) -> str:
+    # an epoch as apt writes it in file names
+    return f"{name}_{version.replace(':', '%3a')}_{architecture}-{sha256[:12]}"
+
+
+def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
     """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
     packages = cache_directory() / "packages"
-    version = package.version.replace(":", "%3a")  # as apt writes an epoch in file names
-    final = packages / f"{package.name}_{version}_{package.architecture}-{package.sha256[:12]}"
+    final = packages / _directory_name(package.name, package.version, package.architecture, package.sha256)
     if final.is_dir():
         return final
     packages.mkdir(exist_ok=True)
     with scratch_directory(packages) as staging:
-        deb = _fetch(package, staging)
-        run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
+        report = report or Silent()
+        with (
+            report.step(f"Getting {package}, {size(package.size)}", package.size) as advance,
+            growth_of(staging, advance),
+        ):
+            deb = _fetch(package, staging)
+        with report.step(f"Unpacking {package}"):
+            run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
         publish(staging / "root", final)
     return final
 
@@ -107,6 +142,25 @@ def parse_stanzas(text: str) -> Iterable[Package]:
             int(fields["Size"]),
             tuple(re.split(r"[ (:|]", item, maxsplit=1)[0] for item in depends.split(", ") if item),
         )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} is not a name that a Debian package can have", hint="deb:linux-image-amd64"
+        )
+
+
+def _unknown(names: Sequence[str], said: str) -> HostbuildError:
+    """Make the error for packages that apt does not know: whose fault it is depends on whether it knows any."""
+    message = f"apt does not know the package{'s' * (len(names) > 1)} {', '.join(names)}"
+    prefix = names[0][:3]  # all names are too many to compare
+    known = run(["apt-cache", "pkgnames", prefix], timeout=60, check=False).stdout.decode().split()
+    if not known and not run(["apt-cache", "pkgnames", "b"], timeout=60, check=False).stdout:
+        return WorldError(f"{message}: it has no package lists", hint=_UPDATE)
+    last = said.strip().splitlines()[-1:] or ["nothing"]
+    near = did_you_mean(names[0], (name for name in known if name not in names))
+    return InputError(f"{message}{near} (apt-cache says: {last[0]})", hint=f"{_UPDATE}, if its lists are old")
 
 
 def _fetch(package: Package, directory: Path) -> Path:
@@ -163,7 +217,5 @@ def _remembered() -> dict[str, Package]:
 
 def _remember(known: dict[str, Package]) -> None:
     kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
-    directory = cache_directory()
-    with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".apt-", delete=False) as out:
-        json.dump(kept, out)
-    Path(out.name).replace(directory / "apt-metadata.json")
+    with suppress(HostbuildError):  # it saves a second next time, and no more
+        write_file(cache_directory() / "apt-metadata.json", json.dumps(kept).encode(), "apt's answers")

@@ -1,6 +1,6 @@
 """The host side's errors, named for whose fault they are.
 
-A message says what was tried, on what, and why it failed; the hint, where there is one, what mends it.
+A message says what was tried, on what, and why it failed; the hint, where there is one, what fixes it.
 The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's; 112 and
 124 tell of a guest that was lost or not in time.
 """
@@ -64,6 +64,15 @@ class WorldError(HostbuildError):
     """This machine lacks what the work needs: a tool, a package, the network, room on a disk."""
 
     exit_status = EXIT_WORLD
+
+
+class ClosedPipeError(HostbuildError):
+    """Whoever read our standard output has gone away, as `head` does. The command ends, and nothing is said."""
+
+    exit_status = 128 + 13  # SIGPIPE, as a shell counts
+
+    def __init__(self) -> None:
+        super().__init__("standard output was closed")
 
 
 class ToolMissingError(WorldError):

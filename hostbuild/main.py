@@ -5,17 +5,21 @@ it is called and not before, so that --help does not wait for libraries that it 
 returns is the exit status (None is 0).
 """
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import click
 
-from hostbuild.errors import HostbuildError
-from modaliasd.core.errors import EXIT_USAGE, ModaliasdError
+from hostbuild import streams
+from hostbuild.commands.unknown import Group
+from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
+from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD, ModaliasdError
 
 # name on the command line -> one line for --help; the module's name has `_` for `-`
 _COMMANDS = {
@@ -30,7 +34,7 @@ _COMMANDS = {
     "ram": "Say how much memory an image needs to boot, and prove it.",
     "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
-    "predict": "Foretell offline what a captured machine would load, and which devices stay without a driver.",
+    "predict": "Predict offline what a captured machine would load, and which devices stay without a driver.",
     "prove": "Boot an image and show that the devices of a ledger bind to the same drivers.",
 }
 
@@ -43,7 +47,7 @@ Examples:
 """
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that knows its commands' names and one-line helps without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -55,6 +59,12 @@ class _LazyGroup(click.Group):
         command = importlib.import_module(_module_name(cmd_name)).command
         assert isinstance(command, click.Command), cmd_name
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (OSError, UnicodeError) as e:
+            raise _unforeseen(e) from e
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, _COMMANDS[name]) for name in self.list_commands(ctx)]
@@ -79,38 +89,87 @@ def hostbuild() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status; never returns."""
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(status_of(argv))
+    streams.guard()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) wants it
+            signal.signal(number, _end)
+    try:
+        sys.exit(status_of(argv))
+    finally:
+        streams.leave()
 
 
-def _end(*_: object) -> NoReturn:
+def _end(number: int, _frame: object) -> NoReturn:
     """End as on an error, so that what is half-written is removed; the clearing up is not interrupted."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(128 + signal.SIGTERM)  # as a shell counts
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)  # as a shell counts
 
 
 def status_of(argv: Sequence[str] | None = None) -> int:
     """Run the command line (sys.argv's where None); errors are printed on stderr and become statuses.
 
-    Whoever closes the pipe that we write to ends the process with status 1, in silence: click does that.
+    Errors of the system that a command did not foresee become messages, too; a traceback is a bug of ours.
     """
     try:
-        result = hostbuild.main(None if argv is None else list(argv), "hostbuild", standalone_mode=False)
-    except click.UsageError as e:
-        e.show()
-        return EXIT_USAGE
+        status = _run(argv)
+        sys.stdout.flush()
+    except ClosedPipeError as e:
+        return e.exit_status
     except click.ClickException as e:
-        e.show()
-        return e.exit_code
+        _say(e.show)
+        return EXIT_USAGE if isinstance(e, click.UsageError) else e.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("hostbuild: interrupted", err=True)
-        return 130  # 128 + SIGINT, as a shell counts
+        return _tell("interrupted", 128 + signal.SIGINT)  # as a shell counts
     except HostbuildError as e:
-        click.echo(f"hostbuild: {e}", err=True)
-        if e.hint:
-            click.echo(f"hint: {e.hint}", err=True)
-        return e.exit_status
+        return _tell(str(e), e.exit_status, hint=e.hint, notes=getattr(e, "__notes__", ()))
     except ModaliasdError as e:
-        click.echo(f"hostbuild: {e}", err=True)
-        return e.exit_status
+        return _tell(str(e), e.exit_status)
+    except MemoryError:
+        return _tell(
+            "this machine has not enough memory for it", EXIT_WORLD, hint="see `free -m` and `ulimit -v`"
+        )
+    except RecursionError:
+        return _tell("an input is nested too deeply", EXIT_USAGE)
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    result = hostbuild.main(None if argv is None else list(argv), "hostbuild", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def _unforeseen(error: OSError | UnicodeError) -> HostbuildError:
+    """Put an error of the system into words that no command had for it."""
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(f"an input is no text: {error}")
+    if isinstance(error, UnicodeError):
+        return WorldError(
+            f"text that cannot be read or written in this encoding: {error}", hint="LC_ALL=C.UTF-8"
+        )
+    if error.filename is not None:
+        names = " -> ".join(
+            os.fsdecode(name) for name in (error.filename, error.filename2) if name is not None
+        )
+        return WorldError(f"{names}: {error.strerror or error}")
+    if "temporary directory" in str(error):  # tempfile's words, where it finds none
+        return WorldError(
+            str(error.strerror), hint="set TMPDIR to a directory with room that you may write to"
+        )
+    return WorldError(f"the system refused: {error.strerror or error}")
+
+
+def _tell(message: str, status: int, *, hint: str = "", notes: Sequence[str] = ()) -> int:
+    """Print an error on stderr and give its status."""
+    lines = [
+        f"hostbuild: {message}",
+        *(f"hostbuild: {note}" for note in notes),
+        *([f"hint: {hint}"] if hint else []),
+    ]
+    _say(lambda: click.echo("\n".join(lines), err=True))
+    return status
+
+
+def _say(write: Callable[[], None]) -> None:
+    """Write to stderr; where that fails, only the status is left to tell."""
+    with contextlib.suppress(OSError):
+        write()

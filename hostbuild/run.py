@@ -1,10 +1,14 @@
 """The only place where hostbuild starts child processes.
 
-Commands are argument lists, never shell text. A failure becomes a CommandError that says the command, its
-status and the end of its stderr; a missing program becomes a ToolMissingError that names its package.
+Commands are argument lists, never shell text. Programs are looked for in PATH and then where Debian puts those of
+the administrator (/usr/sbin), which a user's PATH leaves out; children get the same PATH. A failure becomes a
+CommandError that says the command, its status and the end of its stderr; a missing program becomes a
+ToolMissingError that names its package.
 """
 
+import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,18 +19,23 @@ from typing import IO
 from hostbuild.errors import CommandError, ToolMissingError
 
 _STDERR_LINES = 12
+_ALSO_IN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 # Which Debian package brings a program; one that is not listed is in a package of its own name.
 _PACKAGE_OF = {
     "apt-cache": "apt",
+    "apt-config": "apt",
     "apt-get": "apt",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
     "mksquashfs": "squashfs-tools",
+    "modinfo": "kmod",
     "modprobe": "kmod",
     "qemu-img": "qemu-utils",
     "qemu-system-aarch64": "qemu-system-arm",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
     "xz": "xz-utils",
 }
 
@@ -59,7 +68,13 @@ def run(
     words = tuple(map(str, argv))
     try:
         done = subprocess.run(
-            words, input=stdin, capture_output=True, timeout=timeout, cwd=cwd, env=env, check=False
+            words,
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            cwd=cwd,
+            env=child_environment(env),
+            check=False,
         )
     except FileNotFoundError as e:
         raise _missing(words[0], e) from e
@@ -107,7 +122,7 @@ def spawn(
             stderr=stderr,
             pass_fds=tuple(pass_fds),
             cwd=cwd,
-            env=env,
+            env=child_environment(env),
             start_new_session=new_session,
         )
     except FileNotFoundError as e:
@@ -116,6 +131,25 @@ def spawn(
         raise CommandError(
             f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
         ) from e
+
+
+def require_program(program: str) -> None:
+    """Refuse a program that is not installed, before another one is told to start it. Raises ToolMissingError."""
+    if find_program(program) is None:
+        raise _missing(program, FileNotFoundError(2, "No such file or directory", program))
+
+
+def child_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give `env` (the caller's own where None) with a PATH that ends with the administrator's directories."""
+    environment = dict(os.environ if env is None else env)
+    there = [part for part in environment.get("PATH", os.defpath).split(os.pathsep) if part]
+    added = [part for part in _ALSO_IN if part not in there]
+    return {**environment, "PATH": os.pathsep.join([*there, *added])}
+
+
+def find_program(name: str) -> str | None:
+    """Find the program that `run` and `spawn` would start; None if there is none of that name."""
+    return shutil.which(name, path=child_environment()["PATH"])
 
 
 def _missing(program: str, error: FileNotFoundError) -> ToolMissingError:

@@ -8,9 +8,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Advance = Callable[[int], None]
+
+
+def ignore(_amount: int) -> None:
+    """Hear of progress and do nothing."""
 
 
 class Reporter(Protocol):
@@ -26,22 +33,39 @@ class Silent:
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:  # noqa: ARG002
         """Do nothing."""
-        yield lambda _amount: None
+        yield ignore
 
 
 class Terminal:
-    """Progress bars on stderr, gone again when their step ends."""
+    """Progress bars on stderr, gone again when their step ends; a step inside another has a bar below its."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Advance]:
-        """Draw one bar until the step ends."""
+        """Draw one bar until the step ends, with a percentage where the total is known."""
+        if self._bars is not None:
+            yield from self._task(self._bars, title, total)
+            return
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(title, total=total)
+            self._bars = bars
+            try:
+                yield from self._task(bars, title, total)
+            finally:
+                self._bars = None
+
+    @staticmethod
+    def _task(bars: "Progress", title: str, total: int | None) -> Iterator[Advance]:
+        task = bars.add_task(title, total=total)
+        try:
             yield lambda amount: bars.advance(task, amount)
+        finally:
+            bars.remove_task(task)
 
 
 def reporter(*, as_json: bool = False) -> Reporter:
@@ -51,8 +75,18 @@ def reporter(*, as_json: bool = False) -> Reporter:
 
 def print_json(value: object) -> None:
     """Print `value` on stdout as indented JSON, keys in their own order."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def document(text: str) -> None:
+    """Write a file's text on stdout, in UTF-8 whatever the terminal's encoding is."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
 
 
 def size(count: int) -> str:
@@ -70,6 +104,11 @@ def size(count: int) -> str:
 def line(text: str) -> None:
     """Print one line of a result on stdout, as it is."""
     sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Print a remark for people on stderr; the work goes on."""
+    sys.stderr.write(f"hostbuild: {text}\n")
 
 
 def sizes_table(groups: Mapping[str, Mapping[str, int]]) -> None:

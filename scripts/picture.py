@@ -12,9 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from hostbuild.errors import HostbuildError, UsageError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import is_same
 from hostbuild.ledger.file import read_ledger
-from modaliasd.core.story import tell
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.history import history_of
+from modaliasd.core.ledger.text_tree import render_tree
 
 WIDTH = 112
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -81,14 +84,23 @@ def pruned(block: list[str], words: list[str]) -> list[str]:
 
 def main(ledger: str, out: str, *words: str) -> None:
     """Write the picture."""
-    story = tell(read_ledger(Path(ledger)))
-    blocks = roots(render_tree(story, color=True, width=WIDTH))
+    history = history_of(read_ledger(Path(ledger)))
+    blocks = roots(render_tree(history, color=True, width=WIDTH))
     shown = [pruned(block, list(words)) for block in blocks[:-1]]
     lines = [line for block in shown for line in block] + blocks[-1][-1:]
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("\n".join(lines)))
-    console.save_svg(out, title="make demo", code_format=FORMAT, unique_id="demo")
+    if is_same(Path(ledger), Path(out)):
+        raise UsageError(f"{out} is the ledger itself: give the picture another name")
+    text = console.export_svg(title="make demo", code_format=FORMAT, unique_id="demo")
+    write_file(Path(out), text.encode(), "the picture")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except HostbuildError as e:
+        print(f"picture.py: {e}", file=sys.stderr)
+        sys.exit(e.exit_status)

@@ -13,24 +13,25 @@ for package in "${wanted[@]}"; do
 done
 
 if ((${#missing[@]})); then
-    mend="apt-get update && apt-get install --no-install-recommends -y ${missing[*]}"
+    fix="apt-get update && apt-get install --no-install-recommends -y ${missing[*]}"
     as_root=()
     if ((EUID != 0)); then
         as_root=(sudo)
         if ! command -v sudo >/dev/null; then
-            echo "setup: Debian packages are missing: ${missing[*]}; as root, run: $mend" >&2
+            echo "setup: Debian packages are missing, and there is no sudo; as root, run: $fix" >&2
             exit 1
         fi
     fi
     echo "setup: installing Debian packages: ${missing[*]}"
     log=$(mktemp)
-    if ! { "${as_root[@]}" apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install \
-        -qq -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    trap 'rm -f "$log"' EXIT
+    as_root+=(env DEBIAN_FRONTEND=noninteractive) # sudo takes no variables along
+    if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -qq -y --no-install-recommends \
+        "${missing[@]}"; } >"$log" 2>&1; then
         tail -n 15 "$log" >&2
-        echo "setup: apt-get could not install ${missing[*]}; mend its complaint above, then run: $mend" >&2
+        echo "setup: apt-get could not install ${missing[*]}; fix what it says above, then run as root: $fix" >&2
         exit 1
     fi
-    rm -f "$log"
 fi
 
 if [[ ! -x $venv/bin/python ]]; then
@@ -39,7 +40,19 @@ if [[ ! -x $venv/bin/python ]]; then
         echo "setup: $(python3 --version) is too old; Python 3.11 or newer is needed (Debian 12 has it)" >&2
         exit 1
     }
+    rm -f "$venv/.installed"
     python3 -m venv "$venv"
 fi
-echo "setup: installing Python packages (pinned in constraints.txt)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# What is installed is known by what was asked for: a checkout that only touches the files installs nothing again.
+wants=$({ "$venv/bin/python" -VV && cat constraints.txt pyproject.toml; } | sha256sum)
+if [[ $(cat "$venv/.installed" 2>/dev/null) != "$wants" ]]; then
+    echo "setup: installing Python packages (pinned in constraints.txt)"
+    # -qq: errors only; pip's warnings about the machine's own settings are no news of this project's
+    pip=("$venv/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt)
+    # The build's own packages come first, so that they are pinned as well: an isolated build takes the newest.
+    if ! { "${pip[@]}" hatchling editables && "${pip[@]}" --no-build-isolation -e '.[dev]'; }; then
+        echo "setup: pip could not install the Python packages; fix what it says above, then run: make setup" >&2
+        exit 1
+    fi
+    echo "$wants" >"$venv/.installed"
+fi

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
+from tests.support.privileges import refusals
 from tests.support.schema import check_records
 
 
@@ -50,8 +51,29 @@ LONGEST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long before short: those of LONGEST, then all other machine tests, then the rest; each in its own order."""
+# Seconds that a test may take with its fixtures (downloads, builds of kernels, boots of whole zoos), on a busy machine:
+# what takes longer hangs.
+TIME_LIMITS = {"vm": 2400, "slow": 1200}
+TIME_LIMIT = 600
+
+
+def pytest_report_header() -> list[str]:
+    """Tell at the beginning what this machine refuses: the tests that need it are skipped."""
+    return [f"some tests will be skipped: {reason}" for reason in refusals()]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long before short: those of LONGEST, then all other machine tests, then the rest; each in its own order.
+
+    Each has a time limit, if --timeout says nothing else.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and is_hypothesis_test(item.obj):
+            item.add_marker(pytest.mark.fuzz)
+    if config.getoption("timeout") is None:
+        for item in items:
+            kinds = [seconds for mark, seconds in TIME_LIMITS.items() if item.get_closest_marker(mark)]
+            item.add_marker(pytest.mark.timeout(max(kinds, default=TIME_LIMIT)))
 
     def place(item: pytest.Item) -> int:
         if item.path.parent.name != "vm":
@@ -76,14 +98,14 @@ def debian_kernel() -> Kernel:
 
 
 @pytest.fixture(scope="session")
-def image(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def image(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """The default image, as `hostbuild make-image` builds it. Read-only for tests."""
     shared = _shared_directory(tmp_path_factory)
     path = shared / "default.img"
     with _lock(shared / "default.lock"):
         if not path.exists():
-            return build_image(path, Options(kernel="deb:linux-image-amd64"))
-    return Built(path, manifest_path(path), debian_kernel, read_manifest(path))
+            return build_image(path, ImageOptions(kernel="deb:linux-image-amd64"))
+    return BuiltImage(path, manifest_path(path), debian_kernel, read_manifest(path))
 
 
 def _shared_directory(factory: pytest.TempPathFactory) -> Path:

@@ -1,153 +1,184 @@
-"""Who may import whom (docs/architecture.md), read from the source with `ast`."""
+"""Who may import whom, and who may touch the outside: docs/architecture.md's floors, by rule (support/layering.py)."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
+from tests.support.layering import ALL, Room, circles, findings, imported, room
+
 ROOT = Path(__file__).resolve().parent.parent
-GUEST = ROOT / "daemon" / "modaliasd"
-HELPER = ROOT / "daemon" / "micronetd"
-HOST = ROOT / "hostbuild"
 
-GUEST_SHELLS = {
-    "sysfs",
-    "netlink",
-    "children",
-    "ledger",
-    "ledgerfile",
-    "control",
-    "indexfile",
-    "kmsg",
-    "config",
-    "modulefacts",
-    "kernelmodules",
-    "marks",
-    "terminal",
+CORE = "modaliasd.core"
+CORES = " ".join(
+    [CORE, *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger"))]
+)
+GUEST = {
+    "modaliasd": room(),
+    CORE: room(),
+    f"{CORE}.uevent": room(CORE),
+    f"{CORE}.kmod": room(CORE),
+    f"{CORE}.index": room(f"{CORE} {CORE}.kmod"),
+    f"{CORE}.loading": room(f"{CORE} {CORE}.kmod"),
+    f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
+    f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
+    "modaliasd.linux": room(CORES, "*"),
+    "modaliasd.service": room(f"modaliasd modaliasd.linux {CORES}", "assembly boot clients loader loop"),
+    "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
+    "modaliasd.commands": room(f"modaliasd modaliasd.service modaliasd.linux {CORES}", "*"),
+    "modaliasd.cli": room(
+        f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"
+    ),
 }
-IMPURE = {
-    "os",
-    "posix",
-    "socket",
-    "_socket",
-    "subprocess",
-    "time",
-    "select",
-    "pathlib",
-    "io",
-    "mmap",
-    "shutil",
-}
-# The host's modules that start nothing and open no socket: values, parsers, reckonings.
-HOST_PURE = {
-    "errors",
-    *(f"formats/{name}" for name in ("newc", "elf", "kconfig", "vmlinuz")),
-    *(f"image/{name}" for name in ("packages", "tree", "stdlib", "selections")),
-    *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
-    *(f"ledger/{name}" for name in ("diff", "file", "watching")),
-    *(f"predict/{name}" for name in ("capture", "prediction", "predict", "text", "learn", "prove")),
-    *(f"qemu/{name}" for name in ("device", "machine", "ram", "transcript", "verdict")),
-}
-# The host's parts, and which of them each may import; all may import the ground: errors, run, scratch, ui.
-GROUND = {"errors", "run", "scratch", "ui"}
-HOST_PARTS = {
-    "formats": set(),
-    "debs": set(),
-    "kernel": {"debs", "formats"},
-    "kbuild": {"debs", "formats", "kernel"},
-    "qemu": {"formats", "kernel"},
-    "ledger": {"qemu"},
-    "report": {"ledger"},
-    "predict": {"formats", "kernel", "ledger"},
-    "image": {"debs", "formats", "kernel", "predict"},
-    "demo": {"image", "qemu"},
-    "commands": {"demo", "formats", "image", "kbuild", "kernel", "ledger", "predict", "qemu", "report"},
-    "main": {"commands"},
+HELPER = {
+    "micronetd": room(),
+    "micronetd.links": room("micronetd.settings"),
+    "micronetd.settings": room(),
+    "micronetd.helper": room("micronetd.links micronetd.settings", "*"),
 }
 
+GROUND = "hostbuild hostbuild.errors hostbuild.near"
+EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
+HOST = {
+    "hostbuild": room(),
+    "hostbuild.errors": room(CORE),
+    "hostbuild.near": room(),
+    "hostbuild.run": room("hostbuild.errors", "*"),
+    "hostbuild.streams": room("hostbuild.errors", "*"),
+    "hostbuild.ui": room("hostbuild.errors", "*"),
+    "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
+    "hostbuild.formats": room(
+        f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"
+    ),
+    "hostbuild.debs": room(f"{EDGE} hostbuild.formats", "*"),
+    "hostbuild.kernels": room(f"{EDGE} hostbuild.formats hostbuild.debs", "*"),
+    "hostbuild.ledger": room(f"{EDGE} hostbuild.formats {CORES}", "file"),
+    "hostbuild.report": room(f"{EDGE} hostbuild.formats hostbuild.ledger {CORES}", "html"),
+    "hostbuild.predict": room(
+        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
+    ),
+    "hostbuild.image.filetree": room(EDGE, "*"),
+    "hostbuild.image.modules": room(
+        f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
+        "firmware selection storage tree",
+    ),
+    "hostbuild.image.sources": room(
+        f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
+        "busybox cpython daemon kmod libraries overlay packages",
+    ),
+    "hostbuild.image": room(
+        f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"hostbuild.image.modules hostbuild.image.sources {CORES}",
+        "build pack",
+    ),
+    "hostbuild.qemu": room(
+        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger",
+        "accel catalog lines machine memory_probe monitor pairing terminal vm",
+    ),
+    "hostbuild.kbuild": room(
+        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.debs {CORES}",
+        "build configfile configure drivers modaliases options source toolchain",
+    ),
+}
+HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
+HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {CORES}", "*")
+HOST["hostbuild.main"] = room(
+    f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
+)
+HOST["hostbuild.__main__"] = room("hostbuild.main", "*")
 
-def imported_names(source: Path) -> set[str]:
-    """Absolute dotted names that the file imports anywhere, inside functions and type-checking blocks too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        if isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{source}: relative import"
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+READS = "from pathlib import Path\ndef f(p: Path):\n    return p.read_text()\n"
+HALVES: dict[str, tuple[Path, dict[str, Room]]] = {
+    "modaliasd": (ROOT / "daemon", GUEST),
+    "micronetd": (ROOT / "daemon", HELPER),
+    "hostbuild": (ROOT, HOST),
+}
 
 
-def sources(root: Path) -> list[Path]:
-    return sorted(p for p in root.rglob("*.py") if "__pycache__" not in p.parts)
+@pytest.mark.parametrize("half", HALVES)
+def test_everything_keeps_to_its_room(half: str) -> None:
+    """Each module has a room, imports only what its room may, and touches the outside only where it is a shell."""
+    where, rooms = HALVES[half]
+    assert findings(where, half, rooms) == []
 
 
-def label(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+@pytest.mark.parametrize("half", HALVES)
+def test_no_way_leads_back(half: str) -> None:
+    """What the rooms may import forms no circle, so there is a lowest floor, and every other stands on those below."""
+    assert circles(HALVES[half][1]) == []
 
 
-@pytest.mark.parametrize("source", sources(GUEST / "core"), ids=label)
-def test_core_is_pure(source: Path) -> None:
-    """No module of the core touches a file, a socket, a process or a clock, or a shell that does."""
-    for name in imported_names(source):
-        assert name.split(".")[0] not in IMPURE, f"core imports {name}"
-        if name.startswith("modaliasd."):
-            assert name.startswith("modaliasd.core"), f"core imports the shell {name}"
+@pytest.mark.parametrize("half", HALVES)
+def test_every_row_has_its_room(half: str) -> None:
+    """No row, and no shell in a row, is left over from a module that is gone."""
+    where, rooms = HALVES[half]
+    for name, row in rooms.items():
+        path = where.joinpath(*name.split("."))
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
+        assert [one for one in row.shells - ALL if not (path / f"{one}.py").is_file()] == [], name
 
 
-@pytest.mark.parametrize("source", [p for p in sources(GUEST) if p.stem in GUEST_SHELLS], ids=label)
-def test_guest_shells_do_not_import_one_another(source: Path) -> None:
-    """A shell of the guest knows the core, and no other shell."""
-    others = {f"modaliasd.{shell}" for shell in GUEST_SHELLS - {source.stem}}
-    forbidden = others | {"modaliasd.service", "modaliasd.cli"}
-    assert not imported_names(source) & forbidden
+@pytest.mark.parametrize(
+    ("path", "source", "finding"),
+    [
+        ("core/clock.py", "from time import monotonic\n", "is no shell, and imports time.monotonic"),
+        ("core/ledger/x.py", "def f(p):\n    return open(p)\n", "is no shell, and calls open()"),
+        ("core/kmod/x.py", READS, "is no shell, and calls .read_text()"),
+        ("core/policy/x.py", "import os\nX = os.environ\n", "is no shell, and uses os.environ"),
+        ("core/uevent/x.py", "from modaliasd.linux.netlink import X\n", "imports modaliasd.linux.netlink.X"),
+        ("core/kmod/x.py", "from modaliasd.core.ledger.read import X\n", "imports modaliasd.core.ledger.read.X"),
+        ("service/x.py", "import socket\nsocket.socket()\n", "is no shell, and uses socket.socket"),
+        ("linux/x.py", "def f():\n    import modaliasd.service.loop\n", "imports modaliasd.service.loop"),
+        ("attic/__init__.py", "", "no room of the table has a place for it"),
+        ("core/attic/x.py", "", "no room of the table has a place for it"),
+        ("attic.py", "", "no room of the table has a place for it"),
+    ],
+)  # fmt: skip
+def test_a_module_in_the_wrong_place_is_found(tmp_path: Path, path: str, source: str, finding: str) -> None:
+    """Whatever a module does that its room may not, it is named with it; a good one beside it is not."""
+    good = tmp_path / "modaliasd/core/good.py"
+    good.parent.mkdir(parents=True)
+    good.write_text("import sys\nfrom modaliasd.core.errors import FormatError\nX = sys.intern('x')\n")
+    bad = tmp_path / "modaliasd" / path
+    bad.parent.mkdir(parents=True, exist_ok=True)
+    bad.write_text(source)
+    name = ".".join(bad.relative_to(tmp_path).with_suffix("").parts).removesuffix(".__init__")
+    assert findings(tmp_path, "modaliasd", GUEST) == [f"{name}: {finding}"]
 
 
-@pytest.mark.parametrize("source", [*sources(GUEST), *sources(HELPER)], ids=label)
-def test_the_daemon_and_the_network_helper_do_not_know_one_another(source: Path) -> None:
+@pytest.mark.parametrize("half", ["modaliasd", "micronetd"])
+def test_the_daemon_and_the_network_helper_do_not_know_one_another(half: str) -> None:
     """Neither imports the other, and what the helper needs of packages is none of the daemon's imports."""
-    other = "micronetd" if source.is_relative_to(GUEST) else "modaliasd"
-    foreign = {other, "pyroute2", "asyncio"} if source.is_relative_to(GUEST) else {other}
-    assert not {name.partition(".")[0] for name in imported_names(source)} & foreign
+    foreign = {"micronetd", "pyroute2", "asyncio"} if half == "modaliasd" else {"modaliasd"}
+    for source in (ROOT / "daemon" / half).rglob("*.py"):
+        names = imported(ast.parse(source.read_text(encoding="utf-8")))
+        assert not {name.partition(".")[0] for name in names} & foreign, source
 
 
-@pytest.mark.parametrize("name", ["links", "settings"])
-def test_the_helpers_decisions_are_pure(name: str) -> None:
-    """What the helper decides, it decides without a file, a socket, a process or a clock."""
-    names = {name.partition(".")[0] for name in imported_names(HELPER / f"{name}.py")}
-    assert not names & (IMPURE | {"asyncio", "pyroute2"})
+def _starts_processes(source: Path) -> bool:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    modules = {name.partition(".")[0] for name in imported(tree)}
+    return (
+        bool(called & {"posix_spawn", "posix_spawnp", "fork", "forkpty", "system", "popen"})
+        or "subprocess" in modules
+    )
 
 
-@pytest.mark.parametrize("source", sources(HOST), ids=label)
-def test_host_imports_only_the_guests_core(source: Path) -> None:
-    """hostbuild shares the guest's core and carries everything else of it as files."""
-    for name in imported_names(source):
-        assert name.partition(".")[0] != "micronetd"
-        if name.startswith("modaliasd."):
-            assert name.startswith("modaliasd.core"), f"hostbuild imports the guest's {name}"
+@pytest.mark.parametrize("gate", ["hostbuild/run.py", "daemon/modaliasd/linux/process.py"])
+def test_one_gate_for_child_processes(gate: str) -> None:
+    """Each half starts child processes in one module only; the guest's commands may become another program."""
+    top = ROOT / ("hostbuild" if gate.startswith("hostbuild") else "daemon/modaliasd")
+    starting = [source for source in top.rglob("*.py") if _starts_processes(source)]
+    assert starting == [ROOT / gate]
 
 
-@pytest.mark.parametrize("source", [HOST / f"{name}.py" for name in sorted(HOST_PURE)], ids=label)
-def test_pure_host_modules_start_nothing(source: Path) -> None:
-    """The host's pure modules import neither the subprocess gate nor anything that starts a process."""
-    names = imported_names(source)
-    assert not names & {"hostbuild.run", "subprocess", "socket"}
-
-
-@pytest.mark.parametrize("source", sources(HOST), ids=label)
-def test_host_parts_import_what_stands_below_them(source: Path) -> None:
-    """A part of the host imports the ground and those parts that HOST_PARTS allows it; so there are no circles."""
-    part = source.relative_to(HOST).parts[0].removesuffix(".py")
-    if part in GROUND | {"__init__"}:
-        return
-    names = {name.split(".")[1] for name in imported_names(source) if name.startswith("hostbuild.")}
-    assert names - GROUND - {part} <= HOST_PARTS[part]
-
-
-@pytest.mark.parametrize("source", sources(HOST), ids=label)
-def test_one_gate_for_child_processes(source: Path) -> None:
-    """Only hostbuild/run.py starts child processes."""
-    if source == HOST / "run.py":
-        return
-    assert "subprocess" not in {name.split(".")[0] for name in imported_names(source)}
+def test_no_folder_is_a_heap() -> None:
+    """No package has more than sixteen modules directly in it: what grows beyond that is two rooms."""
+    for top in (ROOT / "daemon", ROOT / "hostbuild"):
+        for folder in [top, *(path for path in top.rglob("*") if path.is_dir())]:
+            assert len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) <= 16, folder

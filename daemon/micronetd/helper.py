@@ -14,6 +14,8 @@ import logging
 import os
 import socket
 import sys
+import time
+import traceback
 from pathlib import Path
 
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
@@ -34,10 +36,10 @@ KMSG = Path("/dev/kmsg")
 HELP = """\
 usage: micronetd
 
-Sets every Ethernet link up that has a device behind it, and while the link has a carrier gets its IPv4 address,
-default route and name servers by DHCP. A link that has an address already, and a port of a bridge, are left alone.
-Goes on for ever; init starts it (/usr/lib/micro/network). What it does stands in the kernel's log, its leases in
-/run/network. The image has it by `hostbuild make-image --with network`.
+Brings up every Ethernet link that has a device behind it, and while the link has a carrier gets its IPv4 address,
+default route and name servers by DHCP. A link that already has an address is left alone, and so is a port of a bridge.
+Runs until stopped; init starts it (/usr/lib/micro/network). It writes to the kernel's log, and keeps its leases in
+/run/network. `hostbuild make-image --with network` puts it into an image.
 """
 
 _ARPHRD_ETHER = 1
@@ -49,12 +51,12 @@ _AGAIN = 30.0  # seconds until a link whose DHCP client failed is tried again
 
 
 def main(argv: list[str]) -> int:
-    """Run for ever; 100 for arguments that it does not have, 1 where rtnetlink failed."""
+    """Run for ever; 100 for arguments that it does not have, 1 where rtnetlink failed, 111 for a bug."""
     if "-h" in argv or "--help" in argv:
         sys.stdout.write(HELP)
         return 0
     if argv:
-        sys.stderr.write(f"micronetd: no argument {argv[0]!r} is known; see `micronetd --help`\n")
+        sys.stderr.write(f"micronetd: unexpected argument {argv[0]!r}; see `micronetd --help`\n")
         return 100
     STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     os.chdir(STATE)  # where JSONFileLease keeps its leases
@@ -63,9 +65,26 @@ def main(argv: list[str]) -> int:
         asyncio.run(_serve())
     except (OSError, NetlinkError) as e:
         reason = os.strerror(e.code if isinstance(e, NetlinkError) else e.errno or 0)
-        say(f"rtnetlink failed, starting again: {reason}")
+        say(f"rtnetlink failed, restarting: {reason}")
         return 1
+    except Exception as e:  # noqa: BLE001 - whatever it is, init starts this again, and nobody wants a page each time
+        _report(e)
+        time.sleep(_AGAIN)
+        return 111
     return 0
+
+
+def _report(error: Exception) -> None:
+    """Say what went wrong, once for the same traceback, which is kept in /run/network/crash."""
+    trace = "".join(traceback.format_exception(error))
+    crash = STATE / "crash"
+    with contextlib.suppress(OSError):
+        if crash.read_text(encoding="utf-8") == trace:
+            return
+    reason = f"{type(error).__name__}: {error}"
+    say(f"the helper failed, and is started again every {_AGAIN:g} s: {reason}; the traceback is in {crash}")
+    with contextlib.suppress(OSError):
+        crash.write_text(trace, encoding="utf-8")
 
 
 def say(text: str) -> None:
@@ -111,7 +130,7 @@ class _Helper:
             try:
                 await self._route.link("set", index=step.index, state="up")
             except NetlinkError as e:
-                say(f"cannot set {step.name} up: {e}")
+                say(f"cannot bring {step.name} up: {e}")
         elif step.do is Do.LEASE:
             self._tasks[step.index] = asyncio.create_task(self._keep_lease(step.index, step.name))
         elif step.do is Do.LET_GO:
@@ -127,13 +146,13 @@ class _Helper:
         lease = JSONFileLease.load(name)
         ours = set() if lease is None else {lease.ip}  # a helper before this one may have put it on
         if set(await self._addresses(index)) - ours:
-            say(f"{name} has an address of somebody else's, and is left as it is")
+            say(f"{name} already has an address that is not ours; leaving it alone")
             return
         while True:
             try:
                 await self._run_client(index, name)
             except (OSError, NetlinkError, ValueError) as e:
-                say(f"DHCP on {name} failed, again in {_AGAIN:.0f} s: {e}")
+                say(f"DHCP on {name} failed, retrying in {_AGAIN:.0f} s: {e}")
             await asyncio.sleep(_AGAIN)
 
     async def _addresses(self, index: int) -> list[str]:
@@ -167,7 +186,7 @@ class _Helper:
             workers = {client._sender_task, client._receiver_task}
             done, _ = await asyncio.wait(workers, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             if not done and index not in self._settings:
-                say(f"no answer by DHCP on {name} so far; still asking")
+                say(f"no DHCP answer on {name} yet; still trying")
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
             for worker in done:
                 worker.result()

@@ -32,7 +32,7 @@ def settings_of(address: str, options: Mapping[str, object]) -> Settings:
     """Give the settings of a lease. Raises ValueError for one without a usable address."""
     own = ipaddress.IPv4Address(address)
     if own.is_unspecified or own.is_multicast or own.is_loopback:
-        raise ValueError(f"{address} is no address for a link")
+        raise ValueError(f"{address} is not a usable address for a link")
     # without the option (RFC 2132, 3.3) nothing is known of the network
     network = ipaddress.IPv4Network(f"{own}/{options.get('subnet_mask', '255.255.255.255')}", strict=False)
     gateway = next(iter(_addresses(options.get("router"))), None)

@@ -1,155 +1,146 @@
-"""The command line: opens the real world and hands it in.
+"""The command line: one table of commands; each one's module is imported only when it is asked for.
 
-`modaliasd run` is the boot path and imports nothing that it does not need; every other verb lives in a
-module of its own that is imported when it is asked for.
+`modaliasd run` is the boot path: nothing is imported for it that it does not need.
 """
 
 from __future__ import annotations
 
 import gc
+import posix
 import sys
 
 from modaliasd import __version__
-from modaliasd.core.errors import ModaliasdError, UsageError
+from modaliasd.core.errors import UsageError
+from modaliasd.linux.paths import FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-USAGE = """\
-usage: modaliasd VERB [ARGUMENT...]
-
-Loads the kernel modules that this machine's devices ask for, and says which device caused each.
-
-the daemon
-  run                     subscribe to uevents, coldplug, then hotplug, for ever
-  coldplug --once         load what the present devices ask for, settle, end (1: a load failed)
-
-asking the daemon
-  settle [--timeout S]    wait until nothing is queued, loading or unread (1: not in time)
-  wait DEVICE [--timeout S]
-                          wait until a device, a driver or a module is there (1: not in time)
-  status                  what it is at
-  coldplug                walk /sys again, and wait until settled
-  load MODULE...          load modules by name, with the ledger's account of it
-  freeze                  from now on load only what the policy allows (docs/policy.md)
-  poweroff [STATUS]       write the end to the ledger, hand it to the host, switch the machine off
-
-reading
-  tree [--ledger FILE]    devices, what they matched, what was loaded, what drives them
-  why MODULE|DEVICE       which devices caused a load; what became of a device
-  why-not MODULE          why a module is not loaded, or not at work
-  ledger [--follow]       the ledger itself, a line a record
-  audit                   count the devices by libudev, and compare with the ledger (1: they disagree)
-  check-config            what in modprobe.d and policy.toml does not do what it says (1: something)
-  match MODALIAS...       which modules a modalias stands for; `-` reads them from standard input
-
-`modaliasd VERB --help` says more. docs/ledger.md describes the ledger, /run/modaliasd/ledger.jsonl.
-"""
-
-
-def _run(arguments: list[str]) -> int:
-    gc.disable()  # what is imported stays: looking through it for garbage takes 3 % of the way to the first modprobe
-    from modaliasd.boot import run
-
-    return run(arguments)
-
-
-def _coldplug(arguments: list[str]) -> int:
-    if "--once" in arguments:
-        from modaliasd.boot import coldplug_once
-
-        return coldplug_once([a for a in arguments if a != "--once"])
-    return _ask("coldplug")(arguments)
-
-
-def _ask(verb: str) -> Callable[[list[str]], int]:
-    def run(arguments: list[str]) -> int:
-        from modaliasd import ask_command
-
-        return ask_command.run(verb, arguments)
-
-    return run
-
-
-def _tree(arguments: list[str]) -> int:
-    from modaliasd import tree_command
-
-    return tree_command.run(arguments)
-
-
-def _why(arguments: list[str]) -> int:
-    from modaliasd import why_command
-
-    return why_command.run_why(arguments)
-
-
-def _why_not(arguments: list[str]) -> int:
-    from modaliasd import why_command
-
-    return why_command.run_why_not(arguments)
-
-
-def _ledger(arguments: list[str]) -> int:
-    from modaliasd import ledger_command
-
-    return ledger_command.run(arguments)
-
-
-def _audit(arguments: list[str]) -> int:
-    from modaliasd import audit_command
-
-    return audit_command.run(arguments)
-
-
-def _match(arguments: list[str]) -> int:
-    from modaliasd import match_command
-
-    return match_command.run(arguments, sys.stdin, sys.stdout)
-
-
-def _check_config(arguments: list[str]) -> int:
-    from modaliasd import check_config_command
-
-    return check_config_command.run(arguments, sys.stdout)
-
-
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "run": _run,
-    "coldplug": _coldplug,
-    "settle": _ask("settle"),
-    "wait": _ask("wait"),
-    "status": _ask("status"),
-    "freeze": _ask("freeze"),
-    "may-load": _ask("may-load"),
-    "load": _ask("load"),
-    "poweroff": _ask("poweroff"),
-    "tree": _tree,
-    "why": _why,
-    "why-not": _why_not,
-    "ledger": _ledger,
-    "audit": _audit,
-    "check-config": _check_config,
-    "match": _match,
-}
+# Each group's commands: name, operands as `modaliasd --help` shows them, "module:function" to be called with the
+# arguments behind the name, one line of what it does. A constant: making it costs the boot path nothing. A function
+# takes its arguments apart by the Syntax that its module declares (options.py).
+COMMANDS = (
+    (
+        "the daemon",
+        (
+            ("run", "", "modaliasd.commands.run:run", "load for present devices, then for new ones"),
+            ("coldplug", "[--once]", "modaliasd.commands.ask:coldplug", "walk /sys again; --once: without a daemon"),
+        ),
+    ),
+    (
+        "asking the daemon",
+        (
+            ("settle", "", "modaliasd.commands.ask:settle", "wait until nothing is left to do (1: not in time)"),
+            ("wait", "DEVICE", "modaliasd.commands.ask:wait", "wait for a device, driver or module (1: not in time)"),
+            ("status", "", "modaliasd.commands.ask:status", "print what the daemon is doing"),
+            ("load", "MODULE...", "modaliasd.commands.ask:load", "load modules by name, recorded in the ledger"),
+            ("freeze", "", "modaliasd.commands.ask:freeze", "from now on load only what the policy allows"),
+            ("may-load", "NAME", "modaliasd.commands.ask:may_load", "whether the policy allows a name (1: denied)"),
+            ("settled-script", "STATUS PATH", "modaliasd.commands.ask:settled_script", "record its failure"),
+            ("poweroff", "[STATUS]", "modaliasd.commands.ask:poweroff", "end the ledger and switch the machine off"),
+        ),
+    ),
+    (
+        "reading",
+        (
+            ("tree", "", "modaliasd.commands.tree:run", "devices, their matches, loads and drivers"),
+            ("why", "MODULE|DEVICE", "modaliasd.commands.why:run_why", "what caused a load; what became of a device"),
+            ("why-not", "MODULE", "modaliasd.commands.why:run_why_not", "why a module is not loaded or drives nothing"),
+            ("ledger", "", "modaliasd.commands.ledger:run", "print the ledger; follow it as it grows"),
+            ("audit", "", "modaliasd.commands.audit:run", "compare the ledger with libudev (1: they disagree)"),
+            ("check-config", "", "modaliasd.commands.check_config:run", "find mistakes in the configuration"),
+            ("match", "MODALIAS...|-", "modaliasd.commands.match:run", "modules that match a modalias (1: none)"),
+        ),
+    ),
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb; its exit status. 100: wrong usage, 111: the world lacks something."""
+    """Run a command; its exit status. 100: wrong usage, 111: the system lacks something, or a bug of ours."""
     arguments = sys.argv[1:] if argv is None else argv
-    verb = arguments[0] if arguments else "--help"
-    if verb in {"-h", "--help", "help"}:
-        sys.stdout.write(USAGE)
-        return 0 if arguments else UsageError.exit_status
-    if verb in {"-V", "--version"}:
-        sys.stdout.write(f"modaliasd {__version__}\n")
-        return 0
     try:
-        if verb not in VERBS:
-            raise UsageError(f"no verb `{verb}`; `modaliasd --help` lists them")
-        return VERBS[verb](arguments[1:])
-    except ModaliasdError as e:
-        sys.stderr.write(f"modaliasd: {e}\n")
-        return e.exit_status
+        return _run(arguments)
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return 130  # 128 and SIGINT, as a shell has it
+    except Exception as e:  # noqa: BLE001 - whatever it is, people get a line and not a traceback
+        from modaliasd.failure import report
+
+        return report(arguments[0] if arguments else "", e)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["run"]:
+        if _has_failed():
+            from modaliasd.failure import wait_before_start
+
+            wait_before_start()
+        gc.disable()  # what is imported stays: the collector would take 3 % of the way to the first modprobe
+        from modaliasd.service.boot import serve
+
+        return serve(once=False)
+    if not arguments:
+        sys.stdout.write(overview())
+        return UsageError.exit_status
+    name, *rest = arguments
+    if name == "help":
+        name, rest = (rest[0], ["--help"]) if rest else ("--help", [])
+    if name in {"-h", "--help"}:
+        sys.stdout.write(overview())
+        return 0
+    if name in {"-V", "--version"}:
+        sys.stdout.write(f"modaliasd {__version__}\n")
+        return 0
+    command = find_command(name)
+    from modaliasd.commands.options import HelpWanted
+
+    try:
+        return command(rest)
+    except HelpWanted as wanted:
+        sys.stdout.write(str(wanted))
+        return 0
+
+
+def _has_failed() -> bool:
+    """Whether a daemon before this one failed in this boot; a system call, and no more, where none did."""
+    try:
+        posix.stat(FAILURE)
+    except OSError:
+        return False
+    return True
+
+
+def find_command(name: str) -> Callable[[list[str]], int]:
+    """Import the command `name` and return its function. Raises UsageError where there is none."""
+    targets = {name: target for _, commands in COMMANDS for name, _, target, _ in commands}
+    if name not in targets:
+        from modaliasd.core.near import did_you_mean
+
+        near = did_you_mean(name, targets) or "."
+        raise UsageError(f"unknown command `{name}`{near} Commands: {', '.join(targets)}")
+    module, _, function = targets[name].partition(":")
+    found: Callable[[list[str]], int] = getattr(__import__(module, fromlist=[function]), function)
+    return found
+
+
+def overview() -> str:
+    """Return what `modaliasd --help` prints."""
+    from modaliasd.commands.options import columns
+
+    text = """\
+usage: modaliasd COMMAND [ARGUMENT...]
+
+Loads the kernel modules that this machine's devices ask for, and says which device caused each load.
+"""
+    for group, commands in COMMANDS:
+        rows = [(f"{name} {operands}".rstrip(), summary) for name, operands, _, summary in commands]
+        text += f"\n{group}:\n{columns(rows)}"
+    return (
+        text
+        + """
+`modaliasd COMMAND --help` says more about a command. docs/ledger.md describes the ledger,
+/run/modaliasd/ledger.jsonl; docs/settings.md the words of the kernel's command line.
+"""
+    )

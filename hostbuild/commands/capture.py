@@ -1,6 +1,5 @@
 """hostbuild capture: a machine's devices in a file, for `predict` and `make-image --learn`."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import UsageError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.predict.capture import parse_capture, render_capture
 
-_PATH = click.Path(path_type=Path)
 _EPILOG = """\b
 The file holds devices' paths, modaliases, drivers and nodes, and the modules in the kernel. A modalias of the
 board (dmi) names its maker and model; no serial numbers are asked for. docs/capture.md describes it.
@@ -24,12 +24,16 @@ Examples:
 
 
 @click.command("capture", epilog=_EPILOG)
-@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
-@click.option("--root", type=_PATH, help="Read DIR/sys, the copy of another machine's /sys.", metavar="DIR")
+@click.option(
+    "-o", "--output", type=OutputPath("the capture"), help="The file to write. Default: standard output."
+)
+@click.option(
+    "--root", type=InputPath(), help="Read DIR/sys, the copy of another machine's /sys.", metavar="DIR"
+)
 @click.option(
     "--from",
     "source",
-    type=_PATH,
+    type=InputPath(),
     metavar="FILE",
     help="Turn a ledger or a umockdev recording into a capture.",
 )
@@ -49,19 +53,8 @@ def command(output: Path | None, root: Path | None, source: Path | None) -> None
     if output is None:
         sys.stdout.write(text)
         return
-    _write(output, text)
+    write_file(output, text.encode("ascii"), "the capture")
     devices = parse_capture(text).devices
     with_modalias = sum(bool(one.device.modalias) for one in devices)
     driven = sum(bool(one.device.driver) for one in devices)
     ui.line(f"{output}: {len(devices)} devices, {with_modalias} with a modalias, {driven} with a driver")
-
-
-def _write(output: Path, text: str) -> None:
-    """Write the whole file or nothing."""
-    staging = output.with_name(f"{output.name}.{os.getpid()}.part")
-    try:
-        staging.write_text(text, encoding="ascii")
-        staging.replace(output)
-    except OSError as e:
-        staging.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e

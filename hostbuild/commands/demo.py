@@ -7,16 +7,18 @@ import click
 
 from hostbuild import ui
 from hostbuild.demo import run_demo
+from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.path_types import OutputPath
 from hostbuild.ledger.file import write_ledger
 from hostbuild.qemu import accel
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.text_tree import render_tree
 
 
 @click.command()
 @click.option(
     "-o",
     "--image",
-    type=click.Path(path_type=Path),
+    type=OutputPath("the image", beside=lambda image: (*files_beside(image), _ledger(image)), parents=True),
     default=Path("build/demo.img"),
     show_default=True,
     help="Where the image goes.",
@@ -30,7 +32,7 @@ from modaliasd.core.treetext import render_tree
     help="Hardware virtualisation, or emulation.",
 )
 def command(image: Path, wanted: str) -> int:
-    """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the story as a tree.
+    """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the history as a tree.
 
     The exit status is 0 only if every device that should have a driver has one.
     """
@@ -38,10 +40,11 @@ def command(image: Path, wanted: str) -> int:
     choice = accel.choose(wanted)
     click.echo(f"running under {choice.accel.value}: {choice.why}")
     told = run_demo(image, choice.accel, ui.reporter(), click.echo)
-    ledger = image.with_suffix(".ledger.jsonl")
+    ledger = _ledger(image)
     write_ledger(ledger, told.records)
     click.echo()
-    click.echo(render_tree(told.story, color=sys.stdout.isatty()), nl=False)
+    ui.line(render_tree(told.history, color=sys.stdout.isatty()).rstrip("\n"))
+    sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:
         click.echo(f"not as it should be: {complaint}", err=True)
@@ -49,3 +52,7 @@ def command(image: Path, wanted: str) -> int:
         return 1
     click.echo("every device that should have a driver has one")
     return 0
+
+
+def _ledger(image: Path) -> Path:
+    return image.with_suffix(".ledger.jsonl")

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
 from hostbuild.ledger.file import read_ledger
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import history_of
 
-_PATH = click.Path(path_type=Path)
 _SHOWN = 10  # rows of a section of little weight; --json has all
 _EPILOG = """\b
 Exit status 1 if a device that had a driver in LEDGER_A has none in LEDGER_B: a regression.
@@ -23,12 +23,12 @@ Example:
 
 
 @click.command("diff", epilog=_EPILOG)
-@click.argument("ledger_a", type=_PATH)
-@click.argument("ledger_b", type=_PATH)
+@click.argument("ledger_a", type=InputPath())
+@click.argument("ledger_b", type=InputPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
     """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
-    diff = compare(tell(read_ledger(ledger_a)), tell(read_ledger(ledger_b)))
+    diff = compare(history_of(read_ledger(ledger_a)), history_of(read_ledger(ledger_b)))
     if as_json:
         ui.print_json({"regression": diff.regression} | asdict(diff))
     else:

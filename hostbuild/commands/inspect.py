@@ -10,6 +10,7 @@ from hostbuild import ui
 from hostbuild.formats import archive
 from hostbuild.formats.archive import Segment
 from hostbuild.formats.newc import Member
+from hostbuild.fs.path_types import InputPath
 
 _EXAMPLES = """\b
 Examples:
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command("inspect", epilog=_EXAMPLES)
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=InputPath())
 @click.option("--files", "show_files", is_flag=True, help="List the files, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, always with the files.")
 def command(image: Path, show_files: bool, as_json: bool) -> None:

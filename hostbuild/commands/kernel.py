@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputWord, OutputPath
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
 from hostbuild.ui import print_json, reporter
 
@@ -15,16 +18,19 @@ if TYPE_CHECKING:
 
 _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
 
+# a tree in which something was configured is one that kbuild refuses
+_SOURCE = InputWord(lambda word: (Path(word), Path(word, ".config")))
+
 _WORD = 72  # characters of what was asked for, as far as it is shown
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Fetch, configure, check and build a kernel."""
 
 
 @command.command()
-@click.argument("source", default=DEFAULT_SOURCE)
+@click.argument("source", type=_SOURCE, default=DEFAULT_SOURCE)
 def fetch(source: str) -> None:
     """Get a kernel's source: deb:PACKAGE, a tarball, or a tree (which is only looked at)."""
     from hostbuild.kbuild.source import require_source
@@ -34,20 +40,26 @@ def fetch(source: str) -> None:
 
 
 @command.command()
-@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--base",
+    type=InputWord(),
     default="tinyconfig",
     show_default=True,
     help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
 )
 @click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
 @click.option(
-    "--enable", multiple=True, metavar="FRAGMENT|OPTION", help="A file of options, or one: IPV6, IPV6=m."
+    "--enable",
+    type=InputWord(),
+    multiple=True,
+    metavar="FRAGMENT|OPTION",
+    help="A file of options, or one: IPV6, IPV6=m.",
 )
 @click.option(
     "--module",
     "modules",
+    type=InputWord(),
     multiple=True,
     metavar="DRIVER",
     help="e1000, usb-storage, a modalias, or a capture's file.",
@@ -56,14 +68,13 @@ def fetch(source: str) -> None:
 @click.option("--menuconfig", is_flag=True, help="Go on by hand in kbuild's menu.")
 @click.option(
     "--aliases",
+    type=InputWord(),
     default="deb:linux-image-amd64",
     show_default=True,
     metavar="KERNEL",
     help="The kernel whose modules.alias knows the modaliases.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("kernel.config")
-)
+@click.option("-o", "--output", type=OutputPath("the configuration"), default=Path("kernel.config"))
 def configure(
     *,
     source: str,
@@ -86,8 +97,6 @@ def configure(
 
     if menuconfig and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--menuconfig needs a terminal, and this is none", hint="use --enable and --module")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {output}: there is no directory {output.parent}")
     report = reporter()
     wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
@@ -105,10 +114,7 @@ def configure(
         without_modules=mod2noconfig,
         by_hand=menuconfig,
     )
-    try:
-        output.write_text(made.text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e
+    write_file(output, made.text.encode(), "the configuration")
     for driver, option in made.drivers:
         named = f" (module {driver.module})" if driver.module else ""
         click.echo(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
@@ -128,11 +134,11 @@ def configure(
 
 
 @command.command()
-@click.argument("kernel", metavar="[CONFIG|VMLINUZ|running]", default="running")
+@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", type=InputWord(), default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
-    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its mend.
+    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its fix.
 
     Ends with status 1 if it is not.
     """
@@ -154,7 +160,7 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
                         "met": finding.met,
                         "grade": finding.requirement.grade.value,
                         "reason": finding.requirement.reason,
-                        "mend": list(finding.requirement.mend),
+                        "fix": list(finding.requirement.fix),
                     }
                     for finding in findings
                 ],
@@ -171,9 +177,10 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 
 
 @command.command()
-@click.option("--source", default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
 @click.option(
     "--config",
+    type=InputWord(),
     default="kernel.config",
     show_default=True,
     help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
@@ -183,19 +190,24 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 )
 @click.option("--strip", is_flag=True, help="Take debug sections out of the modules (this voids signatures).")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Copy boot/ and lib/ there."
+    "-o",
+    "--output",
+    type=OutputPath("the kernel", directory=True, parents=True),
+    help="Copy boot/ and lib/ there.",
 )
 def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
+    from hostbuild.formats.sniff import near_files
     from hostbuild.kbuild import build as work
     from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
 
     if config != "running" and not Path(config).is_file():
         raise UsageError(
-            f"there is no configuration {config}", hint="hostbuild kernel configure --module e1000"
+            f"there is no configuration {config}{near_files(Path(config))}",
+            hint="hostbuild kernel configure --module e1000",
         )
     text, _ = read_config_of(config)
     report = reporter()
@@ -218,6 +230,6 @@ def _print_finding(finding: "Finding") -> None:
     requirement = finding.requirement
     label = "ok" if finding.met else requirement.grade.value
     click.echo(f"{label:6} {requirement.wants}: {requirement.reason}")
-    if not finding.met and requirement.mend:
-        words = " ".join(f"--enable {option}" for option in requirement.mend)
-        click.echo(f"{'':6} mend it with: hostbuild kernel configure {words}")
+    if not finding.met and requirement.fix:
+        words = " ".join(f"--enable {option}" for option in requirement.fix)
+        click.echo(f"{'':6} fix it with: hostbuild kernel configure {words}")

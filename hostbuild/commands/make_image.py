@@ -6,11 +6,15 @@ import click
 
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
-
-_DIRECTORY = click.Path(path_type=Path)
+from hostbuild.formats.manifest import files_beside, kernel_path
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.storage import Store
+from hostbuild.image.sources.extras import Extra
+from hostbuild.kernels.kernel import require_kernel
+from hostbuild.predict.file import read_capture
+from hostbuild.predict.learn import learn as learned_modules
+from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
@@ -30,31 +34,45 @@ Examples:
 
 
 @click.command("make-image", epilog=_EXAMPLES)
-@click.option("-o", "--output", "image", required=True, type=_DIRECTORY, help="The image to write.")
+@click.option(
+    "-o",
+    "--output",
+    "image",
+    required=True,
+    type=OutputPath("the image", beside=files_beside),
+    help="The image to write.",
+)
 @click.option(
     "--kernel",
+    type=InputWord(),
     metavar="KERNEL",
     help="deb:PACKAGE, the path of a vmlinuz, or running. "
     "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
 )
 @click.option(
-    "--modules-dir", type=_DIRECTORY, help="The kernel's modules, if not beside it or in /lib/modules."
+    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it or in /lib/modules."
 )
 @click.option(
     "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
 )
 @click.option(
     "--learn",
-    type=_DIRECTORY,
+    type=InputPath(),
     metavar="FILE",
     help="Take the modules that a machine used: a ledger, or what `hostbuild capture` wrote.",
 )
-@click.option("--overlay", "overlays", multiple=True, type=_DIRECTORY, help="Lay a directory over the image.")
+@click.option(
+    "--overlay",
+    "overlays",
+    multiple=True,
+    type=InputPath(inside=True),
+    help="Lay a directory over the image.",
+)
 @click.option(
     "--firmware-dir",
     "firmware_dirs",
     multiple=True,
-    type=_DIRECTORY,
+    type=InputPath(),
     help="Where firmware is, before /lib/firmware.",
 )
 @click.option(
@@ -106,13 +124,17 @@ def command(
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
 
-    Beside IMAGE stands IMAGE.manifest.json, which says what is inside and which kernel it is for.
+    Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
+    that kernel. The three travel together.
     """
-    options = Options(
+    report = ui.reporter(as_json=as_json)
+    found = require_kernel(kernel, modules_dir, report)
+    options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
-        learn=learn,
+        wanted=learned_modules(read_capture(learn), open_kernel(found, {})).modules if learn else None,
+        wanted_from=learn.name if learn else "",
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -121,22 +143,26 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built = build_image(image, options, ui.reporter(as_json=as_json))
+    built = build_image(image, options, report, kernel=found)
     if as_json:
         ui.print_json(built.manifest)
         return
     _print_summary(built)
 
 
-def _print_summary(built: Built) -> None:
+def _print_summary(built: BuiltImage) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
     )
-    ui.line(f"  kernel {kernel['version']} from {kernel['origin']}")
+    ui.line(
+        f"  kernel {kernel['version']} from {kernel['origin']}, beside it as {kernel_path(built.image).name}"
+    )
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
+    for warning in built.manifest.get("warnings", ()):
+        ui.line(f"  left out: {warning}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
     ui.sizes_table(built.manifest["groups"])

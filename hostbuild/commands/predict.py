@@ -6,8 +6,8 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import UsageError
+from hostbuild.fs.path_types import InputPath, InputWord
 
-_PATH = click.Path(path_type=Path)
 _EPILOG = """\b
 CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
 drivers were loaded: what appears behind a driver is only there to be captured once the driver is.
@@ -23,22 +23,25 @@ Examples:
 
 
 @click.command("predict", epilog=_EPILOG)
-@click.argument("capture_file", metavar="CAPTURE", type=_PATH)
-@click.option("--image", type=_PATH, help="Predict for this image: its modules and its modprobe.d.")
+@click.argument("capture_file", metavar="CAPTURE", type=InputPath())
+@click.option("--image", type=InputPath(), help="Predict for this image: its modules and its modprobe.d.")
 @click.option(
     "--kernel",
+    type=InputWord(),
     metavar="KERNEL",
     help="Predict for all modules of a kernel: deb:PACKAGE, a vmlinuz, or running.",
 )
-@click.option("--modules-dir", type=_PATH, help="The kernel's modules, if not beside it.", metavar="DIR")
 @click.option(
-    "--overlay", "overlays", multiple=True, type=_PATH, help="Count an overlay's modprobe.d and policy."
+    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it.", metavar="DIR"
+)
+@click.option(
+    "--overlay", "overlays", multiple=True, type=InputPath(), help="Count an overlay's modprobe.d and policy."
 )
 @click.option(
     "--config",
     "configs",
     multiple=True,
-    type=_PATH,
+    type=InputPath(),
     help="Count a file, or a directory of files, of modprobe.d.",
 )
 @click.option("--append", default="", help="Words of the kernel's command line.")
@@ -53,10 +56,10 @@ def command(
     append: str,
     as_json: bool,
 ) -> int:
-    """Foretell what the daemon would load on the machine of CAPTURE, without booting anything."""
-    from hostbuild.kernel import require_kernel
+    """Predict what the daemon would load on the machine of CAPTURE, without booting anything."""
+    from hostbuild.kernels.kernel import require_kernel
     from hostbuild.predict.file import read_capture
-    from hostbuild.predict.predict import predict
+    from hostbuild.predict.simulate import predict
     from hostbuild.predict.target import open_image, open_kernel, read_config
     from hostbuild.predict.text import prediction_fields, render_prediction
 
@@ -69,6 +72,8 @@ def command(
     else:
         found = require_kernel(kernel, modules_dir, ui.reporter(as_json=as_json))
         target = open_kernel(found, config, append)
+    for problem in target.problems:
+        click.echo(f"{problem.file}:{problem.line}: {problem.message}", err=True)
     prediction = predict(capture, target)
     if as_json:
         ui.print_json(prediction_fields(prediction))

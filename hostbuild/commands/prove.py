@@ -7,10 +7,12 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import GuestTimeoutError, InputError
+from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.predict.prove import Proof
+from hostbuild.qemu.device import device_files
 from hostbuild.qemu.vm import VM
 
-_PATH = click.Path(path_type=Path)
 _LATE_S = 10.0  # how long nothing may come before a device counts as not coming
 _EPILOG = """\b
 The machine has to be the one that the ledger is of. Exit status 1 if a device that had a driver in the ledger has
@@ -25,17 +27,42 @@ Example:
 
 
 @click.command("prove", epilog=_EPILOG)
-@click.argument("image", type=_PATH)
+@click.argument("image", type=InputPath(beside=files_beside))
 @click.option(
-    "--ledger", "ledger_file", type=_PATH, required=True, help="The boot to compare with.", metavar="FILE"
+    "--ledger",
+    "ledger_file",
+    type=InputPath(),
+    required=True,
+    help="The boot to compare with.",
+    metavar="FILE",
 )
-@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
-@click.option("--machine", "machine_name", default="virtio", show_default=True, metavar="NAME|FILE.toml")
-@click.option("--device", "devices", multiple=True, metavar="ARG", help="Add a device, as QEMU's -device.")
+@click.option(
+    "--kernel",
+    type=InputWord(),
+    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
+)
+@click.option(
+    "--machine",
+    "machine_name",
+    type=InputWord(),
+    default="virtio",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+)
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    type=InputWord(device_files),
+    metavar="ARG",
+    help="Add a device, as QEMU's -device.",
+)
 @click.option("--append", default="", help="Words for the kernel's command line.")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, metavar="S")
-@click.option("--ledger-out", type=_PATH, metavar="FILE", help="Write the new boot's ledger here.")
+@click.option(
+    "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the new boot's ledger here."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def command(
     image: Path,
@@ -55,18 +82,18 @@ def command(
     from hostbuild.qemu.accel import choose
     from hostbuild.qemu.device import parse_device
     from hostbuild.qemu.machine import read_machine
+    from hostbuild.qemu.memory_probe import read_estimate
     from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.ramprobe import read_prediction
     from hostbuild.qemu.vm import Boot
-    from modaliasd.core.story import tell
+    from modaliasd.core.ledger.history import history_of
 
-    before = tell(read_ledger(ledger_file))
+    before = history_of(read_ledger(ledger_file))
     if not any(device.driver for device in before.devices.values()):
         raise InputError(f"the ledger {ledger_file} has no device with a driver: there is nothing to prove")
     machine = read_machine(machine_name).plus(map(parse_device, devices))
     manifest = read_manifest_if_any(image)
     vmlinuz = require_kernel_for(image, manifest, kernel)
-    memory = machine.memory or read_prediction(image, manifest, vmlinuz, append).comfortable
+    memory = machine.memory or read_estimate(image, manifest, vmlinuz, append).comfortable
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     boot = Boot(
         vmlinuz, image, append=words, accel=choose(accel).accel, memory=memory, agent=False, limit_s=timeout
@@ -76,9 +103,9 @@ def command(
         VM(replace(machine, memory=None), boot) as vm,
     ):
         vm.settled(timeout=timeout)
-        proof = prove(before, tell(vm.ledger))
+        proof = prove(before, history_of(vm.ledger))
         while not proof.holds and _more_comes(vm):
-            proof = prove(before, tell(vm.ledger))
+            proof = prove(before, history_of(vm.ledger))
         records = list(vm.ledger)
     if ledger_out is not None:
         write_ledger(ledger_out, records)

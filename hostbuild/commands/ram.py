@@ -5,29 +5,38 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-
-_PATH = click.Path(path_type=Path)
+from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.path_types import InputPath, InputWord
 
 
 @click.command("ram")
-@click.argument("image", type=_PATH)
-@click.option("--kernel", help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.")
+@click.argument("image", type=InputPath(beside=files_beside))
+@click.option(
+    "--kernel",
+    type=InputWord(),
+    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
+)
 @click.option("--append", default="", help="Words for the kernel's command line: rootfstype=ramfs counts.")
 @click.option("--prove", "proving", is_flag=True, help="Find the true limit by booting, some ten times.")
 @click.option(
-    "--machine", "machine_name", default="virtio", show_default=True, help="The hardware for --prove."
+    "--machine",
+    "machine_name",
+    type=InputWord(),
+    default="virtio",
+    show_default=True,
+    help="The hardware for --prove.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     image: Path, kernel: str | None, append: str, proving: bool, machine_name: str, as_json: bool
 ) -> None:
     """Say how much memory a guest needs at least to boot IMAGE, and what for."""
+    from hostbuild.qemu.memory_probe import read_estimate
     from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.ramprobe import read_prediction
 
     manifest = read_manifest_if_any(image)
     vmlinuz = require_kernel_for(image, manifest, kernel)
-    prediction = read_prediction(image, manifest, vmlinuz, append)
+    prediction = read_estimate(image, manifest, vmlinuz, append)
     if not as_json:
         for name, size in prediction.rows:
             ui.line(f"{name:36} {ui.size(size):>10}")
@@ -37,7 +46,7 @@ def command(
     if proving:
         from hostbuild.qemu.accel import choose
         from hostbuild.qemu.machine import read_machine
-        from hostbuild.qemu.ramprobe import Attempt, prove
+        from hostbuild.qemu.memory_probe import Attempt, measure_minimum
         from hostbuild.qemu.vm import Boot
 
         def heard(attempt: Attempt) -> None:
@@ -46,7 +55,7 @@ def command(
 
         words = f"{manifest.get('append', '')} {append}".strip()
         boot = Boot(vmlinuz, image, append=words, accel=choose().accel, agent=False)
-        proved = prove(read_machine(machine_name), boot, prediction, heard)
+        proved = measure_minimum(read_machine(machine_name), boot, prediction, heard)
         if not as_json:
             off = 100 * (prediction.least / proved.least - 1)
             ui.line(f"{'proved':36} {proved.least:>6} MiB: the prediction is {off:+.1f} % off")

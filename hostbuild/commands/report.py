@@ -9,12 +9,29 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.manifest import files_beside
+from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
+from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.ledger.file import read_ledger
 from hostbuild.report.model import make_model
-from modaliasd.core.story import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 
-_PATH = click.Path(path_type=Path)
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
+# The end of a file's name -> the format; the first that fits counts.
+_ENDINGS = {
+    ".trace.json": "perfetto",
+    ".trace": "perfetto",
+    ".perfetto": "perfetto",
+    ".html": "html",
+    ".htm": "html",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".svg": "svg",
+    ".txt": "text",
+    ".json": "json",
+}
+_UTF8 = ("html", "dot", "svg")  # what says of itself, or is known, to be UTF-8
 _EPILOG = """\b
 Formats:
   html      one page that needs no network: timeline, device tree, failures, what was never used
@@ -32,15 +49,24 @@ Examples:
 
 
 @click.command("report", epilog=_EPILOG)
-@click.argument("ledger", type=_PATH)
-@click.option("-o", "--output", type=_PATH, help="The file to write. Default: standard output.")
+@click.argument("ledger", type=InputPath())
 @click.option(
-    "--format", "kind", type=click.Choice(_FORMATS), help="Default: what the file's name says, else html."
+    "-o", "--output", type=OutputPath("the report"), help="The file to write. Default: standard output."
 )
 @click.option(
-    "--image", type=_PATH, help="The image that was booted; what it carries and never used is listed."
+    "--format",
+    "kind",
+    type=click.Choice(_FORMATS),
+    help="Default: what the end of the file's name says; html on stdout.",
 )
-@click.option("--manifest", "manifest_file", type=_PATH, help="Its manifest, if the image is not at hand.")
+@click.option(
+    "--image",
+    type=InputPath(beside=files_beside),
+    help="The image that was booted; what it carries and never used is listed.",
+)
+@click.option(
+    "--manifest", "manifest_file", type=InputPath(), help="Its manifest, if the image is not at hand."
+)
 @click.option("--title", help="The page's title. Default: the ledger's name.")
 def command(
     ledger: Path,
@@ -56,49 +82,57 @@ def command(
     kind = kind or _kind_of(output)
     if kind == "html" and output is None and sys.stdout.isatty():
         raise UsageError("a page is nothing for a terminal", hint="-o report.html, or --format text")
-    story = tell(read_ledger(ledger))
-    text = _render(story, kind, _manifest(image, manifest_file), title or ledger.stem)
+    history = history_of(read_ledger(ledger))
+    text = _render(history, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
-        sys.stdout.write(text)
+        ui.document(text) if kind in _UTF8 else sys.stdout.write(text)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise UsageError(f"cannot write {output}: {e.strerror}") from e
-    ui.line(f"{output}: {ui.size(len(text.encode()))}")
+    data = text.encode()
+    write_file(output, data, "the report")
+    ui.line(f"{output}: {ui.size(len(data))}")
 
 
 def _kind_of(output: Path | None) -> str:
     if output is None:
         return "html"
-    suffixes = {".html": "html", ".dot": "dot", ".gv": "dot", ".svg": "svg", ".txt": "text", ".json": "json"}
-    if output.name.endswith((".trace.json", ".perfetto", ".trace")):
-        return "perfetto"
-    return suffixes.get(output.suffix, "html")
+    for ending, kind in _ENDINGS.items():
+        if output.name.lower().endswith(ending):
+            return kind
+    ending = f"the ending {output.suffix}" if output.suffix else "a name without an ending"
+    known = ", ".join(_ENDINGS)
+    raise UsageError(
+        f"{output}: no format goes by {ending}; known are {known}",
+        hint=f"--format {'|'.join(_FORMATS)} writes to a file of any name",
+    )
 
 
 def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] | None:
     if image is not None:
         from hostbuild.formats.manifest import read_manifest
 
+        require_kind(image, Kind.IMAGE, Kind.PACKED)
         return read_manifest(image)
     if manifest_file is None:
         return None
+    if other := instead(manifest_file, Kind.MANIFEST, Kind.TEXT, Kind.DIRECTORY):
+        raise InputError(other, hint=use_of(manifest_file))
+    data = read_input(manifest_file, "the manifest")
     try:
-        manifest = json.loads(manifest_file.read_bytes())
-    except (OSError, ValueError) as e:
+        manifest = json.loads(data)
+    except ValueError as e:
         raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
     if not isinstance(manifest, dict) or "modules" not in manifest:
-        raise InputError(f"{manifest_file} is no manifest of an image: it lists no modules")
+        other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT)
+        raise InputError(other or f"{manifest_file} is no manifest of an image: it lists no modules")
     return manifest
 
 
-def _render(story: Story, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
+def _render(history: History, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
     if kind == "text":
-        from modaliasd.core.treetext import render_tree
+        from modaliasd.core.ledger.text_tree import render_tree
 
-        return render_tree(story, color=False)
-    model = make_model(story, manifest, title)
+        return render_tree(history, color=False)
+    model = make_model(history, manifest, title)
     if kind == "html":
         from hostbuild.report.html import render_html
 

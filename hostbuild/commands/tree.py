@@ -5,17 +5,20 @@ from pathlib import Path
 
 import click
 
+from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.file import read_ledger
-from modaliasd.core.story import tell
-from modaliasd.core.treetext import WIDTH, render_tree
+from modaliasd.core.ledger.history import history_of
+from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 
 @click.command("tree")
-@click.argument("ledger", type=click.Path(path_type=Path))
+@click.argument("ledger", type=InputPath())
 @click.option("--by", type=click.Choice(["device", "module", "time"]), default="device", show_default=True)
 @click.option("--color/--no-color", default=None, help="Default: colours on a terminal.")
 @click.option("--full", is_flag=True, help="Cut no line.")
 def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
     """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
     color = sys.stdout.isatty() if color is None else color
-    sys.stdout.write(render_tree(tell(read_ledger(ledger)), by, color=color, width=0 if full else WIDTH))
+    sys.stdout.write(
+        render_tree(history_of(read_ledger(ledger)), by, color=color, width=0 if full else WIDTH)
+    )

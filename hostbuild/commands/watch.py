@@ -11,8 +11,11 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError
-from hostbuild.ledger.watching import Watch
-from modaliasd.core.linetext import record_line
+from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.fs.files import read_error
+from hostbuild.fs.path_types import InputPath
+from hostbuild.ledger.watch import Watch
+from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
 _EPILOG = """\b
@@ -27,7 +30,7 @@ Example, in two terminals:
 
 
 @click.command("watch", epilog=_EPILOG)
-@click.argument("ledger", type=click.Path(path_type=Path))
+@click.argument("ledger", type=InputPath())
 @click.option("--until-settled", is_flag=True, help="End when the guest has settled.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds without a new line."
@@ -68,7 +71,13 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
         if timeout is not None and time.monotonic() - quiet_since >= timeout:
             raise InputError(f"there is no ledger {path}, and none came in {timeout:g} s")
         time.sleep(_POLL_S)
-    with path.open(encoding="ascii", errors="replace") as file:
+    if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
+    try:
+        opened = path.open(encoding="ascii", errors="replace")
+    except OSError as e:
+        raise read_error(path, "the ledger", e) from e
+    with opened as file:
         while True:
             partial += file.readline()
             if partial.endswith("\n"):

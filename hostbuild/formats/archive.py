@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError
-from hostbuild.formats import newc
+from hostbuild.formats import newc, sniff
 from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
+from hostbuild.formats.sniff import Kind
+from hostbuild.fs.files import read_input
 
 
 class ImageError(InputError):
@@ -56,13 +58,15 @@ def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise ImageError(f"cannot read the image {path}: {e.strerror}") from e
+    sniff.require_there(path, "image")
+    if path.is_dir():
+        raise ImageError(f"{path} is a directory, not an initramfs image")
+    data = read_input(path, "the image")
     try:
         return list(_parse(data, wanted))
     except HostbuildError as e:
+        if other := sniff.instead(path, Kind.IMAGE, Kind.PACKED, Kind.TEXT):
+            raise ImageError(other, hint=sniff.use_of(path)) from e
         raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
 
 
@@ -95,7 +99,8 @@ def _parse(data: bytes, wanted: Callable[[str], bool]) -> Iterator[tuple[Segment
 
 def kernel_versions(members: Iterable[newc.Member]) -> list[str]:
     """Give the kernels that the image has modules for, by the directories' names."""
-    found = (re.match(r"(?:\./|/)?(?:usr/)?lib/modules/([^/]+)", member.name) for member in members)
+    pattern = re.compile(r"(?:\./|/)?(?:usr/)?lib/modules/([^/]+?)(?:\.squashfs)?(?:/|$)")
+    found = (pattern.match(member.name) for member in members)
     return sorted({match[1] for match in found if match})
 
 

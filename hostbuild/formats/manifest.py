@@ -2,12 +2,29 @@
 
 import hashlib
 import json
+import os
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
+from hostbuild.fs.files import read_input
 
 FORMAT = 1
+
+# What every manifest of this format has at least: its readers rely on it.
+_SHAPE: dict[str, type] = {
+    "image": dict,
+    "kernel": dict,
+    "append": str,
+    "groups": dict,
+    "modules": list,
+    "files": list,
+}
+_KERNEL_STRINGS = ("version", "sha256", "origin")
+_PACKAGE_STRINGS = ("name", "version", "architecture", "sha256")
+_PLAIN = re.compile(r"[A-Za-z0-9.+~:_-]+")  # what a path is made of, and a word of apt's command line
 
 
 class ManifestError(InputError):
@@ -16,7 +33,20 @@ class ManifestError(InputError):
 
 def manifest_path(image: Path) -> Path:
     """Give the path of an image's manifest."""
-    return image.with_name(image.name + ".manifest.json")
+    return _beside(image, ".manifest.json")
+
+
+def kernel_path(image: Path) -> Path:
+    """Give the path of the kernel that lies beside an image."""
+    return _beside(image, ".vmlinuz")
+
+
+def files_beside(image: Path) -> tuple[Path, ...]:
+    """Give the files that are written, and read, with an image, also where its path is a link to it."""
+    real = Path(os.path.realpath(image))
+    return tuple(
+        dict.fromkeys(beside(one) for one in (image, real) for beside in (manifest_path, kernel_path))
+    )
 
 
 def dump(manifest: dict[str, Any]) -> bytes:
@@ -27,33 +57,81 @@ def dump(manifest: dict[str, Any]) -> bytes:
 def read_manifest(image: Path) -> dict[str, Any]:
     """Read an image's manifest. Raises ManifestError where there is none, or none of this format."""
     path = manifest_path(image)
+    if not path.exists():
+        raise ManifestError(f"the image {image} has no manifest {path}", hint=_moved(image))
+    data = read_input(path, "the manifest")
     try:
-        manifest = json.loads(path.read_bytes())
-    except FileNotFoundError as e:
-        raise ManifestError(f"the image {image} has no manifest {path}") from e
-    except (OSError, ValueError) as e:
-        raise ManifestError(f"cannot read the manifest {path}: {e}") from e
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        manifest = json.loads(data)
+    except (ValueError, RecursionError) as e:
         raise ManifestError(
-            f"the manifest {path} is not of format {FORMAT}", hint=f"hostbuild make-image -o {image}"
-        )
+            f"the manifest {path} is damaged: it is not JSON ({e})", hint=_rebuild(image)
+        ) from e
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ManifestError(f"the manifest {path} is not of format {FORMAT}", hint=_rebuild(image))
+    if trouble := _trouble(manifest):
+        raise ManifestError(f"the manifest {path} is damaged: {trouble}", hint=_rebuild(image))
     return manifest
 
 
-def require_vmlinuz(image: Path, manifest: dict[str, Any]) -> Path:
-    """Give the kernel that the image was made for. Raises ManifestError where it is gone or has changed."""
-    kernel = manifest["kernel"]
-    path = Path(kernel["vmlinuz"])
-    rebuild = f"hostbuild make-image -o {image}"
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as e:
-        raise ManifestError(
-            f"cannot read the kernel {path}, which {image} was made for: {e.strerror}", hint=rebuild
-        ) from e
-    if digest != kernel["sha256"]:
-        raise ManifestError(
-            f"the kernel {path} is no longer the one that {image} was made for (its SHA-256 has changed)",
-            hint=rebuild,
-        )
+def no_manifest(image: Path) -> ManifestError:
+    """Make the error for an image whose kernel nobody names."""
+    beside = kernel_path(image)
+    return ManifestError(
+        f"nobody says which kernel {image} is for: it has no manifest {manifest_path(image).name}",
+        hint=_moved(image) or f"--kernel {beside if beside.is_file() else 'VMLINUZ'}",
+    )
+
+
+def _beside(image: Path, ending: str) -> Path:
+    """Give the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
+    path = Path(f"{image}{ending}")  # with_name() takes no "." and no "/", which people name, too
+    if image.is_symlink() and not path.exists():
+        real = image.resolve()
+        return real.with_name(real.name + ending)
     return path
+
+
+def _trouble(manifest: dict[str, Any]) -> str:
+    """Say what is missing in a manifest, or of a wrong type; "" if nothing is."""
+    for key, kind in _SHAPE.items():
+        if not isinstance(manifest.get(key), kind):
+            return f"its {key!r} is missing or no {kind.__name__}"
+    for key in _KERNEL_STRINGS:
+        if not isinstance(manifest["kernel"].get(key), str):
+            return f"its kernel's {key!r} is missing or no string"
+    package = manifest["kernel"].get("package")
+    return "" if package is None or _is_package(package) else "its kernel's 'package' is not as it should be"
+
+
+def _is_package(package: object) -> bool:
+    if not isinstance(package, dict) or not isinstance(package.get("path"), str):
+        return False
+    path = Path(package["path"])
+    words = [package.get(key) for key in _PACKAGE_STRINGS]
+    plain = all(isinstance(word, str) and _PLAIN.fullmatch(word) for word in words)
+    return plain and not path.is_absolute() and ".." not in path.parts
+
+
+def _moved(image: Path) -> str:
+    """Find the manifest of an image that was renamed without it, by size and SHA-256: how to rename it, too."""
+    size, digest = image.stat().st_size, ""
+    for path in sorted(image.parent.glob("*.manifest.json")):
+        try:
+            told = json.loads(path.read_bytes())["image"]
+            if told["size"] != size:
+                continue
+            digest = digest or hashlib.sha256(image.read_bytes()).hexdigest()
+            if told["sha256"] != digest:
+                continue
+        except (OSError, ValueError, TypeError, LookupError):
+            continue  # it is somebody else's
+        stem = path.name.removesuffix(".manifest.json")
+        pairs = [(path, manifest_path(image)), (path.with_name(f"{stem}.vmlinuz"), kernel_path(image))]
+        words = [shlex.join(["mv", str(old), str(new)]) for old, new in pairs if old.is_file()]
+        return f"its manifest is {path}: {'; '.join(words)}"
+    return ""
+
+
+def _rebuild(image: Path) -> str:
+    again = shlex.join(["hostbuild", "make-image", "-o", str(image)])
+    return f"{again}; or move the manifest away, and name the kernel by --kernel"

@@ -22,10 +22,12 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError
 from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs.files import write_error
+from hostbuild.fs.room import room_in
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import progress, toolchain
-from hostbuild.kbuild.room import room_in
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.run import run, spawn
+from hostbuild.run import find_program, run, spawn
 from hostbuild.ui import Reporter
 
 _PREPARE_TIMEOUT = 900.0  # seconds
@@ -33,7 +35,7 @@ _INSTALL_TIMEOUT = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltKernel:
     """A kernel that was built.
 
     root: holds boot/ and lib/modules/, as an unpacked Debian package does. version: as uname -r prints it.
@@ -51,14 +53,14 @@ class Built:
         return self.root / "boot" / f"vmlinuz-{self.version}"
 
 
-def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> Built:
+def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> BuiltKernel:
     """Build what the configuration asks for, or give what was built before.
 
     config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of
     the modules.
     Raises CommandError with the first error of the log.
     """
-    compiler = toolchain.compiler_version() if shutil.which("gcc") else ""
+    compiler = toolchain.compiler_version() if find_program("gcc") else ""
     key = _key(source, config, compiler, strip)
     kernels = debs.cache_directory() / "kernel"
     final = kernels / "built" / key
@@ -85,13 +87,37 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
     return _read_built(final, log)
 
 
-def copy_built(built: Built, directory: Path) -> Built:
-    """Copy boot/ and lib/modules/X of a built kernel; modules of that version are replaced."""
-    modules = directory / "lib/modules" / built.version
-    if modules.is_dir():
-        shutil.rmtree(modules)
-    shutil.copytree(built.root, directory, symlinks=True, dirs_exist_ok=True)
-    return Built(directory, built.version, built.modules, built.log)
+def copy_built(built: BuiltKernel, directory: Path) -> BuiltKernel:
+    """Copy boot/ and lib/modules/X of a built kernel; modules of that version are replaced.
+
+    Everything is copied before anything of the old is touched. Raises UsageError or WorldError.
+    """
+
+    def copy(source: str, target: str) -> None:
+        try:
+            shutil.copy2(source, target, follow_symlinks=False)
+        except OSError as e:  # copytree would go on, and collect the failures
+            raise write_error(directory, "the kernel", e) from e
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with scratch_directory(directory) as staging:
+            new = staging / "new"
+            shutil.copytree(built.root, new, symlinks=True, copy_function=copy)
+            for path in sorted(path for path in new.rglob("*") if not path.is_dir() or path.is_symlink()):
+                if not path.is_relative_to(new / "lib/modules"):
+                    place = directory / path.relative_to(new)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    path.replace(place)
+            if (new / "lib/modules" / built.version).is_dir():
+                modules = directory / "lib/modules" / built.version
+                modules.parent.mkdir(parents=True, exist_ok=True)
+                if modules.is_dir():
+                    modules.replace(staging / "old")
+                (new / "lib/modules" / built.version).replace(modules)
+    except OSError as e:
+        raise write_error(directory, "the kernel", e) from e
+    return BuiltKernel(directory, built.version, built.modules, built.log)
 
 
 def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
@@ -104,7 +130,7 @@ def _make(
     source: SourceTree, objects: Path, *, modular: bool, jobs: int, log: Path, report: Reporter
 ) -> None:
     environment = toolchain.make_environment(os.environ)
-    ccache = shutil.which("ccache") is not None
+    ccache = find_program("ccache") is not None
 
     def make(*words: str) -> list[str]:
         return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, ccache=ccache)]
@@ -193,11 +219,11 @@ def _install(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _read_built(root: Path, log: Path | None) -> Built:
+def _read_built(root: Path, log: Path | None) -> BuiltKernel:
     [vmlinuz] = root.glob("boot/vmlinuz-*")
     version = vmlinuz.name.removeprefix("vmlinuz-")
     modules = sum(1 for path in (root / "lib/modules" / version).rglob("*.ko*"))
-    return Built(root, version, modules, log)
+    return BuiltKernel(root, version, modules, log)
 
 
 @contextlib.contextmanager

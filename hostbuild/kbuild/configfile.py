@@ -1,29 +1,42 @@
 """Finds a kernel's configuration: a .config, one inside or beside a vmlinuz, the running one."""
 
 import gzip
+import os
 import platform
 import re
 from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
+from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.fs.files import read_input
+from hostbuild.kernels.kernel import require_kernel
+from hostbuild.near import did_you_mean
+from hostbuild.ui import Silent
+
+_NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:
     """Give the text of a kernel's configuration, and where it was found.
 
-    kernel: "running", the path of a .config (plain or gzipped, as /proc/config.gz is), or of a vmlinuz.
+    kernel: "running", "deb:PACKAGE", the path of a .config (plain or gzipped, as /proc/config.gz is), or of a vmlinuz.
     """
     if kernel == "running":
         return read_running_config()
+    if kernel.startswith("deb:"):
+        return _read_from_package(kernel)
     path = Path(kernel)
-    try:
-        data = path.read_bytes()
-    except OSError as e:
+    if not os.path.lexists(path):
         raise InputError(
-            f"cannot read the kernel or configuration {kernel}: {e.strerror}",
-            hint="name a .config, a vmlinuz, or `running`",
-        ) from e
+            f"there is no kernel or configuration {kernel}{did_you_mean(kernel, ['running'])}",
+            hint=f"a package's kernel is named by deb:{kernel}"
+            if kernel.startswith("linux-image-")
+            else _NAMES,
+        )
+    if other := instead(path, Kind.KERNEL, Kind.CONFIG, Kind.ELF, Kind.TEXT, Kind.PACKED):
+        raise InputError(f"{other}, and no configuration", hint=use_of(path) or _NAMES)
+    data = read_input(path, "the kernel or configuration", hint=_NAMES)
     if data.startswith(b"\x1f\x8b"):
         try:
             data = gzip.decompress(data)
@@ -45,6 +58,14 @@ def read_running_config() -> tuple[str, str]:
         f"the running kernel does not tell its configuration: there is neither {inside} nor {beside}",
         hint="name the file of a configuration, or a vmlinuz",
     )
+
+
+def _read_from_package(spec: str) -> tuple[str, str]:
+    """Take the configuration that Debian's packages bring beside the kernel, else look inside."""
+    found = require_kernel(spec, None, Silent())
+    if found.config is not None:
+        return found.config.read_text(encoding="utf-8"), f"{found.config.name} of {found.origin}"
+    return _read_from_image(found.vmlinuz, found.vmlinuz.read_bytes())
 
 
 def _read_from_image(path: Path, data: bytes) -> tuple[str, str]:

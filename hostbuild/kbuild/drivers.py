@@ -6,13 +6,14 @@ pci:v00008086d0000100Esv...             a modalias, looked up in the modules.ali
 SATA_AHCI, CONFIG_SATA_AHCI             the option itself
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.kbuild.makefiles import index_modules, module_name
+from hostbuild.kbuild.makefiles import index_modules
+from hostbuild.near import did_you_mean
+from modaliasd.core.kmod.names import module_name
 
 # Where the kernel's modules come from; the rest (tools, samples, documentation) builds none.
 _DIRECTORIES = (
@@ -94,9 +95,8 @@ def resolve(
     modules = _COMMON_NAMES.get(word.lower(), (module_name(word),))
     if all(module in index for module in modules):
         return tuple(Driver(word, module, index[module]) for module in modules)
-    near = difflib.get_close_matches(module_name(word), [*index, *_COMMON_NAMES], n=4, cutoff=0.7)
-    neighbours = f"; the nearest are {', '.join(near)}" if near else ""
-    raise InputError(f"no Makefile of this kernel source builds a module named {word}{neighbours}")
+    near = did_you_mean(word, [*index, *_COMMON_NAMES])
+    raise InputError(f"no Makefile of this kernel source builds a module named {word}{near}")
 
 
 def of_modalias(modalias: str, index: Mapping[str, tuple[str, ...]], lookup: Lookup) -> tuple[Driver, ...]:

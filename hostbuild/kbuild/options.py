@@ -1,18 +1,16 @@
 """A kernel's Kconfig as something that can be asked and told: which options exist, what they need, what stops
 them.
 
-`Options.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
+`KernelOptions.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
 selector for an option that has no prompt. Of alternatives the one with the fewest new options is taken.
 Parsing and evaluating are kconfiglib's; `make olddefconfig` has the last word, and hostbuild.kbuild.configure
 compares.
 """
 
 import contextlib
-import difflib
 import io
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -22,6 +20,8 @@ from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
@@ -31,20 +31,20 @@ _LETTER = {level: letter for letter, level in _LEVEL.items()}
 # search would try every way through the thousands of options that select one another.
 _DEPTH = 8
 
-# Options without a prompt that many others select: whom a person means who needs one of them.
+# KernelOptions without a prompt that many others select: whom a person means who needs one of them.
 _PROVIDERS = {
     "VIRTIO": "VIRTIO_PCI",  # QEMU's virtio devices are PCI devices unless the machine is microvm
     "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
 }
 
-# Options that make others visible and promise nothing: a driver of another architecture's hardware can be had
+# KernelOptions that make others visible and promise nothing: a driver of another architecture's hardware can be had
 # by COMPILE_TEST, and is of no use. Only who names them gets them.
 _NO_MEANS = frozenset({"BROKEN", "COMPILE_TEST"})
 
 Plan = dict[Symbol, int]
 
 
-class Options:
+class KernelOptions:
     """The options of one source tree, with values."""
 
     def __init__(self, tree: kconfiglib.Kconfig) -> None:
@@ -64,7 +64,7 @@ class Options:
     def similar(self, option: str) -> list[str]:
         """Names of options that look like this one, the likeliest first."""
         names = [symbol.name for symbol in self._tree.unique_defined_syms]
-        return difflib.get_close_matches(option, names, n=3, cutoff=0.75)
+        return near(option, names)
 
     def write(self, path: Path) -> None:
         """Write all values as a .config."""
@@ -214,20 +214,20 @@ def _shown(item: object) -> str:
     return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
 
 
-def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Options:
+def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> KernelOptions:
     """Parse the Kconfig files of a source tree and read a .config into them; takes some three seconds.
 
     version: the tree's KERNELVERSION. compiler: the first line of `gcc --version`.
     Raises InputError where kconfiglib cannot parse the tree.
     """
     environment = _environment(tree, version, compiler)
-    with tempfile.TemporaryDirectory() as scratch, _process_state(environment, Path(scratch)):
+    with scratch_directory() as scratch, _process_state(environment, scratch):
         try:
             parsed = _Kconfig(str(tree / "Kconfig"), warn=False)
             parsed.load_config(str(config))
         except (kconfiglib.KconfigError, OSError) as e:
             raise InputError(f"cannot read the options of {tree}: {e}") from e
-    return Options(parsed)
+    return KernelOptions(parsed)
 
 
 class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types

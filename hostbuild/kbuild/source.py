@@ -17,7 +17,8 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
-from hostbuild.kbuild.room import room_in
+from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.fs.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
@@ -65,8 +66,12 @@ def require_source(spec: str, report: Reporter) -> SourceTree:
     if not path.is_file():
         raise InputError(
             f"there is no kernel source at {spec}",
-            hint="name a tree, a tarball, or a package as deb:linux-source-6.1",
+            hint=f"a package is named by deb:{spec}"
+            if spec.startswith("linux-source")
+            else "name a tree, a tarball, or a package as deb:linux-source-6.1",
         )
+    if other := instead(path, Kind.TARBALL, Kind.PACKED):
+        raise InputError(f"{other} of a kernel's source", hint=use_of(path))
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     stem = path.name.partition(".tar")[0]
@@ -99,8 +104,8 @@ def _from_package(name: str, report: Reporter) -> SourceTree:
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
         return read_tree(final, identity)
-    with report.step(f"Fetching {package}"), room_in(debs.cache_directory()):
-        root = debs.require_unpacked(package)
+    with room_in(debs.cache_directory()):
+        root = debs.require_unpacked(package, report)
     tarballs = sorted(root.glob("usr/src/linux-source-*.tar.*"))
     if len(tarballs) != 1:
         raise InputError(f"the package {package} holds {len(tarballs)} kernel tarballs in /usr/src, not one")

@@ -4,13 +4,12 @@ The same Debian packages are listed in debian-packages-kernel.txt, which `make s
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from hostbuild.errors import ToolMissingError
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.run import run
+from hostbuild.run import find_program, run
 
 # Debian package -> a program of it, or a C header
 _PROGRAMS = {
@@ -44,12 +43,12 @@ _REPRODUCIBLE = {
 
 
 def require_toolchain(*, menu: bool = False) -> None:
-    """Make sure that everything is there; the error names all that is missing, and the mend.
+    """Make sure that everything is there; the error names all that is missing, and the fix.
 
     menu: for kbuild's menuconfig, too.
     """
     headers = _HEADERS | (_MENU_HEADERS if menu else {})
-    missing = [package for package, program in _PROGRAMS.items() if shutil.which(program) is None]
+    missing = [package for package, program in _PROGRAMS.items() if find_program(program) is None]
     if "gcc" not in missing:
         missing += [package for package, header in headers.items() if not _compiles(header)]
     if missing:

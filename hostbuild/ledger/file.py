@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead, require_there, use_of
+from hostbuild.fs.files import read_input, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledgertext import parse_ledger
+from modaliasd.core.ledger.read import parse_ledger
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
@@ -15,10 +17,12 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
     Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
+    require_there(path, "ledger")
+    if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
+    data = read_input(path, "the ledger")
     try:
-        records = parse_ledger(path.read_bytes())
-    except OSError as e:
-        raise InputError(f"cannot read the ledger {path}: {e.strerror}") from e
+        records = parse_ledger(data)
     except FormatError as e:
         raise InputError(f"{path} is no ledger: {e}") from e
     if not records:
@@ -29,9 +33,6 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 
 def write_ledger(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write the records, a line each. Raises InputError where the file cannot be written."""
+    """Write the records, a line each, or leave what was there. Raises UsageError or WorldError."""
     lines = "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records)
-    try:
-        path.write_text(lines, encoding="ascii")
-    except OSError as e:
-        raise InputError(f"cannot write the ledger to {path}: {e.strerror}") from e
+    write_file(path, lines.encode("ascii"), "the ledger")

@@ -3,24 +3,26 @@
 from pathlib import Path
 
 from hostbuild.errors import InputError
+from hostbuild.formats.sniff import Kind, instead, require_there, use_of
+from hostbuild.fs.files import read_input
 from hostbuild.ledger.file import read_ledger
-from hostbuild.predict.capture import Capture, capture_of_story, parse_capture, parse_umockdev
-from modaliasd.core.story import tell
+from hostbuild.predict.capture import Capture, capture_of_history, parse_capture, parse_umockdev
+from modaliasd.core.ledger.history import history_of
 
 
 def read_capture(path: Path) -> Capture:
     """Read the file, whose content says what it is. Raises InputError."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as e:
-        raise InputError(f"cannot read the capture {path}: {e.strerror}") from e
+    require_there(path, "capture or ledger")
+    if other := instead(path, Kind.CAPTURE, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
+    text = read_input(path, "the capture").decode("utf-8", "surrogateescape")
     if text.startswith(("P: ", "@")):
         return parse_umockdev(text)
     first = text.partition("\n")[0]
     if '"capture"' in first:
         return parse_capture(text, str(path))
     if first.startswith("{"):
-        return capture_of_story(tell(read_ledger(path)))
+        return capture_of_history(history_of(read_ledger(path)))
     raise InputError(
         f"{path} is no capture, no ledger and no umockdev recording",
         hint="hostbuild capture -o FILE makes a capture",

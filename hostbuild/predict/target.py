@@ -11,14 +11,14 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats.archive import read_files
 from hostbuild.formats.manifest import manifest_path, read_manifest
-from hostbuild.kernel import Kernel, KernelError
+from hostbuild.formats.sniff import Kind, require_kind
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
-from modaliasd.core import trie
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
-from modaliasd.core.modprobed import (
+from modaliasd.core.index import lookup
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import (
     DIRECTORIES,
     Configuration,
     counting_files,
@@ -26,8 +26,10 @@ from modaliasd.core.modprobed import (
     parse_command_line,
     parse_modprobe_d,
 )
-from modaliasd.core.policy import parse_policy
-from modaliasd.core.resolve import Resolver
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.policy.rules import parse_policy
+from modaliasd.core.settings import parse_settings
 
 _TABLES = (
     "modules.alias",
@@ -57,8 +59,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
     """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
-    if not image.is_file():
-        raise InputError(f"there is no image {image}", hint="hostbuild make-image -o IMAGE")
+    require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     files = read_files(image, _is_wanted)
     trees = _trees(files)
@@ -111,16 +112,15 @@ def make_target(
         return tables.get(which, b"")
 
     configuration = _configuration(config, append)
-    data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
-    resolver = Resolver(
-        configuration,
-        Dependencies(_text(table("modules.dep")), parse_builtin(_text(table("modules.builtin")))),
-        trie.Index(data).lookup,
-        parse_softdeps(_text(table("modules.softdep"))),
-    )
-    wanted = tuple(word for word in configuration.settings.get("load", "").split(",") if word)
+    data = lookup.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
+    index = lookup.Index(data)
+    dep = _text(table("modules.dep"))
+    builtin, not_builtin = parse_builtin(_text(table("modules.builtin")))
+    softdeps, not_softdeps = parse_softdeps(_text(table("modules.softdep")))
+    problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
+    resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
-    return Target(resolver, kernel, name, flavour, wanted, policy)
+    return Target(resolver, kernel, name, flavour, parse_settings(append).load, policy)
 
 
 def _configuration(config: Mapping[str, str], append: str) -> Configuration:

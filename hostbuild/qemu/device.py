@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 from hostbuild.errors import UsageError
 
 MIB = 1 << 20
 AUDIODEV = "audio0"  # the silent backend that every machine has; any number of sound cards may share it
 
+_LIST = "hostbuild run --list-devices"
 _DEFAULT_DISK = 64 * MIB  # a power of two, as SD cards demand
 
 
@@ -78,6 +80,8 @@ _CONTROLLERS: Mapping[Bus, tuple[str, str]] = {
     Bus.HDA: (r".*intel-hda", "ich9-intel-hda"),
     Bus.VIRTIO_SERIAL: (r"virtio-serial.*", "virtio-serial-pci"),
 }
+
+
 # Properties without which QEMU refuses a device.
 _DEFAULT_PROPS: Mapping[str, tuple[tuple[str, str], ...]] = {"nvme": (("serial", "hostbuild"),)}
 
@@ -124,8 +128,10 @@ def parse_device(text: str) -> Device:
     driver, *rest = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", driver):
         raise UsageError(
-            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)"
+            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)", hint=_LIST
         )
+    if driver == "help" or "help" in rest:
+        raise UsageError(f"device {text!r}: no device is called help", hint=_LIST)
     props = []
     for part in rest:
         key, equals, value = part.partition("=")
@@ -133,6 +139,11 @@ def parse_device(text: str) -> Device:
             raise UsageError(f"device {text!r}: a property without a name in {part!r}")
         props.append((key, value if equals else "on"))
     return Device(driver, tuple(props))
+
+
+def device_files(text: str) -> tuple[Path, ...]:
+    """Give whatever a device's properties may name as a file. Raises UsageError."""
+    return tuple(Path(value) for _, value in parse_device(text).props if value)
 
 
 def parse_size(text: str) -> int:

@@ -9,7 +9,8 @@ A machine file has these keys, all optional:
     memory = "auto"             # or 512M, 2G; auto is reckoned from the image
     root_ports = 8              # q35: free PCI Express ports rp0..rp7 to plug into while the guest runs
     devices = ["e1000", "nvme,serial=a"]          # as QEMU's -device, in this order
-    blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []   # as the QEMU options
+    blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []  fsdevs = []  tpmdevs = []
+                                # as the QEMU options; docs/machines.md has examples
 
 A device that needs a backend and names none gets one: an empty disk (`size=64M`, or `file=PATH` for a raw
 image, are ours and not QEMU's), a closed network (user, restrict=on), silence (audiodev none), a null
@@ -17,6 +18,7 @@ character device. One that needs a controller which the machine lacks (a USB dev
 card) gets it too.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ from enum import Enum
 from pathlib import Path
 
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.sniff import Kind, instead, kind_of_file, require_there, use_of
+from hostbuild.near import did_you_mean
 from hostbuild.qemu.device import (
     AUDIODEV,
     MIB,
@@ -34,6 +38,7 @@ from hostbuild.qemu.device import (
     with_backend,
     with_controllers,
 )
+from hostbuild.qemu.references import check_references
 
 NAMED_MACHINES = Path(__file__).with_name("machines")
 MAX_ROOT_PORTS = 16
@@ -56,8 +61,12 @@ _RAW_SECTIONS: Mapping[str, str] = {
     "audiodevs": "-audiodev",
     "chardevs": "-chardev",
     "objects": "-object",
+    "fsdevs": "-fsdev",
+    "tpmdevs": "-tpmdev",
 }
-_KEYS = {"description", "machine", "cpus", "cpu", "memory", "root_ports", "devices", *_RAW_SECTIONS}
+# What an option is called by, in QEMU's own form and in JSON.
+_ID = re.compile(r'(?:^|[,.])(?:id|node-name)=([^,]+)|"(?:id|node-name)"\s*:\s*"([^"]+)"')
+KEYS = {"description", "machine", "cpus", "cpu", "memory", "root_ports", "devices", *_RAW_SECTIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +116,30 @@ def read_machine(name: str) -> Machine:
     """Read a machine that comes with hostbuild by name, or a machine file by path. Raises InputError."""
     is_path = name.endswith(".toml") or "/" in name
     path = Path(name) if is_path else NAMED_MACHINES / f"{name}.toml"
+    if not is_path and not path.is_file():
+        raise _unknown_machine(name)
+    require_there(path, "machine file")
+    if other := instead(path, Kind.MACHINE, Kind.TEXT, Kind.EMPTY):
+        raise InputError(other, hint=use_of(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        if not is_path:
-            known = "".join(f"\n  {one:8}{read_machine(one).description}" for one in machine_names())
-            raise InputError(f"there is no machine {name!r}; known are any FILE.toml, and{known}") from e
         raise InputError(f"cannot read the machine file {path}: {getattr(e, 'strerror', None) or e}") from e
     return parse_machine(text, path.stem, str(path))
+
+
+def _unknown_machine(name: str) -> InputError:
+    here = next((path for path in (Path(name), Path(f"{name}.toml")) if path.is_file()), None)
+    if here is not None:
+        kind = kind_of_file(here)
+        if kind in (Kind.MACHINE, Kind.TEXT):
+            return InputError(
+                f"there is no machine {name!r}, but a file {here}", hint=f"--machine ./{here} names the file"
+            )
+        return InputError(f"{here} is {kind.value}, not a machine file", hint=use_of(here, kind))
+    known = "".join(f"\n  {one:8}{read_machine(one).description}" for one in machine_names())
+    near = did_you_mean(name, machine_names())
+    return InputError(f"there is no machine {name!r}{near}; known are any FILE.toml, and{known}")
 
 
 def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine:
@@ -123,8 +148,10 @@ def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         raise InputError(f"{origin}: not TOML: {e}") from e
-    if unknown := sorted(set(table) - _KEYS):
-        raise InputError(f"{origin}: unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}")
+    if unknown := sorted(set(table) - KEYS):
+        raise InputError(
+            f"{origin}: unknown key {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}; known are {', '.join(sorted(KEYS))}"
+        )
     try:
         return Machine(
             name=name,
@@ -169,16 +196,28 @@ def machine_argv(
 
 def hardware_argv(machine: Machine) -> list[str]:
     """Return the part of the command line that makes root ports, backends, controllers and devices."""
+    made = _made(machine)
     argv = ["-audiodev", f"none,id={AUDIODEV}"]
     for option, value in machine.raw:
         argv += [option, value]
     for number in range(machine.root_ports):
         argv += ["-device", str(_root_port(number))]
     for number, device in enumerate(with_controllers(machine.devices)):
+        check_references(device, made)
         plugged, backend = with_backend(device, f"backend{number}")
         argv += backend_argv(backend)
         argv += ["-device", str(plugged)]
     return argv
+
+
+def _made(machine: Machine) -> dict[str, frozenset[str]]:
+    """Give the ids of what the machine file makes, by its keys."""
+    option_of = {option: key for key, option in _RAW_SECTIONS.items()}
+    made: dict[str, set[str]] = {"audiodevs": {AUDIODEV}}
+    for option, value in machine.raw:
+        for found in _ID.finditer(value):
+            made.setdefault(option_of[option], set()).add(found[1] or found[2])
+    return {key: frozenset(ids) for key, ids in made.items()}
 
 
 def root_port_names(machine: Machine) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a guest's serial lines say: console text without escape sequences, ledger lines, why a boot failed.
+"""What a guest's serial lines say: console text without escape sequences, why a boot failed.
 
 Everything here takes bytes or text and returns values; hostbuild.qemu.vm fetches them.
 
@@ -7,12 +7,8 @@ Escape sequences are those of ECMA-48: CSI (ESC [ parameters intermediates final
 that of init/main.c, init/initramfs.c, kernel/panic.c, mm/oom_kill.c and kernel/module/main.c.
 """
 
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
-
-Record = dict[str, Any]  # a JSON object with a "type"
 
 _ESCAPE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements, the report that busybox sh asks for
@@ -41,10 +37,10 @@ def tail(text: str, lines: int = 25) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why a guest failed, in words, what mends it, and the console line that shows it."""
+    """Why a guest failed, in words, what fixes it, and the console line that shows it."""
 
     reason: str
-    mend: str
+    fix: str
     line: str
 
 
@@ -103,18 +99,18 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "look at the console's last lines",
     ),
 )
-_SIGN_PATTERNS = tuple((re.compile(pattern), reason, mend) for pattern, reason, mend in _SIGNS)
+_SIGN_PATTERNS = tuple((re.compile(pattern), reason, fix) for pattern, reason, fix in _SIGNS)
 
 
 def diagnose(text: str) -> Diagnosis | None:
     """Find why the boot in this console text failed; None where it shows no known failure."""
-    for pattern, reason, mend in _SIGN_PATTERNS:
+    for pattern, reason, fix in _SIGN_PATTERNS:
         found = pattern.search(text)
         if found is None:
             continue
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.end())
-        return Diagnosis(reason, mend, text[start : end if end >= 0 else None].strip())
+        return Diagnosis(reason, fix, text[start : end if end >= 0 else None].strip())
     return None
 
 
@@ -126,37 +122,3 @@ def panicked(text: str) -> bool:
 def restarted_on_purpose(text: str) -> bool:
     """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
     return "reboot: Restarting system" in text
-
-
-class LedgerReader:
-    """Ledger records out of a serial line's bytes, in whatever pieces these arrive.
-
-    torn: the lines that are no JSON object with a `type`, kept as they came. An empty line is nothing.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self.torn: list[bytes] = []
-
-    def feed(self, data: bytes) -> list[Record]:
-        """Take the next bytes; return the records whose lines they complete."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return [record for line in lines if (record := self._record(line)) is not None]
-
-    def finish(self) -> None:
-        """Count what is left as torn: the line has ended in the middle of a record."""
-        if self._rest.strip():
-            self.torn.append(self._rest)
-        self._rest = b""
-
-    def _record(self, line: bytes) -> Record | None:
-        if not line.strip():
-            return None
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-            self.torn.append(line)
-            return None
-        return value

@@ -1,4 +1,4 @@
-"""A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
+"""A world without a kernel for modaliasd.service.loop: scripted uevents, a loader that only notes, a fake /sys."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from modaliasd.assembly import assemble
 from modaliasd.core.device import Device, Phase
-from modaliasd.core.modprobed import Configuration
-from modaliasd.core.plan import Match, Plan, Stage
+from modaliasd.core.kmod.modprobe_d import Configuration
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.plan import Match, Plan, Stage
 from modaliasd.core.settlement import Settlement
-from modaliasd.gate import Gate
-from modaliasd.ledger import LedgerWriter
-from modaliasd.netlink import Datagram, Oddity
-from modaliasd.registry import Registry
+from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.service.assembly import assemble
+from modaliasd.service.devices import Registry
+from modaliasd.service.gate import Gate
+from modaliasd.service.writer import LedgerWriter
 from tests.support.schema import check_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from modaliasd.children import Child
-    from modaliasd.core.alias import BadLine
-    from modaliasd.core.outcome import Outcome
-    from modaliasd.core.policy import Policy
-    from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Cause
-    from modaliasd.ports import ClientListener, Clock
-    from modaliasd.service import Service
+    from modaliasd.core.errors import Problem
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
+    from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.policy.rules import Policy
+    from modaliasd.linux.process import Child
+    from modaliasd.service.loop import Service
+    from modaliasd.service.ports import ClientListener, Clock, Hook
 
 
 class FakeUevents:
@@ -214,6 +215,7 @@ class FakeResolver:
 
     def __init__(self) -> None:
         self.configuration = Configuration()
+        self.dependencies = Dependencies("")
 
     def resolve(self, modalias: str) -> Plan:
         """One match, or none for an empty modalias."""
@@ -237,6 +239,7 @@ class FakeLedger:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.said: list[tuple[int, str]] = []
 
     def append(self, text: str) -> None:
         """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
@@ -253,8 +256,12 @@ class FakeLedger:
     def drain(self) -> None:
         """Nothing to wait for."""
 
-    def say(self, short: str) -> None:
-        """Nobody listens."""
+    def end(self) -> None:
+        """Nothing to wait for."""
+
+    def say(self, short: str, priority: int = 6) -> None:
+        """Keep it."""
+        self.said.append((priority, short))
 
     def channel_fileno(self) -> int:
         """There is no channel."""
@@ -267,7 +274,7 @@ class FakeAliases:
 
     generation: int = 1
     message: str = ""
-    warnings: tuple[BadLine, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     damaged: str = ""
 
     def check(self) -> bool:
@@ -276,6 +283,10 @@ class FakeAliases:
             return True
         self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
         return False
+
+
+def _no_hook(_status: int) -> None:
+    """Start nothing after the first settle."""
 
 
 @dataclass
@@ -290,6 +301,9 @@ class Fakes:
     now_us: int = 0
     clock: Clock | None = None  # `now_us`, if there is none
     control: ClientListener | None = None
+    resolver: FakeResolver = field(default_factory=FakeResolver)
+    on_settled: Hook = _no_hook
+    no_modules: str = ""
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
@@ -298,7 +312,7 @@ class Fakes:
 
     def service(self) -> Service:
         """The service in this world, which has begun."""
-        resolver, clock = FakeResolver(), self._clock()
+        resolver, clock = self.resolver, self._clock()
         service = assemble(
             sysfs=self.sysfs,
             uevents=self.uevents,
@@ -310,11 +324,12 @@ class Fakes:
             ledger=self.ledger,
             writer=self.writer(),
             clock=clock,
-            on_settled=lambda: None,
+            on_settled=self.on_settled,
             on_freeze=lambda: "",
             on_hotplug=self._note_hotplug,
+            no_modules=self.no_modules,
         )
-        service.begin(self.start, resolver.configuration, ())
+        service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
         return service
 
     def registry(self) -> Registry:
@@ -322,7 +337,7 @@ class Fakes:
         return Registry(
             sysfs=self.sysfs,
             aliases=self.aliases,
-            resolver=FakeResolver(),
+            resolver=self.resolver,
             gate=self._gate(),
             loader=self.loader,
             listener=self.settlement,
@@ -338,7 +353,7 @@ class Fakes:
         return Gate(
             policy=self.policy,
             phase=self.phase,
-            resolver=FakeResolver(),
+            resolver=self.resolver,
             follows_softdeps=False,
             sysfs=self.sysfs,
             writer=self.writer(),

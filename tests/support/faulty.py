@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hostbuild.qemu.transcript import Record
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.vm import VM
 from tests.support.packed import read_packed
 

@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modaliasd import marks, paths
-from modaliasd.control import Control
-from modaliasd.ledger import Ledger
+from modaliasd.linux import bootstate, paths
+from modaliasd.linux.control import Control
+from modaliasd.linux.ledger import Ledger
 
 HELPER = "/sbin/modprobe\n"
 
@@ -32,8 +32,8 @@ def main(run: Path, without: str) -> dict[str, object]:
     }
     for name, path in names.items():
         assert hasattr(paths, name)
-        setattr(marks, name, str(path))
-    said: dict[str, object] = {"before": marks.phase().value}
+        setattr(bootstate, name, str(path))
+    said: dict[str, object] = {"before": bootstate.phase().value}
     if without != "nothing at all":
         first = os.fork()  # which had room, and was killed
         if first == 0:
@@ -44,13 +44,13 @@ def main(run: Path, without: str) -> dict[str, object]:
     said["files"] = sorted(path.name for path in run.rglob("*") if path.is_file())
     second = life(run)
     said |= {
-        "lives": marks.count_life(),
+        "lives": bootstate.count_life(),
         "ledger": second[0].problem,
         "control": second[1].problem,
-        "hook": marks.first_settle(),
-        "freeze": marks.freeze(),
+        "hook": bootstate.first_settle(),
+        "freeze": bootstate.freeze(),
         "helper": helper.read_text(),
-        "after": marks.phase().value,
+        "after": bootstate.phase().value,
     }
     second[0].append('{"type":"frozen"}\n')
     second[0].flush()

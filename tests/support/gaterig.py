@@ -11,23 +11,23 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from modaliasd.core.device import Device, Phase
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_softdeps
-from modaliasd.core.modprobed import Configuration, parse_modprobe_d
-from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.policy import Policy, parse_policy
-from modaliasd.core.resolve import Resolver
-from modaliasd.gate import Gate
-from modaliasd.ledger import LedgerWriter
-from modaliasd.loader import Loader, Tools
-from modaliasd.registry import Registry
-from modaliasd.sysfs import Sysfs
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import Configuration, parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.outcome import INSERTED, LoadResult
+from modaliasd.core.policy.rules import Policy, parse_policy
+from modaliasd.linux.sysfs import Sysfs
+from modaliasd.service.devices import Registry
+from modaliasd.service.gate import Gate
+from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.writer import LedgerWriter
 from tests.support.fakeworld import FakeAliases, FakeLedger, FakeSysfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.scheduler import Job
+    from modaliasd.core.loading.load import Job
 
 
 class NoLog:
@@ -78,7 +78,7 @@ class GateRig:
             parse_modprobe_d([("t.conf", conf)]) if conf else Configuration(),
             Dependencies(dep),
             lambda modalias: [(module, modalias, 1, False) for module in aliases.get(modalias, ())],
-            parse_softdeps(softdep),
+            parse_softdeps(softdep)[0],
         )
         sysfs = FakeSysfs()
         self.gate = Gate(
@@ -149,13 +149,13 @@ class GateRig:
     def end(self) -> None:
         """The oldest job ends."""
         job = self.running.popleft()
-        verdicts = {}
+        results: dict[str, LoadResult] = {}
         for module in job.modules:
             load = self.loader.scheduler.load_of(module)
-            if load is not None and load.verdict is None:
-                verdicts[module] = Verdict(Outcome.INSERTED)
-        self.loader.live.update(verdicts)
-        self.loader.scheduler.finished(verdicts, self.clock())
+            if load is not None and load.result is None:
+                results[module] = INSERTED
+        self.loader.live.update(results)
+        self.loader.scheduler.finished(results, self.clock())
         # what modprobe brought along besides is told by its uevent
         for module in self.live - self.loader.live:
             self.loader.appeared(module, self.clock())
@@ -217,6 +217,6 @@ class GateRig:
         """What the ledger says became of each module, in order."""
         found: dict[str, list[str]] = {}
         for load in self.loader.scheduler.loads():
-            if load.verdict is not None:
-                found.setdefault(load.module, []).append(load.verdict.outcome.value)
+            if load.result is not None:
+                found.setdefault(load.module, []).append(load.result.outcome.value)
         return found

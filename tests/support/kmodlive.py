@@ -4,17 +4,22 @@ import fnmatch
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps, parse_symbols
-from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
-from modaliasd.core.plan import Plan
-from modaliasd.core.resolve import Resolver
+from hostbuild.kernels.kernel import Kernel
+from modaliasd.core.kmod.modprobe_d import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies, Softdep, parse_builtin, parse_softdeps
+from modaliasd.core.kmod.plan import Plan
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.tables import parse_symbols
 from tests.support.komaker import FakeModule, make_tree
+from tests.support.privileges import unshared
+from tests.support.programs import require_program
 
-MODPROBE = "/usr/sbin/modprobe"
+MODPROBE = require_program("modprobe")
 
 # The names exist on no machine: modprobe -n looks into /sys/module of the machine that runs the test.
 MODULES = (
@@ -80,21 +85,21 @@ class LiveTree:
         inside = 'mount --bind "$1" /proc/cmdline && shift && exec "$@"'
         where = [word for directory in DIRECTORIES for word in ("-C", f"{self.root}{directory}")]
         modprobe = [MODPROBE, "-d", str(self.root), "-S", self.kver, *where, *args]
-        command = ["unshare", "-r", "-m", "sh", "-c", inside, "sh", f"{self.root}/proc/cmdline", *modprobe]
+        command = unshared("-m", "sh", "-c", inside, "sh", f"{self.root}/proc/cmdline", *modprobe)
         return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
 
     def busybox(self, *args: str) -> Answer:
         """busybox's `modprobe -D` with what `configure` made, the tree being its root directory."""
         (self.root / "bin").mkdir(exist_ok=True)
-        shutil.copy(shutil.which("busybox") or "/bin/busybox", self.root / "bin" / "busybox")
-        command = ["unshare", "-r", "-R", str(self.root), "/bin/busybox", "modprobe", "-D", *args]
+        shutil.copy(require_program("busybox"), self.root / "bin" / "busybox")
+        command = unshared("-R", str(self.root), "/bin/busybox", "modprobe", "-D", *args)
         return self._answer(subprocess.run(command, capture_output=True, check=False, timeout=20))
 
     def resolver(self, conf: str | Configuration) -> Resolver:
         """Our own resolver, on the tree's tables and the naive index."""
         configuration = parse_modprobe_d([("t.conf", conf)]) if isinstance(conf, str) else conf
-        dependencies = Dependencies(self._table("dep"), parse_builtin(self._table("builtin")))
-        symbols = parse_symbols(self._table("symbols"))
+        dependencies = Dependencies(self._table("dep"), parse_builtin(self._table("builtin"))[0])
+        symbols = parse_symbols(self._table("symbols"))[0]
         return Resolver(configuration, dependencies, self.index, self.softdeps(), symbols)
 
     def index(self, modalias: str) -> list[tuple[str, str, int, bool]]:
@@ -124,7 +129,7 @@ class LiveTree:
 
     def softdeps(self) -> tuple[Softdep, ...]:
         """What modules.softdep says."""
-        return parse_softdeps(self._table("softdep"))
+        return parse_softdeps(self._table("softdep"))[0]
 
     def host_configuration(self) -> Configuration:
         """What the running machine's own kernel command line adds to every answer of kmod."""
@@ -151,6 +156,25 @@ def first_of_each(lines: Iterable[str]) -> tuple[str, ...]:
     for line in lines:
         first.setdefault(line.split()[1], line)
     return tuple(first.values())
+
+
+def kmod_version() -> int:
+    """The version of the kmod that is asked: 30 in Debian 12, 34 in Debian 13."""
+    said = subprocess.run([MODPROBE, "--version"], capture_output=True, text=True, check=True, timeout=20)
+    return int(said.stdout.split()[2].split(".")[0])
+
+
+def kmod_configuration(kernel: Kernel) -> list[str]:
+    """The lines of `modprobe -c`: all that kmod reads of a kernel's tables, without any configuration files."""
+    assert kernel.indexes is not None
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "lib/modules"
+        folder.mkdir(parents=True)
+        (folder / kernel.version).symlink_to(kernel.indexes)
+        command = [MODPROBE, "-d", root, "-S", kernel.version, "-C", str(folder), "-c"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout.splitlines()
 
 
 def machine_release() -> str:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.programs import require_program
+
 EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_STRTAB = 1, 2, 3
 _SHN_UNDEF, _SHN_ABS = 0, 0xFFF1
@@ -103,7 +105,9 @@ def make_tree(
 
 def run_depmod(root: Path, kver: str) -> str:
     """Run depmod on ROOT/lib/modules/KVER and give what it said."""
-    run = subprocess.run(["/sbin/depmod", "-b", root, kver], check=True, capture_output=True, text=True)
+    run = subprocess.run(
+        [require_program("depmod"), "-b", root, kver], check=True, capture_output=True, text=True
+    )
     return run.stderr
 
 

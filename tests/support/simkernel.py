@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modaliasd.core.device import Device
-from modaliasd.netlink import Datagram, Oddity
+from modaliasd.linux.netlink import Datagram, Oddity
 from tests.support.fakeworld import FakeLedger, Fakes, FakeSysfs, FakeUevents
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
 """A guest of one shell script and busybox, for tests of the machine: no modules, no Python, no daemon."""
 
-import shutil
 import stat
 from pathlib import Path
 
 from hostbuild.formats.newc import Member, Writer
+from tests.support.programs import require_program
 
 # What every tiny guest begins with. A serial line is held open while it is set up and used: what comes in
 # while nobody has it open is lost.
@@ -29,8 +29,7 @@ while :; do sleep 1000; done
 
 def write_image(path: Path, script: str) -> Path:
     """Write an image whose /init is `script`; all else it has is busybox, the host's static one."""
-    busybox = shutil.which("busybox")
-    assert busybox is not None, "busybox-static is in debian-packages.txt"
+    busybox = require_program("busybox")
     with path.open("wb") as out:
         archive = Writer(out.write)
         archive.add(Member("bin", stat.S_IFDIR | 0o755, ino=1, nlink=2))

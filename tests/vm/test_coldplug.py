@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from modaliasd.cli import COMMANDS
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -36,7 +37,7 @@ COLD = {
 
 
 @pytest.fixture(scope="module")
-def vm(image: Built) -> Iterator[VM]:
+def vm(image: BuiltImage) -> Iterator[VM]:
     """The machine q35, settled."""
     with VM(read_machine("q35"), Boot(image.kernel.vmlinuz, image.image, memory=768, limit_s=400)) as machine:
         machine.settled(timeout=240)
@@ -140,6 +141,13 @@ def test_a_device_without_a_match_is_recorded(vm: VM) -> None:
 def test_a_settled_machine_settles_at_once(vm: VM) -> None:
     """`modaliasd settle` ends with status 0 where nothing is left to do, and says nothing."""
     assert vm.check("modaliasd settle --timeout 5") == ""
+
+
+def test_every_command_has_its_help_in_the_guest(vm: VM) -> None:
+    """All that a command imports is in the image: each one's `--help` works there."""
+    names = " ".join(name for _, commands in COMMANDS for name, *_ in commands)
+    found = vm.check(f"for name in {names}; do modaliasd $name --help | head -n 1; done", timeout=120)
+    assert [line.split()[2] for line in found.splitlines()] == names.split()
 
 
 def test_match_answers_in_the_guest(vm: VM) -> None:

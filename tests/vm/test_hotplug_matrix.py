@@ -5,21 +5,21 @@ tests/support/plugs.py has the kinds; docs/hotplug.md shows them. Eight are plug
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
 from hostbuild.qemu.vm import VM, Boot
+from tests.support.places import DOCS
 from tests.support.plugs import OLD_PCI, PCI_EXPRESS, SCSI, STAYS, USB, Plug, plug
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "hotplug.md"
+DOCUMENT = DOCS / "hotplug.md"
 CONTROLLERS = ("qemu-xhci,id=xhci,p2=12,p3=12", "virtio-scsi-pci,id=scsi0")
 BATCH = 8  # as many as the q35 has ports
 
@@ -74,7 +74,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def q35(image: Built) -> Iterator[Bench]:
+def q35(image: BuiltImage) -> Iterator[Bench]:
     """A q35 with eight free PCI Express ports, an xhci and a virtio-scsi controller."""
     machine = replace(read_machine("empty"), root_ports=BATCH).plus(map(parse_device, CONTROLLERS))
     with VM(machine, Boot(image.kernel.vmlinuz, image.image, limit_s=500)) as vm:
@@ -83,7 +83,7 @@ def q35(image: Built) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="module")
-def i440fx(image: Built) -> Iterator[Bench]:
+def i440fx(image: BuiltImage) -> Iterator[Bench]:
     """A PC of 1996 with nothing in its slots."""
     with VM(Machine(type=MachineType.PC), Boot(image.kernel.vmlinuz, image.image, limit_s=400)) as vm:
         vm.settled(timeout=200)

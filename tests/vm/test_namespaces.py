@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -26,7 +26,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """A small machine, settled, in which a namespace is born every fifth of a second."""
     folder = tmp_path_factory.mktemp("namespaces")
     built = build_image(
-        folder / "i.img", Options(kernel="deb:linux-image-amd64", modules="virtio,dummy,ifb,i6300esb")
+        folder / "i.img", ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,dummy,ifb,i6300esb")
     )
     machine = read_machine("empty").plus(map(parse_device, ("virtio-rng-pci",)))
     boot = Boot(built.kernel.vmlinuz, built.image, append="loglevel=4", memory=512, limit_s=600)

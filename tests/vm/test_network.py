@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -52,14 +52,14 @@ nsenter -n -t $! sh -c '
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     path = tmp_path_factory.mktemp("network") / "network.img"
-    options = Options(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.NETWORK,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.NETWORK,))
     return build_image(path, options)
 
 
 @pytest.fixture(scope="module")
-def vm(built: Built) -> Iterator[VM]:
+def vm(built: BuiltImage) -> Iterator[VM]:
     machine = replace(read_machine("empty"), raw=HUB).plus(map(parse_device, CARDS))
     with VM(machine, Boot(built.kernel.vmlinuz, built.image, memory=256, limit_s=300)) as running:
         running.settled(timeout=150)
@@ -158,5 +158,5 @@ def test_a_carrier_that_goes_takes_the_address_with_it(vm: VM) -> None:
     assert addresses(vm, name) == []
     vm.check(f"ip addr add 10.9.9.9/24 dev {name}")
     vm.monitor.execute("set_link", {"name": "closed", "up": True})
-    said(vm, rf"{name} has an address of somebody else's, and is left as it is")
+    said(vm, rf"{name} already has an address that is not ours; leaving it alone")
     assert addresses(vm, name) == ["10.9.9.9/24"]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
+from modaliasd.core.settings import next_args
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -29,7 +30,8 @@ install 8139cp sleep 12
 HELPER = "/usr/lib/micro/request-module"
 COMMAND_LINE = (
     "quiet module_blacklist=virtio_rng modprobe.blacklist=virtio_balloon modaliasd.log=ledger "
-    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense"
+    "modaliasd.load=dummy,acpi-cpufreq,cfg80211 modaliasd.load=nonsense modaliasd.jbos=2 "
+    'kt_a="b c" "kt_d=e f" kt_g=h" "i kt_j= kt_k=="l" "kt_m="n" o" kt_p="q"r'
 )
 
 
@@ -60,7 +62,7 @@ def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-def make_image(kernel: Kernel, directory: Path) -> Built:
+def make_image(kernel: Kernel, directory: Path) -> BuiltImage:
     """Build the image with its damaged modules."""
     assert kernel.modules is not None
     overlay = directory / "overlay"
@@ -72,7 +74,7 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
         target.write_bytes(damage((kernel.modules / path).read_bytes()))
     selection = "virtio,e1000,e1000e,i6300esb,8139cp,pcspkr,dummy,acpi-cpufreq,cfg80211,loop,scsi_debug"
     selection += ",surface_dtx"
-    options = Options(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
     return build_image(directory / "outcomes.img", options)
 
 
@@ -98,6 +100,8 @@ def test_denied(vm: VM, module: str, message: str) -> None:
     """The record names the line of the file that denies it, or the kernel's command line, and the device."""
     load = load_of(vm, module)
     assert (load["outcome"], load["message"]) == ("denied", message)
+    kernels = message.startswith("module_blacklist")
+    assert load["failure"] == ("module_blacklist" if kernels else "blacklist")
     assert load["causes"][0]["devpath"]
     assert module not in vm.check("cut -d' ' -f1 /proc/modules").split()
 
@@ -120,6 +124,7 @@ def test_a_compressed_module(vm: VM) -> None:
     """The kernel's "Invalid ELF header magic" comes with what it means."""
     load = load_of(vm, "i6300esb")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "compressed"
     assert "Invalid ELF header magic" in load["message"]
     assert "compressed" in load["message"]
 
@@ -128,6 +133,7 @@ def test_a_module_of_another_kernel(vm: VM) -> None:
     """The kernel's words about the version magic come with what they mean."""
     load = load_of(vm, "e1000")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "wrong_kernel"
     assert " UP_ " in load["message"]
     assert "built for another kernel" in load["message"]
 
@@ -136,6 +142,7 @@ def test_a_damaged_module(vm: VM) -> None:
     """One that does not fit its signature is refused, and the message says so."""
     load = load_of(vm, "e1000e")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "signature"
     assert "signature is missing or bad" in load["message"]
 
 
@@ -217,6 +224,24 @@ def test_live_and_builtin(vm: VM) -> None:
         assert load["outcome"] == outcome
 
 
+def test_a_mistyped_setting_is_told_at_the_start(vm: VM) -> None:
+    """An unknown word of the command line stops nothing, and one of the ledger's first lines says what was meant."""
+    (told,) = [r for r in vm.ledger if r["type"] == "warning" and r["what"] == "command line"]
+    assert told["path"] == "kernel command line"
+    assert told["message"].startswith("`modaliasd.jbos=2` is ignored")
+    assert "`modaliasd.jobs`" in told["message"]
+    assert list(vm.ledger).index(told) < 3
+
+
+def test_quotes_on_the_command_line_are_read_as_by_the_kernel(vm: VM) -> None:
+    """What the kernel does not know it gives to init as environment, quotes taken off: the oracle for next_args."""
+    environment = vm.check("tr '\\0' '\\n' </proc/1/environ").splitlines()
+    theirs = dict(line.split("=", 1) for line in environment if line.startswith("kt_"))
+    ours = dict(next_args(vm.check("cat /proc/cmdline")))
+    assert len(theirs) == 7
+    assert theirs == {name: value for name, value in ours.items() if name.startswith("kt_")}
+
+
 def test_the_log_is_where_it_was_wanted(vm: VM) -> None:
     """modaliasd.log=ledger keeps the daemon's lines out of the kernel's log."""
     assert "modaliasd:" not in vm.check("dmesg")
@@ -226,3 +251,47 @@ def test_the_ledger_is_valid(vm: VM) -> None:
     """Every record keeps to the schema; the settled line counts the failures."""
     assert check_records(list(vm.ledger)) > 100
     assert vm.settled()["failed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("append", "module", "failure", "words"),
+    [
+        ("lockdown=integrity", "i6300esb", "lockdown", "the kernel is locked down"),
+        (
+            "sysctl.kernel.modules_disabled=1",
+            "virtio_pci",
+            "dependency",
+            "no more modules until it is booted",
+        ),
+        ("module.sig_enforce=1", "i6300esb", "signature", "its signature is missing"),
+    ],
+)
+def test_a_kernel_that_permits_it_not(
+    debian_kernel: Kernel, tmp_path: Path, append: str, module: str, failure: str, words: str
+) -> None:
+    """EPERM is told apart by the kernel's own words and by its sysctl; why-not has what fixes it."""
+    overlay = tmp_path / "overlay"
+    target = overlay / "usr/lib/modules" / debian_kernel.version / "kernel/drivers/watchdog/i6300esb.ko"
+    target.parent.mkdir(parents=True)
+    assert debian_kernel.modules is not None
+    target.write_bytes(
+        without_signature((debian_kernel.modules / "kernel/drivers/watchdog/i6300esb.ko").read_bytes())
+    )
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,i6300esb", overlays=(overlay,))
+    built = build_image(tmp_path / "refused.img", options)
+    machine = read_machine("virtio").plus([parse_device("i6300esb")])
+    with VM(machine, Boot(built.kernel.vmlinuz, built.image, append=append, limit_s=200)) as vm:
+        vm.settled(timeout=150)
+        load = load_of(vm, module)
+        answer = vm.check(f"modaliasd why-not {module}")
+    check_records(vm.ledger)
+    assert (load["outcome"], load["failure"]) == ("failed", failure)
+    assert words in load["message"]
+    assert f"fix: {_FIX[failure]}" in answer
+
+
+_FIX = {
+    "lockdown": "sign the module with a key that this kernel knows, or boot without lockdown=",
+    "dependency": "find who sets kernel.modules_disabled",
+    "signature": "sign the module for this kernel",
+}

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -21,12 +20,13 @@ from tests.support.faulty import (
     slot_of_idle,
     want_other_symbol,
 )
+from tests.support.places import DOCS
 from tests.support.setpriv import CAPABILITIES, LINE, write_setpriv
 from tests.support.stormguest import write_overlay
 
 pytestmark = pytest.mark.vm
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+DOCUMENT = DOCS / "security.md"
 MASK = sum(1 << number for number in CAPABILITIES.values())
 KINDS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
@@ -36,7 +36,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """A machine with disk, network and more, settled."""
     folder = tmp_path_factory.mktemp("privileges")
     overlays = (write_overlay(folder / "storm"), write_setpriv(folder / "setpriv"))
-    options = Options(kernel="deb:linux-image-amd64", overlays=overlays, extras=(Extra.AUDIT,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", overlays=overlays, extras=(Extra.AUDIT,))
     built = build_image(folder / "privileges.img", options)
     devices = ("virtio-rng-pci", "virtio-scsi-pci", "e1000", "i6300esb", "AC97")
     machine = replace(read_machine("virtio"), root_ports=2).plus(map(parse_device, devices))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -30,7 +30,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
         path.write_text(text)
     built = build_image(
         folder / "i.img",
-        Options(kernel="deb:linux-image-amd64", modules="virtio,e1000,i6300esb", overlays=(overlay,)),
+        ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,e1000,i6300esb", overlays=(overlay,)),
     )
     machine = replace(read_machine("empty"), root_ports=2).plus(map(parse_device, ("i6300esb", "e1000")))
     boot = Boot(built.kernel.vmlinuz, built.image, append="loglevel=4", memory=512, limit_s=400)

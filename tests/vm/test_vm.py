@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
-from hostbuild.kernel import Kernel
+from hostbuild.errors import GuestError, GuestTimeoutError, InputError
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import Device
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
-from hostbuild.qemu.qmp import CommandRefusedError
+from hostbuild.qemu.monitor import CommandRefusedError
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.commandline import hostbuild_argv
 from tests.support.tinyguest import AGENT, PROLOGUE, write_image
@@ -93,6 +93,7 @@ def test_sh_gives_status_and_output(talking: VM) -> None:
     assert talking.check("cat /proc/cmdline").split() == [
         "console=ttyS0",
         "panic=-1",
+        "clocksource=hpet",
         "modaliasd.channel=/dev/ttyS1",
         "micro.agent=/dev/ttyS2",
     ]
@@ -163,8 +164,18 @@ def test_the_exit_status_is_the_guests(debian_kernel: Kernel, tmp_path: Path) ->
     ]
 
 
+def test_an_end_without_a_status_is_none_that_was_asked_for(debian_kernel: Kernel, tmp_path: Path) -> None:
+    """Where the guest was to end with its status, switching itself off without one is no success."""
+    image = write_image(tmp_path / "silent.img", PROLOGUE + RECORDS + "poweroff -f\n")
+    argv = hostbuild_argv("run", image, "--kernel", debian_kernel.vmlinuz, "--machine", "empty")
+    argv += ["--accel", "tcg", "--timeout", "120", "--exit-when-settled"]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=150, check=False)
+    assert done.returncode == 112, done.stderr.decode()
+    assert b"before it had settled and said its exit status" in done.stderr
+
+
 def test_a_panic_has_its_reason(debian_kernel: Kernel, tmp_path: Path) -> None:
-    """A guest whose /init ends panics; who waits for a record is told so at once, with what mends it."""
+    """A guest whose /init ends panics; who waits for a record is told so at once, with what fixes it."""
     image = write_image(tmp_path / "panic.img", "#!/bin/busybox sh\nexit 1\n")
     seen = bytearray()
     boot = Boot(debian_kernel.vmlinuz, image, memory=256, agent=False)
@@ -194,7 +205,7 @@ def test_a_machine_that_qemu_refuses(debian_kernel: Kernel, tmp_path: Path) -> N
     """A machine that QEMU does not start is an error in QEMU's words, and leaves nothing behind."""
     image = write_image(tmp_path / "any.img", PROLOGUE)
     vm = VM(Machine(devices=(Device("no-such-device"),)), Boot(debian_kernel.vmlinuz, image))
-    with pytest.raises(WorldError, match="no-such-device"):
+    with pytest.raises(InputError, match="no-such-device"):
         vm.__enter__()
     assert not vm.directory.exists()
 

@@ -16,12 +16,12 @@ missing, the one that has to be reached stays as it was when that showed: others
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Choice
+from modaliasd.core.fasttypes import Enum
 
 GRACE_US = 50_000  # how long a missing sequence number may be on its way
 
 
-class State(Choice):
+class State(Enum):
     """How far it is to being settled."""
 
     BUSY = "busy"  # a walk, a load or a removal is under way
@@ -32,7 +32,7 @@ class State(Choice):
     SETTLED = "settled"  # nothing is left to do, and nothing has happened since
 
 
-class Event(Choice):
+class Event(Enum):
     """What the loop tells of."""
 
     WORK = "work"
@@ -50,7 +50,7 @@ class Event(Choice):
     INDEX_BAD = "index bad"
 
 
-class Advice(Choice):
+class Advice(Enum):
     """What is to be done now."""
 
     NOTHING = "nothing"  # wait for whatever comes first

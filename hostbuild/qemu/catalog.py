@@ -1,0 +1,114 @@
+"""The devices that the installed QEMU has, in its own words: `-device help`, and `-device NAME,help`.
+
+Storage devices:
+name "nvme", bus PCI, desc "Non-Volatile Memory Express"
+name "lsi53c895a", bus PCI, alias "lsi"
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.near import did_you_mean
+from hostbuild.qemu.device import Backend, Bus, Device
+from hostbuild.qemu.references import by_hand
+from hostbuild.run import run
+
+QEMU = "qemu-system-x86_64"
+LIST_HINT = "hostbuild run --list-devices"
+
+_HELP_LIMIT_S = 20.0
+_ADDED = {
+    Backend.DRIVE: "an empty disk; size=64M, or file=PATH",
+    Backend.NETDEV: "a closed network",
+    Backend.AUDIODEV: "silence",
+    Backend.CHARDEV: "a null character device",
+    Backend.MEMDEV: "memory; size=64M",
+}
+# What QEMU lists and no machine of hostbuild's can have: parts of processors, and what only boards make.
+_LEFT_OUT = ("CPU devices",)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A device of QEMU's list. section: the headline above it. bus, alias, description: "" where it names none."""
+
+    section: str
+    name: str
+    bus: str = ""
+    alias: str = ""
+    description: str = ""
+
+
+def read_catalog() -> list[Listed]:
+    """Ask QEMU for its devices."""
+    return list(parse_catalog(run([QEMU, "-device", "help"], timeout=_HELP_LIMIT_S).stdout.decode()))
+
+
+def parse_catalog(text: str) -> Iterator[Listed]:
+    """Parse what `-device help` prints."""
+    section = ""
+    for line in text.splitlines():
+        if line.endswith(":") and not line.startswith("name "):
+            section = line[:-1]
+        elif found := re.match(r'name "([^"]+)"', line):
+            fields = dict(re.findall(r', (bus|alias|desc) ("[^"]*"|[^,]+)', line))
+            bus, alias, description = (fields.get(key, "").strip('"') for key in ("bus", "alias", "desc"))
+            yield Listed(section, found[1], bus, alias, description)
+
+
+def render_catalog(devices: Iterable[Listed]) -> str:
+    """Render a list for people: by section, what each is, and what hostbuild adds to it."""
+    lines: list[str] = []
+    section = ""
+    for device in devices:
+        if device.section in _LEFT_OUT:
+            continue
+        if device.section != section:
+            lines += ["", device.section] if lines else [device.section]
+            section = device.section
+        lines.append(f"  {device.name:26} {_about(device)}".rstrip())
+    return "\n".join(lines)
+
+
+def refusal(said: str) -> HostbuildError | None:
+    """Turn QEMU's complaint about a device into an error with near names; None for complaints of another kind.
+
+    said: the end of QEMU's stderr.
+    """
+    complaint = next((line for line in said.splitlines() if ": -device " in line), None)
+    if complaint is None:
+        return None
+    complaint = complaint.partition(": -device ")[2]
+    message, hint = f"QEMU refuses the device {complaint}", LIST_HINT
+    try:
+        if name := re.search(r"'([^']+)' is not a valid device model name", complaint):
+            known = [word for one in read_catalog() for word in (one.name, one.alias) if word]
+            message += did_you_mean(name[1], known)
+        elif prop := re.search(r"Property '([^'.]+)\.([^']+)' not found", complaint):
+            message += did_you_mean(prop[2], _properties(prop[1]))
+            hint = f"{QEMU} -device {prop[1]},help lists its properties"
+        else:
+            hint = ""
+    except WorldError:  # the complaint counts, not that nobody could say more about it
+        pass
+    return InputError(message, hint=hint)
+
+
+def _properties(driver: str) -> list[str]:
+    text = run([QEMU, "-device", f"{driver},help"], timeout=_HELP_LIMIT_S).stdout.decode()
+    return re.findall(r"(?m)^\s+(?:\w+\.)?([\w-]+)=<", text)
+
+
+def _about(device: Listed) -> str:
+    value = Device(device.name)
+    needs = by_hand(value)
+    words = [
+        device.description,
+        f"also {device.alias}" if device.alias else "",
+        f"bus {device.bus}" if device.bus and value.bus is not Bus.PCI else "",
+        f"with {_ADDED[value.backend]}" if value.backend else "",
+        f"needs {needs.prop}=ID, in a machine file" if needs else "",
+    ]
+    return "; ".join(filter(None, words))

@@ -1,0 +1,118 @@
+"""rootfs-overlay's request-module and frozen-modprobe: what the kernel calls for a module, with the name that it gives.
+
+The name comes from the kernel (request_module), which may have it from anywhere: a file system's name in mount(2), a
+protocol, a device's own words. The scripts run here as they are in the image, under busybox's sh, with only the paths
+of the programs that they start replaced.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.places import OVERLAY
+
+SCRIPTS = OVERLAY / "usr/lib/micro"
+MODULE = "/lib/modules/6.1.0-test/kernel/fs/xfs/xfs.ko"  # what every name stands for here
+ODD = [
+    "$(touch ran)",
+    "`touch ran`",
+    "; touch ran",
+    "a;touch ran;",
+    "| touch ran",
+    "&& touch ran",
+    "' ; touch ran ; '",
+    '" ; touch ran ; "',
+    "x\ntouch ran\n",
+    "> ran",
+    "${IFS}touch${IFS}ran",
+    "-r",
+    "-C/nowhere",
+    "--help",
+    "--",
+    "*",
+    "[a-z]*",
+    "~",
+    "../../ran",
+    "a  b",
+    "\\",
+    "\t",
+    "",
+    "fs-xfs",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the scripts, and programs in place of the real ones that write down what they are given."""
+    folder = tmp_path_factory.mktemp("micro")
+    write = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >>{log}\n{more}\n'
+    for name, more in {"modprobe": f'[ "$1" != -qD ] || echo "insmod {MODULE}"', "modaliasd": ""}.items():
+        stub = folder / name
+        stub.write_text(write.format(log=folder / f"{name}.log", more=more))
+        stub.chmod(0o755)
+    for name in ("request-module", "frozen-modprobe"):
+        text = (SCRIPTS / name).read_text()
+        assert "modprobe" in text
+        text = text.replace("/sbin/modprobe", str(folder / "modprobe"))
+        text = text.replace("/usr/lib/micro/request-module", str(folder / "request-module"))
+        text = text.replace("/proc/modules", str(folder / "modules"))  # not everybody's kernel has it
+        text = text.replace("modaliasd may-load", f"{folder / 'modaliasd'} may-load")
+        text = text.replace("#!/bin/sh", "#!/usr/bin/env -S busybox sh")
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "modules").write_text(
+        "xfs 1 0 - Loading 0x0\n"
+    )  # so that the script looks whether it is still coming
+    return folder
+
+
+def call(place: Path, script: str, name: str) -> tuple[list[bytes], list[bytes], set[str]]:
+    """What modprobe and modaliasd were given when the kernel asked for the name, and the files that came of it."""
+    logs = [place / "modprobe.log", place / "modaliasd.log"]
+    for log in logs:
+        log.write_bytes(b"")
+    before = {path.name for path in place.iterdir()}
+    # kernel/kmod.c, call_modprobe: modprobe_path, "-q", "--", module_name
+    done = subprocess.run(
+        [place / script, "-q", "--", name], cwd=place, capture_output=True, timeout=60, check=False
+    )
+    assert done.stderr == b""
+    given = [log.read_bytes().split(b"\0")[:-1] for log in logs]
+    return given[0], given[1], {path.name for path in place.iterdir()} - before
+
+
+def asked_for(name: str) -> list[bytes]:
+    """What modprobe is given for the name: first to say what it stands for, then to insert just that."""
+    return [b"-qD", b"--", name.encode(), b"-q", b"-a", b"--", b"xfs"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_name_reaches_modprobe_as_one_word(place: Path, name: str) -> None:
+    """Whatever the name holds, modprobe gets it whole behind `--`, and nothing else runs."""
+    given, _, files = call(place, "request-module", name)
+    assert given == asked_for(name)
+    assert files == set()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_name_reaches_the_policy_as_one_word(place: Path, name: str) -> None:
+    """When frozen the policy is asked about the whole name first; what would be an option is refused outright."""
+    given, asked, files = call(place, "frozen-modprobe", name)
+    assert files == set()
+    if name.startswith("-"):
+        assert (given, asked) == ([], [])
+        return
+    assert asked == [b"may-load", name.encode()]
+    assert given == asked_for(name)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40))
+def test_no_name_makes_anything_else_happen(place: Path, name: str) -> None:
+    """The same for names of any characters."""
+    given, _, files = call(place, "request-module", name)
+    assert given == asked_for(name)
+    assert files == set()

@@ -1,0 +1,19 @@
+"""Files of a kernel package, whatever the distribution packs them with: Debian 13's modules are .ko.xz."""
+
+from pathlib import Path
+
+from hostbuild.formats.modfile import read_module
+from hostbuild.kernels.kernel import Kernel
+
+
+def module_path(kernel: Kernel, name: str) -> Path:
+    """The module's file; name: its file name without .ko."""
+    assert kernel.modules is not None
+    found = [path for path in kernel.modules.rglob(f"{name}.ko*") if path.is_file()]
+    assert len(found) == 1, f"{len(found)} files of the module {name}"
+    return found[0]
+
+
+def plain_module(kernel: Kernel, name: str) -> bytes:
+    """The module, uncompressed."""
+    return read_module(module_path(kernel, name))

@@ -184,6 +184,8 @@ class GateRig:
             self.gate.freeze()
         elif what == "hotplug":
             self.gate.first_settled()
+        elif what == "stuck" and self.gate.phase is Phase.COLDPLUG:
+            self.gate.end_coldplug(["a module"], self.loader.causes())
 
     def _inserts(self, program: str, arguments: list[str], job: Job) -> list[str]:  # noqa: ARG002
         """All that the process inserts, in order."""

@@ -472,6 +472,6 @@ def test_who_has_asked_since_is_answered_by_the_next_settle(tmp_path: Path) -> N
             clients.settled({}, 150)
             assert json.loads(early.recv(100)) == {"ok": True}
             assert not select.select([late], [], [], 0)[0]
-            assert not settlement.settled
+            assert settlement._awaited, "another settle is told, news or not"
             clients.settled({}, 200)
             assert json.loads(late.recv(100)) == {"ok": True}

@@ -100,6 +100,23 @@ def test_a_loss_that_nobody_counts_is_found_within_the_limit() -> None:
     assert not kernel.unknown()
 
 
+@pytest.mark.parametrize("happens", ["plug", "unplug"])
+def test_a_walk_that_finds_something_is_followed_sooner(happens: str) -> None:
+    """Trust that has grown falls back when a walk meets a device, or misses one, of which no event had told."""
+    kernel = SimKernel()
+    kernel.plug("there")
+    for _ in range(4):
+        kernel.eat(1)
+        kernel.settle(2 * SECOND)
+        kernel.run(kernel.doubt.limit_us + SECOND)
+    grown = kernel.doubt.limit_us
+    getattr(kernel, happens)("silent" if happens == "plug" else "there", comes=False)
+    kernel.settle(2 * SECOND)
+    kernel.run(grown + SECOND)
+    assert not kernel.unknown()
+    assert kernel.doubt.limit_us < grown
+
+
 def test_an_event_that_is_on_its_way_is_waited_for() -> None:
     """A number is given out before its event is sent: one that comes within the grace costs no walk."""
     kernel = SimKernel()

@@ -39,6 +39,7 @@ class FakeUevents:
     def __init__(self) -> None:
         self.script: deque[Datagram | Oddity] = deque()
         self.listening = False
+        self.dropped = 0
         self._rung = False
         self.sent: list[bytes] = []
         self._out, self._in = os.pipe()
@@ -59,6 +60,10 @@ class FakeUevents:
             os.read(self._out, 1)
             self._rung = False
         return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def drops(self) -> int:
+        """As many as the test says."""
+        return self.dropped
 
     def has_listeners(self) -> bool:
         """Whether somebody listens to what is sent on: as the test has set it."""
@@ -189,6 +194,14 @@ class FakeLoader:
     def report_waiting(self) -> None:
         """Nothing is waited for."""
 
+    def stuck(self) -> list[str]:
+        """Nothing is."""
+        return []
+
+    def causes(self) -> list[Cause]:
+        """Nobody wants anything."""
+        return []
+
     def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
         """No process is a job."""
         return False
@@ -223,6 +236,7 @@ class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = failed_writes = 0
+    problem = ""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -301,6 +315,7 @@ class Fakes:
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
+    hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
 
     def service(self) -> Service:
@@ -319,6 +334,7 @@ class Fakes:
             clock=clock,
             on_settled=self.on_settled,
             on_freeze=lambda: "",
+            on_hotplug=self._note_hotplug,
             no_modules=self.no_modules,
         )
         service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
@@ -351,6 +367,9 @@ class Fakes:
             writer=self.writer(),
             clock=self._clock(),
         )
+
+    def _note_hotplug(self) -> None:
+        self.hotplugs += 1
 
     def _clock(self) -> Clock:
         return self.clock or (lambda: self.now_us)

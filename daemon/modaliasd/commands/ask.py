@@ -91,8 +91,8 @@ loads what the devices present ask for, settles and exits. Where a daemon runs, 
 LOAD = Syntax(
     "load",
     """\
-Loads modules by name, records them in the ledger, and waits until settled. `modaliasd why-not MODULE` says what
-happened to one that was not loaded.
+Loads modules by name, records them in the ledger, and waits until these loads have ended. `modaliasd why-not
+MODULE` says what happened to one that was not loaded.
 """,
     (("load ext4 dm-mod", "load two modules and what they need"),),
     (),

@@ -5,7 +5,8 @@ module could be loaded instead. While it has no time to sleep, `is_due` says whe
 The file is appended; only `trim` takes lines out of its middle. A line that a killed daemon left
 half-written is cut off at the next start, and its bytes are counted. The channel is fed from the file, so that a host
 that reads slowly costs no memory. While /run is full, lines wait in memory, up to BACKLOG_LIMIT; those beyond it are
-lost, and the ledger says how many once it can.
+lost, and the ledger says how many once it can. So they do where not even the file can be made: loading modules does
+not depend on it.
 
 Before each write the file is looked at by its name: one that was cut, deleted or replaced is gone on with as it is
 now, and `take_mishaps` says what happened.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.errors import WorldError
 from modaliasd.linux.channel import Channel, open_if_there
 from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.ledger_file import LEAST_LIMIT, PIECE, Change, LedgerFile, default_limit
@@ -51,10 +51,11 @@ class Ledger:
         self.limit = limit
         self.trim_beyond = limit or LEAST_LIMIT
         self._mishaps: list[str] = []
+        self.problem = ""  # why there is no file, or was none at first: each flush tries again
         try:
             self._file.open()
         except OSError as e:
-            raise WorldError(f"cannot write the ledger {path}: {e.strerror}") from e
+            self.problem = f"cannot write the ledger {path}: {e.strerror}"
         self._kmsg = open_if_there(kmsg)
         self._channel = Channel(channel)
         self._lines: list[str] = []

@@ -11,6 +11,7 @@ MODULES = "/lib/modules"  # one directory a kernel below it
 SETTLED_HOOK = "/usr/lib/micro/settled"  # run once, after the first settle
 SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"
 POLICY = "/etc/modaliasd/policy.toml"
+HOTPLUG_MARK = RUN_DIRECTORY + "/hotplug"  # the coldplug has ended, though it has not settled
 FROZEN_MARK = RUN_DIRECTORY + "/frozen"
 FROZEN_HELPER = "/usr/lib/micro/frozen-modprobe"  # what the kernel calls for modules once frozen
 KERNEL_HELPER = "/proc/sys/kernel/modprobe"

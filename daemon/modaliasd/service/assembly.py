@@ -45,13 +45,14 @@ def assemble(
     clock: Clock,
     on_settled: Hook,
     on_freeze: Callable[[], str],
+    on_hotplug: Callable[[], None],
     no_modules: str = "",
 ) -> Service:
     """Put the parts of the service together.
 
     control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
-    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. no_modules: why
-    there are none for this kernel; "" where there are.
+    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug: called
+    where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where there are.
     """
     settlement = Settlement()
     registry = Registry(
@@ -65,7 +66,7 @@ def assemble(
         clock=clock,
         has_modules=not no_modules,
     )
-    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
+    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer, clock=clock)
     intake = Intake(
         uevents=uevents,
         sysfs=sysfs,
@@ -129,5 +130,6 @@ def assemble(
         writer=writer,
         clock=clock,
         on_settled=on_settled,
+        on_hotplug=on_hotplug,
         no_modules=no_modules,
     )

@@ -11,7 +11,7 @@ from modaliasd import __version__
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
-from modaliasd.linux.bootstate import count_life, first_settle, freeze, phase
+from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve
@@ -127,6 +127,7 @@ def serve(*, once: bool) -> int:
         clock=boottime_us,
         on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
+        on_hotplug=end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
     )
     keep_reserve()

@@ -162,6 +162,20 @@ class Loader:
         """The modules that are wanted and whose loads have not ended."""
         return [load.module for load in self.scheduler.loads() if load.result is None]
 
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
+        return [cause for load in self.scheduler.loads() for cause in load.causes]
+
+    def stuck(self) -> list[str]:
+        """The modules that everything waits for, if nothing runs but jobs that were named as slow; else none.
+
+        To be asked after `start_jobs`: whatever may start has.
+        """
+        jobs = self._running.values()
+        if not all(running.reported for running in jobs):
+            return []
+        return [module for running in jobs for module in running.job.modules if self.is_pending(module)]
+
     def outcomes(self) -> list[Outcome]:
         """How each load that has ended did so."""
         return [load.result.outcome for load in self.scheduler.loads() if load.result is not None]

@@ -45,6 +45,8 @@ class LineSink(Protocol):
 class Flushable(LineSink, Protocol):
     """What the loop does with the ledger besides."""
 
+    problem: str
+
     @property
     def torn_bytes(self) -> int:
         """What was cut off behind the last newline at the start."""
@@ -175,6 +177,9 @@ class UeventSource(Protocol):
     def receive(self) -> Datagram | Oddity:
         """One datagram, or why there is none."""
 
+    def drops(self) -> int:
+        """How many datagrams the kernel has dropped for want of room."""
+
     def has_listeners(self) -> bool:
         """Does anybody listen to what user space sends on?"""
 
@@ -238,8 +243,13 @@ class MessageLog(Protocol):
 class ClientListener(Protocol):
     """The control socket."""
 
+    problem: str
+
+    def listen(self) -> bool:
+        """Make the socket if there is none yet; can clients connect?"""
+
     def fileno(self) -> int:
-        """The listening descriptor."""
+        """The listening descriptor; -1 while there is none."""
 
     def accept(self) -> tuple[list[int], list[int]]:
         """Take waiting connections: fresh descriptors, and those closed to make room."""
@@ -319,6 +329,9 @@ class StatusLoader(Protocol):
     def unfinished(self) -> list[str]:
         """The modules that are wanted and whose loads have not ended."""
 
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+
 
 class LoopLoader(Protocol):
     """The loop's."""
@@ -335,6 +348,12 @@ class LoopLoader(Protocol):
 
     def report_slow(self) -> int:
         """Name slow jobs; milliseconds until the next could be one, -1 for none."""
+
+    def stuck(self) -> list[str]:
+        """The modules that everything waits for, if nothing runs but jobs that were named as slow; else none."""
+
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
 
     def is_job(self, descriptor: int) -> bool:
         """Is it a job's pidfd?"""
@@ -390,7 +409,7 @@ class WalkRequests(Protocol):
     def walking(self) -> bool:
         """Is a walk under way?"""
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, in_background: bool = False) -> None:
         """Begin a walk that sees everything that is there from now on."""
 
 
@@ -430,6 +449,10 @@ class FreezingGate(Protocol):
 class WalkedRegistry(Protocol):
     """The registry, as the walker knows it."""
 
+    @property
+    def found(self) -> int:
+        """How often walks met, or missed, what events had not told of."""
+
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
         """A device is there."""
 
@@ -467,8 +490,8 @@ class AskedRegistry(Protocol):
     def find(self, what: str) -> str:
         """The devpath (or module) that is meant, once it is there; "" until then."""
 
-    def want_by_name(self, name: str, who: str) -> None:
-        """Load what the name stands for."""
+    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+        """Load what the name stands for; the modules that go in."""
 
     def may_load(self, word: str) -> bool:
         """May the kernel have what it asks for by this word?"""

@@ -25,26 +25,39 @@ sys.path.insert(0, sys.argv[1])
 import posix
 from time import process_time
 from modaliasd.boot import *
+from modaliasd.config import read_text
+from modaliasd.core.device import Phase
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.resolve import Resolver
+from modaliasd.core.settlement import Settlement
 from modaliasd.registry import Registry
 from modaliasd.walker import Walker
 sys_root, modules, ledger = sys.argv[2:5]
 began = process_time()
 configuration = read_config("/nowhere")
 index = open_index(modules)
-dependencies = Dependencies(read_text(modules + "/modules.dep"), parse_builtin(read_text(modules + "/modules.builtin")))
-resolver = Resolver(configuration, dependencies, index.lookup, parse_softdeps(read_text(modules + "/modules.softdep")))
+builtin, _ = parse_builtin(read_text(modules + "/modules.builtin"))
+softdeps, _ = parse_softdeps(read_text(modules + "/modules.softdep"))
+dependencies = Dependencies(read_text(modules + "/modules.dep"), builtin)
+resolver = Resolver(configuration, dependencies, index.lookup, softdeps)
 book = Ledger(ledger)
 sysfs = Sysfs(sys_root)
 tools = Tools("", "", "", Flavour.BUSYBOX, modules)
-loader = Loader(tools, sysfs, book, KernelLog("/nowhere"), boottime_us, [], 0)
-fields = dict.fromkeys(World._fields)
-fields.update(sysfs=sysfs, aliases=index, resolver=resolver, loader=loader, ledger=book, clock=boottime_us)
-if "phase" in fields:
-    from modaliasd.core.device import Phase
-    fields["phase"] = Phase.COLDPLUG
-world = World(**fields)
+writer = LedgerWriter(ledger=book, clock=boottime_us)
+gate = Gate(
+    policy=None, phase=Phase.COLDPLUG, resolver=resolver, follows_softdeps=False, sysfs=sysfs, writer=writer,
+    clock=boottime_us,
+)
+loader = Loader(
+    tools=tools, sysfs=sysfs, writer=writer, kernel_log=KernelLog("/nowhere"), gate=gate, clock=boottime_us, live=[],
+    limit=0,
+)
+registry = Registry(
+    sysfs=sysfs, aliases=index, resolver=resolver, gate=gate, loader=loader, listener=Settlement(), writer=writer,
+    clock=boottime_us,
+)
 ready = process_time()
-walker = Walker(world, Registry(world))
+walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
 walker.request("coldplug")
 while walker.walking:
     walker.walk_on()

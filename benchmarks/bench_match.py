@@ -25,8 +25,8 @@ from rich.table import Table
 
 from hostbuild.kernel import require_kernel
 from hostbuild.ui import Silent
-from modaliasd.core.alias import Alias, parse_modules_alias, text_of
-from modaliasd.core.names import normalize_alias
+from modaliasd.core.alias import Alias, parse_modules_alias
+from modaliasd.core.names import normalize_alias, text_of
 from modaliasd.core.trie import Index, build
 from tests.support.libkmod import Kmod
 from tests.support.modaliases import machine_mix, widened

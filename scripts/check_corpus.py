@@ -11,8 +11,8 @@ from pathlib import Path
 
 from hostbuild.kernel import require_kernel
 from hostbuild.ui import Silent
-from modaliasd.core.alias import text_of
 from modaliasd.core.modprobed import EMPTY
+from modaliasd.core.names import text_of
 from modaliasd.core.plan import Stage
 from modaliasd.match_command import open_resolver
 from tests.support.libkmod import Kmod, KmodError

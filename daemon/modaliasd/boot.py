@@ -8,20 +8,19 @@ from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
+from modaliasd.assembly import assemble
 from modaliasd.children import start as start_child
 from modaliasd.config import read_command_line, read_config, read_text
 from modaliasd.control import Control
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.priority import Rank
-from modaliasd.core.resolve import Resolver
 from modaliasd.core.settings import parse_settings
-from modaliasd.core.signature import TAIL_SIZE, hash_of_signature
 from modaliasd.descriptors import keep_reserve
+from modaliasd.gate import Gate
 from modaliasd.indexfile import open_index
-from modaliasd.kernelmodules import read_live_modules, read_tail
+from modaliasd.kernelmodules import read_live_modules
 from modaliasd.kmsg import KernelLog
-from modaliasd.ledger import Ledger
+from modaliasd.ledger import Ledger, LedgerWriter
 from modaliasd.loader import Loader, Tools
 from modaliasd.marks import count_life, first_settle, freeze, phase
 from modaliasd.netlink import RECEIVE_BUFFER, subscribe
@@ -36,21 +35,16 @@ from modaliasd.paths import (
     SETTLED_HOOK,
     SHELL,
 )
-from modaliasd.service import Service
 from modaliasd.sysfs import Sysfs
-from modaliasd.world import World
+from modaliasd.tables import find_hash_drivers, open_resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.children import Child
-    from modaliasd.core.moddep import Softdep
-    from modaliasd.core.modprobed import Configuration
     from modaliasd.core.policy import Policy
     from modaliasd.core.record import Json
-    from modaliasd.core.trie import Match
-    from modaliasd.indexfile import AliasIndex
 
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
@@ -82,16 +76,27 @@ def serve(*, once: bool) -> int:
     ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
     ranks |= dict.fromkeys(settings.last, Rank.LATE)
     ranks |= dict.fromkeys(settings.first, Rank.FIRST)
+    writer = LedgerWriter(ledger=ledger, clock=boottime_us)
+    gate = Gate(
+        policy=_read_policy(),
+        phase=phase(),
+        resolver=resolver,
+        follows_softdeps=tools.flavour is Flavour.KMOD,
+        sysfs=sysfs,
+        writer=writer,
+        clock=boottime_us,
+    )
     loader = Loader(
-        tools,
-        sysfs,
-        ledger,
-        KernelLog(),
-        boottime_us,
-        read_live_modules(),
-        settings.jobs or _default_job_limit(cpus),
-        frozenset(settings.sequential),
-        ranks,
+        tools=tools,
+        sysfs=sysfs,
+        writer=writer,
+        kernel_log=KernelLog(),
+        gate=gate,
+        clock=boottime_us,
+        live=read_live_modules(),
+        limit=settings.jobs or _default_job_limit(cpus),
+        alone=frozenset(settings.sequential),
+        ranks=ranks,
     )
     start: dict[str, Json] = {
         "version": __version__,
@@ -102,66 +107,30 @@ def serve(*, once: bool) -> int:
         "index": index.origin.value,
         "aliases": index.aliases,
     }
-    world = World(
-        sysfs,
-        uevents,
-        index,
-        resolver,
-        loader,
-        ledger,
-        None if once else Control(CONTROL),
-        boottime_us,
-        _no_hook if once else _settled_hook(poweroff=settings.poweroff),
-        settings.load,
-        start,
-        _read_policy(),
-        phase(),
-        freeze,
-        _missing_modules(modules_dir, kernel),
+    service = assemble(
+        sysfs=sysfs,
+        uevents=uevents,
+        aliases=index,
+        resolver=resolver,
+        gate=gate,
+        loader=loader,
+        control=None if once else Control(CONTROL),
+        ledger=ledger,
+        writer=writer,
+        clock=boottime_us,
+        on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
+        on_freeze=freeze,
+        no_modules=_missing_modules(modules_dir, kernel),
     )
     keep_reserve()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     try:
-        return Service(world).run(once=once)
+        service.begin(start, configuration.problems, resolver.dependencies.problems, settings.load)
+        return service.run(once=once)
     finally:
         ledger.flush()  # what led to an error shall be told before it (failure.py)
-
-
-def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
-    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
-    generation = index.generation
-
-    def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
-        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
-        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin), softdeps
-
-    def lookup(modalias: str) -> list[Match]:
-        nonlocal generation
-        found = index.lookup(modalias)
-        if index.generation != generation:
-            generation = index.generation
-            resolver.renew(*tables())
-        return found
-
-    dependencies, softdeps = tables()
-    resolver = Resolver(configuration, dependencies, lookup, softdeps)
-    return resolver
-
-
-def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
-    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
-    for hash_name in ("sha256", "sha512", "sha384"):
-        drivers = []
-        for module, *_ in index.lookup(f"crypto-{hash_name}"):
-            file = dependencies.find(module)
-            if file and hash_of_signature(read_tail(modules_dir, file.path, TAIL_SIZE)) == hash_name:
-                drivers.append(module)
-        if drivers:
-            return drivers
-    return []
 
 
 def _read_policy() -> Policy | None:
@@ -257,11 +226,3 @@ def _give_way() -> None:
 
 def _no_hook(_status: int) -> Child | None:
     return None
-
-
-def _read(path: str) -> str:
-    """Read the whole file; "" where it cannot be read."""
-    try:
-        return read_text(path)
-    except OSError:
-        return ""

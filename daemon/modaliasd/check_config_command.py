@@ -1,17 +1,20 @@
 """The command `check-config`: names file and line of all configuration that does not do what it says.
 
-Looks at modprobe.d and at the policy, /etc/modaliasd/policy.toml. Not on the boot path.
+Looks at modprobe.d, at the policy, /etc/modaliasd/policy.toml, at the words of the kernel's command line, and at
+the tables of the module tree. Not on the boot path.
 """
 
 import os
 import sys
 
 from modaliasd.config import config_files, read_command_line, read_config, read_text
+from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias
 from modaliasd.core.config_check import findings, parameters_in
-from modaliasd.core.errors import WorldError
+from modaliasd.core.errors import Problem, WorldError
 from modaliasd.core.glob import matches
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
-from modaliasd.core.modprobed import DIRECTORIES, Problem, underscored
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.modprobed import DIRECTORIES
+from modaliasd.core.names import text_of, underscored
 from modaliasd.core.policy import parse_policy
 from modaliasd.core.policy_check import pointless
 from modaliasd.core.resolve import Resolver
@@ -27,7 +30,8 @@ CHECK_CONFIG = Syntax(
     "check-config",
     """\
 Checks modprobe.d, the `modaliasd.*` words of the kernel's command line, and /etc/modaliasd/policy.toml against
-the modules that are there. Prints FILE:LINE and what is wrong for everything that does not do what it says.
+the modules that are there, and the tables of the module tree (modules.dep, .alias, .softdep, .builtin). Prints
+FILE:LINE and what is wrong for everything that does not do what it says.
 """,
     (
         ("check-config", "check this machine"),
@@ -59,14 +63,12 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
     root = given.value("--root", "/").rstrip("/")
     modules_dir = given.value("--modules-dir", "") or _find_modules_dir(root)
     command_line = read_command_line(root)
-    resolver = Resolver(
-        read_config(root, command_line),
-        Dependencies(
-            _require(modules_dir, "modules.dep"), parse_builtin(_text(modules_dir, "modules.builtin"))
-        ),
-        _Aliases(modules_dir).lookup,
-        parse_softdeps(_text(modules_dir, "modules.softdep")),
-    )
+    dep = _require(modules_dir, "modules.dep")
+    builtin, not_builtin = parse_builtin(_text(modules_dir, "modules.builtin"))
+    softdeps, not_softdeps = parse_softdeps(_text(modules_dir, "modules.softdep"))
+    aliases = _Aliases(modules_dir)
+    resolver = Resolver(read_config(root, command_line), Dependencies(dep, builtin), aliases.lookup, softdeps)
+    tables = [*parse_modules_dep(dep)[1], *not_builtin, *not_softdeps, *aliases.problems]
 
     def parameters(module: str) -> frozenset[str] | None:
         file = resolver.dependencies.find(module)
@@ -80,6 +82,7 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
 
     found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
     found += parse_settings(command_line).problems
+    found += [problem._replace(file=f"{modules_dir}/{problem.file}") for problem in tables]
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
@@ -126,6 +129,10 @@ def _text(modules_dir: str, name: str) -> str:
         return ""
 
 
+def _bytes(modules_dir: str, name: str) -> bytes:
+    return _text(modules_dir, name).encode("utf-8", "surrogateescape")
+
+
 def _misplaced(root: str) -> list[Problem]:
     """Files that look like configuration and that one modprobe or the other does not read."""
     found = []
@@ -168,14 +175,11 @@ class _Aliases:
 
     def __init__(self, modules_dir: str) -> None:
         self._rows: list[tuple[str, str, int, bool]] = []
-        for number, line in enumerate(_text(modules_dir, "modules.alias").split("\n"), 1):
-            words = line.split(" ")
-            if words[0] == "alias" and len(words) > 2:
-                self._add(words[-1], " ".join(words[1:-1]), number, False)
-        for entry in _text(modules_dir, "modules.builtin.modinfo").split("\0"):
-            name, _, pattern = entry.partition("=")
-            if name.endswith(".alias"):
-                self._add(name[: -len(".alias")], pattern, 0, True)
+        loadable, bad = parse_modules_alias(_bytes(modules_dir, "modules.alias"))
+        inside, more_bad = parse_builtin_modinfo(_bytes(modules_dir, "modules.builtin.modinfo"))
+        self.problems = bad + more_bad
+        for alias in loadable + inside:
+            self._add(alias.module, text_of(alias.pattern), alias.line, not alias.line)
 
     def _add(self, module: str, pattern: str, line: int, inside: bool) -> None:
         normal = underscored(pattern)

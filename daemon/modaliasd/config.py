@@ -5,10 +5,10 @@ On the boot path: an absent directory costs one system call. Source: modprobe.d(
 
 import posix
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.modprobed import (
     DIRECTORIES,
     Configuration,
-    Problem,
     counting_files,
     join,
     parse_command_line,

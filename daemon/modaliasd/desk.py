@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from select import poll
 
-    from modaliasd.control import Control
     from modaliasd.core.record import Json
-    from modaliasd.intake import Intake
-    from modaliasd.registry import Registry
-    from modaliasd.settling import Settling
-    from modaliasd.walker import Walker
-    from modaliasd.world import World
+    from modaliasd.ports import (
+        AskedRegistry,
+        ClientListener,
+        Clock,
+        CountingIntake,
+        Flushable,
+        FreezingGate,
+        StatusLoader,
+        Waited,
+        WalkRequests,
+        Writer,
+    )
 
 LONGEST_WAIT_S = 1e6
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
@@ -40,25 +46,39 @@ class Patient(Record):
 
 
 class Desk:
-    """Serves the clients of `control`; their descriptors are registered with `poller`."""
+    """Serves the clients of `control`; their descriptors are registered with `poller`.
+
+    on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing.
+    """
 
     def __init__(
         self,
-        world: World,
-        control: Control,
+        *,
+        control: ClientListener,
         poller: poll,
-        registry: Registry,
-        walker: Walker,
-        intake: Intake,
-        settling: Settling,
+        registry: AskedRegistry,
+        loader: StatusLoader,
+        walker: WalkRequests,
+        intake: CountingIntake,
+        settlement: Waited,
+        gate: FreezingGate,
+        on_freeze: Callable[[], str],
+        ledger: Flushable,
+        writer: Writer,
+        clock: Clock,
     ) -> None:
-        self._world = world
         self._control = control
         self._poll = poller
         self._registry = registry
+        self._loader = loader
         self._walker = walker
         self._intake = intake
-        self._settling = settling
+        self._settlement = settlement
+        self._gate = gate
+        self._on_freeze = on_freeze
+        self._ledger = ledger
+        self._writer = writer
+        self._clock = clock
         self._waiters: list[Waiter] = []
         self._patient: list[Patient] = []
         self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
@@ -91,10 +111,6 @@ class Desk:
             self._forget_if_closed(descriptor)
         return True
 
-    def awaits_settle(self) -> bool:
-        """Does a client wait for the next settle?"""
-        return bool(self._waiters)
-
     def settled(self, fields: dict[str, Json]) -> None:
         """The daemon has settled: tell those who wait for it."""
         waiters, self._waiters = self._waiters, []
@@ -108,18 +124,18 @@ class Desk:
             if found:
                 self._patient.remove(patient)
                 self._answer(patient.client, {"ok": True, "found": found})
-        now = self._world.clock()
+        now = self._clock()
         for patient in [p for p in self._patient if 0 < p.deadline_us <= now]:
             self._patient.remove(patient)
             error = f"{patient.what} did not appear in time"
             self._answer(patient.client, self._busy() | {"ok": False, "error": error})
         for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
-            self._waiters.remove(waiter)
+            self._leave(waiter)
             self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
 
     def timeout_ms(self) -> int:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
-        now = self._world.clock()
+        now = self._clock()
         waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
         times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
         return min(times) if times else -1
@@ -140,7 +156,8 @@ class Desk:
             self._poll.unregister(descriptor)
         except KeyError:
             return  # already forgotten, by its answer
-        self._waiters = [waiter for waiter in self._waiters if waiter.client != descriptor]
+        for waiter in [waiter for waiter in self._waiters if waiter.client == descriptor]:
+            self._leave(waiter)
         self._patient = [patient for patient in self._patient if patient.client != descriptor]
 
     def _handle(self, client: int, words: list[str]) -> None:
@@ -178,8 +195,8 @@ class Desk:
         status = arguments[0] if arguments else ""
         if not (status.isascii() and status.isdigit() and int(status) <= 255):
             return "exit: expected a status from 0 to 255"
-        self._world.write("exit", {"status": int(status)})
-        self._world.ledger.end()
+        self._writer.write("exit", {"status": int(status)})
+        self._ledger.end()
         self._answer(client, {"ok": True})
         return None
 
@@ -191,13 +208,13 @@ class Desk:
         message = (
             "it is not executable, and was not run" if status == NOT_RUN else f"it ended with status {status}"
         )
-        self._world.write("warning", {"what": "settled.d", "path": path, "message": message})
+        self._writer.write("warning", {"what": "settled.d", "path": path, "message": message})
         self._answer(client, {"ok": True})
         return None
 
     def _freeze(self, client: int, _arguments: list[str]) -> None:
-        self._registry.freeze()
-        problem = self._world.on_freeze()
+        self._gate.freeze()
+        problem = self._on_freeze()
         self._answer(client, {"ok": not problem, "error": problem})
 
     def _may_load(self, client: int, arguments: list[str]) -> None:
@@ -214,7 +231,13 @@ class Desk:
     def _wait(self, client: int, deadline_us: int) -> None:
         """Answer at the next settle, which is not one that has been."""
         self._waiters.append(Waiter(client, deadline_us))
-        self._settling.settled = False
+        self._settlement.asked()
+
+    def _leave(self, waiter: Waiter) -> None:
+        """Somebody waits no more, settled or not."""
+        self._waiters.remove(waiter)
+        if not self._waiters:
+            self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:
         """When `seconds` from now are over; None if that is no sensible number."""
@@ -224,7 +247,7 @@ class Desk:
             return None
         if not 0 < number < LONGEST_WAIT_S:
             return None
-        return self._world.clock() + int(number * 1e6)
+        return self._clock() + int(number * 1e6)
 
     def _answer(self, client: int, fields: dict[str, Json]) -> None:
         control = self._control
@@ -236,22 +259,22 @@ class Desk:
 
     def _busy(self) -> dict[str, Json]:
         """What the daemon is at."""
-        loader, sequence = self._world.loader, self._intake.sequence
         counts = self._registry.devices.counts()
-        waiting: list[Json] = [load.module for load in loader.scheduler.loads() if load.verdict is None]
+        waiting: list[Json] = list(self._loader.unfinished())
+        received = self._intake.counts()
         return {
-            "settled": self._settling.settled,
+            "settled": self._settlement.settled,
             "walking": self._walker.walking,
             "loading": waiting,
-            "seqnum": sequence.last,
+            "seqnum": received["seqnum"],
             "devices": counts.devices,
             "with_modalias": counts.with_modalias,
             "matched": counts.matched,
             "bound": counts.bound,
-            "lost": sequence.lost,
-            "recovered": sequence.recovered,
-            "dropped": self._intake.dropped,
+            "lost": received["lost"],
+            "recovered": received["recovered"],
+            "dropped": received["dropped"],
             "unsent": self._intake.unsent,
             "busiest_turn": self._intake.busiest_turn,
-            "failed_writes": self._world.ledger.failed_writes,
+            "failed_writes": self._ledger.failed_writes,
         }

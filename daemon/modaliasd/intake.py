@@ -25,9 +25,15 @@ if TYPE_CHECKING:
     from modaliasd.core.device import Device
     from modaliasd.core.record import Json
     from modaliasd.core.uevent import Uevent
-    from modaliasd.registry import Registry
-    from modaliasd.walker import Walker
-    from modaliasd.world import World
+    from modaliasd.ports import (
+        Clock,
+        EventLoader,
+        EventRegistry,
+        EventSysfs,
+        UeventSource,
+        WalkRequests,
+        Writer,
+    )
 
 EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their turn
 
@@ -37,8 +43,18 @@ class Intake:
     could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
     """
 
-    def __init__(self, world: World, registry: Registry, walker: Walker) -> None:
-        self.sequence = Sequence(world.sysfs.uevent_seqnum())
+    def __init__(
+        self,
+        *,
+        uevents: UeventSource,
+        sysfs: EventSysfs,
+        registry: EventRegistry,
+        loader: EventLoader,
+        walker: WalkRequests,
+        writer: Writer,
+        clock: Clock,
+    ) -> None:
+        self.sequence = Sequence(sysfs.uevent_seqnum())
         self.dropped = 0
         self.unsent = 0
         self.busiest_turn = 0
@@ -46,9 +62,13 @@ class Intake:
         self.drained = False  # did the last read come to the socket's end?
         self._relay = Relay()
         self._message: Callable[[bytes, str, str], bytes] | None = None  # made once somebody listens
-        self._world = world
+        self._uevents = uevents
+        self._sysfs = sysfs
         self._registry = registry
+        self._loader = loader
         self._walker = walker
+        self._writer = writer
+        self._clock = clock
 
     def read(self) -> bool:
         """Read and handle one batch; was there anything?"""
@@ -56,7 +76,7 @@ class Intake:
         events = [(event, t_us, data) for event, t_us, data in map(self._parse, batch) if event is not None]
         if any(events[at][0].seqnum < events[at - 1][0].seqnum for at in range(1, len(events))):
             events.sort(key=_seqnum)
-        listening = bool(events) and (len(self._relay) > 0 or self._world.uevents.has_listeners())
+        listening = bool(events) and (len(self._relay) > 0 or self._uevents.has_listeners())
         self._this_turn += len(events)
         latest = 0
         for event, t_us, data in events:
@@ -75,7 +95,7 @@ class Intake:
 
     def _receive(self) -> tuple[list[tuple[bytes, int]], bool]:
         """Datagrams with the time of each, and whether the kernel had to drop some."""
-        uevents, clock = self._world.uevents, self._world.clock
+        uevents, clock = self._uevents, self._clock
         batch: list[tuple[bytes, int]] = []
         overrun = self.drained = False
         for _ in range(EVENTS_A_TURN):
@@ -104,22 +124,18 @@ class Intake:
         if self._message is None:
             self._message = with_reserve(_message_maker)
         entry = self._registry.devices.find(event.devpath)
-        loads = filter(self._is_pending, entry.modules) if entry is not None else ()
+        loads = filter(self._loader.is_pending, entry.modules) if entry is not None else ()
         message = self._message(data, event.env.get("SUBSYSTEM", ""), event.env.get("DEVTYPE", ""))
         self._send(self._relay.offer(event.devpath, message, loads))
 
     def loads_ended(self) -> None:
         """Loads have ended: what waited for them goes out."""
         if len(self._relay):
-            self._send(self._relay.release(self._is_pending))
+            self._send(self._relay.release(self._loader.is_pending))
 
     def _send(self, messages: list[bytes]) -> None:
         for message in messages:
-            self.unsent += not self._world.uevents.send(message)
-
-    def _is_pending(self, module: str) -> bool:
-        load = self._world.loader.scheduler.load_of(module)
-        return load is not None and load.verdict is None
+            self.unsent += not self._uevents.send(message)
 
     def _handle(self, event: Uevent, t_us: int) -> None:
         late = self.sequence.saw(event.seqnum)
@@ -146,17 +162,17 @@ class Intake:
 
     def _is_over(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> bool:
         """Does a late event tell of what is no more? Then it is written down, and nothing else."""
-        is_there = self._world.sysfs.exists(device.devpath)
+        is_there = self._sysfs.exists(device.devpath)
         if is_there == (event.action is not Action.REMOVE):
             return False
-        self._world.write("device", device_fields(device, event.action.value) | seqnum, t_us)
+        self._writer.write("device", device_fields(device, event.action.value) | seqnum, t_us)
         return True
 
     def _take_binding(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> None:
         bound = event.action is Action.BIND
-        driver = event.env.get("DRIVER", "") or (self._world.sysfs.driver(event.devpath) if bound else "")
+        driver = event.env.get("DRIVER", "") or (self._sysfs.driver(event.devpath) if bound else "")
         if bound:
-            seqnum["module"] = self._world.sysfs.driver_module(event.devpath)
+            seqnum["module"] = self._sysfs.driver_module(event.devpath)
         self._registry.bind(device, event.action.value, driver, seqnum, t_us)
 
     def _take_module(self, event: Uevent, t_us: int) -> None:
@@ -164,20 +180,34 @@ class Intake:
         fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
         if event.action is Action.REMOVE:
             self._registry.module_left(module)
-            self._world.write("module", fields, t_us)
-        elif event.action is Action.ADD and self._world.loader.appeared(module, t_us):
-            self._world.write("module", fields, t_us)
+            self._writer.write("module", fields, t_us)
+        elif event.action is Action.ADD and self._loader.appeared(module, t_us):
+            self._writer.write("module", fields, t_us)
 
     def lose(self, reason: str) -> None:
         """Events were lost: what they told is found by a new walk, which begins after the count is taken."""
-        number = self._world.sysfs.uevent_seqnum()
+        number = self._sysfs.uevent_seqnum()
         lost = self.sequence.forgive(number)
-        self._world.write("lost", {"reason": reason, "events": lost, "seqnum": number})
+        self._writer.write("lost", {"reason": reason, "events": lost, "seqnum": number})
         self._walker.request(reason)
+
+    def made_good(self) -> None:
+        """All is settled: every loss has asked for a walk, and none is under way."""
+        self.sequence.made_good()
+
+    def counts(self) -> dict[str, Json]:
+        """The last uevent's number, and how many were lost, recovered and dropped."""
+        sequence = self.sequence
+        return {
+            "seqnum": sequence.last,
+            "lost": sequence.lost,
+            "recovered": sequence.recovered,
+            "dropped": self.dropped,
+        }
 
     def _drop(self, reason: str) -> None:
         self.dropped += 1
-        self._world.write("dropped", {"reason": reason, "count": self.dropped})
+        self._writer.write("dropped", {"reason": reason, "count": self.dropped})
 
 
 def _message_maker() -> Callable[[bytes, str, str], bytes]:

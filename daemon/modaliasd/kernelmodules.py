@@ -48,3 +48,17 @@ def read_live_modules(path: str = "/proc/modules") -> list[str]:
     finally:
         close_file(descriptor)
     return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]
+
+
+def are_modules_disabled(path: str = "/proc/sys/kernel/modules_disabled") -> bool:
+    """Does the kernel take no modules until it is booted again? Not where it cannot be asked."""
+    try:
+        descriptor = open_file(path)
+    except OSError:
+        return False
+    try:
+        return posix.read(descriptor, 16).strip() == b"1"
+    except OSError:
+        return False
+    finally:
+        close_file(descriptor)

@@ -17,6 +17,12 @@ from errno import EAGAIN
 from fcntl import ioctl
 
 from modaliasd.core.errors import WorldError
+from modaliasd.core.record import line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.record import Json
+    from modaliasd.ports import Clock, LineSink
 
 KMSG_LIMIT = (
     900  # bytes of one /dev/kmsg record that we use; the kernel cuts at about 1,000 (printk.c LOG_LINE_MAX)
@@ -59,9 +65,9 @@ class Ledger:
         if self._channel >= 0 and self.size:
             self._end_torn_line()
 
-    def append(self, line: str) -> None:
-        """Take one line; it is written at the next flush."""
-        self._lines.append(line)
+    def append(self, text: str) -> None:
+        """Take one line, with its newline; it is written at the next flush."""
+        self._lines.append(text)
 
     def say(self, short: str, priority: int = INFORMATION) -> None:
         """Take one short line for the kernel's log, and so for the console."""
@@ -86,6 +92,13 @@ class Ledger:
     def has_backlog(self) -> bool:
         """Do lines wait for room in /run?"""
         return bool(self._backlog)
+
+    def take_lost_lines(self) -> int:
+        """How many lines were lost since this was last asked; 0 until /run has room again, so that it can be told."""
+        if self._backlog:
+            return 0
+        lost, self.lost_lines = self.lost_lines, 0
+        return lost
 
     def channel_fileno(self) -> int:
         """The channel's descriptor while there is something to send on it, for poll; else -1."""
@@ -176,6 +189,27 @@ class Ledger:
         if self.torn_bytes:
             posix.ftruncate(self._file, whole)
         return whole
+
+
+class LedgerWriter:
+    """Puts lines into a ledger, each with its time; `clock` gives the microseconds of CLOCK_BOOTTIME."""
+
+    def __init__(self, *, ledger: LineSink, clock: Clock) -> None:
+        self._clock = clock
+        self._append = ledger.append
+        self._say = ledger.say
+
+    def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
+        """Put a line into the ledger; t_us is when what it tells of was learnt, now if not given."""
+        self._append(line(kind, self._clock() if t_us < 0 else t_us, fields))
+
+    def append(self, text: str) -> None:
+        """Put a line into the ledger that has been made already, with its newline."""
+        self._append(text)
+
+    def say(self, text: str, priority: int = INFORMATION) -> None:
+        """Put a short line into the kernel's log."""
+        self._say(text, priority)
 
 
 def _make_directories(path: str) -> None:

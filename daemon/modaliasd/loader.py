@@ -9,35 +9,39 @@ import posix
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
-from modaliasd.core.invocation import Invocation, Tool, invocation, removal
+from modaliasd.core.invocation import Invocation, Tool, bare_invocation, invocation, removal
 from modaliasd.core.lean import Record
-from modaliasd.core.loadtext import because, load_text
 from modaliasd.core.outcome import (
+    INSERTED,
     SUCCESSES,
+    FailureKind,
+    LoadResult,
     Outcome,
-    Verdict,
     explain_failure,
+    failed,
+    is_not_permitted,
     kernel_lines_about,
+    lacking,
     lines_about,
 )
 from modaliasd.core.priority import Rank, niceness, rank_of
-from modaliasd.core.record import cause_fields, line, load_fields
-from modaliasd.core.scheduler import Cause, Needs, Scheduler
-from modaliasd.kernelmodules import file_size, read_live_modules
+from modaliasd.core.record import load_fields, load_text
+from modaliasd.core.scheduler import Scheduler
+from modaliasd.kernelmodules import are_modules_disabled, file_size, read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from modaliasd.children import Child, Ended
+    from modaliasd.core.cause import Cause
     from modaliasd.core.invocation import Flavour
+    from modaliasd.core.load import Job, Load, Needs
     from modaliasd.core.plan import Plan, Step
     from modaliasd.core.record import Json
-    from modaliasd.core.scheduler import Job, Load
-    from modaliasd.kmsg import KernelLog
-    from modaliasd.ledger import Ledger
-    from modaliasd.sysfs import Sysfs
+    from modaliasd.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
 
+TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
 
@@ -75,27 +79,30 @@ class Loader:
 
     def __init__(
         self,
+        *,
         tools: Tools,
-        sysfs: Sysfs,
-        ledger: Ledger,
-        kernel_log: KernelLog,
-        clock: Callable[[], int],
+        sysfs: LoadSysfs,
+        writer: Writer,
+        kernel_log: MessageLog,
+        gate: LastGate,
+        clock: Clock,
         live: Iterable[str],
         limit: int,
         alone: frozenset[str] = frozenset(),
         ranks: dict[str, Rank] | None = None,
     ) -> None:
         self.live = set(live)
-        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live)
+        self._needs: dict[str, Needs] = {}
+        court = gate.court(self._load_of, self._needs.get)
+        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live, court)
         self._tools = tools
         self._sysfs = sysfs
-        self._ledger = ledger
+        self._writer = writer
         self._kernel_log = kernel_log
         self._clock = clock
         self._alone = alone
         self._ranks = ranks or {}
         self._sizes: dict[str, int] = {}
-        self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
         self._warned: set[tuple[str, str]] = set()
@@ -109,31 +116,65 @@ class Loader:
                 self._needs.setdefault(module, needs)
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
-        for match, step, verdict, behind in demands_of_plan(plan):
-            in_tree = not match.alias or match.file == "modules.alias"
-            because = cause.by(match.alias, match.line, "" if in_tree else match.file)
-            if verdict is not None:
-                self.scheduler.settle(match.module, because, verdict, now)
+        for match, step, result, behind in demands_of_plan(plan):
+            because = cause.by(match)
+            if result is not None:
+                self.scheduler.settle(match.module, because, result, now)
             elif step is not None:
                 rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
                 self._want_step(step, because, rank.value, behind)
         if cause.request:
             for module in plan.builtin:
-                self.scheduler.settle(module, cause, Verdict(Outcome.BUILTIN), now)
+                self.scheduler.settle(module, cause, LoadResult(Outcome.BUILTIN), now)
 
     def _want_step(self, step: Step, cause: Cause, rank: int, behind: str) -> None:
         module = step.module
         known = self.scheduler.load_of(module)
         if not is_safe_name(module):
-            message = "the name is no module's: it would not reach modprobe as a name"
-            self.scheduler.settle(module, cause, Verdict(Outcome.FAILED, message), self._clock())
+            result = failed(
+                FailureKind.UNSAFE_NAME, "not a module's name: modprobe would not take it for one"
+            )
+            self.scheduler.settle(module, cause, result, self._clock())
         elif known is None and module in self.live:
-            self.scheduler.settle(module, cause, Verdict(Outcome.LIVE), self._clock())
+            self.scheduler.settle(module, cause, LoadResult(Outcome.LIVE), self._clock())
         else:
             self.scheduler.request(module, cause, rank, self._clock(), behind)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return self.scheduler.idle
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is None
+
+    def has_inserted(self, module: str) -> bool:
+        """Is the module in the kernel by this daemon's doing?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
+
+    def unfinished(self) -> list[str]:
+        """The modules that are wanted and whose loads have not ended."""
+        return [load.module for load in self.scheduler.loads() if load.result is None]
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+        return [load.result.outcome for load in self.scheduler.loads() if load.result is not None]
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Loads that failed, or found no device to drive, may be tried again."""
+        for module in modules:
+            load = self.scheduler.load_of(module)
+            if load is not None and load.result is not None and load.result.outcome in TRIED_AGAIN:
+                self.scheduler.forget(module)
+
     def _needs_of(self, module: str) -> Needs:
         return self._needs[module]
+
+    def _load_of(self, module: str) -> Load | None:
+        return self.scheduler.load_of(module)
 
     def _size_of(self, module: str) -> int:
         size = self._sizes.get(module)
@@ -159,8 +200,8 @@ class Loader:
             try:
                 child = start(path, arguments, environment)
             except OSError as e:
-                verdict = Verdict(Outcome.FAILED, f"cannot run {path}: {e.strerror}")
-                self.scheduler.finished(dict.fromkeys(job.modules, verdict), self._clock())
+                result = failed(FailureKind.CANNOT_START, f"cannot run {path}: {e.strerror}")
+                self.scheduler.finished(dict.fromkeys(job.modules, result), self._clock())
                 continue
             self._running[child.pidfd] = Running(job, child, self._clock())
             started.append(child.pidfd)
@@ -168,8 +209,8 @@ class Loader:
         ring = self.scheduler.break_ring(self._clock())
         if ring:
             message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
-            self._ledger.append(line("warning", self._clock(), {"what": "ring of loads", "message": message}))
-            self._ledger.say(f"ring of loads: {message}")
+            self._writer.write("warning", {"what": "ring of loads", "message": message})
+            self._writer.say(f"ring of loads: {message}")
         return started
 
     def _share_out(self) -> None:
@@ -184,6 +225,8 @@ class Loader:
     def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
         """The program that carries the job out, its arguments, and what it finds in its environment."""
         last = job.modules[-1]
+        if job.bare:
+            return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
         if not self._needs[last].single:
             return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
         return self._program(self._invocation(self._steps[last]))
@@ -208,37 +251,38 @@ class Loader:
         """The process behind `pidfd` has ended: find out what became of each of its modules."""
         running = self._running.pop(pidfd)
         ended = reap(running.child)
-        verdicts: dict[str, Verdict] = {}
+        results: dict[str, LoadResult] = {}
         for module in running.job.modules:
             load = self.scheduler.load_of(module)
-            if load is not None and load.verdict is None:
-                verdicts[module] = self._verdict(module, running.child.pid, ended)
-        self._blame_dependencies(verdicts)
-        self.live.update(m for m, v in verdicts.items() if v.outcome is Outcome.INSERTED)
-        self.scheduler.finished(verdicts, self._clock())
+            if load is not None and load.result is None:
+                results[module] = self._result(module, running.child.pid, ended)
+        self._blame_dependencies(results)
+        self.live.update(m for m, r in results.items() if r.outcome is Outcome.INSERTED)
+        self.scheduler.finished(results, self._clock())
         self._share_out()
 
-    def _verdict(self, module: str, pid: int, ended: Ended) -> Verdict:
+    def _result(self, module: str, pid: int, ended: Ended) -> LoadResult:
         status, words = ended
         if self._sysfs.is_live(module):
-            return Verdict(Outcome.INSERTED)
+            return INSERTED
         if status == 0 and self._steps[module].command:
-            return Verdict(Outcome.COMMAND, f"ran: {self._steps[module].command}")
+            return LoadResult(Outcome.COMMAND, f"ran: {self._steps[module].command}")
         kernel_words = kernel_lines_about(module, pid, self._kernel_log.lines()[-50:], words)
-        return explain_failure(module, status, lines_about(module, words) or words.strip(), kernel_words)
+        disabled = is_not_permitted(words) and are_modules_disabled()
+        own_words = lines_about(module, words) or words.strip()
+        return explain_failure(module, status, own_words, kernel_words, modules_disabled=disabled)
 
-    def _blame_dependencies(self, verdicts: dict[str, Verdict]) -> None:
+    def _blame_dependencies(self, results: dict[str, LoadResult]) -> None:
         """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
-        for module, own in verdicts.items():
+        for module, own in results.items():
             load = self.scheduler.load_of(module)
             if load is None or own.outcome in SUCCESSES:
                 continue
             for name in load.needs.before:
-                verdict = verdicts.get(name)
-                if verdict is None or verdict.outcome in SUCCESSES or name in load.needs.soft:
+                result = results.get(name)
+                if result is None or result.outcome in SUCCESSES or name in load.needs.soft:
                     continue
-                message = f"it needs {name}, which is {verdict.outcome.value}: {verdict.message}"
-                verdicts[module] = Verdict(Outcome.FAILED, message)
+                results[module] = lacking(name, result)
                 break
 
     def appeared(self, module: str, at_us: int) -> bool:
@@ -253,7 +297,7 @@ class Loader:
             return True
         self._announced.add(module)
         if not load.running:
-            return load.verdict is None or load.verdict.outcome is not Outcome.INSERTED
+            return load.result is None or load.result.outcome is not Outcome.INSERTED
         load.start_us = at_us
         for running in self._running.values():
             if module in running.job.modules:
@@ -277,14 +321,14 @@ class Loader:
                 self.left(module)
         self.live |= now
 
-    def write_ended(self) -> list[Load]:
-        """Put the loads that ended into the ledger; gives them."""
+    def write_ended(self) -> bool:
+        """Put the loads that ended into the ledger; were there any?"""
         ended = self.scheduler.take_told()
         for load in ended:
             before = [name for name in load.needs.before if name in self.live]
-            self._ledger.append(line("load", self._clock(), load_fields(load, before)))
-            self._ledger.say(load_text(load))
-        return ended
+            self._writer.write("load", load_fields(load, before))
+            self._writer.say(load_text(load))
+        return bool(ended)
 
     def report_slow(self, limit_us: int = SLOW_US) -> int:
         """Name the jobs that run longer than the limit.
@@ -322,8 +366,8 @@ class Loader:
                 continue
             self._warned.add(warning)
             what, message = warning
-            self._ledger.append(line("warning", self._clock(), {"what": what, "message": message}))
-            self._ledger.say(f"{what}: {message}")
+            self._writer.write("warning", {"what": what, "message": message})
+            self._writer.say(f"{what}: {message}")
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:
@@ -331,6 +375,6 @@ class Loader:
             if load is None or self._sysfs.is_live(module):
                 continue
             ms = (now - running.start_us) // 1000
-            causes: list[Json] = [cause_fields(cause) for cause in load.causes]
-            self._ledger.append(line("slow", now, {"module": module, "causes": causes, "running_ms": ms}))
-            self._ledger.say(f"{module} is slow: {ms} ms and still loading, {because(load)}")
+            causes: list[Json] = [cause.fields() for cause in load.causes]
+            self._writer.write("slow", {"module": module, "causes": causes, "running_ms": ms}, now)
+            self._writer.say(f"{module} is slow: {ms} ms and still loading, {load.causes[0].in_full()}")

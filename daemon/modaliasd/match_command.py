@@ -4,10 +4,11 @@ import os
 import sys
 
 from modaliasd.config import read_config
+from modaliasd.core.alias import parse_symbols
 from modaliasd.core.errors import UsageError
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_symbols
+from modaliasd.core.moddep import Dependencies, parse_builtin
 from modaliasd.core.modprobed import EMPTY, Configuration
-from modaliasd.core.plan import Match, Stage
+from modaliasd.core.plan import Match
 from modaliasd.core.resolve import Resolver
 from modaliasd.indexfile import open_index
 from modaliasd.options import UNLIMITED, Option, Syntax, parse
@@ -48,19 +49,18 @@ what is built into the kernel. Blacklists are not applied.
     UNLIMITED,
     "0 if something matched, 1 if nothing did",
 )
-BUILT_IN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
 
 def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
     """All stages over one module tree; its index is summed up first. Raises WorldError."""
     index = open_index(modules_dir)
     index.check()
-    for line, reason in index.warnings:
-        sys.stderr.write(f"modaliasd match: {modules_dir}/modules.alias:{line}: {reason}\n")
-    dependencies = Dependencies(
-        _read_text(f"{modules_dir}/modules.dep"), parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))
-    )
-    symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
+    builtin, not_builtin = parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))
+    symbols, not_symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
+    for problem in (*index.warnings, *not_builtin, *not_symbols):
+        place = f"{modules_dir}/{problem.file}:{problem.line}"
+        sys.stderr.write(f"modaliasd match: {place}: {problem.message}\n")
+    dependencies = Dependencies(_read_text(f"{modules_dir}/modules.dep"), builtin)
 
     def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
         return [(m.module, m.alias, m.line, m.builtin) for m in index.lookup(modalias)]
@@ -87,19 +87,19 @@ def answer(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
     stdout.flush()
     any_found = False
     for modalias in asked:
-        stage, found = resolver.find(modalias)
+        _stage, found = resolver.find(modalias)
         any_found = any_found or bool(found)
         line = f"{modalias}\t{','.join(match.module for match in found)}\n"
         if given.given("--explain"):
-            line += "".join(f"\t{_explanation(match, stage)}\n" for match in found)
+            line += "".join(f"\t{_explanation(match)}\n" for match in found)
         stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
     stdout.buffer.flush()
     return 0 if any_found else 1
 
 
-def _explanation(match: Match, stage: Stage) -> str:
+def _explanation(match: Match) -> str:
     place = f"{match.file}:{match.line}" if match.line else match.file
-    built_in = " (built in)" if stage in BUILT_IN else ""
+    built_in = " (built in)" if match.builtin else ""
     return f"{match.module}\t{match.alias or match.module}\t{place}{built_in}"
 
 

@@ -1,6 +1,6 @@
 """What this machine knows of a module that the ledger does not: /lib/modules, and devices that wait.
 
-For the verb why-not, not on the boot path. Sources: modules.dep(5),
+For the command why-not, not on the boot path. Sources: modules.dep(5),
 modules.order as Kbuild writes it; the kernel's
 Documentation/ABI/testing/sysfs-devices-waiting_for_supplier and -consumer.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import posix
 
-from modaliasd.core.names import module_name
+from modaliasd.core.alias import parse_modules_alias
+from modaliasd.core.moddep import Dependencies, parse_builtin
+from modaliasd.core.names import module_name, text_of
 from modaliasd.core.whynot import ModuleFacts, alias_matches
 
 TYPE_CHECKING = False
@@ -28,17 +30,17 @@ def read_facts(
     dep, order = _read(f"{modules_dir}/modules.dep"), _read(f"{modules_dir}/modules.order")
     builtin = _read(f"{modules_dir}/modules.builtin") or ""
     aliases = _alias_lines(_read(f"{modules_dir}/modules.alias") or "")
+    is_listed = dep is not None and Dependencies(dep).find(name) is not None
     names = (
         None
         if order is None
         else {module_name(line) for line in (order + "\n" + builtin).split("\n") if line}
     )
-    is_listed = dep is not None and _lists(dep, name)
     return ModuleFacts(
         tree=modules_dir,
         in_tree=None if dep is None else is_listed,
         in_kernel=is_listed or (None if names is None else name in names),
-        builtin=_lists(builtin, name),
+        builtin=name in parse_builtin(builtin)[0],
         aliases=tuple(alias for alias, target in aliases if target == name),
         stands_for=_targets(aliases, module),
         similar=_similar(name, names or set()),
@@ -49,20 +51,10 @@ def read_facts(
     )
 
 
-def _lists(text: str, name: str) -> bool:
-    """Does a line's path, which goes up to a colon or to the line's end, name the module?"""
-    flat = text.replace("-", "_")
-    return name in flat and any(
-        module_name(line.partition(":")[0]) == name for line in flat.splitlines() if name in line
-    )
-
-
 def _alias_lines(text: str) -> list[tuple[str, str]]:
     """(pattern, module) of each line of modules.alias; patterns may hold spaces."""
-    lines = (
-        line.removeprefix("alias ").rpartition(" ") for line in text.splitlines() if line.startswith("alias ")
-    )
-    return [(pattern, module) for pattern, _, module in lines]
+    aliases, _ = parse_modules_alias(text.encode("utf-8", "surrogateescape"))
+    return [(text_of(alias.pattern), alias.module) for alias in aliases]
 
 
 def _targets(aliases: list[tuple[str, str]], word: str) -> tuple[str, ...]:

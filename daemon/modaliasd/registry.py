@@ -2,65 +2,83 @@
 
 from __future__ import annotations
 
-from modaliasd.core.device import Device, Phase
+from modaliasd.core.cause import Cause
+from modaliasd.core.device import Phase
 from modaliasd.core.inventory import Inventory
-from modaliasd.core.outcome import Outcome
 from modaliasd.core.plan import Stage
 from modaliasd.core.record import device_fields, line, to_json
-from modaliasd.core.scheduler import Cause
-from modaliasd.descriptors import with_reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modaliasd.core.device import Device
     from modaliasd.core.inventory import Entry
-    from modaliasd.core.plan import Plan
-    from modaliasd.core.policy import Facts, Policy, Ruling
     from modaliasd.core.record import Json
-    from modaliasd.world import World
+    from modaliasd.ports import (
+        AliasTable,
+        Clock,
+        DeviceSysfs,
+        DoorGate,
+        Listener,
+        Lookup,
+        WantingLoader,
+        Writer,
+    )
 
-KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a module
-TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 BUILTIN_STAGES = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
 
 class Registry:
     """The devices that are there, as far as walks and uevents have told.
 
-    news: has anything happened since it was last set to False that a settle is worth being told of? A device
-    that asks for something came or went, a driver took one or left it, or a load ended.
-    phase: coldplug until the boot's first settle, then hotplug, until it is frozen.
-    orphans: modules to be unloaded if nothing else wants them -> the device that had them last.
+    listener: hears when a device that asks for something came or went, or a driver took one or left it.
+    has_modules: does the running kernel have any here?
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self,
+        *,
+        sysfs: DeviceSysfs,
+        aliases: AliasTable,
+        resolver: Lookup,
+        gate: DoorGate,
+        loader: WantingLoader,
+        listener: Listener,
+        writer: Writer,
+        clock: Clock,
+        has_modules: bool = True,
+    ) -> None:
         self.devices = Inventory()
-        self.news = True
-        self.phase = world.phase
-        self.orphans: dict[str, str] = {}
-        self._left: set[str] = set()
-        # told of as unbound: devpath -> the drivers that did not take it
-        self._idle: dict[str, list[str]] = {}
-        self._policy = world.policy
-        self._world = world
+        self._sysfs = sysfs
+        self._aliases = aliases
+        self._resolver = resolver
+        self._gate = gate
+        self._loader = loader
+        self._listener = listener
+        self._writer = writer
+        self._clock = clock
+        # to be unloaded if nothing wants them -> the device that had them last
+        self._orphans: dict[str, str] = {}
+        self._left: set[str] = set()  # modules that were removed since a device asked for them
         # Of the alias index, as far as the ledger knows. Without modules there is none, and that is told as such.
-        self._generation = world.aliases.generation if world.no_modules else 0
+        self._generation = 0 if has_modules else aliases.generation
 
     def tell_of_index(self) -> None:
         """Write down what is wrong with the index of aliases, if it is another than the ledger knows of."""
-        index = self._world.aliases
+        index = self._aliases
         if index.generation == self._generation:
             return
         self._generation = index.generation
         if index.message:
             message = f"{index.message}; built from modules.alias"
-            self._world.write("warning", {"what": "alias index", "message": message})
+            self._writer.write("warning", {"what": "alias index", "message": message})
         for skipped in index.warnings:
-            message = f"skipped: {skipped.reason}"
-            self._world.write("warning", {"what": "modules.alias", "line": skipped.line, "message": message})
+            message = f"skipped: {skipped.message}"
+            self._writer.write("warning", {"what": skipped.file, "line": skipped.line, "message": message})
 
     def start_over(self) -> None:
-        """Know no devices: a walk will look all of them up again."""
-        self.devices = Inventory()
+        """The index of aliases was damaged: know no devices, so that a walk looks all of them up again."""
+        self.tell_of_index()
+        self.devices.clear()
 
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> Entry:
         """A device is there: match its modalias where that is news, have the modules loaded, write it down."""
@@ -68,50 +86,54 @@ class Registry:
         if known is not None and known.device == device and action == "coldplug":
             return known
         entry, news = self.devices.see(device)
-        self.news |= bool(device.modalias)
+        if device.modalias:
+            self._listener.happened()
         if action == "add":
             news = news or any(module in self._left for module in entry.modules)
-        t_us = self._world.clock() if t_us < 0 else t_us
+        t_us = self._clock() if t_us < 0 else t_us
         parts = line("device", t_us, device_fields(device, action) | extra)
         if news:
-            plugged = known is None and action == "add" and self.phase is not Phase.COLDPLUG
+            plugged = known is None and action == "add" and self._gate.phase is not Phase.COLDPLUG
             matches = self._want_modules(entry, t_us, try_again=plugged)
             parts = f'{parts[:-2]},"matches":{to_json(matches)}}}\n'
-        self._world.ledger.append(parts)
+        self._writer.append(parts)
         return entry
 
     def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
         """A driver has taken the device (`bind`) or left it (`unbind`)."""
-        self.news = True
+        self._listener.happened()
         self.devices.bind(device.devpath, driver if action == "bind" else "")
-        self._world.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
+        self._writer.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
 
     def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
         """The device has gone."""
         entry = self.devices.remove(device.devpath)
-        self.news |= bool(device.modalias)
-        if entry is not None and self._policy is not None and device.subsystem in self._policy.unload:
-            self.orphans |= dict.fromkeys(entry.modules, device.devpath)
-        self._world.write("device", device_fields(device, "remove") | extra, t_us)
+        if device.modalias:
+            self._listener.happened()
+        if entry is not None and self._gate.unloads(device.subsystem):
+            self._orphans |= dict.fromkeys(entry.modules, device.devpath)
+        self._writer.write("device", device_fields(device, "remove") | extra, t_us)
 
     def forget_gone(self, seen: set[str], walk: int) -> None:
         """A walk has ended: of the devices that it did not meet, those have gone that /sys does not have."""
         missed = [entry.device for entry in self.devices if entry.device.devpath not in seen]
         for device in missed:
-            if not self._world.sysfs.exists(device.devpath):
+            if not self._sysfs.exists(device.devpath):
                 self.remove(device, {"walk": walk})
 
-    def _forget_failures(self, modules: tuple[str, ...]) -> None:
-        scheduler = self._world.loader.scheduler
-        for module in modules:
-            load = scheduler.load_of(module)
-            if load is not None and load.verdict is not None and load.verdict.outcome in TRIED_AGAIN:
-                scheduler.forget(module)
+    def take_orphans(self) -> dict[str, str]:
+        """Modules to be unloaded if nothing wants them -> the device that had them last; each is given once."""
+        orphans, self._orphans = self._orphans, {}
+        return orphans
+
+    def has_orphans(self) -> bool:
+        """Are there any?"""
+        return bool(self._orphans)
 
     def module_left(self, module: str) -> None:
         """A module was removed: the next `add` of a device that it is for has it loaded again."""
         self._left.add(module)
-        self._world.loader.left(module)
+        self._loader.left(module)
 
     def is_wanted(self, module: str) -> bool:
         """Is there a device whose modalias matches the module?"""
@@ -121,7 +143,7 @@ class Registry:
         """The module has been unloaded: devices that came meanwhile have it loaded again."""
         for entry in self.devices:
             if module in entry.modules:
-                self._want_modules(entry, self._world.clock())
+                self._want_modules(entry, self._clock())
 
     def _want_modules(self, entry: Entry, t_us: int, *, try_again: bool = False) -> list[Json]:
         """Look the device's modalias up and have done what the answer says; gives the matches for the ledger.
@@ -129,79 +151,31 @@ class Registry:
         try_again: loads that failed before may work now, for a device that has just been plugged in.
         """
         device = entry.device
-        plan = self._world.resolver.resolve(device.modalias)
+        plan = self._resolver.resolve(device.modalias)
         self.tell_of_index()
         built_in = plan.stage in BUILTIN_STAGES
-        written: list[Json] = []
-        for match in plan.matches:
-            fields: dict[str, Json] = {"alias": match.alias, "line": match.line, "module": match.module}
-            if match.file != "modules.alias":
-                fields["file"] = match.file
-            if built_in:
-                fields["builtin"] = True
-            written.append(fields)
+        written: list[Json] = [match.fields() for match in plan.matches]
         if not built_in:
-            if self._policy is not None:
-                plan = self._ask_policy(self._policy, plan, device, t_us)
+            plan = self._gate.judge(plan, device, t_us)
             entry.modules = tuple(match.module for match in plan.matches)
             self._left.difference_update(entry.modules)
             if try_again:
-                self._forget_failures(entry.modules)
+                self._loader.forget_failures(entry.modules)
             cause = Cause(device.devpath, device.subsystem, device.modalias)
-            self._world.loader.want(plan, cause, device.modalias)
+            self._loader.want(plan, cause, device.modalias)
         return written
 
-    def _ask_policy(self, policy: Policy, plan: Plan, device: Device, t_us: int) -> Plan:
-        """What is left of the plan; every ruling is written down."""
-        from modaliasd.core.policy import Facts, apply
-
-        devpath = device.devpath
-        removable = self._world.sysfs.removable(devpath) if devpath and policy.asks_removable else ""
-        facts = Facts(self.phase, device.subsystem, plan.lookup, devpath, removable)
-        left, rulings = apply(policy, plan, facts)
-        for module, ruling in rulings.items():
-            self._write_verdict(policy, facts, module, ruling, t_us)
-        return left
-
-    def _write_verdict(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
-        fields: dict[str, Json] = {
-            "verdict": "allow" if ruling.allow else "deny",
-            "module": module,
-            "modalias": facts.modalias,
-            "devpath": facts.devpath,
-            "phase": facts.phase.value,
-        }
-        if ruling.line:
-            fields |= {"file": policy.path, "line": ruling.line}
-        self._world.write("verdict", fields, t_us)
-
     def may_load(self, word: str) -> bool:
-        """May the kernel have what it asks for by this word loaded? Not if it stands for nothing."""
-        plan = self._world.resolver.resolve(word)
-        if self._policy is not None:
-            plan = self._ask_policy(self._policy, plan, KERNEL, self._world.clock())
-        denied = {denial.module for denial in plan.denied}
-        return bool(plan.matches) and not any(match.module in denied for match in plan.matches)
-
-    def freeze(self) -> None:
-        """From now on only what the policy names is loaded for new devices."""
-        self.phase = Phase.FROZEN
-        if self._policy is None:
-            self._policy = with_reserve(_empty_policy)
-        self._world.write("frozen", {})
-
-    def first_settled(self) -> None:
-        """The boot's first settle: what shows from now on has been plugged in."""
-        if self.phase is Phase.COLDPLUG:
-            self.phase = Phase.HOTPLUG
+        """May the kernel have what it asks for by this word loaded?"""
+        return self._gate.may_load(self._resolver.resolve(word))
 
     def want_by_name(self, name: str, who: str) -> None:
         """Load what a name or an alias stands for, because somebody asked for it."""
-        plan = self._world.resolver.resolve(name)
+        plan = self._resolver.resolve(name)
         if plan.stage is Stage.NONE:
             message = f"nothing is called {name}, by name or by alias"
-            self._world.write("warning", {"what": who, "message": message})
-        self._world.loader.want(plan, Cause(request=who), "")
+            self._writer.write("warning", {"what": who, "message": message})
+        self._loader.want(plan, Cause(request=who), "")
 
     def find(self, what: str) -> str:
         """The devpath (or module) that is meant, once it is there; "" until then.
@@ -214,7 +188,7 @@ class Registry:
         if not colon or not name:
             return ""
         if kind == "module":
-            return name if self._world.sysfs.is_live(name.replace("-", "_")) else ""
+            return name if self._sysfs.is_live(name.replace("-", "_")) else ""
         for entry in self.devices:
             if name == {"subsystem": entry.device.subsystem, "driver": entry.device.driver}.get(kind):
                 return entry.device.devpath
@@ -226,46 +200,3 @@ class Registry:
             return next((e.device.devpath for e in self.devices if e.device.devname == node), "")
         devpath = path.removeprefix("/sys")
         return devpath if self.devices.find(devpath) is not None else ""
-
-    def write_unbound(self) -> None:
-        """Devices whose modules are in, and have a driver for their bus, and yet no driver has taken them.
-
-        Each is told once, and again if it was bound meanwhile, or other drivers are there that could have taken it.
-        """
-        sysfs = self._world.sysfs
-        told, self._idle = self._idle, {}
-        for entry in self.devices:
-            device = entry.device
-            if device.driver or not entry.modules:
-                continue
-            drivers = [
-                driver
-                for module in entry.modules
-                for bus, driver in sysfs.drivers_of(module)
-                if bus == device.subsystem
-            ]
-            if not drivers:
-                continue
-            driver = sysfs.driver(device.devpath)
-            if driver:
-                self.devices.bind(device.devpath, driver)
-                continue
-            self._idle[device.devpath] = drivers
-            if told.get(device.devpath) == drivers:
-                continue
-            self._world.write(
-                "unbound",
-                {
-                    "devpath": device.devpath,
-                    "subsystem": device.subsystem,
-                    "modalias": device.modalias,
-                    "drivers": list(drivers),
-                    "modules": list(entry.modules),
-                },
-            )
-
-
-def _empty_policy() -> Policy:
-    from modaliasd.core.policy import Policy
-
-    return Policy()

@@ -3,8 +3,11 @@
 The loop waits for whatever comes first and hands it to the one whose it is:
 
     uevents  ->  Intake  --\\
-    /sys     ->  Walker  --->  Registry  ->  Loader  ->  modprobe
-    clients  ->  Desk    --/                             Settling says when all of it is done
+    /sys     ->  Walker  --->  Registry  ->  Gate  ->  Loader  ->  modprobe
+    clients  ->  Desk    --/
+
+It tells the Settlement what goes on, and does what that advises: look whether all events have come, declare some
+lost, check the index, tell that all is settled.
 """
 
 from __future__ import annotations
@@ -13,112 +16,220 @@ from select import POLLIN, POLLOUT, poll
 
 from modaliasd.children import reap
 from modaliasd.core.device import Phase
+from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.modprobed import topic_of
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.record import FORMAT
-from modaliasd.desk import Desk
-from modaliasd.intake import Intake
+from modaliasd.core.settlement import Advice
+from modaliasd.descriptors import with_reserve
 from modaliasd.ledger import ERROR
-from modaliasd.registry import Registry
-from modaliasd.settling import Settling
-from modaliasd.unloader import Unloader
-from modaliasd.walker import Walker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from modaliasd.children import Child
+    from modaliasd.core.errors import Problem
     from modaliasd.core.record import Json
-    from modaliasd.world import World
+    from modaliasd.core.settlement import Settlement
+    from modaliasd.desk import Desk
+    from modaliasd.gate import Gate
+    from modaliasd.intake import Intake
+    from modaliasd.ports import AliasTable, Clock, Flushable, Hook, LoopLoader, NumberedSysfs, Writer
+    from modaliasd.registry import Registry
+    from modaliasd.settlereport import SettleReport
+    from modaliasd.unloader import Unloader
+    from modaliasd.walker import Walker
+
+LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 
 
 class Service:
-    """One life of the daemon."""
+    """One life of the daemon.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._poll = poll()
-        self._registry = Registry(world)
-        self._walker = Walker(world, self._registry)
-        self._intake = Intake(world, self._registry, self._walker)
-        self._unloader = Unloader(world, self._registry)
-        self._settling = Settling(world, self._registry, self._walker, self._intake, self._unloader)
-        self._desk: Desk | None = None
-        if world.control is not None:
-            self._desk = Desk(
-                world,
-                world.control,
-                self._poll,
-                self._registry,
-                self._walker,
-                self._intake,
-                self._settling,
-            )
+    poller: where the desk has registered its descriptors, if there is a desk. unloader: None where the policy has
+    nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
+    kernel; "" where there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        poller: poll,
+        registry: Registry,
+        walker: Walker,
+        intake: Intake,
+        loader: LoopLoader,
+        unloader: Unloader | None,
+        desk: Desk | None,
+        gate: Gate,
+        settlement: Settlement,
+        make_report: Callable[[], SettleReport],
+        uevents_fileno: int,
+        sysfs: NumberedSysfs,
+        aliases: AliasTable,
+        ledger: Flushable,
+        writer: Writer,
+        clock: Clock,
+        on_settled: Hook,
+        no_modules: str,
+    ) -> None:
+        self._poll = poller
+        self._registry = registry
+        self._walker = walker
+        self._intake = intake
+        self._loader = loader
+        self._unloader = unloader
+        self._desk = desk
+        self._gate = gate
+        self._settlement = settlement
+        self._make_report = make_report
+        self._report: SettleReport | None = None
+        self._uevents_fileno = uevents_fileno
+        self._sysfs = sysfs
+        self._aliases = aliases
+        self._ledger = ledger
+        self._writer = writer
+        self._clock = clock
+        self._on_settled = on_settled
+        self._no_modules = no_modules
         self._stop = False
         self._hook: Child | None = None
 
-    def run(self, *, once: bool = False) -> int:
-        """Serve until asked to stop, or until the first settle with `once`; the exit status: 1 if a load failed."""
-        world = self._world
-        self._write_start()
-        self._poll.register(world.uevents.fileno(), POLLIN)
-        for name in world.wanted:
+    @property
+    def status(self) -> int:
+        """What a boot ends with if nobody gives it another status: whose fault it is that nothing can be loaded."""
+        if self._no_modules:
+            return WorldError.exit_status
+        return UsageError.exit_status if self._gate.is_void else 0
+
+    def begin(
+        self,
+        start: dict[str, Json],
+        problems: Iterable[Problem],
+        skipped: Iterable[Problem],
+        wanted: tuple[str, ...],
+    ) -> None:
+        """Write down who this is and what was found wrong on the way here; ask for the first walk.
+
+        start: fields of the `start` line. problems: of modprobe.d and the kernel's command line. skipped: lines of the
+        module tree's tables. wanted: modules to load by name before anything else.
+        """
+        self._writer.write("start", {"format": FORMAT} | start)
+        if self._ledger.torn_bytes:
+            message = f"{self._ledger.torn_bytes} bytes of a line that was never finished were cut off"
+            self._writer.write("warning", {"what": "ledger repaired", "message": message})
+        if self._no_modules:
+            self._writer.write("warning", {"what": "modules", "message": self._no_modules})
+            self._writer.say(self._no_modules, ERROR)
+        self._registry.tell_of_index()
+        for problem in problems:
+            where = {"path": problem.file, "line": problem.line or None}
+            self._writer.write("warning", {"what": topic_of(problem), **where, "message": problem.message})
+        for problem in skipped:
+            where = {"what": problem.file, "line": problem.line}
+            self._writer.write("warning", {**where, "message": f"skipped: {problem.message}"})
+        self._gate.write_mistakes()
+        if self._gate.phase is Phase.FROZEN:
+            self._gate.freeze()
+        self._ledger.flush()  # a life that ends early shall have left its first line
+        self._poll.register(self._uevents_fileno, POLLIN)
+        for name in wanted:
             self._registry.want_by_name(name, "modaliasd.load=")
         self._walker.request("coldplug")
+
+    def run(self, *, once: bool = False) -> int:
+        """Serve until asked to stop, or until the first settle with `once`; the exit status: 1 if a load failed."""
         while not self._stop:
-            self._turn(once=once)
-        world.ledger.drain()
-        verdicts = [load.verdict for load in world.loader.scheduler.loads()]
-        return world.status or int(any(v and v.outcome is Outcome.FAILED for v in verdicts))
+            self._turn()
+            self._stop = self._stop or (once and self._settlement.settles > 0)
+            if not self._stop:
+                self._wait()
+        self._ledger.drain()
+        return self.status or int(Outcome.FAILED in self._loader.outcomes())
 
     def stop(self) -> None:
         """End at the next turn."""
         self._stop = True
 
-    def _write_start(self) -> None:
-        """Who this is, and what was found wrong on the way here."""
-        world = self._world
-        world.write("start", {"format": FORMAT} | world.start)
-        if world.ledger.torn_bytes:
-            message = f"{world.ledger.torn_bytes} bytes of a line that was never finished were cut off"
-            world.write("warning", {"what": "ledger repaired", "message": message})
-        if world.no_modules:
-            world.write("warning", {"what": "modules", "message": world.no_modules})
-            world.ledger.say(world.no_modules, ERROR)
-        self._registry.tell_of_index()
-        for problem in world.resolver.configuration.problems:
-            where = {"path": problem.file, "line": problem.line or None}
-            world.write("warning", {"what": topic_of(problem), **where, "message": problem.message})
-        if world.policy is not None:
-            for mistake in world.policy.mistakes:
-                message = f"{mistake.message}; the whole policy is void, and everything is denied"
-                place: dict[str, Json] = {"path": world.policy.path, "line": mistake.line}
-                world.write("warning", {"what": "policy", **place, "message": message})
-                world.ledger.say(f"{world.policy.path}:{mistake.line}: {message}", ERROR)
-        if world.phase is Phase.FROZEN:
-            self._registry.freeze()
-        world.ledger.flush()  # a life that ends early shall have left its first line
-
-    def _turn(self, *, once: bool) -> None:
-        """One round: walk on, start jobs, write, then wait for whatever comes first."""
-        world = self._world
+    def _turn(self) -> None:
+        """One round: walk on, look for more events if nothing else is to do, start jobs, follow the advice."""
+        settlement = self._settlement
         self._walker.walk_on()
+        settlement.work(busy=self._is_busy())
+        number = -1
+        if settlement.advice in LOOKS:
+            number = self._sysfs.uevent_seqnum()  # before the socket is read: all that it counts is in there
+            self._take_uevents()
         self._dispatch()
-        settled = self._settling.check(awaited=self._desk is not None and self._desk.awaits_settle())
-        if settled is None:
-            self._dispatch()  # what the check itself has read may want modules
-        else:
-            if self._desk is not None:
-                self._desk.settled(settled)
-            self._start_hook()
-            self._stop = self._stop or once
+        settlement.work(busy=self._is_busy())
+        if number >= 0:
+            intake = self._intake
+            complete = intake.sequence.reached(number)
+            settlement.looked(drained=intake.drained, complete=complete, now_us=self._clock())
+            self._follow(number)
         if self._desk is not None:
             self._desk.attend()
+
+    def _take_uevents(self) -> None:
+        if self._intake.read():
+            self._settlement.received()
+
+    def _is_busy(self) -> bool:
+        unloading = self._unloader is not None and self._unloader.busy
+        return self._walker.walking or not self._loader.idle or unloading
+
+    def _follow(self, number: int) -> None:
+        """Do what the settlement advises now that the socket was read. number: the kernel's, of the last uevent."""
+        settlement = self._settlement
+        if settlement.advice is Advice.DECLARE_LOST:
+            self._intake.lose("gap")
+            settlement.lost()
+        elif settlement.advice is Advice.CHECK_INDEX:
+            good = self._aliases.check()
+            if not good:
+                self._registry.start_over()
+                self._walker.request("index")
+            settlement.index_checked(good=good)
+        if settlement.settled:
+            self._intake.made_good()
+        if settlement.advice is Advice.TELL:
+            if self._report is None:
+                self._report = with_reserve(self._make_report)
+            fields = self._report.write(self._intake.counts() | {"seqnum": number})
+            self._ledger.flush()
+            settlement.told()
+            if self._desk is not None:
+                self._desk.settled(fields)
+            if settlement.settles == 1:
+                self._gate.first_settled()
+                self._start_hook()
+
+    def _dispatch(self) -> None:
+        """Start what may run now, write down what has ended."""
+        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
+            self._poll.register(pidfd, POLLIN)
+        if self._loader.write_ended():
+            self._settlement.happened()
+            self._intake.loads_ended()
+        if (
+            self._unloader is not None
+            and self._unloader.due
+            and self._loader.idle
+            and not self._walker.walking
+        ):
+            pidfd = self._unloader.start()
+            if pidfd >= 0:
+                self._poll.register(pidfd, POLLIN)
+
+    def _wait(self) -> None:
+        """Write what there is to write, wait for whatever comes first, and hand it over."""
         timeout = self._timeout()
         channel = -1
         if timeout != 0:
-            world.ledger.flush()
+            self._ledger.flush()
             self._tell_of_lost_lines()
-            channel = world.ledger.channel_fileno()
+            channel = self._ledger.channel_fileno()
         if channel >= 0:
             self._poll.register(channel, POLLOUT)
         self._intake.end_turn()
@@ -128,24 +239,31 @@ class Service:
         for descriptor, _events in ready:
             self._serve(descriptor)
 
+    def _timeout(self) -> int:
+        """Milliseconds that poll may sleep; -1 for ever, 0 while there is something to do."""
+        if self._walker.walking or self._stop:
+            return 0
+        times = [self._settlement.timeout_ms(), self._loader.report_slow()]
+        if self._desk is not None:
+            times.append(self._desk.timeout_ms())
+        due = [t for t in times if t >= 0]
+        return min(due) if due else -1
+
     def _tell_of_lost_lines(self) -> None:
         """/run was full, and has room again: what is missing from the ledger is said in it."""
-        ledger = self._world.ledger
-        if ledger.lost_lines and not ledger.has_backlog:
-            message = f"{ledger.lost_lines} lines were lost while there was no room for them"
-            ledger.lost_lines = 0
-            self._world.write("warning", {"what": "ledger", "message": message})
-            ledger.flush()
+        lost = self._ledger.take_lost_lines()
+        if lost:
+            message = f"{lost} lines were lost while there was no room for them"
+            self._writer.write("warning", {"what": "ledger", "message": message})
+            self._ledger.flush()
 
     def _serve(self, descriptor: int) -> None:
-        world = self._world
-        if descriptor == world.uevents.fileno():
-            if self._intake.read():
-                self._settling.settled = False
-        elif world.loader.is_job(descriptor):
+        if descriptor == self._uevents_fileno:
+            self._take_uevents()
+        elif self._loader.is_job(descriptor):
             self._poll.unregister(descriptor)
-            world.loader.finish(descriptor)
-        elif self._unloader.is_child(descriptor):
+            self._loader.finish(descriptor)
+        elif self._unloader is not None and self._unloader.is_child(descriptor):
             self._poll.unregister(descriptor)
             self._unloader.finish()
         elif self._desk is not None and self._desk.serve(descriptor):
@@ -154,41 +272,11 @@ class Service:
             self._poll.unregister(descriptor)
             reap(self._hook)
             self._hook = None
-        elif descriptor == world.ledger.channel_fileno():
-            world.ledger.flush()
-
-    def _timeout(self) -> int:
-        """Milliseconds that poll may sleep; -1 for ever, 0 while there is something to do."""
-        if self._walker.walking or self._settling.is_due() or self._stop:
-            return 0
-        times = [self._world.loader.report_slow(), self._settling.timeout_ms()]
-        if self._desk is not None:
-            times.append(self._desk.timeout_ms())
-        due = [t for t in times if t >= 0]
-        return min(due) if due else -1
-
-    def _dispatch(self) -> None:
-        world = self._world
-        for pidfd in world.loader.start_jobs(coldplug=self._walker.first):
-            self._poll.register(pidfd, POLLIN)
-        if world.loader.write_ended():
-            self._registry.news = True
-            self._intake.loads_ended()
-        if (
-            self._registry.orphans
-            and not self._unloader.running
-            and world.loader.scheduler.idle
-            and not self._walker.walking
-        ):
-            pidfd = self._unloader.start()
-            if pidfd >= 0:
-                self._poll.register(pidfd, POLLIN)
+        elif descriptor == self._ledger.channel_fileno():
+            self._ledger.flush()
 
     def _start_hook(self) -> None:
-        """After the first settle, what waits for it."""
-        if self._settling.settles > 1:
-            return
-        self._registry.first_settled()
-        self._hook = self._world.on_settled(self._world.status)
+        """Run what waits for the first settle."""
+        self._hook = self._on_settled(self.status)
         if self._hook is not None:
             self._poll.register(self._hook.pidfd, POLLIN)

@@ -7,48 +7,57 @@ be on its way that needs the module. A device that is plugged in meanwhile gets 
 from __future__ import annotations
 
 from modaliasd.children import reap
-from modaliasd.core.outcome import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.children import Child
     from modaliasd.core.record import Json
-    from modaliasd.registry import Registry
-    from modaliasd.world import World
+    from modaliasd.ports import LiveSysfs, Orphans, RemoveCommands, RemovingLoader, Writer
 
 
 class Unloader:
     """At most one removal at a time."""
 
-    def __init__(self, world: World, registry: Registry) -> None:
-        self._world = world
+    def __init__(
+        self,
+        *,
+        registry: Orphans,
+        loader: RemovingLoader,
+        resolver: RemoveCommands,
+        sysfs: LiveSysfs,
+        writer: Writer,
+    ) -> None:
         self._registry = registry
+        self._loader = loader
+        self._resolver = resolver
+        self._sysfs = sysfs
+        self._writer = writer
         self._child: Child | None = None
         self._module = ""
-        self._ours: dict[str, str] = {}  # what may go with it, or is next -> the device that had it last
+        self._next: dict[str, str] = {}  # modules to go -> the device that had them last
+        self._ours: dict[str, str] = {}  # the one that goes, and what may go with it
 
     @property
     def busy(self) -> bool:
         """Is a module being removed, or about to be?"""
-        return self._child is not None or bool(self._registry.orphans)
+        return self._child is not None or bool(self._next) or self._registry.has_orphans()
 
     @property
-    def running(self) -> bool:
-        """Is a module being removed?"""
-        return self._child is not None
+    def due(self) -> bool:
+        """Is there a module to be removed, and none on its way out?"""
+        return self._child is None and self.busy
 
     def start(self) -> int:
         """Begin the next removal, if there is one; its pidfd, to be polled, else -1."""
-        orphans = self._registry.orphans
-        self._ours = {m: devpath for m, devpath in orphans.items() if self._may_go(m)}
-        orphans.clear()
-        orphans |= self._ours
-        while orphans:
-            self._module = next(iter(orphans))
-            del orphans[self._module]
+        waiting = self._next | self._registry.take_orphans()
+        self._next = {module: devpath for module, devpath in waiting.items() if self._may_go(module)}
+        self._ours = dict(self._next)
+        while self._next:
+            self._module = next(iter(self._next))
+            del self._next[self._module]
             try:
-                command = self._world.resolver.remove_command(self._module)
-                self._child = self._world.loader.start_removal(self._module, command)
+                command = self._resolver.remove_command(self._module)
+                self._child = self._loader.start_removal(self._module, command)
             except OSError as e:
                 self._write(self._module, "kept", f"cannot run modprobe: {e.strerror}")
                 continue
@@ -57,9 +66,7 @@ class Unloader:
 
     def _may_go(self, module: str) -> bool:
         """Did this daemon insert it, and does no device want it?"""
-        load = self._world.loader.scheduler.load_of(module)
-        ours = load is not None and load.verdict is not None and load.verdict.outcome is Outcome.INSERTED
-        return ours and not self._registry.is_wanted(module)
+        return self._loader.has_inserted(module) and not self._registry.is_wanted(module)
 
     def is_child(self, descriptor: int) -> bool:
         """Is this the pidfd of the removal?"""
@@ -70,20 +77,19 @@ class Unloader:
         assert self._child is not None
         ended = reap(self._child)
         self._child = None
-        if self._world.sysfs.is_live(self._module):
-            self._write(
-                self._module, "kept", ended.words.strip() or f"modprobe ended with status {ended.status}"
-            )
+        if self._sysfs.is_live(self._module):
+            message = ended.words.strip() or f"modprobe ended with status {ended.status}"
+            self._write(self._module, "kept", message)
             return
         # modprobe takes along what only this one needed, and that may have been next
-        gone = [module for module in self._ours if not self._world.sysfs.is_live(module)]
+        gone = [module for module in self._ours if not self._sysfs.is_live(module)]
         for module in gone:
             self._write(module, "removed", "")
-            self._registry.orphans.pop(module, None)
+            self._next.pop(module, None)
             self._registry.module_left(module)
         for module in gone:
             self._registry.want_again(module)
 
     def _write(self, module: str, outcome: str, message: str) -> None:
         fields: dict[str, Json] = {"module": module, "devpath": self._ours[module], "outcome": outcome}
-        self._world.write("unload", fields | {"message": message})
+        self._writer.write("unload", fields | {"message": message})

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
 
     from modaliasd.core.device import Device
     from modaliasd.core.record import Json
-    from modaliasd.registry import Registry
-    from modaliasd.world import World
+    from modaliasd.ports import CheckingLoader, WalkableSysfs, WalkedRegistry, Writer
 
 
 class Walker:
     """At most one walk at a time."""
 
-    def __init__(self, world: World, registry: Registry) -> None:
-        self._world = world
+    def __init__(
+        self, *, sysfs: WalkableSysfs, registry: WalkedRegistry, loader: CheckingLoader, writer: Writer
+    ) -> None:
+        self._sysfs = sysfs
         self._registry = registry
+        self._loader = loader
+        self._writer = writer
         self._strides: Iterator[list[Device]] | None = None
         self._number = 0
         self._again = ""
@@ -49,10 +52,10 @@ class Walker:
         self._number += 1
         self._counts = [0, 0, 0]
         self._seen.clear()
-        self._world.write("walk", {"walk": self._number, "reason": reason})
+        self._writer.write("walk", {"walk": self._number, "reason": reason})
         if self._number > 1:
-            self._world.loader.recheck_live()
-        self._strides = self._world.sysfs.walk()
+            self._loader.recheck_live()
+        self._strides = self._sysfs.walk()
 
     def walk_on(self) -> None:
         """Take the next stride of the walk."""
@@ -65,7 +68,7 @@ class Walker:
         for device in stride:
             extra: dict[str, Json] = {"walk": self._number}
             if device.driver:
-                extra["module"] = self._world.sysfs.driver_module(device.devpath)
+                extra["module"] = self._sysfs.driver_module(device.devpath)
             entry = self._registry.see(device, "coldplug", extra)
             self._seen.add(device.devpath)
             self._counts[0] += 1
@@ -77,7 +80,7 @@ class Walker:
         if self._number > 1:
             self._registry.forget_gone(self._seen, self._number)
         devices, with_modalias, matched = self._counts
-        self._world.write(
+        self._writer.write(
             "walked",
             {"walk": self._number, "devices": devices, "with_modalias": with_modalias, "matched": matched},
         )

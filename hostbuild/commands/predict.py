@@ -72,6 +72,8 @@ def command(
     else:
         found = require_kernel(kernel, modules_dir, ui.reporter(as_json=as_json))
         target = open_kernel(found, config, append)
+    for problem in target.problems:
+        click.echo(f"{problem.file}:{problem.line}: {problem.message}", err=True)
     prediction = predict(capture, target)
     if as_json:
         ui.print_json(prediction_fields(prediction))

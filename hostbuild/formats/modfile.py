@@ -21,13 +21,9 @@ def is_module(name: str) -> bool:
 
 
 def plain_path(path: str) -> str:
-    """Give the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz."""
-    return path[: path.rindex(".ko") + 3]
-
-
-def module_name(path: str) -> str:
-    """Give the module's name as the kernel has it: snd_hda_intel for kernel/sound/snd-hda-intel.ko.xz."""
-    return plain_path(path.rpartition("/")[2]).removesuffix(".ko").replace("-", "_")
+    """Give the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
+    before, ko, _ = path.rpartition(".ko")
+    return before + ko if ko else path
 
 
 def read_module(path: Path) -> bytes:

@@ -107,7 +107,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     for_kmod = options.modprobe is Modprobe.KMOD
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried = _choose_modules(options, kernel)
+        chosen, carried, warnings = _choose_modules(options, kernel)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
         put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
@@ -147,6 +147,7 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         "modprobe": options.modprobe.value,
         "store": options.store.value,
         "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
+        **({"warnings": warnings} if warnings else {}),
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
         "firmware": {"present": firmware.present, "missing": firmware.missing},
@@ -179,10 +180,10 @@ def _skeleton() -> FileTree:
     return tree
 
 
-def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[modules.Module]]:
-    """Give the names that the selection chose, and all modules that come into the image."""
+def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[modules.Module], list[str]]:
+    """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
     if options.modules.strip() == "none" and options.learn is None:
-        return set(), []
+        return set(), [], []
     index = modules.read_index(kernel)
     assert kernel.modules is not None, "read_index refuses a kernel without modules"
     chosen: set[str] = set()
@@ -195,7 +196,8 @@ def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[mo
             f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
             hint="--modules none builds without modules",
         )
-    return chosen, modules.load(modules.close(chosen, index), index, kernel.modules)
+    warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in index.problems]
+    return chosen, modules.load(modules.close(chosen, index), index, kernel.modules), warnings
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:

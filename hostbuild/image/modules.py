@@ -22,10 +22,17 @@ from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, UsageError
 from hostbuild.formats import elf
-from hostbuild.formats.modfile import module_name, plain_path, read_module
+from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.image.selections import NAMED
 from hostbuild.kernel import Kernel, KernelError
 from hostbuild.words import did_you_mean, listed
+from modaliasd.core.alias import parse_modules_alias
+from modaliasd.core.errors import Problem
+from modaliasd.core.moddep import parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.names import text_of, underscored
+
+TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")  # that an index is made of
+_PATTERN = re.compile(rb"[*?\[:]")  # what no plain name has
 
 
 class SelectionError(UsageError):
@@ -40,7 +47,7 @@ class Index:
     paths: name -> path of its file. depends: name -> all modules that must be there before it.
     softdeps: name -> names or aliases that are wanted before or after it.
     aliases: aliases without wildcards -> the modules that answer to them.
-    builtin: names of what is inside the kernel itself.
+    builtin: names of what is inside the kernel itself. problems: lines of the tables that say nothing.
     """
 
     paths: Mapping[str, str]
@@ -48,6 +55,7 @@ class Index:
     softdeps: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, tuple[str, ...]]
     builtin: frozenset[str]
+    problems: tuple[Problem, ...] = ()
 
     def resolve(self, word: str) -> tuple[str, ...]:
         """Give the modules that a softdep's word means: a module, or all that answer to an alias."""
@@ -82,62 +90,43 @@ def read_index(kernel: Kernel) -> Index:
             hint="name their directory by --modules-dir, or build without modules by --modules none",
         )
     directory = kernel.indexes
-    index = parse_index(
-        _text(directory / "modules.dep"),
-        *(_text(directory / f"modules.{name}", required=False) for name in ("softdep", "alias", "builtin")),
-    )
+    index = parse_index({name: _bytes(directory / name, required=name == "modules.dep") for name in TABLES})
+    damage = next((problem for problem in index.problems if problem.file == "modules.dep"), None)
+    if damage is not None:
+        raise KernelError(
+            f"{directory}/{damage.file}:{damage.line}: {damage.message}", hint=f"depmod {kernel.version}"
+        )
     if not index.paths:
         raise KernelError(f"{directory / 'modules.dep'} lists no module", hint=f"depmod {kernel.version}")
     return index
 
 
-def parse_index(dep: str, softdep: str, alias: str, builtin: str) -> Index:
-    """Parse the texts of modules.dep, modules.softdep, modules.alias and modules.builtin."""
-    paths, depends = parse_dep(dep)
+def parse_index(tables: Mapping[str, bytes]) -> Index:
+    """Parse a kernel's tables, by the names of their files; those that are missing are empty."""
+
+    def text(name: str) -> str:
+        return text_of(tables.get(name, b""))
+
+    files, not_files = parse_modules_dep(text("modules.dep"))
+    softdeps, not_softdeps = parse_softdeps(text("modules.softdep"))
+    aliases, not_aliases = parse_modules_alias(tables.get("modules.alias", b""))
+    builtin, not_builtin = parse_builtin(text("modules.builtin"))
+    wanted: dict[str, tuple[str, ...]] = {}
+    for line in softdeps:
+        wanted[line.module] = (*wanted.get(line.module, ()), *line.pre, *line.post, *line.others)
+    plain: dict[str, tuple[str, ...]] = {}
+    for alias in aliases:
+        if not _PATTERN.search(alias.pattern):
+            name = text_of(alias.pattern).replace("-", "_")
+            plain[name] = (*plain.get(name, ()), alias.module)
     return Index(
-        paths=paths,
-        depends=depends,
-        softdeps=parse_softdeps(softdep),
-        aliases=parse_plain_aliases(alias),
-        builtin=frozenset(module_name(line) for line in builtin.split()),
+        paths={name: file.path for name, file in files.items()},
+        depends={name: file.needs for name, file in files.items()},
+        softdeps=wanted,
+        aliases=plain,
+        builtin=builtin,
+        problems=(*not_files, *not_softdeps, *not_aliases, *not_builtin),
     )
-
-
-def parse_dep(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Parse modules.dep, `path: path path...` a line: the paths and the dependencies, by name."""
-    paths = {}
-    depends = {}
-    for line in text.splitlines():
-        path, colon, needs = line.partition(":")
-        if not colon:
-            raise KernelError(f"modules.dep: a line without a colon: {line[:80]!r}")
-        name = module_name(path)
-        paths[name] = path
-        depends[name] = tuple(module_name(need) for need in needs.split())
-    return paths, depends
-
-
-def parse_softdeps(text: str) -> dict[str, tuple[str, ...]]:
-    """Parse modules.softdep, `softdep NAME pre: A B post: C` a line: the names in both lists, by name."""
-    softdeps: dict[str, tuple[str, ...]] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) > 2 and words[0] == "softdep":
-            name = words[1].replace("-", "_")
-            wanted = tuple(word for word in words[2:] if word not in ("pre:", "post:"))
-            softdeps[name] = softdeps.get(name, ()) + wanted
-    return softdeps
-
-
-def parse_plain_aliases(text: str) -> dict[str, tuple[str, ...]]:
-    """Parse modules.alias, `alias PATTERN MODULE` a line, and keep the patterns that are plain names."""
-    aliases: dict[str, tuple[str, ...]] = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[0] == "alias" and not re.search(r"[*?\[:]", words[1]):
-            alias = words[1].replace("-", "_")
-            aliases[alias] = (*aliases.get(alias, ()), words[2].replace("-", "_"))
-    return aliases
 
 
 def select(selection: str, index: Index) -> list[str]:
@@ -234,7 +223,7 @@ def _is_builtin(word: str, index: Index) -> bool:
 
 def _underscored(word: str) -> str:
     """Turn `-` into `_`, as module names have it, but not inside the brackets of a glob."""
-    return re.sub(r"\[[^\]]*\]|-", lambda m: "_" if m[0] == "-" else m[0], word)
+    return underscored(word) or word
 
 
 def _unknown(word: str, index: Index) -> SelectionError:
@@ -247,12 +236,12 @@ def _unknown(word: str, index: Index) -> SelectionError:
     )
 
 
-def _text(path: Path, *, required: bool = True) -> str:
+def _bytes(path: Path, *, required: bool) -> bytes:
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return path.read_bytes()
     except FileNotFoundError as e:
         if required:
             raise KernelError(f"cannot read {path}: it does not exist", hint="depmod makes it") from e
-        return ""
+        return b""
     except OSError as e:
         raise KernelError(f"cannot read {path}: {e.strerror}") from e

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from hostbuild.image import modstore
 from hostbuild.image.modstore import Store
-from hostbuild.image.modules import Module, close, parse_dep, parse_index, select
+from hostbuild.image.modules import Module, close, parse_index, select
 from hostbuild.image.tree import FileTree
 from hostbuild.kernel import Kernel, run_depmod
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Advance, ignore
 from modaliasd.core import trie
+from modaliasd.core.alias import parse_modules_alias
+from modaliasd.core.moddep import parse_modules_dep
+from modaliasd.core.names import text_of
 from modaliasd.core.trie_format import INDEX_NAME
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
@@ -119,10 +122,10 @@ def usual_first(indexes: Mapping[str, bytes]) -> bytes:
     busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
     Debian's has half a megabyte. To kmod the order means nothing.
     """
-    tables = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
-    index = parse_index(*(_text(indexes, name) for name in tables))
-    asked_by_cpus = re.findall(r"^alias cpu:\S+ (\S+)$", _text(indexes, "modules.alias"), re.MULTILINE)
-    names = close([*select(USUAL, index), *(name.replace("-", "_") for name in asked_by_cpus)], index)
+    index = parse_index(indexes)
+    aliases, _ = parse_modules_alias(indexes["modules.alias"])
+    asked_by_cpus = [alias.module for alias in aliases if alias.pattern.startswith(b"cpu:")]
+    names = close([*select(USUAL, index), *asked_by_cpus], index)
     usual = {index.paths[name].encode("utf-8", "surrogateescape") for name in names}
     lines = indexes["modules.dep"].splitlines(keepends=True)
     lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
@@ -136,20 +139,16 @@ def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
     (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
     most in vain. Nothing where a pattern could match such words, or one could be read as anything else.
     """
-    lines = [line.split() for line in _text(indexes, "modules.alias").replace("-", "_").splitlines()]
-    aliases = {(words[1], words[2]) for words in lines if len(words) == 3 and words[0] == "alias"}
+    found, _ = parse_modules_alias(indexes["modules.alias"])
+    aliases = {(text_of(alias.pattern).replace("-", "_"), alias.module) for alias in found}
     heads = {head for alias, _ in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
-    paths, _ = parse_dep(_text(indexes, "modules.dep"))
-    named = {pair for pair in aliases.union((name, name) for name in paths) if pair[0].startswith(CRYPTO)}
+    files, _ = parse_modules_dep(text_of(indexes["modules.dep"]))
+    named = {pair for pair in aliases.union((name, name) for name in files) if pair[0].startswith(CRYPTO)}
     plain = all(re.fullmatch(r"[A-Za-z0-9_(),+]+", text) for pair in named for text in pair)
     if not plain or any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
         return b""
     words = " ".join(f"{word}={module}" for word, module in sorted(named))
     return f"crypto=' {words} '\n".encode()
-
-
-def _text(indexes: Mapping[str, bytes], name: str) -> str:
-    return indexes[name].decode("utf-8", "surrogateescape")
 
 
 def _copy_list(kernel: Kernel, name: str, to: Path) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.kbuild.makefiles import index_modules, module_name
+from hostbuild.kbuild.makefiles import index_modules
 from hostbuild.words import did_you_mean
+from modaliasd.core.names import module_name
 
 # Where the kernel's modules come from; the rest (tools, samples, documentation) builds none.
 _DIRECTORIES = (

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from modaliasd.core.names import module_name
+
 _RULE = re.compile(r"obj-(?P<when>[^=]+?)\s*[:+?]?=(?P<what>.*)")
 _OPTION = re.compile(r"CONFIG_(\w+)")
 
@@ -62,13 +64,8 @@ def index_modules(makefiles: Iterable[tuple[str, str]]) -> dict[str, tuple[str, 
                 continue
             options = {rule.option} if rule.option else owners.get(directory, set())
             if options:
-                index.setdefault(module_name(rule.target.removesuffix(".o")), set()).update(options)
+                index.setdefault(module_name(rule.target), set()).update(options)
     return {name: tuple(sorted(options)) for name, options in sorted(index.items())}
-
-
-def module_name(name: str) -> str:
-    """The name as the loaded module has it: `-` and `_` are one to the kernel, it shows `_`."""
-    return name.replace("-", "_")
 
 
 def _directory_options(rules: Mapping[str, tuple[Rule, ...]]) -> dict[str, set[str]]:

@@ -10,18 +10,21 @@ again. docs/predicting.md says what this can know and what not.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hostbuild.predict.capture import Capture, Captured
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction, Target
+from modaliasd.core.admission import Admission, Court
+from modaliasd.core.cause import Cause
 from modaliasd.core.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.device import Phase
-from modaliasd.core.invocation import invocation
-from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
+from modaliasd.core.invocation import Flavour, invocation
+from modaliasd.core.load import Load, Needs
+from modaliasd.core.outcome import INSERTED, SUCCESSES, LoadResult, Outcome
 from modaliasd.core.plan import Denied, Plan, Stage, Step
 from modaliasd.core.policy import Facts, apply
 from modaliasd.core.priority import rank_of
-from modaliasd.core.scheduler import Cause, Load, Needs, Scheduler
+from modaliasd.core.scheduler import Scheduler
 
 _KERNEL = "the kernel"  # who requests what no device asks for
 _BUILTIN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
@@ -50,7 +53,7 @@ class _Boot:
         self._matched = {match.module for plan in self._plans.values() for match in plan.matches}
         self._needs: dict[str, Needs] = {}
         self._steps: dict[str, Step] = {}
-        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, ())
+        self._scheduler = Scheduler(self._needs.__getitem__, _no_size, 1, (), self._gate())
         self._loads: list[tuple[Load, int, bool]] = []
         self._present: set[str] = set()
         self._requested: set[str] = set()
@@ -84,9 +87,9 @@ class _Boot:
         for step in plan.steps:
             self._steps.setdefault(step.module, step)
         for demand in demands_of_plan(plan):
-            because = cause._replace(alias=demand.match.alias, line=demand.match.line)
-            if demand.verdict is not None:
-                self._scheduler.settle(demand.match.module, because, demand.verdict, 0)
+            because = cause.by(demand.match)
+            if demand.result is not None:
+                self._scheduler.settle(demand.match.module, because, demand.result, 0)
             elif demand.step is not None:
                 rank = rank_of(cause.modalias, demand.step.path).value
                 self._scheduler.request(demand.match.module, because, rank, 0, demand.behind)
@@ -106,28 +109,48 @@ class _Boot:
             return plan
         return apply(self._target.policy, plan, Facts(Phase.COLDPLUG, subsystem, plan.lookup, devpath))[0]
 
+    def _gate(self) -> Callable[[Load], Admission | None] | None:
+        """What the policy says of each job, as the daemon's gate asks it."""
+        policy, resolver = self._target.policy, self._target.resolver
+        if policy is None:
+            return None
+        follows_softdeps = self._target.flavour is Flavour.KMOD
+        court = Court(
+            policy=policy,
+            facts_of=lambda cause: Facts(Phase.COLDPLUG, cause.subsystem, cause.modalias, cause.devpath),
+            load_of=self._queued,
+            needs_of=self._needs.get,
+            brings=resolver.brings,
+            along=lambda module: resolver.brings(module, softdeps=True),
+            follows_softdeps=follows_softdeps,
+        )
+        return court.rule
+
+    def _queued(self, module: str) -> Load | None:
+        return self._scheduler.load_of(module)
+
     def _is_single(self, step: Step) -> bool:
         return not invocation(step, self._target.flavour, "").batch
 
     def _finish(self, number: int, *, by_kernel: bool) -> bool:
         """Carry out all that is queued; was there anything?"""
         while job := self._scheduler.next_job(0):
-            self._scheduler.finished({module: self._verdict(module) for module in job.modules}, 0)
+            self._scheduler.finished({module: self._result(module) for module in job.modules}, 0)
         told = self._scheduler.take_told()
         self._loads += [(load, number, by_kernel) for load in told]
         return bool(told)
 
-    def _verdict(self, module: str) -> Verdict:
+    def _result(self, module: str) -> LoadResult:
         if self._steps[module].command:
-            return Verdict(Outcome.COMMAND, f"runs: {self._steps[module].command}")
+            return LoadResult(Outcome.COMMAND, f"runs: {self._steps[module].command}")
         if module in self._capture.left:
-            return Verdict(Outcome.NODEVICE, "its init found nothing to drive on the captured machine")
-        return Verdict(Outcome.INSERTED)
+            return LoadResult(Outcome.NODEVICE, "its init found nothing to drive on the captured machine")
+        return INSERTED
 
     def _comes(self, module: str) -> bool:
         """Is it in the kernel by now?"""
         load = self._scheduler.load_of(module)
-        loaded = load is not None and load.verdict is not None and load.verdict.outcome in SUCCESSES
+        loaded = load is not None and load.result is not None and load.result.outcome in SUCCESSES
         return loaded or self._target.is_builtin(module)
 
     # --- what hangs on what -----------------------------------------------------------------------------
@@ -194,11 +217,11 @@ class _Boot:
         return bool(device.modalias or device.driver)
 
     def _foreseen(self, load: Load, number: int, by_kernel: bool) -> Foreseen:
-        assert load.verdict is not None, "it was told"
+        assert load.result is not None, "it was told"
         needs = tuple(name for name in load.needs.before if self._comes(name))
-        verdict = load.verdict
+        result = load.result
         return Foreseen(
-            load.module, verdict.outcome, verdict.message, tuple(load.causes), needs, number, by_kernel
+            load.module, result.outcome, result.message, tuple(load.causes), needs, number, by_kernel
         )
 
     def _fate(self, one: Captured) -> DeviceFate:
@@ -244,8 +267,8 @@ class _Boot:
         return self._capture.modules is not None and self._capture.modules.issuperset(modules)
 
     def _refusal(self, one: Captured, plan: Plan, modules: tuple[str, ...]) -> tuple[Fate, str]:
-        loads = [load for module in modules if (load := self._load_of(module)) is not None and load.verdict]
-        words = {load.verdict.outcome: load.verdict.message for load in loads if load.verdict}
+        loads = [load for module in modules if (load := self._load_of(module)) is not None and load.result]
+        words = {load.result.outcome: load.result.message for load in loads if load.result}
         if Outcome.DENIED in words or plan.denied:
             return Fate.DENIED, f"{_list(modules)}: {words.get(Outcome.DENIED, plan.denied[0].by.value)}"
         if Outcome.NODEVICE in words:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from modaliasd.core.cause import Cause
+from modaliasd.core.errors import Problem
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.outcome import Outcome
 from modaliasd.core.policy import Policy
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,11 @@ class Target:
     flavour: Flavour = Flavour.BUSYBOX
     wanted: tuple[str, ...] = ()
     policy: Policy | None = None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Lines of the module tree's tables and of modprobe.d that have no effect, or not the one they seem to have."""
+        return (*self.resolver.dependencies.problems, *self.resolver.configuration.problems)
 
     def has(self, module: str) -> bool:
         """Is there such a module, loadable or part of the kernel?"""

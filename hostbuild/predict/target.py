@@ -18,7 +18,7 @@ from hostbuild.run import run
 from hostbuild.scratch import scratch_directory
 from modaliasd.core import trie
 from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.moddep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.modprobed import (
     DIRECTORIES,
     Configuration,
@@ -113,12 +113,12 @@ def make_target(
 
     configuration = _configuration(config, append)
     data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
-    resolver = Resolver(
-        configuration,
-        Dependencies(_text(table("modules.dep")), parse_builtin(_text(table("modules.builtin")))),
-        trie.Index(data).lookup,
-        parse_softdeps(_text(table("modules.softdep"))),
-    )
+    index = trie.Index(data)
+    dep = _text(table("modules.dep"))
+    builtin, not_builtin = parse_builtin(_text(table("modules.builtin")))
+    softdeps, not_softdeps = parse_softdeps(_text(table("modules.softdep")))
+    problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
+    resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
     return Target(resolver, kernel, name, flavour, parse_settings(append).load, policy)
 

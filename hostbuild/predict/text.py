@@ -5,7 +5,6 @@ from typing import Any
 
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction
 from modaliasd.core.outcome import Outcome
-from modaliasd.core.record import cause_fields
 
 FORMAT = 1
 _SHOWN = 3  # devices of a group that are named
@@ -66,7 +65,7 @@ def _load_fields(load: Foreseen) -> dict[str, Any]:
         "message": load.message,
         "round": load.round,
         "by_kernel": load.by_kernel,
-        "causes": [cause_fields(cause) for cause in load.causes],
+        "causes": [cause.fields() for cause in load.causes],
         "deps": list(load.needs),
     }
     return {key: value for key, value in fields.items() if value or key in ("round", "causes")}
@@ -87,20 +86,11 @@ def _device_fields(device: DeviceFate) -> dict[str, Any]:
 
 def _because(load: Foreseen) -> str:
     cause = load.causes[0]
-    if cause.module:
-        return f"{cause.module} needs it"
-    if cause.softdep:
-        return f"{cause.softdep} names it in a softdep"
-    note = f", and leaves again: {load.message}" if load.outcome is Outcome.NODEVICE else ""
-    if cause.request:
-        return (
-            f"{cause.request} requests it, as on the captured machine{note}"
-            if load.by_kernel
-            else f"{cause.request}{note}"
-        )
-    devices = {one.devpath for one in load.causes if one.devpath}
-    more = f" and {len(devices) - 1} more" if len(devices) > 1 else ""
-    return f"{cause.subsystem} {_last(cause.devpath)}{more}, by {_short(cause.alias)}{note}".lstrip()
+    note = ", as on the captured machine" if load.by_kernel else ""
+    if load.outcome is Outcome.NODEVICE:
+        note += f", and leaves again: {load.message}"
+    others = len({one.devpath for one in load.causes if one.devpath}) - 1 if cause.devpath else 0
+    return cause._replace(alias=_short(cause.alias)).in_short(others=others) + note
 
 
 def _absent(devices: Iterable[DeviceFate]) -> list[str]:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
+from modaliasd.core.cause import Cause
+from modaliasd.core.story import DeviceStory, LoadStory, Story
 from modaliasd.core.treetext import tells
 from modaliasd.core.whynot import ModuleFacts, why_not
-from modaliasd.core.words import node_of
+from modaliasd.core.words import cause_text, node_of
 
 FORMAT = 1
 SLOWEST = 10
@@ -51,21 +52,21 @@ def slowest(story: Story) -> list[LoadStory]:
 
 
 def failures(story: Story) -> list[dict[str, Any]]:
-    """Loads that came to nothing and devices that no driver took, each with its cause and mend."""
+    """Loads that came to nothing and devices that no driver took, each with its cause and fix."""
     rows: list[dict[str, Any]] = []
     for load in story.loads:
         if load.succeeded:
             continue
         answer = why_not(story, load.module, ModuleFacts())
-        row = {"what": load.module, "outcome": load.outcome, "why": list(answer.details), "mend": answer.mend}
+        row = {"what": load.module, "outcome": load.outcome, "why": list(answer.details), "fix": answer.fix}
         rows.append(row)
     for device in story.devices.values():
         if device.idle_drivers and device.present:
             why = [f"{', '.join(device.idle_drivers)} did not take it."]
             if device.former:
                 why = [f"{device.former} had it, and has let go of it."]
-            mend = "dmesg says why a probe failed"
-            rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "mend": mend})
+            fix = "dmesg says why a probe failed"
+            rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "fix": fix})
     return rows
 
 
@@ -131,16 +132,14 @@ def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any
         "deps": list(load.deps),
         "brought": list(load.brought),
         "causes": [_cause(cause) for cause in load.causes],
+        "because": cause_text(story, load, with_alias=False),
         "askers": [index[device.devpath] for device in askers],
         "drives": [index[device.devpath] for device in story.driven_by(load.module)],
     }
 
 
-def _cause(cause: CauseStory) -> dict[str, Any]:
-    fields = {name: value for name, value in cause._asdict().items() if value}
-    if cause.line:
-        fields["place"] = MatchStory(cause.alias, cause.line, "", file=cause.file).place
-    return fields
+def _cause(cause: Cause) -> dict[str, Any]:
+    return cause.fields() | {"text": cause.in_short()} | ({"place": cause.place} if cause.place else {})
 
 
 def _episodes(story: Story) -> Iterator[dict[str, Any]]:

@@ -1,14 +1,14 @@
-"""The tables of a module tree that boot.py opens: what changes while the daemon runs counts."""
+"""The tables of a module tree that tables.py opens: what changes while the daemon runs counts."""
 
 from pathlib import Path
 
 import pytest
 
 from hostbuild.kernel import Kernel
-from modaliasd.boot import find_hash_drivers, open_resolver
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import EMPTY
 from modaliasd.indexfile import open_index
+from modaliasd.tables import find_hash_drivers, open_resolver
 from tests.support.kernelfiles import plain_module
 
 
@@ -24,6 +24,18 @@ def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: 
     plan = resolver.resolve("hid:b0003")
     assert [match.module for match in plan.matches] == ["usbhid"]
     assert [step.module for step in plan.steps] == ["hid", "led", "usbhid"]
+
+
+def test_lines_that_are_none_are_noted(tmp_path: Path) -> None:
+    """What modules.softdep and modules.builtin have that is no line of theirs is kept for the ledger."""
+    (tmp_path / "modules.alias").write_text("alias usb:v1* usb_storage\n")
+    (tmp_path / "modules.dep").write_text("kernel/usb_storage.ko:\n")
+    (tmp_path / "modules.softdep").write_text("softdep\nsoftdep usb_storage pre: led\n")
+    (tmp_path / "modules.builtin").write_text("kernel/a.ko\nkernel/\n")
+    resolver = open_resolver(EMPTY, open_index(str(tmp_path)), str(tmp_path))
+    places = [(problem.file, problem.line) for problem in resolver.dependencies.problems]
+    assert places == [("modules.builtin", 2), ("modules.softdep", 1)]
+    assert resolver.softdeps("usb_storage") == (("led",), ())
 
 
 @pytest.mark.parametrize("signed", [True, False])

@@ -57,6 +57,23 @@ def test_findings(tree: LiveTree, line: str, message: str) -> None:
     assert (status, found) == (1, [f"/run/modprobe.d/a.conf:2: {message}"])
 
 
+def test_lines_of_the_module_trees_tables(tmp_path: Path) -> None:
+    """What depmod would not write is named by table and line, as the daemon notes it and passes over it."""
+    tree = LiveTree(tmp_path)
+    for name in ("dep", "softdep", "alias", "builtin"):
+        with (tree.folder / f"modules.{name}").open("a") as file:
+            file.write("/\n" if name == "builtin" else "nonsense\n")
+    lines = {name: (tree.folder / f"modules.{name}").read_text().count("\n") for name in ("dep", "alias")}
+    status, found = check(tree, {})
+    assert status == 1
+    assert [line.removeprefix(f"{tree.folder}/").partition(": ")[0] for line in found] == [
+        f"modules.dep:{lines['dep']}",
+        "modules.builtin:2",
+        "modules.softdep:5",
+        f"modules.alias:{lines['alias']}",
+    ]
+
+
 def test_install_says_what_it_means(tree: LiveTree) -> None:
     """An install line is always a finding, with the command that is going to run as root."""
     _, (found,) = check(tree, {"etc/modprobe.d/a.conf": "install kt_net /bin/rm -rf /\n"})

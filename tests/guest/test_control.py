@@ -33,10 +33,9 @@ class Daemon:
         self.path = str(path)
         self.fakes = Fakes(now_us=1)
         self.fakes.sysfs.devices = [DISK]
-        self.fakes.more = {
-            "control": Control(self.path, os.geteuid()),
-            "clock": lambda: time.monotonic_ns() // 1000,
-        }
+        self.control = Control(self.path, os.geteuid())
+        self.fakes.control = self.control
+        self.fakes.clock = lambda: time.monotonic_ns() // 1000
         self.service = self.fakes.service()
         self.thread = threading.Thread(target=self.service.run, daemon=True)
         self.thread.start()
@@ -197,7 +196,7 @@ def _crowd(daemon: Daemon, size: int) -> None:
                 begun = time.monotonic()
                 assert daemon.ask("status")["ok"]
                 slowest = max(slowest, time.monotonic() - begun)
-        assert len(daemon.fakes.more["control"]._clients) <= MOST_CLIENTS
+        assert len(daemon.control._clients) <= MOST_CLIENTS
     finally:
         for client in silent:
             client.close()
@@ -303,7 +302,7 @@ def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> No
     path = tmp_path / "control"
     fakes = Fakes(uevents=Storm(path), now_us=1)
     fakes.sysfs.seqnums.append(600)
-    fakes.more = {"control": Control(str(path), os.geteuid())}
+    fakes.control = Control(str(path), os.geteuid())
     service = fakes.service()
     thread = threading.Thread(target=service.run, kwargs={"once": True}, daemon=True)
     thread.start()

@@ -33,8 +33,8 @@ def test_rivals_stand_behind_one_another(lookup: str, behind: list[str]) -> None
 
 
 def test_nobody_stands_behind_what_is_denied() -> None:
-    """A denied module has its verdict at once, and the next one goes first."""
+    """A denied module has its result at once, and the next one goes first."""
     first, second = demands_of_plan(plan("pci:v1", "bad", "good", denied=("bad",)))
-    assert first.verdict is not None
-    assert first.verdict.outcome is Outcome.DENIED
+    assert first.result is not None
+    assert first.result.outcome is Outcome.DENIED
     assert second.behind == ""

@@ -17,7 +17,6 @@ NIC = "/devices/pci0000:00/0000:00:03.0"
 def settle(fakes: Fakes) -> list[dict[str, Any]]:
     """Run to the first settle; gives the ledger, checked against its format."""
     fakes.sysfs.seqnums = deque([0, *fakes.sysfs.seqnums])
-    fakes.more.setdefault("start", {"version": "0", "kernel": "0", "pid": 1})
     service = fakes.service()
     thread = threading.Thread(target=service.run, kwargs={"once": True}, daemon=True)
     thread.start()
@@ -55,7 +54,7 @@ def test_a_missing_number_is_lost_only_after_a_moment_and_found_by_a_walk() -> N
     fakes = world(2)
     fakes.uevents.event(NIC, 2, MODALIAS="pci:x")
     clock = iter(range(0, 10**9, 20_000))
-    fakes.more["clock"] = lambda: next(clock)
+    fakes.clock = lambda: next(clock)
     records = settle(fakes)
     [lost] = of(records, "lost")
     assert (lost["reason"], lost["events"]) == ("gap", 1)
@@ -69,7 +68,7 @@ def test_a_backlog_is_no_loss() -> None:
     for number in range(1, 151):
         fakes.uevents.event(NIC, number)
     clock = iter(range(0, 10**12, 20_000))
-    fakes.more["clock"] = lambda: next(clock)
+    fakes.clock = lambda: next(clock)
     records = settle(fakes)
     assert of(records, "lost") == []
     assert (records[-1]["seqnum"], records[-1]["recovered"]) == (150, 0)
@@ -183,7 +182,7 @@ def test_times_are_of_the_receipt() -> None:
     """An event's line has the time at which it was read, before anything was done about the one before it."""
     fakes = world(2)
     ticks = iter(range(1, 10**6))
-    fakes.more["clock"] = lambda: next(ticks)
+    fakes.clock = lambda: next(ticks)
     fakes.uevents.event(NIC, 1, MODALIAS="pci:x")
     fakes.uevents.event("/devices/pci0000:00/0000:00:04.0", 2, MODALIAS="pci:y")
     first, second = of(settle(fakes), "device")
@@ -220,7 +219,7 @@ def test_policy_is_asked_before_anything_is_wanted() -> None:
     """A frozen machine loads for a device what a rule allows, and writes each verdict with its line."""
     fakes = world(2)
     policy = parse_policy('[[rule]]\naction = "allow"\nmodule = "pci:good"\n', "/etc/p.toml")
-    fakes.more |= {"policy": policy, "phase": Phase.FROZEN}
+    fakes.policy, fakes.phase = policy, Phase.FROZEN
     fakes.uevents.event("/devices/good", 1, MODALIAS="pci:good")
     fakes.uevents.event("/devices/bad", 2, MODALIAS="pci:bad")
     records = settle(fakes)

@@ -11,14 +11,16 @@ import pytest
 
 from modaliasd.children import is_safe_name, reap, start
 from modaliasd.config import read_config
+from modaliasd.core.cause import Cause
+from modaliasd.core.device import Phase
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.priority import Rank
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
+from modaliasd.gate import Gate
 from modaliasd.kernelmodules import file_size, read_live_modules
 from modaliasd.kmsg import KernelLog
-from modaliasd.ledger import Ledger
+from modaliasd.ledger import Ledger, LedgerWriter
 from modaliasd.loader import Loader, Tools
 from modaliasd.sysfs import Sysfs
 from tests.support.schema import check_records
@@ -71,20 +73,33 @@ class Bench:
         self._poll = select.poll()
         self.ledger = Ledger(str(root / "ledger.jsonl"))
         tools = Tools(str(root / "modprobe"), str(root / "insmod"), "/bin/sh", Flavour.KMOD, str(root))
-        self.loader = Loader(
-            more.pop("tools", tools),
-            Sysfs(str(root / "sys")),
-            self.ledger,
-            KernelLog(str(root / "kmsg")),
-            lambda: self.now,
-            live,
-            more.pop("limit", 4),
-            **more,
-        )
+        clock = lambda: self.now  # noqa: E731
+        writer = LedgerWriter(ledger=self.ledger, clock=clock)
+        sysfs = Sysfs(str(root / "sys"))
         self.resolver = Resolver(
             read_config(str(root)),
             Dependencies(DEP),
             lambda modalias: [(ALIASES[modalias], "pci:*", 7, False)] if modalias in ALIASES else [],
+        )
+        gate = Gate(
+            policy=None,
+            phase=Phase.COLDPLUG,
+            resolver=self.resolver,
+            follows_softdeps=True,
+            sysfs=sysfs,
+            writer=writer,
+            clock=clock,
+        )
+        self.loader = Loader(
+            tools=more.pop("tools", tools),
+            sysfs=sysfs,
+            writer=writer,
+            kernel_log=KernelLog(str(root / "kmsg")),
+            gate=gate,
+            clock=clock,
+            live=live,
+            limit=more.pop("limit", 4),
+            **more,
         )
 
     def want(self, lookup: str, devpath: str = "/devices/d") -> None:
@@ -236,6 +251,7 @@ def test_a_failed_dependency_is_blamed(tmp_path: Path) -> None:
     assert loads["nic"]["message"].startswith("it needs base, which is failed: ")
     assert loads["disk"]["message"].startswith("it needs base, which is failed: ")
     assert loads["snd"]["outcome"] == "inserted"
+    assert (loads["nic"]["failure"], loads["disk"]["blocked_by"]) == ("dependency", "base")
     assert len(bench.calls()) == 2, "the disk's modprobe would have failed, and was never started"
 
 

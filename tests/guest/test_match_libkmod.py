@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hostbuild.kernel import Kernel
-from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias, text_of
-from modaliasd.core.names import UnbalancedBracketsError, normalize_alias
+from modaliasd.core.alias import parse_builtin_modinfo, parse_modules_alias
+from modaliasd.core.names import UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.trie import Index, build
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.libkmod import Kmod, KmodError, aliases_only
@@ -71,7 +71,7 @@ def kmod(modules_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def patterns(modules_dir: Path) -> list[bytes]:
     alias, _, builtin = sources(modules_dir)
-    return [a.pattern for a in parse_modules_alias(alias)[0] + parse_builtin_modinfo(builtin)]
+    return [a.pattern for a in parse_modules_alias(alias)[0] + parse_builtin_modinfo(builtin)[0]]
 
 
 @pytest.mark.net

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd.config import read_config
+from modaliasd.core.errors import Problem
 from modaliasd.core.moddep import Softdep
 from modaliasd.core.modprobed import (
     EMPTY,
@@ -17,11 +18,10 @@ from modaliasd.core.modprobed import (
     Command,
     Configuration,
     Options,
-    Problem,
     parse_command_line,
     parse_modprobe_d,
-    underscored,
 )
+from modaliasd.core.names import underscored
 
 
 def parse(text: str) -> Configuration:

@@ -189,7 +189,7 @@ def test_a_ring_of_two_thousand_softdeps(kind: str) -> None:
     count = 2000
     dep = "".join(f"kernel/m{n}.ko:\n" for n in range(count))
     softdeps = "".join(f"softdep m{n} {kind}: m{(n + 1) % count}\n" for n in range(count))
-    resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdeps))
+    resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdeps)[0])
     assert len(resolver.resolve("m0").steps) == count
 
 

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.scheduler import Cause, Needs, Scheduler
+from modaliasd.core.cause import Cause
+from modaliasd.core.load import Needs
+from modaliasd.core.outcome import LoadResult, Outcome
+from modaliasd.core.scheduler import Scheduler
 from tests.support.fakekernel import FakeKernel, closure, dep_text
 
 TREE = dep_text({"base": (), "bus": ("base",), "net": ("bus",), "disk": ("bus",), "lone": ()})
@@ -115,14 +117,14 @@ def test_a_failed_dependency_fails_what_needs_it() -> None:
     kernel.run()
     load = kernel.scheduler.load_of("net")
     assert load is not None
-    assert load.verdict is not None
-    assert load.verdict.outcome is Outcome.FAILED
-    assert "it needs base, which is failed" in load.verdict.message
+    assert load.result is not None
+    assert load.result.outcome is Outcome.FAILED
+    assert "it needs base, which is failed" in load.result.message
     assert kernel.inserted == []
 
 
 def test_a_failed_softdep_is_no_obstacle() -> None:
-    """A softdep that fails leaves its own verdict; the module is loaded all the same."""
+    """A softdep that fails leaves its own result; the module is loaded all the same."""
     kernel = FakeKernel("kernel/m.ko:\nkernel/pre.ko:\n", "softdep m pre: pre\n", bad=["pre"])
     kernel.want("m")
     kernel.run()
@@ -225,7 +227,7 @@ def test_outcomes_without_a_job_are_told_once() -> None:
     """A denial is one record, however many devices meet it; their causes come together in it."""
     scheduler = Scheduler(lambda _name: Needs(), lambda _name: 0, 1, set())
     for device in ("one", "two"):
-        scheduler.settle("m", Cause(devpath=device), Verdict(Outcome.DENIED, "blacklist: f:1"), 1)
+        scheduler.settle("m", Cause(devpath=device), LoadResult(Outcome.DENIED, "blacklist: f:1"), 1)
     [load] = scheduler.take_told()
     assert [cause.devpath for cause in load.causes] == ["one", "two"]
     assert scheduler.idle
@@ -281,9 +283,9 @@ def test_any_demand(tree: tuple[dict[str, tuple[str, ...]], str], data: st.DataO
     started = [name for job in kernel.jobs for name in job.modules]
     assert len(started) == len(set(started))
     for load in kernel.scheduler.loads():
-        assert load.verdict is not None
+        assert load.result is not None
         spoiled = bad & {load.module, *closure(needs, load.module)}
-        assert (load.verdict.outcome is Outcome.INSERTED) == (not spoiled)
+        assert (load.result.outcome is Outcome.INSERTED) == (not spoiled)
 
 
 def test_a_ring_that_closes_late_is_opened_at_a_wish() -> None:
@@ -347,6 +349,6 @@ def test_a_ring_that_should_not_be_is_broken() -> None:
     assert sorted(scheduler.break_ring(3)) == ["a", "b", "c"]
     assert scheduler.next_job(4) is None
     assert scheduler.idle
-    messages = {load.module: load.verdict.message for load in scheduler.loads() if load.verdict}
+    messages = {load.module: load.result.message for load in scheduler.loads() if load.result}
     assert "waits for itself" in messages["b"]
     assert messages["other"].startswith("it needs a, which is failed")

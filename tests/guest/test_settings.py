@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem, topic_of
+from modaliasd.core.errors import Problem
+from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, topic_of
 from modaliasd.core.settings import WORDS, Settings, next_args, parse_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modaliasd.core.alias import text_of
 from modaliasd.core.errors import FormatError
 from modaliasd.core.glob import compile_pattern
-from modaliasd.core.names import UnbalancedBracketsError, normalize_alias
+from modaliasd.core.names import UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.trie import Index, Match, build
 from modaliasd.core.trie_build import build_index, expand_sets
 from modaliasd.core.trie_format import (
@@ -88,7 +87,7 @@ def test_built_in_modules_answer_only_if_no_other_does() -> None:
 def test_broken_lines_are_told_by_a_mapped_index_too() -> None:
     """The index carries the report of the lines that are not in it."""
     index = Index(build(b"alias a m\nalias b[ m\nrubbish\nalias [[:x]y[z] m\n"))
-    assert [line for line, _ in index.warnings] == [2, 3, 4]
+    assert [problem.line for problem in index.warnings] == [2, 3, 4]
     assert index.aliases == 1
 
 

@@ -42,7 +42,7 @@ def test_why_a_dependency_is_there_names_who_needs_it(q35: Story) -> None:
     assert why is not None
     assert why.needed_by == ("megaraid_sas",)
     assert why.askers == ()
-    assert "megaraid_sas depends on it, pci 0000:00:09.0 by " in module_text(q35, why)
+    assert "megaraid_sas needs it, pci 0000:00:09.0 by " in module_text(q35, why)
 
 
 def test_why_knows_what_came_by_itself(q35: Story) -> None:
@@ -111,7 +111,7 @@ def test_not_loaded_because_no_device_asks(q35: Story) -> None:
     answer = why_not(q35, "cirrus", facts)
     assert answer.reason is Reason.NO_DEVICE
     assert "1 aliases, for pci" in answer.details[1]
-    assert answer.mend.startswith("modaliasd load cirrus")
+    assert answer.fix.startswith("modaliasd load cirrus")
 
 
 def test_not_loaded_because_denied_names_the_line() -> None:
@@ -127,7 +127,7 @@ def test_matched_but_missing_says_what_brings_it(facts: ModuleFacts) -> None:
     """A module that matched and is not in the image: the option of make-image that brings it."""
     answer = why_not(tell(small_boot().records), "sensor", facts)
     assert answer.reason is Reason.MISSING
-    assert "hostbuild make-image --modules qemu,sensor" in answer.mend
+    assert "hostbuild make-image --modules qemu,sensor" in answer.fix
 
 
 def test_a_device_would_ask_for_it_if_the_image_had_it() -> None:

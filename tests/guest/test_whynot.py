@@ -40,9 +40,8 @@ def ledger_of(state: str) -> Story:
         case "failed" | "nodevice" | "command" | "builtin":
             maker.load("nic", cause, outcome=state, message="so it was")
         case "absent":
-            maker.load(
-                "nic", cause, outcome="failed", message="it is not in this image (modprobe: not found)"
-            )
+            words = "it is not in this image (modprobe: not found)"
+            maker.load("nic", cause, outcome="failed", message=words, failure="not_in_image")
         case "gone":
             maker.device(CARD, "remove", subsystem="pci")
     if state in {"removed", "again"}:
@@ -103,16 +102,14 @@ FACTS = [
 
 def contradictions(answer: WhyNot, facts: ModuleFacts) -> list[str]:
     """What in the answer cannot be true beside the facts, or beside the rest of it."""
-    text = " ".join((*answer.details, answer.mend))
+    text = " ".join((*answer.details, answer.fix))
     found = {
         "loaded, and not in the kernel": answer.reason in LOADED and facts.live is False,
         "in the kernel, and not loaded": answer.reason not in {*LOADED, Reason.BUILTIN}
         and facts.live is True,
         "asks for what was given": "--modules-dir" in text and bool(facts.tree),
-        "brings what is there": "make-image" in answer.mend
-        and facts.in_tree is True
-        and "ledger" not in text,
-        "loads what is not there": "modaliasd load" in answer.mend and facts.in_tree is False,
+        "brings what is there": "make-image" in answer.fix and facts.in_tree is True and "ledger" not in text,
+        "loads what is not there": "modaliasd load" in answer.fix and facts.in_tree is False,
         "loading, and not asked for": answer.reason is Reason.PENDING and "not asked" in text,
         "unknown, and known": answer.reason is Reason.UNKNOWN
         and (facts.in_tree or facts.in_kernel is not False),
@@ -138,7 +135,7 @@ def test_a_device_that_the_daemon_never_asked_for() -> None:
     answer = why_not(story, "nic", ModuleFacts(tree=TREE, in_tree=True, in_kernel=True, aliases=("pci:v1*",)))
     assert answer.reason is Reason.NOT_ASKED
     assert CARD in answer.details[0]
-    assert "coldplug" in answer.mend
+    assert "coldplug" in answer.fix
 
 
 def test_a_builtin_match_is_no_load_that_has_not_ended() -> None:
@@ -196,7 +193,7 @@ def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("tg3", "it is not in this image"),
         ("nic", "no device here asks for it"),
         ("drivers/net/nic.ko", "nic: no device here asks for it"),
-        ("fs-nic", "it is an alias, not a module\n  It stands for nic.\n  to mend it: modaliasd why-not nic"),
+        ("fs-nic", "it is an alias, not a module\n  It stands for nic.\n  fix: modaliasd why-not nic"),
         ("tg", "this kernel has no such module"),
         ("tg33", "Similar names: tg3."),
         ("loop", "it is part of the kernel"),

@@ -10,10 +10,11 @@ import pytest
 import zstandard
 
 from hostbuild.errors import InputError
-from hostbuild.formats.modfile import ModuleFileError, module_name, read_module
+from hostbuild.formats.modfile import ModuleFileError, plain_path, read_module
 from hostbuild.image import modules
-from hostbuild.image.modules import Index, SelectionError, close, load, select
+from hostbuild.image.modules import Index, SelectionError, close, load, parse_index, select
 from hostbuild.kernel import Kernel, KernelError
+from modaliasd.core.names import module_name
 from tests.support.programs import require_program
 
 if TYPE_CHECKING:
@@ -49,14 +50,8 @@ alias pci:v00008086d* e1000
 
 @pytest.fixture
 def index() -> Index:
-    paths, depends = modules.parse_dep(DEP)
-    return Index(
-        paths=paths,
-        depends=depends,
-        softdeps=modules.parse_softdeps(SOFTDEP),
-        aliases=modules.parse_plain_aliases(ALIAS),
-        builtin=frozenset({"nvme_core"}),
-    )
+    texts = {"dep": DEP, "softdep": SOFTDEP, "alias": ALIAS, "builtin": "kernel/drivers/nvme-core.ko\n"}
+    return parse_index({f"modules.{name}": text.encode() for name, text in texts.items()})
 
 
 @pytest.mark.parametrize(
@@ -129,10 +124,11 @@ def test_modules_are_read_plain_from_any_compressor(tmp_path: Path) -> None:
                 read_module(path)
 
 
-def test_module_name() -> None:
-    """The kernel's name has underscores, no directory and no ending."""
-    assert module_name("kernel/sound/snd-hda-intel.ko.zst") == "snd_hda_intel"
-    assert module_name("kernel/drivers/a.b.ko") == "a.b"
+def test_plain_path() -> None:
+    """The compressor's ending goes, and only that."""
+    assert plain_path("kernel/sound/snd-hda-intel.ko.zst") == "kernel/sound/snd-hda-intel.ko"
+    assert plain_path("kernel/a.ko") == "kernel/a.ko"
+    assert plain_path("kernel/a") == "kernel/a"
 
 
 def test_a_module_that_is_no_elf_is_named(tmp_path: Path, index: Index) -> None:
@@ -144,10 +140,28 @@ def test_a_module_that_is_no_elf_is_named(tmp_path: Path, index: Index) -> None:
         load(["a"], index, tmp_path)
 
 
-def test_damaged_dep_is_refused() -> None:
-    """A line of modules.dep without a colon is an error that shows it."""
-    with pytest.raises(KernelError, match=r"without a colon: 'kernel/a\.ko'"):
-        modules.parse_dep("kernel/a.ko\n")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("kernel/a.ko", r"modules\.dep:2: a line without a colon: 'kernel/a\.ko'"),
+        ("kernel/b.ko:", "has a line already"),
+    ],
+)
+def test_damaged_dep_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    """A line of modules.dep that is none is an error that shows it with its place: the guest would skip it."""
+    (tmp_path / "modules.dep").write_text(f"kernel/b.ko:\n{line}\n")
+    kernel = Kernel(tmp_path / "vmlinuz", "6.1", "", "", modules=tmp_path, indexes=tmp_path)
+    with pytest.raises(KernelError, match=words):
+        modules.read_index(kernel)
+
+
+def test_a_line_of_the_other_tables_is_told_of() -> None:
+    """What stands in no table as it should costs that line; words before a softdep's `pre:` come along, too."""
+    index = parse_index(
+        {"modules.dep": b"k/a.ko:\nk/b.ko:\n", "modules.softdep": b"softdep a b\nsoftdp a b\n"}
+    )
+    assert close(["a"], index) == ["a", "b"]
+    assert [(problem.file, problem.line) for problem in index.problems] == [("modules.softdep", 2)]
 
 
 @pytest.mark.net

@@ -32,7 +32,7 @@ def test_what_is_usual_stands_first(debian_kernel: Kernel) -> None:
     assert {"kvm_amd", "sha256_ssse3"} <= asked_by_cpus
     usual = close([*select("qemu", index), *asked_by_cpus], index)
     assert 100 < len(usual) < len(after) // 10
-    assert set(parse_index(*(b"\n".join(after[: len(usual)]).decode(), "", "", "")).paths) == set(usual)
+    assert set(parse_index({"modules.dep": b"\n".join(after[: len(usual)])}).paths) == set(usual)
     rest = set(after[len(usual) :])
     assert after[len(usual) :] == [line for line in before if line in rest]
 

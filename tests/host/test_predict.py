@@ -129,6 +129,18 @@ def test_a_boot_comes_in_rounds() -> None:
     assert not prediction.unexplained
 
 
+def test_what_is_left_out_is_told() -> None:
+    """Lines of the tables and of modprobe.d that the guest would pass over are at hand with file and line."""
+    tables = {
+        name: text + b"nonsense\n"
+        for name, text in TABLES.items()
+        if name in {"modules.dep", "modules.alias"}
+    }
+    problems = target("blaklist x\n", tables=tables).problems
+    assert [problem.file.rpartition("/")[2] for problem in problems][:2] == ["modules.dep", "modules.alias"]
+    assert problems[-1].message.startswith("unknown keyword 'blaklist'")
+
+
 def test_what_the_kernel_requests_is_told_apart() -> None:
     """A codec that no alias leads to comes at the kernel's request, with what it needs, and not by the daemon."""
     prediction = predict(machine(), target())

@@ -46,7 +46,7 @@ def test_unused_are_the_images_modules_that_were_never_in_the_kernel(q35: dict[s
     assert [row["module"] for row in q35["unused"]["modules"]] == ["fuse"]
 
 
-def test_failures_come_with_cause_and_mend() -> None:
+def test_failures_come_with_cause_and_fix() -> None:
     """A denied and a missing module, and an unbound device, each with what mends it."""
     maker = small_boot()
     path = "/devices/pci0000:00/0000:00:05.0"
@@ -54,8 +54,8 @@ def test_failures_come_with_cause_and_mend() -> None:
     rows = {row["what"]: row for row in make_model(tell(maker.records))["failures"]}
     assert set(rows) == {"dog", "sensor", path}
     assert "line 3" in rows["dog"]["why"][1]
-    assert "--modules qemu,sensor" in rows["sensor"]["mend"]
-    assert "dmesg" in rows[path]["mend"]
+    assert "--modules qemu,sensor" in rows["sensor"]["fix"]
+    assert "dmesg" in rows[path]["fix"]
 
 
 def test_each_settle_ends_an_episode() -> None:

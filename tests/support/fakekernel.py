@@ -1,13 +1,15 @@
-"""A kernel that inserts modules, as far as the scheduler can tell: jobs in, verdicts out, no process."""
+"""A kernel that inserts modules, as far as the scheduler can tell: jobs in, results out, no process."""
 
 from collections.abc import Iterable
 
+from modaliasd.core.cause import Cause
 from modaliasd.core.demand import needs_of_plan
+from modaliasd.core.load import Job, Needs
 from modaliasd.core.moddep import Dependencies, parse_softdeps
 from modaliasd.core.modprobed import EMPTY
-from modaliasd.core.outcome import Outcome, Verdict
+from modaliasd.core.outcome import LoadResult, Outcome
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause, Job, Needs, Scheduler
+from modaliasd.core.scheduler import Scheduler
 
 
 class FakeKernel:
@@ -27,7 +29,7 @@ class FakeKernel:
         limit: int = 4,
         sizes: dict[str, int] | None = None,
     ) -> None:
-        self.resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdep))
+        self.resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [], parse_softdeps(softdep)[0])
         self.bad = set(bad)
         self.live: set[str] = set()
         self.inserted: list[str] = []
@@ -64,20 +66,20 @@ class FakeKernel:
         piecemeal: the scheduler is told of each module when the next one begins, as uevents do.
         """
         job = self.running.pop(which)
-        verdicts: dict[str, Verdict] = {}
+        results: dict[str, LoadResult] = {}
         for name in job.modules:
             hard = [n for n in self.needs[name].before if n not in self.needs[name].soft]
             missing = [n for n in hard if n not in self.live]
             if name in self.bad or missing:
-                verdicts[name] = Verdict(Outcome.FAILED, f"bad, lacking {missing}")
+                results[name] = LoadResult(Outcome.FAILED, f"bad, lacking {missing}")
                 continue
             self.live.add(name)
             self.inserted.append(name)
             if piecemeal and name != job.modules[-1]:
                 self.scheduler.inserted(name, self._tick())
             else:
-                verdicts[name] = Verdict(Outcome.INSERTED)
-        self.scheduler.finished(verdicts, self._tick())
+                results[name] = LoadResult(Outcome.INSERTED)
+        self.scheduler.finished(results, self._tick())
         return job
 
     def run(self) -> None:
@@ -88,7 +90,7 @@ class FakeKernel:
     def outcome(self, module: str) -> Outcome | None:
         """What became of the module; None if nobody asked for it."""
         load = self.scheduler.load_of(module)
-        return load.verdict.outcome if load and load.verdict else None
+        return load.result.outcome if load and load.result else None
 
     def _tick(self) -> int:
         self.now += 1

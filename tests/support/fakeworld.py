@@ -1,20 +1,36 @@
 """A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modaliasd.core.alias import BadLine
-from modaliasd.core.device import Device
+from modaliasd.assembly import assemble
+from modaliasd.core.device import Device, Phase
+from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import Configuration
 from modaliasd.core.plan import Match, Plan, Stage
+from modaliasd.core.settlement import Settlement
+from modaliasd.gate import Gate
+from modaliasd.ledger import LedgerWriter
 from modaliasd.netlink import Datagram, Oddity
-from modaliasd.service import Service
-from modaliasd.world import World
+from modaliasd.registry import Registry
 from tests.support.schema import check_records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from modaliasd.children import Child
+    from modaliasd.core.cause import Cause
+    from modaliasd.core.errors import Problem
+    from modaliasd.core.outcome import Outcome
+    from modaliasd.core.policy import Policy
+    from modaliasd.core.record import Json
+    from modaliasd.ports import ClientListener, Clock, Hook
+    from modaliasd.service import Service
 
 
 class FakeUevents:
@@ -96,6 +112,10 @@ class FakeSysfs:
         """Nobody knows."""
         return ""
 
+    def deferred(self) -> list[tuple[str, str]]:
+        """No probe waits."""
+        return []
+
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
         """The drivers of the module, as the test has set them: none by default."""
         return self.drivers.get(module, [])
@@ -107,32 +127,26 @@ class FakeLoader:
     def __init__(self) -> None:
         self.wanted: list[str] = []
         self.started: list[str] = []
-        self.scheduler = self
+        self.dispatches = 0
 
     @property
     def idle(self) -> bool:
         """Whether all that was wanted is started (and so done)."""
         return len(self.started) == len(self.wanted)
 
-    def load_of(self, module: str) -> None:
-        """No load is known by its module."""
-
-    def loads(self) -> list[Any]:
-        """None are told."""
-        return []
-
-    def want(self, plan: Plan, cause: object, modalias: str) -> None:  # noqa: ARG002
+    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:  # noqa: ARG002
         """Queue the plan's modules."""
         self.wanted += [match.module for match in plan.matches]
 
     def start_jobs(self, *, coldplug: bool = False) -> list[int]:  # noqa: ARG002
         """Start everything that is queued."""
+        self.dispatches += 1
         self.started = list(self.wanted)
         return []
 
-    def write_ended(self) -> list[Any]:
+    def write_ended(self) -> bool:
         """Nothing to write."""
-        return []
+        return False
 
     def recheck_live(self) -> None:
         """Nothing to ask."""
@@ -143,6 +157,29 @@ class FakeLoader:
 
     def left(self, module: str) -> None:
         """Nothing is kept of modules."""
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Nothing has failed."""
+
+    def is_pending(self, module: str) -> bool:  # noqa: ARG002
+        """No event has to wait for a load."""
+        return False
+
+    def has_inserted(self, module: str) -> bool:  # noqa: ARG002
+        """No module is known to be this daemon's."""
+        return False
+
+    def unfinished(self) -> list[str]:
+        """No load is told of."""
+        return []
+
+    def outcomes(self) -> list[Outcome]:
+        """No load is told of."""
+        return []
+
+    def start_removal(self, module: str, command: str) -> Child:
+        """Nothing is ever removed."""
+        raise AssertionError(f"{module} is not to be removed by {command}")
 
     def report_slow(self) -> int:
         """Nothing is slow."""
@@ -155,33 +192,49 @@ class FakeLoader:
         """No process is a job."""
         return False
 
+    def finish(self, pidfd: int) -> None:
+        """No process is a job."""
+        raise AssertionError(f"{pidfd} is no job")
+
 
 class FakeResolver:
     """Every modalias asks for a module that is called like it."""
 
     def __init__(self) -> None:
         self.configuration = Configuration()
+        self.dependencies = Dependencies("")
 
     def resolve(self, modalias: str) -> Plan:
         """One match, or none for an empty modalias."""
         matches = (Match(modalias, modalias, "modules.alias", 1),) if modalias else ()
         return Plan(modalias, Stage.ALIAS if matches else Stage.NONE, matches)
 
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:  # noqa: ARG002
+        """No module needs another."""
+        return frozenset()
+
+    def remove_command(self, module: str) -> str:  # noqa: ARG002
+        """No module has a `remove` line."""
+        return ""
+
 
 class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
-    torn_bytes = lost_lines = failed_writes = 0
-    has_backlog = False
+    torn_bytes = failed_writes = 0
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.said: list[tuple[int, str]] = []
 
-    def append(self, line: str) -> None:
+    def append(self, text: str) -> None:
         """Keep the line. Raises AssertionError if it is no record of the ledger's format."""
-        check_records([json.loads(line)])
-        self.lines.append(line)
+        check_records([json.loads(text)])
+        self.lines.append(text)
+
+    def take_lost_lines(self) -> int:
+        """None was lost."""
+        return 0
 
     def flush(self) -> None:
         """Nothing to flush."""
@@ -192,9 +245,9 @@ class FakeLedger:
     def end(self) -> None:
         """Nothing to wait for."""
 
-    def say(self, text: str, priority: int = 6) -> None:
+    def say(self, short: str, priority: int = 6) -> None:
         """Keep it."""
-        self.said.append((priority, text))
+        self.said.append((priority, short))
 
     def channel_fileno(self) -> int:
         """There is no channel."""
@@ -207,7 +260,7 @@ class FakeAliases:
 
     generation: int = 1
     message: str = ""
-    warnings: tuple[BadLine, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     damaged: str = ""
 
     def check(self) -> bool:
@@ -216,6 +269,10 @@ class FakeAliases:
             return True
         self.generation, self.message, self.damaged = self.generation + 1, self.damaged, ""
         return False
+
+
+def _no_hook(_status: int) -> None:
+    """Start nothing after the first settle."""
 
 
 @dataclass
@@ -228,28 +285,67 @@ class Fakes:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     aliases: FakeAliases = field(default_factory=FakeAliases)
     now_us: int = 0
-    more: dict[str, Any] = field(default_factory=dict)  # further parts of the World
+    clock: Clock | None = None  # `now_us`, if there is none
+    control: ClientListener | None = None
+    resolver: FakeResolver = field(default_factory=FakeResolver)
+    on_settled: Hook = _no_hook
+    no_modules: str = ""
+    policy: Policy | None = None
+    phase: Phase = Phase.COLDPLUG
+    start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
+    settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
 
     def service(self) -> Service:
-        """The service in this world."""
-        return Service(self.world())
+        """The service in this world, which has begun."""
+        resolver, clock = self.resolver, self._clock()
+        service = assemble(
+            sysfs=self.sysfs,
+            uevents=self.uevents,
+            aliases=self.aliases,
+            resolver=resolver,
+            gate=self._gate(),
+            loader=self.loader,
+            control=self.control,
+            ledger=self.ledger,
+            writer=self.writer(),
+            clock=clock,
+            on_settled=self.on_settled,
+            on_freeze=lambda: "",
+            no_modules=self.no_modules,
+        )
+        service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
+        return service
 
-    def world(self) -> World:
-        """This world, for a part that works on it without the service."""
-        parts: dict[str, Any] = {
-            "sysfs": self.sysfs,
-            "uevents": self.uevents,
-            "aliases": self.aliases,
-            "resolver": FakeResolver(),
-            "loader": self.loader,
-            "ledger": self.ledger,
-            "control": None,
-            "clock": lambda: self.now_us,
-            "on_settled": lambda _status: None,
-            "wanted": (),
-            "start": {"version": "0", "kernel": "6.1.0-test", "pid": 1},
-        }
-        return World(**parts | self.more)
+    def registry(self) -> Registry:
+        """A registry in this world, without the rest of the service."""
+        return Registry(
+            sysfs=self.sysfs,
+            aliases=self.aliases,
+            resolver=self.resolver,
+            gate=self._gate(),
+            loader=self.loader,
+            listener=self.settlement,
+            writer=self.writer(),
+            clock=self._clock(),
+        )
+
+    def writer(self) -> LedgerWriter:
+        """What writes to this world's ledger."""
+        return LedgerWriter(ledger=self.ledger, clock=self._clock())
+
+    def _gate(self) -> Gate:
+        return Gate(
+            policy=self.policy,
+            phase=self.phase,
+            resolver=self.resolver,
+            follows_softdeps=False,
+            sysfs=self.sysfs,
+            writer=self.writer(),
+            clock=self._clock(),
+        )
+
+    def _clock(self) -> Clock:
+        return self.clock or (lambda: self.now_us)
 
     def records(self) -> list[dict[str, Any]]:
         """The ledger's records."""

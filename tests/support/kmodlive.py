@@ -4,11 +4,14 @@ import fnmatch
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps, parse_symbols
+from hostbuild.kernel import Kernel
+from modaliasd.core.alias import parse_symbols
+from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps
 from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
 from modaliasd.core.plan import Plan
 from modaliasd.core.resolve import Resolver
@@ -95,8 +98,8 @@ class LiveTree:
     def resolver(self, conf: str | Configuration) -> Resolver:
         """Our own resolver, on the tree's tables and the naive index."""
         configuration = parse_modprobe_d([("t.conf", conf)]) if isinstance(conf, str) else conf
-        dependencies = Dependencies(self._table("dep"), parse_builtin(self._table("builtin")))
-        symbols = parse_symbols(self._table("symbols"))
+        dependencies = Dependencies(self._table("dep"), parse_builtin(self._table("builtin"))[0])
+        symbols = parse_symbols(self._table("symbols"))[0]
         return Resolver(configuration, dependencies, self.index, self.softdeps(), symbols)
 
     def index(self, modalias: str) -> list[tuple[str, str, int, bool]]:
@@ -126,7 +129,7 @@ class LiveTree:
 
     def softdeps(self) -> tuple[Softdep, ...]:
         """What modules.softdep says."""
-        return parse_softdeps(self._table("softdep"))
+        return parse_softdeps(self._table("softdep"))[0]
 
     def host_configuration(self) -> Configuration:
         """What the running machine's own kernel command line adds to every answer of kmod."""
@@ -159,6 +162,19 @@ def kmod_version() -> int:
     """The version of the kmod that is asked: 30 in Debian 12, 34 in Debian 13."""
     said = subprocess.run([MODPROBE, "--version"], capture_output=True, text=True, check=True, timeout=20)
     return int(said.stdout.split()[2].split(".")[0])
+
+
+def kmod_configuration(kernel: Kernel) -> list[str]:
+    """The lines of `modprobe -c`: all that kmod reads of a kernel's tables, without any configuration files."""
+    assert kernel.indexes is not None
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / "lib/modules"
+        folder.mkdir(parents=True)
+        (folder / kernel.version).symlink_to(kernel.indexes)
+        command = [MODPROBE, "-d", root, "-S", kernel.version, "-C", str(folder), "-c"]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout.splitlines()
 
 
 def machine_release() -> str:

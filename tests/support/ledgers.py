@@ -86,6 +86,7 @@ def small_boot() -> Maker:
         asked_by(dog, "pci:v2d2", "pci:v2*"),
         outcome="denied",
         message="blacklisted in /etc/modprobe.d/dogs.conf, line 3",
+        failure="blacklist",
     )
     maker.load("mii", {"module": "nic"})
     maker.device(nic, "bind", subsystem="pci", modalias="pci:v1d1", driver="nic-driver", module="nic")
@@ -96,6 +97,7 @@ def small_boot() -> Maker:
         asked_by(sensor, "pci:v3d3", "pci:v3*"),
         outcome="failed",
         message="it is not in this image (modprobe: FATAL: Module sensor not found)",
+        failure="not_in_image",
     )
     maker.settled(devices=4, with_modalias=3, matched=3, bound=1, loads=2, failed=1)
     return maker

@@ -8,19 +8,26 @@ import itertools
 import random
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from modaliasd import loader as loader_module
 from modaliasd.children import Child, Ended
+from modaliasd.core.cause import Cause
+from modaliasd.core.device import Phase
 from modaliasd.core.invocation import Flavour
 from modaliasd.core.moddep import Dependencies
 from modaliasd.core.modprobed import parse_modprobe_d
 from modaliasd.core.outcome import Outcome
+from modaliasd.core.record import line
 from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
+from modaliasd.gate import Gate
 from modaliasd.loader import Loader, Tools
 from tests.support.fakekernel import closure, dep_text
+from tests.support.fakeworld import FakeSysfs
+
+if TYPE_CHECKING:
+    from modaliasd.core.record import Json
 
 
 @dataclass
@@ -117,15 +124,26 @@ class Chain:
                 (module, modalias, 1, False) for module in self.world.aliases.get(modalias, ())
             ],
         )
+        writer = _Writer(self.lines)
+        gate = Gate(
+            policy=None,
+            phase=Phase.COLDPLUG,
+            resolver=self.resolver,
+            follows_softdeps=self.world.flavour is Flavour.KMOD,
+            sysfs=FakeSysfs(),
+            writer=writer,
+            clock=self._tick,
+        )
         self.loader = Loader(
-            tools,
-            _Sysfs(self.live),  # type: ignore[arg-type]
-            _Ledger(self.lines),  # type: ignore[arg-type]
-            _KernelLog(),  # type: ignore[arg-type]
-            self._tick,
-            (),
-            self.world.limit,
-            self.world.alone,
+            tools=tools,
+            sysfs=_Sysfs(self.live),
+            writer=writer,
+            kernel_log=_KernelLog(),
+            gate=gate,
+            clock=self._tick,
+            live=(),
+            limit=self.world.limit,
+            alone=self.world.alone,
         )
 
     def _tick(self) -> int:
@@ -229,8 +247,8 @@ class Chain:
         """The outcomes that each module has had."""
         found: dict[str, set[Outcome]] = {}
         for load in self.loader.scheduler.loads():
-            if load.verdict is not None:
-                found.setdefault(load.module, set()).add(load.verdict.outcome)
+            if load.result is not None:
+                found.setdefault(load.module, set()).add(load.result.outcome)
         return found
 
 
@@ -253,7 +271,7 @@ def drive(seed: int) -> tuple[Chain, list[str]]:
         elif chain.running:
             chain.end(rng.choice(sorted(chain.running)))
         elif not chain.loader.scheduler.idle:
-            waiting = [load.module for load in chain.loader.scheduler.loads() if load.verdict is None]
+            waiting = [load.module for load in chain.loader.scheduler.loads() if load.result is None]
             return chain, [f"nothing runs, and these wait: {waiting}"]
         else:
             break
@@ -264,7 +282,7 @@ def drive(seed: int) -> tuple[Chain, list[str]]:
 
 def _findings(chain: Chain, done: list[tuple[str, str]]) -> list[str]:
     """What is wrong at the end."""
-    wrong = [line for line in chain.lines if "ring of loads" in line]
+    wrong = [text for text in chain.lines if "ring of loads" in text]
     results = chain.results()
     world = chain.world
     removed = {name for what, name in done if what == "remove"}
@@ -326,20 +344,29 @@ class _Sysfs:
     def is_live(self, module: str) -> bool:
         return module in self._live
 
+    def deferred(self) -> list[tuple[str, str]]:
+        return []
 
-class _Ledger:
+
+class _Writer:
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
 
-    def append(self, line: str) -> None:
-        self._lines.append(line)
+    def write(self, kind: str, fields: "dict[str, Json]", t_us: int = -1) -> None:
+        self._lines.append(line(kind, max(0, t_us), fields))
 
-    def say(self, _text: str) -> None:
-        pass
+    def append(self, text: str) -> None:
+        self._lines.append(text)
+
+    def say(self, text: str, priority: int = 6) -> None:
+        """Nobody reads the kernel's log."""
 
 
 class _KernelLog:
     def lines(self) -> list[str]:
+        return []
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
         return []
 
 

@@ -100,6 +100,8 @@ def test_denied(vm: VM, module: str, message: str) -> None:
     """The record names the line of the file that denies it, or the kernel's command line, and the device."""
     load = load_of(vm, module)
     assert (load["outcome"], load["message"]) == ("denied", message)
+    kernels = message.startswith("module_blacklist")
+    assert load["failure"] == ("module_blacklist" if kernels else "blacklist")
     assert load["causes"][0]["devpath"]
     assert module not in vm.check("cut -d' ' -f1 /proc/modules").split()
 
@@ -122,6 +124,7 @@ def test_a_compressed_module(vm: VM) -> None:
     """The kernel's "Invalid ELF header magic" comes with what it means."""
     load = load_of(vm, "i6300esb")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "compressed"
     assert "Invalid ELF header magic" in load["message"]
     assert "compressed" in load["message"]
 
@@ -130,6 +133,7 @@ def test_a_module_of_another_kernel(vm: VM) -> None:
     """The kernel's words about the version magic come with what they mean."""
     load = load_of(vm, "e1000")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "wrong_kernel"
     assert " UP_ " in load["message"]
     assert "built for another kernel" in load["message"]
 
@@ -138,6 +142,7 @@ def test_a_damaged_module(vm: VM) -> None:
     """One that does not fit its signature is refused, and the message says so."""
     load = load_of(vm, "e1000e")
     assert load["outcome"] == "failed"
+    assert load["failure"] == "signature"
     assert "signature is missing or bad" in load["message"]
 
 
@@ -246,3 +251,47 @@ def test_the_ledger_is_valid(vm: VM) -> None:
     """Every record keeps to the schema; the settled line counts the failures."""
     assert check_records(list(vm.ledger)) > 100
     assert vm.settled()["failed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("append", "module", "failure", "words"),
+    [
+        ("lockdown=integrity", "i6300esb", "lockdown", "the kernel is locked down"),
+        (
+            "sysctl.kernel.modules_disabled=1",
+            "virtio_pci",
+            "dependency",
+            "no more modules until it is booted",
+        ),
+        ("module.sig_enforce=1", "i6300esb", "signature", "its signature is missing"),
+    ],
+)
+def test_a_kernel_that_permits_it_not(
+    debian_kernel: Kernel, tmp_path: Path, append: str, module: str, failure: str, words: str
+) -> None:
+    """EPERM is told apart by the kernel's own words and by its sysctl; why-not has what fixes it."""
+    overlay = tmp_path / "overlay"
+    target = overlay / "usr/lib/modules" / debian_kernel.version / "kernel/drivers/watchdog/i6300esb.ko"
+    target.parent.mkdir(parents=True)
+    assert debian_kernel.modules is not None
+    target.write_bytes(
+        without_signature((debian_kernel.modules / "kernel/drivers/watchdog/i6300esb.ko").read_bytes())
+    )
+    options = Options(kernel="deb:linux-image-amd64", modules="virtio,i6300esb", overlays=(overlay,))
+    built = build_image(tmp_path / "refused.img", options)
+    machine = read_machine("virtio").plus([parse_device("i6300esb")])
+    with VM(machine, Boot(built.kernel.vmlinuz, built.image, append=append, limit_s=200)) as vm:
+        vm.settled(timeout=150)
+        load = load_of(vm, module)
+        answer = vm.check(f"modaliasd why-not {module}")
+    check_records(vm.ledger)
+    assert (load["outcome"], load["failure"]) == ("failed", failure)
+    assert words in load["message"]
+    assert f"fix: {_FIX[failure]}" in answer
+
+
+_FIX = {
+    "lockdown": "sign the module with a key that this kernel knows, or boot without lockdown=",
+    "dependency": "find who sets kernel.modules_disabled",
+    "signature": "sign the module for this kernel",
+}

@@ -1,14 +1,23 @@
-"""What depmod and the kernel's build wrote about aliases: modules.alias, modules.order, built-in ones.
+"""The tables beside modules.dep that a boot does not read (it has an index made of some): all but the softdeps.
 
-- modules.alias (depmod): lines `alias PATTERN MODULE`, comments with `#`. depmod quotes nothing, so what
-  stands between the first and the last blank is the pattern, blanks included (`platform:Fixed MDIO bus`).
-- modules.builtin.modinfo (scripts/Makefile.modinst): NUL-ended strings `MODULE.KEY=VALUE`.
-- modules.order (the kernel's build): a path a line, in link order, in which kmod loads what a modalias
-  wants.
+    modules.alias             alias PATTERN MODULE            depmod; quotes nothing, so a pattern can hold blanks
+    modules.symbols           alias symbol:NAME MODULE        depmod
+    modules.weakdep           weakdep MODULE NAME...          depmod of kmod 33: what the module may ask for later
+    modules.devname           MODULE NODE TYPEMAJOR:MINOR     depmod; "fuse fuse c10:229"
+    modules.order             PATH                            the kernel's build, in link order: kmod's order of loading
+    modules.builtin.modinfo   MODULE.KEY=VALUE, NUL-ended     scripts/Makefile.modinst
+
+Lines that are blank or begin with `#` say nothing. A line that is none of its file's is left out, as kmod leaves it
+out, and becomes a Problem: the daemon writes it down and goes on, the host shows it. Source: kmod's tools/depmod.c and
+libkmod/libkmod-index.c.
 """
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.lean import Record
-from modaliasd.core.names import UnbalancedBracketsError, module_name, normalize_alias
+from modaliasd.core.moddep import configuration_lines, nameless_lines
+from modaliasd.core.names import UnbalancedBracketsError, module_name, normalize_alias, text_of
+
+_SHOWN = 80  # characters of a line that a problem shows
 
 
 class Alias(Record):
@@ -22,38 +31,45 @@ class Alias(Record):
     line: int = 0
 
 
-class BadLine(Record):
-    """A line that was skipped; `line` counts from 1."""
+class Weakdep(Record):
+    """Modules, or aliases, that `module` may ask for once it is in."""
 
-    line: int
-    reason: str
-
-
-def text_of(raw: bytes) -> str:
-    """Bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
-    return raw.decode("utf-8", "surrogateescape")
+    module: str
+    wanted: tuple[str, ...]
+    file: str = ""
+    line: int = 0
 
 
-def parse_modules_alias(data: bytes) -> tuple[list[Alias], list[BadLine]]:
+class DeviceNode(Record):
+    """A node in /dev whose opening has the kernel load `module`. kind: "c" or "b"; path: below /dev."""
+
+    module: str
+    path: str
+    kind: str
+    major: int
+    minor: int
+
+
+def parse_modules_alias(data: bytes, file: str = "modules.alias") -> tuple[list[Alias], list[Problem]]:
     """Parse the aliases of a modules.alias, in the file's order, and the lines that are none."""
     aliases: list[Alias] = []
-    bad: list[BadLine] = []
+    bad: list[Problem] = []
     names: dict[bytes, str] = {}
     for number, line in enumerate(data.split(b"\n"), 1):
         if line[:6] != b"alias ":
             if line.strip() and line[:1] != b"#":
-                bad.append(BadLine(number, f"not `alias PATTERN MODULE`: {line[:80]!r}"))
+                bad.append(Problem(file, number, f"not `alias PATTERN MODULE`: {line[:_SHOWN]!r}"))
             continue
         pattern, blank, raw = line[6:].strip().rpartition(b" ")
         pattern = pattern.strip()
         if not blank or not pattern:
-            bad.append(BadLine(number, f"no module after the pattern: {line[:80]!r}"))
+            bad.append(Problem(file, number, f"no module after the pattern: {line[:_SHOWN]!r}"))
             continue
         if b"[" in pattern or b"]" in pattern:
             try:
                 normalize_alias(pattern)
             except UnbalancedBracketsError as error:
-                bad.append(BadLine(number, str(error)))
+                bad.append(Problem(file, number, str(error)))
                 continue
         module = names.get(raw)
         if module is None:
@@ -62,32 +78,87 @@ def parse_modules_alias(data: bytes) -> tuple[list[Alias], list[BadLine]]:
     return aliases, bad
 
 
-def parse_builtin_modinfo(data: bytes) -> list[Alias]:
-    """Parse the aliases of what is built into the kernel.
+def parse_builtin_modinfo(
+    data: bytes, file: str = "modules.builtin.modinfo"
+) -> tuple[list[Alias], list[Problem]]:
+    """Parse the aliases of what is built into the kernel; a problem's line is the entry's number, from 1.
 
     Those with unbalanced brackets are left out, as depmod does.
     """
     aliases: list[Alias] = []
-    for entry in data.split(b"\0"):
+    bad: list[Problem] = []
+    for number, entry in enumerate(data.split(b"\0"), 1):
         module, dot, rest = entry.partition(b".")
         key, equals, value = rest.partition(b"=")
-        if not (module and dot and equals and value) or key != b"alias":
+        if not (module and dot and key and equals):
+            if entry.strip():
+                bad.append(Problem(file, number, f"not `MODULE.KEY=VALUE`: {entry[:_SHOWN]!r}"))
+            continue
+        if key != b"alias" or not value:
             continue
         try:
             normalize_alias(value)
-        except UnbalancedBracketsError:
+        except UnbalancedBracketsError as error:
+            bad.append(Problem(file, number, str(error)))
             continue
         aliases.append(Alias(value, module_name(text_of(module)), 0))
-    return aliases
+    return aliases, bad
 
 
-def parse_modules_order(data: bytes) -> dict[str, int]:
+def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[str, int], list[Problem]]:
     """Each module's place in the load order.
 
     Where a module stands twice, its last place counts, as for depmod.
     """
-    return {
+    places = {
         module_name(text_of(line.strip())): place
         for place, line in enumerate(data.split(b"\n"))
         if line.strip()
     }
+    if "" not in places:
+        return places, []
+    del places[""]
+    return places, nameless_lines(text_of(data), file)
+
+
+def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
+    """The lines of modules.weakdep."""
+    lines, bad = configuration_lines(text, "weakdep", file)
+    return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
+
+
+def parse_symbols(text: str, file: str = "modules.symbols") -> tuple[dict[str, str], list[Problem]]:
+    """modules.symbols: `alias symbol:NAME MODULE` gives {"symbol:NAME": MODULE}."""
+    symbols: dict[str, str] = {}
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        if len(words) == 3 and words[0] == "alias":
+            symbols[words[1]] = module_name(words[2])
+        elif words and not line.startswith("#"):
+            bad.append(Problem(file, number, f"not `alias symbol:NAME MODULE`: {line[:_SHOWN]!r}"))
+    return symbols, bad
+
+
+def parse_devname(text: str, file: str = "modules.devname") -> tuple[list[DeviceNode], list[Problem]]:
+    """modules.devname: the nodes that have to be in /dev before anybody can ask for their modules."""
+    nodes: list[DeviceNode] = []
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        node = _node(line.split())
+        if node is None:
+            bad.append(Problem(file, number, f"not `MODULE NODE TYPEMAJOR:MINOR`: {line[:_SHOWN]!r}"))
+        else:
+            nodes.append(node)
+    return nodes, bad
+
+
+def _node(words: list[str]) -> DeviceNode | None:
+    if len(words) != 3 or words[2][0] not in "bc":
+        return None
+    major, colon, minor = words[2][1:].partition(":")
+    if not (colon and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        return None
+    return DeviceNode(module_name(words[0]), words[1], words[2][0], int(major), int(minor))

@@ -15,15 +15,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from modaliasd.core.plan import Match
     from modaliasd.core.story import Story
-    from modaliasd.core.storyvalues import Appearance, DeviceStory, LoadStory, MatchStory
+    from modaliasd.core.storyvalues import Appearance, DeviceStory, LoadStory
 
 
 class Asker(Record):
     """A device whose modalias matched the module."""
 
     device: DeviceStory
-    match: MatchStory
+    match: Match
 
 
 class WhyModule(Record):
@@ -60,7 +61,7 @@ class Became(Choice):
 class Chosen(Record):
     """A match of a device, with what became of its module. drives: is its driver the device's?"""
 
-    match: MatchStory
+    match: Match
     became: Became
     load: LoadStory | None
     drives: bool
@@ -135,7 +136,7 @@ def why_device(story: Story, device: DeviceStory) -> WhyDevice:
     return WhyDevice(device, chosen, driver_module, tuple(above))
 
 
-def _chosen(story: Story, device: DeviceStory, match: MatchStory, driver_module: str) -> Chosen:
+def _chosen(story: Story, device: DeviceStory, match: Match, driver_module: str) -> Chosen:
     load = story.load_of(match.module)
     drives = driver_module == match.module.replace("-", "_") and bool(driver_module)
     if match.builtin or (load is not None and load.outcome == "builtin"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from modaliasd.core.answers import Became
+from modaliasd.core.cause import NEEDS, SOFTDEP
 from modaliasd.core.whynot import GOOD
-from modaliasd.core.words import cause_text, duration, node_of, printable, style_of
+from modaliasd.core.words import UNTIMED, cause_text, duration, node_of, printable, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.answers import Chosen, WhyDevice, WhyModule
-    from modaliasd.core.story import DeviceStory, LoadStory, MatchStory, Story
+    from modaliasd.core.plan import Match
+    from modaliasd.core.story import DeviceStory, LoadStory, Story
     from modaliasd.core.whynot import WhyNot
 
 _MORE = 12  # askers beyond this number are counted only
@@ -19,7 +21,7 @@ def module_text(story: Story, why: WhyModule, *, color: bool = False) -> str:
     """Why a module is there, as lines."""
     style = style_of(color)
     lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
-    for users, what in ((why.needed_by, "depends on it"), (why.softdep_of, "has it as a softdep")):
+    for users, what in ((why.needed_by, NEEDS), (why.softdep_of, SOFTDEP)):
         lines += [f"  {style('module', printable(u))} {what}{_reason_for(story, u)}" for u in users]
     lines += [f"  {printable(who)} asked for it by name" for who in why.requests]
     for device, match in why.askers[:_MORE]:
@@ -46,7 +48,7 @@ def _reason_for(story: Story, module: str) -> str:
     return f", {cause_text(story, load)}" if load is not None and load.causes else ""
 
 
-def _asked(story: Story, match: MatchStory) -> str:
+def _asked(story: Story, match: Match) -> str:
     load = story.load_of(match.module)
     state = f" ({load.outcome})" if load is not None and not load.succeeded else ""
     return f"{printable(match.module)}{state} by {printable(match.alias)}"
@@ -62,15 +64,8 @@ def _load_head(why: WhyModule, color: bool) -> str:
     if not load.succeeded:
         return style("bad", load.outcome) + (f": {printable(load.message)}" if load.message else "")
     if load.own_us < 0:
-        return _UNTIMED.get(load.outcome, load.outcome)
+        return UNTIMED.get(load.outcome, load.outcome)
     return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
-
-
-_UNTIMED = {
-    "command": "left to its install line",
-    "live": "was in the kernel already",
-    "builtin": "is built into the kernel",
-}
 
 
 def _load_lines(load: LoadStory) -> list[str]:
@@ -146,7 +141,7 @@ def _who_first(load: LoadStory | None) -> str:
     cause = load.causes[0]
     if cause.devpath:
         return f" ({cause.devpath.rpartition('/')[2]} asked first)"
-    return f" ({cause.module or cause.softdep or cause.request} had it loaded)"
+    return f" ({cause.who} had it loaded)"
 
 
 def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
@@ -155,8 +150,8 @@ def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
     reason = style("driver" if answer.reason in GOOD else "warn", answer.reason.value)
     lines = [f"{style('module', printable(answer.module))}: {reason}"]
     lines += [f"  {printable(detail)}" for detail in answer.details]
-    if answer.mend:
-        lines.append(f"  to mend it: {printable(answer.mend)}")
+    if answer.fix:
+        lines.append(f"  fix: {printable(answer.fix)}")
     return "".join(f"{line}\n" for line in lines)
 
 

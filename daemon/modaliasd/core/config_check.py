@@ -3,14 +3,14 @@
 Everything reported has no effect, or not the one that it seems to have. Rules: modprobe.d(5) and resolve.py.
 """
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.glob import is_wildcard, matches
-from modaliasd.core.modprobed import Options, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from modaliasd.core.modprobed import Configuration
+    from modaliasd.core.modprobed import Configuration, Options
     from modaliasd.core.resolve import Resolver
 
     # The names of a module's parameters; None where they cannot be known (no such file, or a compressed one).

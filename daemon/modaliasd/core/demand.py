@@ -6,8 +6,9 @@ The daemon and `hostbuild predict` both go this way, so that what is foretold is
 from __future__ import annotations
 
 from modaliasd.core.lean import Record
-from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.scheduler import Needs
+from modaliasd.core.load import Needs
+from modaliasd.core.outcome import FailureKind, LoadResult, Outcome, failed
+from modaliasd.core.plan import Denied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,15 +17,24 @@ if TYPE_CHECKING:
     from modaliasd.core.plan import Match, Plan, Step
 
 
+_KINDS = {
+    Denied.BLACKLIST: FailureKind.BLACKLIST,
+    Denied.ALIAS_OFF: FailureKind.ALIAS_OFF,
+    Denied.KERNEL: FailureKind.MODULE_BLACKLIST,
+    Denied.NEEDS_DENIED: FailureKind.NEEDS_DENIED,
+    Denied.POLICY: FailureKind.POLICY,
+}
+
+
 class Demand(Record):
-    """What one match of a plan comes to: a step to be carried out, or a verdict that needs no job.
+    """What one match of a plan comes to: a step to be carried out, or a result that needs no job.
 
     behind: the module of an earlier match, which is to have its end before the step begins; "" for none.
     """
 
     match: Match
     step: Step | None = None
-    verdict: Verdict | None = None
+    result: LoadResult | None = None
     behind: str = ""
 
 
@@ -45,9 +55,12 @@ def demands_of_plan(plan: Plan) -> list[Demand]:
         if module in denials:
             denial = denials[module]
             place = f"{denial.file}:{denial.line}" if denial.line else denial.file
-            demands.append(Demand(match, verdict=Verdict(Outcome.DENIED, f"{denial.by.value}: {place}")))
+            message = f"{denial.by.value}: {place}"
+            demands.append(Demand(match, result=LoadResult(Outcome.DENIED, message, _KINDS[denial.by])))
         elif module in broken:
-            demands.append(Demand(match, verdict=Verdict(Outcome.FAILED, broken[module].message)))
+            one = broken[module]
+            kind = FailureKind.DEPENDENCY_CYCLE if one.cycle else FailureKind.NOT_IN_IMAGE
+            demands.append(Demand(match, result=failed(kind, one.message)))
         elif module in steps:
             demands.append(Demand(match, step=steps[module], behind=behind))
             behind = module if in_order else ""
@@ -74,5 +87,6 @@ def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Containe
             tuple(name for name in step.follows if name in position),
             step.module in alone,
             is_single(step),
+            tuple(name for name in step.prefers if name in position),
         )
     return found

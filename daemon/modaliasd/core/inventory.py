@@ -39,6 +39,10 @@ class Inventory:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def clear(self) -> None:
+        """Know no devices any more."""
+        self._entries.clear()
+
     def find(self, devpath: str) -> Entry | None:
         """The device at devpath, None if there is none."""
         return self._entries.get(devpath)

@@ -67,6 +67,11 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     return Invocation(Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags))
 
 
+def bare_invocation(step: "Step", modules_dir: str) -> Invocation:
+    """How to carry out the step, and nothing besides, whatever modprobe would make of it: by insmod, or the shell."""
+    return invocation(step._replace(shadowed=True), Flavour.BUSYBOX, modules_dir)
+
+
 def removal(module: str, command: str, flavour: Flavour) -> Invocation:
     """How to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
     if command and flavour is Flavour.BUSYBOX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modaliasd.core.cause import cause_of
 from modaliasd.core.words import printable, style_of
 
 TYPE_CHECKING = False
@@ -41,11 +42,8 @@ def _load(record: Mapping[str, Any]) -> str:
     took = f" in {record['ms']:.1f} ms" if "ms" in record else ""
     message = f": {printable(record['message'])}" if record.get("message") else ""
     causes = record.get("causes") or [{}]
-    first = causes[0]
-    because = (
-        first.get("devpath") or first.get("module") or first.get("softdep") or first.get("request") or "?"
-    )
-    return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {printable(because)}{message}"
+    who = printable(cause_of(causes[0]).who) or "?"
+    return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {who}{message}"
 
 
 def _fields(record: Mapping[str, Any]) -> str:

@@ -8,11 +8,17 @@ its end (depmod writes it so, kmod inserts the reversed list). Paths are relativ
 file. A module's name is its file's name up to the first dot, with `_` for `-`; `.ko` can be followed by
 `.gz`, `.xz` or `.zst`. Source: kmod's libkmod-module.c (kmod_module_parse_depline) and tools/depmod.c.
 
+A line without a colon, or with a path that names no module, is left out, as kmod and busybox leave it out, and
+becomes a Problem where the file is read whole. depmod writes one line for each name; where there are more the first
+one counts. modules.softdep has the syntax of modprobe.d.
+
 A full modules.dep has 4,000 lines and half a megabyte, and a machine needs 100 of them: to look at each line costs a
 boot more than all that it asks for, so lines are searched in the text, and parsed, when asked for.
 """
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.lean import Record
+from modaliasd.core.names import module_name, underscored
 
 PATH_MAX = 4096  # include/uapi/linux/limits.h
 
@@ -26,13 +32,17 @@ class ModuleFile(Record):
 
 
 class Softdep(Record):
-    """Modules to insert before and after `module` (which may be a pattern) where they exist."""
+    """Modules to insert before and after `module` (which may be a pattern) where they exist.
+
+    others: words before `pre:` and `post:`, which kmod passes over (cifs has them): of use to whoever makes an image.
+    """
 
     module: str
     pre: tuple[str, ...]
     post: tuple[str, ...]
     file: str = ""
     line: int = 0
+    others: tuple[str, ...] = ()
 
 
 class LoadOrder(Record):
@@ -48,10 +58,16 @@ class LoadOrder(Record):
 
 
 class Dependencies:
-    """What modules.dep and modules.builtin tell, parsed as far as it was asked for."""
+    """What modules.dep and modules.builtin tell, parsed as far as it was asked for.
 
-    def __init__(self, dep_text: str, builtin: frozenset[str] = frozenset()) -> None:
+    problems: what was found wrong with the tables beside modules.dep when they were read.
+    """
+
+    def __init__(
+        self, dep_text: str, builtin: frozenset[str] = frozenset(), problems: tuple[Problem, ...] = ()
+    ) -> None:
         self.builtin = builtin
+        self.problems = problems
         self._text = dep_text
         # The text with `_` for `-` and `/` before every path, one character further on than in the text itself.
         self._paths = f"/{dep_text}".replace("-", "_").replace("\n", "/")
@@ -130,55 +146,90 @@ class Dependencies:
         return ()
 
 
-def module_name(path: str) -> str:
-    """Return the module's name for a path or a file name: "kernel/sound/core/snd-pcm.ko.xz" gives "snd_pcm"."""
-    base = path[path.rfind("/") + 1 :]
-    dot = base.find(".")
-    return (base if dot < 0 else base[:dot]).replace("-", "_")
+def parse_modules_dep(text: str, file: str = "modules.dep") -> tuple[dict[str, ModuleFile], list[Problem]]:
+    """All of modules.dep: name -> its line, in the file's order. A boot goes by `Dependencies`."""
+    found: dict[str, ModuleFile] = {}
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        one = parse_dep_line(line)
+        if one is None:
+            if line.strip() and not line.startswith("#"):
+                what = "no module's path before the colon" if ":" in line else "a line without a colon"
+                bad.append(Problem(file, number, f"{what}: {line[:80]!r}"))
+        elif found.setdefault(one.name, one) is not one:
+            first = found[one.name].path
+            bad.append(
+                Problem(file, number, f"{one.name} has a line already, for {first}; {one.path} is left out")
+            )
+    return found, bad
 
 
 def parse_dep_line(line: str) -> ModuleFile | None:
-    """One line of modules.dep, None for a line without a colon (kmod skips such lines too)."""
+    """One line of modules.dep, None for a line that is none: without a colon, or without a module before it."""
     path, colon, needs = line.partition(":")
-    if not colon:
+    name = module_name(path)
+    if not colon or not name or line.startswith("#"):
         return None
     names = [module_name(need) for need in needs.split()]
     names.reverse()
-    return ModuleFile(module_name(path), path, tuple(names))
+    return ModuleFile(name, path, tuple(names))
 
 
-def parse_builtin(text: str) -> frozenset[str]:
-    """Parse the names in modules.builtin."""
-    files = [line[line.rfind("/") + 1 :] for line in text.replace("-", "_").split("\n")]
-    return frozenset([file.partition(".")[0] for file in files if file])
+def parse_builtin(text: str, file: str = "modules.builtin") -> tuple[frozenset[str], list[Problem]]:
+    """Parse the names in modules.builtin, and the lines that are none."""
+    paths = text.replace("-", "_").split()
+    # as module_name, for all lines at once: it is read at every boot
+    names = frozenset([path[path.rfind("/") + 1 :].partition(".")[0] for path in paths])
+    if "" not in names and len(paths) == text.count("\n"):
+        return names, []
+    each = frozenset([module_name(line.strip()) for line in text.split("\n")])
+    return each - {""}, nameless_lines(text, file)
 
 
-def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[Softdep, ...]:
-    """Parse the lines of modules.softdep; comments and everything unknown are left out."""
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
+def parse_softdeps(text: str, file: str = "modules.softdep") -> tuple[tuple[Softdep, ...], list[Problem]]:
+    """Parse the lines of modules.softdep, and those that are none."""
+    lines, bad = configuration_lines(text, "softdep", file)
+    return tuple(softdep(module, words, file, number) for number, module, words in lines), bad
+
+
+def configuration_lines(
+    text: str, keyword: str, file: str
+) -> tuple[list[tuple[int, str, list[str]]], list[Problem]]:
+    """Split each line `KEYWORD MODULE WORD...` into its number, module and further words; the lines that are none."""
+    lines: list[tuple[int, str, list[str]]] = []
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
-        if len(words) > 1 and words[0] == "softdep":
-            found.append(softdep(words[1].replace("-", "_"), words[2:], file, number))
-    return tuple(found)
-
-
-def parse_symbols(text: str) -> dict[str, str]:
-    """modules.symbols: `alias symbol:NAME MODULE` gives {"symbol:NAME": MODULE}."""
-    lines = (line.split() for line in text.splitlines())
-    return {words[1]: words[2] for words in lines if len(words) == 3 and words[0] == "alias"}
+        if not words or line.startswith("#"):
+            continue
+        module = underscored(words[1]) if len(words) > 2 and words[0] == keyword else None
+        if module is None:
+            bad.append(Problem(file, number, f"not `{keyword} MODULE NAME...`: {line[:80]!r}"))
+        else:
+            lines.append((number, module, words[2:]))
+    return lines, bad
 
 
 def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
     """Make a softdep from the words behind its module's name; what precedes `pre:` and `post:` is ignored."""
     pre: list[str] = []
     post: list[str] = []
-    into: list[str] | None = None
+    others: list[str] = []
+    into = others
     for word in words:
         if word == "pre:":
             into = pre
         elif word == "post:":
             into = post
-        elif into is not None:
+        else:
             into.append(word)
-    return Softdep(module, tuple(pre), tuple(post), file, line)
+    return Softdep(module, tuple(pre), tuple(post), file, line, tuple(others))
+
+
+def nameless_lines(text: str, file: str) -> list[Problem]:
+    """The lines of a list of paths that name no module."""
+    return [
+        Problem(file, number, f"no module's path: {line[:80]!r}")
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip() and not module_name(line.strip())
+    ]

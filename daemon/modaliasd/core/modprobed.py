@@ -6,12 +6,14 @@
 Words are separated by blanks and tabs. A backslash before a line's end joins the next line; before anything
 else it vanishes. A comment is a line whose very first character is `#`. `-` counts as `_` outside brackets in
 module names and patterns; brackets have to be balanced. What is not understood is left out and becomes a
-Problem. `weakdep` (kmod 34) says nothing about loading and is accepted. Source: kmod's libkmod-config.c,
+Problem. `weakdep` (kmod 33) says nothing about loading and is accepted. Source: kmod's libkmod-config.c,
 shared/util.c; modprobe.d(5).
 """
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.lean import Record
 from modaliasd.core.moddep import Softdep, softdep
+from modaliasd.core.names import underscored
 
 DIRECTORIES = (
     "/etc/modprobe.d",
@@ -59,14 +61,6 @@ class Command(Record):
     line: int
 
 
-class Problem(Record):
-    """Something in the configuration that has no effect, or not the one it seems to have."""
-
-    file: str
-    line: int
-    message: str
-
-
 class Configuration(Record):
     """Everything configured, in the order of the files and their lines.
 
@@ -103,20 +97,6 @@ def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, s
                 chosen.setdefault(name, directory)
     names = sorted(chosen, key=lambda name: name.encode("utf-8", "surrogateescape"))
     return [(chosen[name], name) for name in names]
-
-
-def underscored(text: str) -> str | None:
-    """`-` turned into `_` outside brackets; None if the brackets are not balanced."""
-    if "[" not in text and "]" not in text:
-        return text.replace("-", "_")
-    done = ""
-    while "[" in text:
-        before, _, rest = text.partition("[")
-        inside, closed, text = rest.partition("]")
-        if not closed or "]" in before:
-            return None
-        done += f"{before.replace('-', '_')}[{inside}]"
-    return None if "]" in text else done + text.replace("-", "_")
 
 
 def parse_modprobe_d(files: "list[tuple[str, str]]") -> Configuration:

@@ -1,7 +1,7 @@
 """kmod's two normalisations: of a module's name, and of an alias or a modalias.
 
 Rules (kmod, shared/util.c, modname_normalize and alias_normalize; seen alike in versions 30 to 34):
-- A module's name is its file's name up to the first dot, with `-` turned into `_`.
+- A module's name is its file's name up to the first dot, with `-` turned into `_`. "kernel/" and ".ko" have none.
 - An alias (a pattern) and a modalias (a device's string) are made comparable by the same function: `-` is
   `_` outside brackets, a bracket expression ends at the first `]` after its `[`, and a `]` without a `[` or
   a `[` without a `]` is an error, in the device's string as much as in the pattern.
@@ -21,6 +21,25 @@ class UnbalancedBracketsError(FormatError):
 def module_name(name: str) -> str:
     """Return the kernel's name of a module, from its name or from the path of its file, compressed or not."""
     return name.rpartition("/")[2].partition(".")[0].replace("-", "_")
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def underscored(text: str) -> str | None:
+    """`-` turned into `_` outside brackets; None if the brackets are not balanced."""
+    if "[" not in text and "]" not in text:
+        return text.replace("-", "_")
+    done = ""
+    while "[" in text:
+        before, _, rest = text.partition("[")
+        inside, closed, text = rest.partition("]")
+        if not closed or "]" in before:
+            return None
+        done += f"{before.replace('-', '_')}[{inside}]"
+    return None if "]" in text else done + text.replace("-", "_")
 
 
 def normalize_alias(alias: bytes) -> bytes:

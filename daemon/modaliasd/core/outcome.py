@@ -1,4 +1,8 @@
-"""What became of a module's load, and what the kernel's and modprobe's words about it mean."""
+"""What became of a module's load, and what the kernel's and modprobe's words about it mean.
+
+This is the only place that reads those words: what they mean becomes a FailureKind, which goes into the ledger, and
+everything else asks that value.
+"""
 
 from __future__ import annotations
 
@@ -20,74 +24,162 @@ class Outcome(Choice):
 SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
 
 
-class Verdict(Record):
-    """An outcome with the words that explain it."""
+class FailureKind(Choice):
+    """Why a load was denied or failed; docs/ledger.md has a line on each."""
+
+    # denied
+    BLACKLIST = "blacklist"
+    ALIAS_OFF = "alias_off"
+    MODULE_BLACKLIST = "module_blacklist"
+    NEEDS_DENIED = "needs_denied"
+    POLICY = "policy"
+    # nothing that could be inserted
+    NOT_IN_IMAGE = "not_in_image"
+    DEPENDENCY_CYCLE = "dependency_cycle"
+    DEPENDENCY = "dependency"
+    RING = "ring"
+    UNSAFE_NAME = "unsafe_name"
+    CANNOT_START = "cannot_start"
+    # the kernel refused it
+    WRONG_KERNEL = "wrong_kernel"
+    UNKNOWN_SYMBOL = "unknown_symbol"
+    BAD_PARAMETER = "bad_parameter"
+    COMPRESSED = "compressed"
+    BAD_FORMAT = "bad_format"
+    SIGNATURE = "signature"
+    LOCKDOWN = "lockdown"
+    MODULES_DISABLED = "modules_disabled"
+    NOT_PERMITTED = "not_permitted"
+    NO_MEMORY = "no_memory"
+    KILLED = "killed"
+    UNKNOWN = "unknown"
+
+
+class LoadResult(Record):
+    """How a load ended, with the words that explain it.
+
+    failure: why it was denied or failed; None for any other outcome. blocked_by: with DEPENDENCY, the module that it
+    needs and that did not come in.
+    """
 
     outcome: Outcome
     message: str = ""
+    failure: FailureKind | None = None
+    blocked_by: str = ""
 
 
-# What both modprobes print is strerror(3) of the C library; busybox and kmod reword a few of them.
-# A needle, and what it means for the one who has to mend it.
+INSERTED = LoadResult(Outcome.INSERTED)
+
+_DECOMPRESS = "the module file is compressed and this modprobe cannot read it: decompress it"
+_OTHER_KERNEL = "the module was built for another kernel"
+_NO_SYMBOL = "it needs a symbol that neither the kernel nor a loaded module exports"
+_FORMAT = "the file is no module for this kernel: damaged, compressed, or of another version"
+_UNSIGNED = "its signature is missing or bad, and this kernel demands one"
+_ABSENT = "it is not in this image"
+_NOT_PERMITTED = "Operation not permitted"  # EPERM, which the kernel has for four different things
+# What both modprobes print is strerror(3) of the C library; busybox and kmod reword a few of them. A needle, what kind
+# of failure it tells of, and what it means for the one who has to fix it. The first one found counts: the kernel's own
+# words are more exact than an errno's.
 _MEANINGS = (
+    ("Invalid ELF header magic", FailureKind.COMPRESSED, _DECOMPRESS),
+    ("disagrees about version of symbol", FailureKind.WRONG_KERNEL, _OTHER_KERNEL),
+    ("version magic", FailureKind.WRONG_KERNEL, _OTHER_KERNEL),
     (
-        "Invalid ELF header magic",
-        "the module file is compressed and this modprobe cannot read it: decompress it",
+        "invalid for parameter",
+        FailureKind.BAD_PARAMETER,
+        "it does not take one of its options",
+    ),  # kernel/params.c
+    ("Unknown symbol", FailureKind.UNKNOWN_SYMBOL, _NO_SYMBOL),
+    ("unknown symbol", FailureKind.UNKNOWN_SYMBOL, _NO_SYMBOL),
+    ("Key was rejected by service", FailureKind.SIGNATURE, _UNSIGNED),
+    (
+        "Required key not available",
+        FailureKind.SIGNATURE,
+        "it is signed with a key that this kernel does not know",
     ),
-    ("disagrees about version of symbol", "the module was built for another kernel"),
-    ("version magic", "the module was built for another kernel"),
-    ("Unknown symbol", "it needs a symbol that neither the kernel nor a loaded module exports"),
-    ("unknown symbol", "it needs a symbol that neither the kernel nor a loaded module exports"),
-    ("Key was rejected by service", "its signature is missing or bad, and this kernel demands one"),
-    ("Required key not available", "it is signed with a key that this kernel does not know"),
+    (
+        "unsigned module loading is restricted",  # security/security.c, lockdown_reasons
+        FailureKind.LOCKDOWN,
+        "the kernel is locked down and takes no module without a signature that it can check",
+    ),
     # busybox names the file it could not load
-    (".ko.gz", "the module file is compressed and this modprobe cannot read it: decompress it"),
-    (".ko.xz", "the module file is compressed and this modprobe cannot read it: decompress it"),
-    (".ko.zst", "the module file is compressed and this modprobe cannot read it: decompress it"),
+    (".ko.gz", FailureKind.COMPRESSED, _DECOMPRESS),
+    (".ko.xz", FailureKind.COMPRESSED, _DECOMPRESS),
+    (".ko.zst", FailureKind.COMPRESSED, _DECOMPRESS),
+    ("Exec format error", FailureKind.BAD_FORMAT, _FORMAT),
+    ("Invalid module format", FailureKind.BAD_FORMAT, _FORMAT),
+    ("invalid module format", FailureKind.BAD_FORMAT, _FORMAT),
+    ("wrong symbol version", FailureKind.WRONG_KERNEL, _OTHER_KERNEL),
+    ("Cannot allocate memory", FailureKind.NO_MEMORY, "out of memory"),
     (
-        "Exec format error",
-        "the file is no module for this kernel: damaged, compressed, or of another version",
+        "ut of memory: Killed process",  # mm/oom_kill.c
+        FailureKind.NO_MEMORY,
+        "the kernel was out of memory and ended modprobe",
     ),
-    (
-        "Invalid module format",
-        "the file is no module for this kernel: damaged, compressed, or of another version",
-    ),
-    (
-        "invalid module format",
-        "the file is no module for this kernel: damaged, compressed, or of another version",
-    ),
-    ("Cannot allocate memory", "out of memory"),
-    ("ut of memory: Killed process", "the kernel was out of memory and ended modprobe"),  # mm/oom_kill.c
-    ("not found in directory", "it is not in this image"),
-    ("not found in modules.dep", "it is not in this image"),
-    ("No such file or directory", "it is not in this image"),
-    ("module not found", "it is not in this image"),
+    ("not found in directory", FailureKind.NOT_IN_IMAGE, _ABSENT),
+    ("not found in modules.dep", FailureKind.NOT_IN_IMAGE, _ABSENT),
+    ("No such file or directory", FailureKind.NOT_IN_IMAGE, _ABSENT),
+    ("module not found", FailureKind.NOT_IN_IMAGE, _ABSENT),
 )
-_FORMAT_ERRORS = ("Exec format error", "nvalid module format")
-_NAMELESS = "Invalid ELF header magic"  # kernel/module/main.c, elf_validity_check: it does not say whose
+# Lines of the kernel's that do not say whose they are: with which words of modprobe they can be, how they begin.
+_NAMELESS = (
+    (("Exec format error", "nvalid module format"), "Invalid ELF header magic"),  # elf_validity_check
+    ((_NOT_PERMITTED,), "Lockdown: "),  # security/lockdown/lockdown.c
+)
 _KILLED = "ut of memory: Killed process {} "
 _NO_DEVICE = ("No such device", "no such device")
+_BLACKLISTED = "Module {} is blacklisted"  # kernel/module/main.c, load_module
 
 
-def explain_failure(module: str, status: int, words: str, kernel_words: str) -> Verdict:
-    """The verdict on `module` that is not live after a modprobe ended.
+def explain_failure(
+    module: str, status: int, words: str, kernel_words: str, *, modules_disabled: bool = False
+) -> LoadResult:
+    """What became of `module`, which is not live after a modprobe ended.
 
     status: as waitstatus_to_exitcode gives it, negative for a signal. words: the lines of modprobe's stderr
-    that speak of this module. kernel_words: the kernel's own lines about it, from /dev/kmsg.
+    that speak of this module. kernel_words: the kernel's own lines about it, from /dev/kmsg. modules_disabled: what
+    /proc/sys/kernel/modules_disabled says.
     """
     if any(needle in words for needle in _NO_DEVICE):
-        return Verdict(Outcome.NODEVICE, "its init found no device to drive (ENODEV)")
+        return LoadResult(Outcome.NODEVICE, "its init found no device to drive (ENODEV)")
     said = "; ".join(part for part in (kernel_words, words) if part)
-    for needle, meaning in _MEANINGS:
+    if _BLACKLISTED.format(module) in kernel_words:
+        message = f"module_blacklist= on the kernel's command line forbids it ({said})"
+        return LoadResult(Outcome.DENIED, message, FailureKind.MODULE_BLACKLIST)
+    for needle, kind, meaning in _MEANINGS:
         if needle in said:
-            return Verdict(Outcome.FAILED, f"{meaning} ({said})")
-    if said:
-        return Verdict(Outcome.FAILED, said)
+            return failed(kind, f"{meaning} ({said})")
+    if is_not_permitted(words) and modules_disabled:
+        meaning = "the kernel takes no more modules until it is booted again: kernel.modules_disabled is set"
+        return failed(FailureKind.MODULES_DISABLED, f"{meaning} ({said})")
+    if is_not_permitted(words):
+        meaning = "the kernel does not permit it: modprobe lacks CAP_SYS_MODULE, or a security module refuses"
+        return failed(FailureKind.NOT_PERMITTED, f"{meaning} ({said})")
     if status < 0:
-        return Verdict(Outcome.FAILED, f"modprobe was ended by signal {-status}")
-    return Verdict(
-        Outcome.FAILED, f"modprobe ended with status {status} and said nothing; {module} is not live"
+        message = f"modprobe was ended by signal {-status}"
+        return failed(FailureKind.KILLED, f"{message} ({said})" if said else message)
+    if said:
+        return failed(FailureKind.UNKNOWN, said)
+    return failed(
+        FailureKind.UNKNOWN, f"modprobe ended with status {status} and said nothing; {module} is not live"
     )
+
+
+def failed(kind: FailureKind, message: str) -> LoadResult:
+    """The result of a load that failed."""
+    return LoadResult(Outcome.FAILED, message, kind)
+
+
+def lacking(need: str, result: LoadResult) -> LoadResult:
+    """The result of a load that failed because a module that it needs, `need`, had this result."""
+    why = result.message or result.outcome.value
+    message = f"it needs {need}, which is {result.outcome.value}: {why}"
+    return LoadResult(Outcome.FAILED, message, FailureKind.DEPENDENCY, need)
+
+
+def is_not_permitted(words: str) -> bool:
+    """Do modprobe's words tell of EPERM? Then /proc/sys/kernel/modules_disabled is worth a look."""
+    return _NOT_PERMITTED in words
 
 
 def lines_about(module: str, text: str) -> str:
@@ -106,7 +198,10 @@ def kernel_lines_about(module: str, pid: int, lines: list[str], words: str) -> s
     if killed:
         return killed[-1]
     named = lines_about(module, "\n".join(lines))
-    if named or not any(needle in words for needle in _FORMAT_ERRORS):
+    if named:
         return named
-    nameless = [line for line in lines if line.startswith(_NAMELESS)]
-    return nameless[-1] if nameless else ""
+    for needles, beginning in _NAMELESS:
+        if any(needle in words for needle in needles):
+            nameless = [line for line in lines if line.startswith(beginning)]
+            return nameless[-1] if nameless else ""
+    return ""

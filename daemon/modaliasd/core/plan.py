@@ -1,6 +1,12 @@
 """The answer to a lookup as a value: what was found, what to insert in which order, what is refused, why."""
 
+from modaliasd.core.cause import ALIAS_FILE, place_of
 from modaliasd.core.lean import Choice, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 class Stage(Choice):
@@ -37,8 +43,9 @@ class Denied(Choice):
 class Match(Record):
     """One module that a lookup found, with the line that said so.
 
+    alias: the pattern, as its file has it; "" if the lookup was the module's name. line: 0 if unknown.
     via: the text besides its name by which options reach it: the modprobe.d pattern, or the modalias itself.
-    command: the command of the install line that was found by its exact word.
+    command: the command of the install line that was found by its exact word. builtin: it is part of the kernel.
     """
 
     module: str
@@ -47,6 +54,28 @@ class Match(Record):
     line: int = 0
     via: str = ""
     command: str = ""
+    builtin: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where the pattern stands: "line 605 of modules.alias"; "" if unknown."""
+        return place_of(self.line, self.file)
+
+    def fields(self) -> "dict[str, Any]":
+        """As a `device` line of the ledger has it."""
+        fields: dict[str, Any] = {"alias": self.alias, "line": self.line, "module": self.module}
+        if self.file != ALIAS_FILE:
+            fields["file"] = self.file
+        if self.builtin:
+            fields["builtin"] = True
+        return fields
+
+
+def match_of(fields: "Mapping[str, Any]") -> Match:
+    """The match that `fields()` has written, as far as it was."""
+    get = fields.get
+    file = get("file", ALIAS_FILE)
+    return Match(get("module", ""), get("alias", ""), file, get("line", 0), builtin=bool(get("builtin")))
 
 
 class Denial(Record):

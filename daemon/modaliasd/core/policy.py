@@ -12,8 +12,8 @@ from __future__ import annotations
 from modaliasd.core.device import Phase
 from modaliasd.core.glob import matches
 from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import underscored
-from modaliasd.core.plan import Denial, Denied, Why
+from modaliasd.core.names import underscored
+from modaliasd.core.plan import Denial, Denied
 from modaliasd.core.policytext import TextError, parse_tables
 
 TYPE_CHECKING = False
@@ -108,9 +108,9 @@ class Policy(Record):
 def apply(policy: Policy, plan: Plan, facts: Facts) -> tuple[Plan, dict[str, Ruling]]:
     """Return the plan with what the policy denies denied, and the ruling for each module that the lookup found.
 
-    What would come along against a rule that names it takes what needs it with it; softdeps just stay out.
+    What would come along against a rule that names it takes what needs it with it. Of softdeps nothing is decided
+    here: they are kept out when the load is carried out (core/admission.py).
     """
-    steps = {step.module: step for step in plan.steps}
     rulings: dict[str, Ruling] = {}
     denied: list[Denial] = []
     for match in plan.matches:
@@ -123,13 +123,7 @@ def apply(policy: Policy, plan: Plan, facts: Facts) -> tuple[Plan, dict[str, Rul
         if not ruling.allow:
             file = policy.where(ruling, facts.phase)
             denied.append(Denial(match.module, Denied.POLICY, file, ruling.line))
-    out = {m for m, s in steps.items() if s.why is Why.SOFTDEP and not policy.judge_brought(facts, m).allow}
-    kept = [
-        step._replace(prefers=tuple(name for name in step.prefers if name not in out)) if out else step
-        for step in plan.steps
-        if step.module not in out
-    ]
-    return plan._replace(steps=tuple(kept), denied=(*denied, *plan.denied)), rulings
+    return plan._replace(denied=(*denied, *plan.denied)), rulings
 
 
 def parse_policy(text: str, path: str) -> Policy:

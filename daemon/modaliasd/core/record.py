@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from modaliasd.core.device import Device
-    from modaliasd.core.scheduler import Cause, Load
+    from modaliasd.core.load import Load
 
     Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -80,21 +80,18 @@ def device_fields(device: Device, action: str) -> dict[str, Json]:
     }
 
 
-def cause_fields(cause: Cause) -> dict[str, Json]:
-    """One of a load's causes."""
-    return {key: value for key, value in cause._asdict().items() if value}
-
-
 def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
     """What a `load` line says; the load must have ended."""
-    verdict = load.verdict
-    assert verdict is not None
+    result = load.result
+    assert result is not None
     fields: dict[str, Json] = {
         "module": load.module,
-        "outcome": verdict.outcome.value,
-        "causes": [cause_fields(cause) for cause in load.causes],
+        "outcome": result.outcome.value,
+        "causes": [cause.fields() for cause in load.causes],
         "deps": list(live_deps),
-        "message": verdict.message,
+        "message": result.message,
+        "failure": result.failure.value if result.failure is not None else None,
+        "blocked_by": result.blocked_by,
         "queued_us": load.queued_us,
         "end_us": load.end_us,
     }
@@ -102,3 +99,12 @@ def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
         fields["start_us"] = load.start_us
         fields["ms"] = round((load.end_us - load.start_us) / 1000, 3)
     return fields
+
+
+def load_text(load: Load) -> str:
+    """A load that has its result in one short line, for the kernel's log: how long it took, for whom."""
+    assert load.result is not None
+    outcome = load.result.outcome
+    took = f" in {(load.end_us - load.start_us) / 1000:.1f} ms" if load.start_us >= 0 else ""
+    why = f": {load.result.message}" if load.result.message else ""
+    return f"{load.module} {outcome.value}{took}, {load.causes[0].in_full()}{why}"

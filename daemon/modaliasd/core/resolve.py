@@ -21,7 +21,8 @@ Unlike kmod (its issue 33), which takes the first softdep line of a module only,
 
 from modaliasd.core.glob import is_wildcard, matches
 from modaliasd.core.moddep import Dependencies, Softdep
-from modaliasd.core.modprobed import Blacklist, Configuration, underscored
+from modaliasd.core.modprobed import Blacklist, Configuration
+from modaliasd.core.names import underscored
 from modaliasd.core.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
 
 TYPE_CHECKING = False
@@ -95,9 +96,11 @@ class Resolver:
         if loadable:
             return Stage.ALIAS, _once(loadable)
         if name in self.dependencies.builtin:
-            return Stage.BUILTIN, (Match(name, file="modules.builtin"),)
+            return Stage.BUILTIN, (Match(name, file="modules.builtin", builtin=True),)
         file = "modules.builtin.modinfo"
-        inside_kernel = [Match(m, alias, file, line, name) for m, alias, line, inside in answers if inside]
+        inside_kernel = [
+            Match(m, alias, file, line, name, builtin=True) for m, alias, line, inside in answers if inside
+        ]
         return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
 
     def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:
@@ -161,6 +164,26 @@ class Resolver:
             wild = [(place, entry) for place, entry in self._wild_softdeps if matches(entry.module, module)]
             placed = sorted(placed + wild, key=_place)
         return [entry for _, entry in placed]
+
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:
+        """Find all that modprobe inserts along with the module, as far as it is not built in.
+
+        softdeps: for a modprobe that follows them, before and after, those of what is needed as well.
+        """
+        found: set[str] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            file = self.dependencies.find(name)
+            names = list(file.needs) if file else []
+            if softdeps:
+                lookups = [lookup for side in self.softdeps(name) for lookup in side]
+                names += [match.module for lookup in lookups for match in self.find(lookup)[1]]
+            fresh = [n for n in names if n not in found and n not in self.dependencies.builtin]
+            found.update(fresh)
+            waiting += fresh
+        found.discard(module)
+        return frozenset(found)
 
     def install_command(self, module: str) -> str:
         """The command of the first install line whose pattern matches the module, "" if none does."""

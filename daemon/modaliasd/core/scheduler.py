@@ -5,7 +5,7 @@ nobody has begun yet. A load whose dependency is being inserted by another job w
 module is ever inserted twice. Pure: no process is started here; `next_job` says what to start, `finished`
 takes what came of it.
 
-    requested --> ready --> running --> done(verdict)
+    requested --> ready --> running --> done(result)
                     ^  \\
                     |   waiting for the end of one other load
                     +---/
@@ -25,102 +25,23 @@ from __future__ import annotations
 
 from _heapq import heappop, heappush
 
-from modaliasd.core.lean import Record
-from modaliasd.core.outcome import SUCCESSES, Outcome, Verdict
+from modaliasd.core.cause import Cause
+from modaliasd.core.load import Job, Load, Needs
+from modaliasd.core.outcome import INSERTED, SUCCESSES, FailureKind, failed, lacking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
-
-class Cause(Record):
-    """Why a module is wanted: by a device (devpath, subsystem, modalias, alias, line), or by a module or a
-    name.
-
-    Exactly one of devpath, module, softdep, request is set.
-    """
-
-    devpath: str = ""
-    subsystem: str = ""
-    modalias: str = ""
-    alias: str = ""
-    line: int = 0
-    file: str = ""  # where the alias stands, if not in modules.alias
-    module: str = ""  # the module that depends on it
-    softdep: str = ""  # the module that names it in a softdep
-    request: str = ""  # who asked for it by name
-
-    def by(self, alias: str, line: int, file: str) -> Cause:
-        """The same cause, with the alias that the device's modalias, or the name, matched, and the alias's place."""
-        return Cause(self.devpath, self.subsystem, self.modalias, alias, line, file, request=self.request)
-
-
-class Needs(Record):
-    """What goes with a module: `before` in the order of insertion, of which `soft` may fail; `after` it."""
-
-    before: tuple[str, ...] = ()
-    soft: frozenset[str] = frozenset()
-    after: tuple[str, ...] = ()
-    alone: bool = False  # it cannot bear another load beside it
-    single: bool = False  # it wants a process of its own (options, insmod, an install line)
-
-
-class Load:
-    """A module's way through the scheduler. Times are microseconds, -1 while unknown."""
-
-    __slots__ = (
-        "behind",
-        "causes",
-        "cost",
-        "end_us",
-        "module",
-        "needs",
-        "queued_us",
-        "rank",
-        "running",
-        "start_us",
-        "verdict",
-        "waiters",
-        "waits_for",
-        "waived",
-    )
-
-    def __init__(self, module: str, needs: Needs, rank: int, now_us: int) -> None:
-        self.module = module
-        self.needs = needs
-        self.rank = rank
-        self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
-        self.causes: list[Cause] = []
-        self.behind: set[str] = set()  # modules that are to have their end first, if they are wanted at all
-        self.queued_us = now_us
-        self.start_us = -1
-        self.end_us = -1
-        self.running = False
-        self.verdict: Verdict | None = None
-        self.waiters: list[str] = []
-        self.waits_for = ""  # the module whose end it waits for now, "" while it waits for none
-        self.waived: set[str] = (
-            set()
-        )  # softdeps and rivals that it no longer waits for: that would close a ring
-
-    def __repr__(self) -> str:
-        return f"Load({self.module!r}, verdict={self.verdict!r})"
-
-
-class Job(Record):
-    """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order."""
-
-    targets: tuple[str, ...]
-    modules: tuple[str, ...]
-    rank: int
-    cost: int
+    from modaliasd.core.admission import Admission
+    from modaliasd.core.outcome import LoadResult, Outcome
 
 
 class Scheduler:
     """See the module's docstring.
 
     needs_of: what goes with a module. size_of: its file's size, in bytes. limit: how many jobs run at once.
-    live: the modules that are in the kernel.
+    live: the modules that are in the kernel. gate: what may be done of a load, asked just before its job; None if all.
     """
 
     def __init__(
@@ -129,17 +50,19 @@ class Scheduler:
         size_of: Callable[[str], int],
         limit: int,
         live: Container[str],
+        gate: Callable[[Load], Admission | None] | None = None,
     ) -> None:
         self._needs_of = needs_of
         self._size_of = size_of
         self._live = live
+        self._gate = gate
         self._limit = limit
         self._loads: dict[str, Load] = {}
         self._ready: list[tuple[int, int, int, str]] = []  # a heap of (rank, cost, order of asking, module)
         self._order = 0
         self._running_jobs = 0
         self._alone = False
-        self._pending = 0  # loads without a verdict
+        self._pending = 0  # loads without a result
         self._told: list[Load] = []  # loads whose end has not been taken yet
         self._settled: dict[tuple[str, Outcome], Load] = {}  # what never needed a job
 
@@ -155,7 +78,7 @@ class Scheduler:
 
     @property
     def pending(self) -> int:
-        """How many loads have no verdict yet."""
+        """How many loads have no result yet."""
         return self._pending
 
     def load_of(self, module: str) -> Load | None:
@@ -166,21 +89,21 @@ class Scheduler:
         """All loads in the order in which they were asked for, those that needed no job last."""
         return [*self._loads.values(), *self._settled.values()]
 
-    def settle(self, module: str, cause: Cause, verdict: Verdict, now_us: int) -> None:
+    def settle(self, module: str, cause: Cause, result: LoadResult, now_us: int) -> None:
         """Record an outcome that needs no job: live, denied, impossible. Told once a module and outcome.
 
         A module that is denied for its alias can still come in as a dependency, so it stays free to be
         wanted.
         """
-        known = self._settled.get((module, verdict.outcome)) or self._loads.get(module)
-        if known is not None and known.verdict is not None and known.verdict.outcome is verdict.outcome:
+        known = self._settled.get((module, result.outcome)) or self._loads.get(module)
+        if known is not None and known.result is not None and known.result.outcome is result.outcome:
             known.causes.append(cause)
             return
         load = Load(module, Needs(), 0, now_us)
         load.causes.append(cause)
-        load.verdict = verdict
+        load.result = result
         load.end_us = now_us
-        self._settled[module, verdict.outcome] = load
+        self._settled[module, result.outcome] = load
         self._told.append(load)
 
     def request(self, module: str, cause: Cause, rank: int, now_us: int, behind: str = "") -> Load:
@@ -196,7 +119,7 @@ class Scheduler:
             return load
         load.causes.append(cause)
         load.behind.update((behind,) if behind else ())
-        if load.verdict is None and not load.running and rank < load.rank:
+        if load.result is None and not load.running and rank < load.rank:
             for one in self._chain(load):  # those that it waits for become as urgent
                 if not one.running and rank < one.rank:
                     one.rank = rank
@@ -208,7 +131,7 @@ class Scheduler:
         """The module has left the kernel: the next request loads it again."""
         self._settled = {key: load for key, load in self._settled.items() if key[0] != module}
         load = self._loads.get(module)
-        if load is not None and load.verdict is not None:
+        if load is not None and load.result is not None:
             del self._loads[module]
 
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
@@ -241,6 +164,8 @@ class Scheduler:
             if load.needs.alone and self._running_jobs:
                 heappush(self._ready, entry)
                 return None
+            if self._gate is not None and not self._passes(self._gate(load), load, now_us):
+                continue
             if self._blocked(load, now_us):
                 continue
             return self._begin(load, now_us)
@@ -249,31 +174,45 @@ class Scheduler:
     def _is_current(self, entry: tuple[int, int, int, str]) -> bool:
         """Is the entry of the heap no stale one? A load may go along with another job, wait, or get a better rank."""
         load = self._loads.get(entry[3])
-        waits = load is None or load.running or load.verdict is not None or bool(load.waits_for)
+        waits = load is None or load.running or load.result is not None or bool(load.waits_for)
         return load is not None and not waits and entry[0] == load.rank
+
+    def _passes(self, admission: Admission | None, load: Load, now_us: int) -> bool:
+        """Take the gate's answer. A load that it denies ends here, and can be wanted anew by others."""
+        if admission is None:
+            load.left_out, load.bare = frozenset(), False
+            return True
+        told, load.left_out, load.bare = load.left_out, admission.left_out, admission.bare
+        for name, result in admission.refused.items():
+            if name not in told:
+                self.settle(name, self._because_of(load, name), result, now_us)
+        if admission.denial is None:
+            return True
+        del self._loads[load.module]
+        self._settled[load.module, admission.denial.outcome] = load
+        self._end(load, admission.denial, now_us)
+        return False
 
     def _blocked(self, load: Load, now_us: int) -> bool:
         """Must the load wait for another, or can it never run? Then it is dealt with here."""
         load.waits_for = ""
-        for name in load.needs.before:
+        for name in load.before:
             if name in load.waived:
                 continue
             soft = name in load.needs.soft
             dependency = self._loads.get(name)
             if dependency is None:
-                if name in self._live or not self._apart(load.needs, self._needs_of(name)):
+                if name in self._live or not self._apart(load, self._needs_of(name)):
                     continue  # it is there, or it comes along in this job
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
                 self._push(dependency)
-            verdict = dependency.verdict
-            if verdict is None:
-                must_wait = dependency.running or self._apart(load.needs, dependency.needs)
+            result = dependency.result
+            if result is None:
+                must_wait = dependency.running or dependency.bare or self._apart(load, dependency.needs)
                 if must_wait and self._wait(load, dependency, wish=soft):
                     return True
-            elif verdict.outcome not in SUCCESSES and not soft:
-                why = verdict.message or verdict.outcome.value
-                message = f"it needs {name}, which is {verdict.outcome.value}: {why}"
-                self._end(load, Verdict(Outcome.FAILED, message), now_us)
+            elif result.outcome not in SUCCESSES and not soft:
+                self._end(load, lacking(name, result), now_us)
                 return True
         return self._stands_behind(load)
 
@@ -281,7 +220,7 @@ class Scheduler:
         """Must the load wait for a rival that is to go first?"""
         for name in load.behind:
             first = self._loads.get(name)
-            if first is None or first.verdict is not None or name in load.waived:
+            if first is None or first.result is not None or name in load.waived:
                 continue
             if self._wait(load, first, wish=True):
                 return True
@@ -341,20 +280,20 @@ class Scheduler:
         """
         if self._running_jobs or not self._pending or any(map(self._is_current, self._ready)):
             return []
-        stuck = next(load for load in self._loads.values() if load.verdict is None)
+        stuck = next(load for load in self._loads.values() if load.result is None)
         chain = self._chain(stuck)
         end = chain[-1].waits_for
         ring = chain[next((at for at, one in enumerate(chain) if one.module == end), 0) :]
         names = [one.module for one in ring]
         message = f"it waits for itself: {' -> '.join([*names, names[0]])}"
         for one in ring:
-            self._end(one, Verdict(Outcome.FAILED, message), now_us)
+            self._end(one, failed(FailureKind.RING, message), now_us)
         return names
 
     @staticmethod
-    def _apart(needs: Needs, of_dependency: Needs) -> bool:
-        """Do a module and its dependency need processes of their own?"""
-        return needs.single or of_dependency.single or of_dependency.alone
+    def _apart(load: Load, of_dependency: Needs) -> bool:
+        """Do a load and its dependency need processes of their own?"""
+        return load.single or of_dependency.single or of_dependency.alone
 
     @staticmethod
     def _because_of(load: Load, name: str) -> Cause:
@@ -364,13 +303,13 @@ class Scheduler:
     def _begin(self, load: Load, now_us: int) -> Job:
         claimed: list[Load] = []
         targets: list[str] = []
-        for name in load.needs.before:
+        for name in load.before:
             dependency = self._loads.get(name)
             if dependency is None:
                 if name in self._live:
                     continue
                 dependency = self._admit(name, self._because_of(load, name), load.rank, now_us)
-            elif dependency.verdict is not None or name in load.waived:
+            elif dependency.result is not None or name in load.waived:
                 continue
             claimed.append(dependency)
             if name in load.needs.soft:
@@ -383,39 +322,39 @@ class Scheduler:
             one.start_us = now_us
         self._running_jobs += 1
         self._alone = load.needs.alone
-        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost)
+        return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost, load.bare)
 
     def inserted(self, module: str, now_us: int) -> None:
         """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""
         load = self._loads[module]
-        if load.verdict is None:
-            self._end(load, Verdict(Outcome.INSERTED), now_us)
+        if load.result is None:
+            self._end(load, INSERTED, now_us)
 
-    def finished(self, verdicts: Mapping[str, Verdict], now_us: int) -> None:
-        """A job's process has ended; `verdicts` has one for each of its modules that had none before."""
+    def finished(self, results: Mapping[str, LoadResult], now_us: int) -> None:
+        """A job's process has ended; `results` has one for each of its modules that had none before."""
         self._running_jobs -= 1
         self._alone = False
-        for name, verdict in verdicts.items():
-            self._end(self._loads[name], verdict, now_us)
+        for name, result in results.items():
+            self._end(self._loads[name], result, now_us)
 
     def take_told(self) -> list[Load]:
-        """The loads that have got their verdict since the last call, in the order in which they did."""
+        """The loads that have got their result since the last call, in the order in which they did."""
         told, self._told = self._told, []
         return told
 
-    def _end(self, load: Load, verdict: Verdict, now_us: int) -> None:
-        load.verdict = verdict
+    def _end(self, load: Load, result: LoadResult, now_us: int) -> None:
+        load.result = result
         load.running = False
         if load.end_us < 0:
             load.end_us = now_us
         self._pending -= 1
         self._told.append(load)
-        if verdict.outcome in SUCCESSES:
+        if result.outcome in SUCCESSES:
             for name in load.needs.after:
                 self.request(name, Cause(softdep=load.module), load.rank, now_us)
         waiters, load.waiters = load.waiters, []
         for name in waiters:
             waiter = self._loads.get(name)
-            if waiter is not None and waiter.waits_for == load.module and waiter.verdict is None:
+            if waiter is not None and waiter.waits_for == load.module and waiter.result is None:
                 waiter.waits_for = ""
                 self._push(waiter)

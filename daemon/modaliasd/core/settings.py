@@ -9,8 +9,9 @@ when it starts: a mistyped word must not stop a boot, nor be passed over in sile
 
 from __future__ import annotations
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem
+from modaliasd.core.modprobed import KERNEL_COMMAND_LINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ another version tells what it can.
 
 from __future__ import annotations
 
+from modaliasd.core.cause import cause_of
+from modaliasd.core.outcome import FailureKind, Outcome
+from modaliasd.core.plan import match_of
 from modaliasd.core.storyvalues import (
     SUCCESSFUL,
     UNKNOWN,
     Appearance,
-    CauseStory,
     DeviceStory,
     LoadStory,
-    MatchStory,
     Settle,
 )
 
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
+    from modaliasd.core.plan import Match
+
     Fields = Mapping[str, Any]
 
 __all__ = [
     "SUCCESSFUL",
     "UNKNOWN",
     "Appearance",
-    "CauseStory",
     "DeviceStory",
     "LoadStory",
-    "MatchStory",
     "Settle",
     "Story",
     "tell",
@@ -83,7 +84,7 @@ class Story:
         name = module.replace("-", "_")
         return next((one for one in reversed(self.appearances) if one.module.replace("-", "_") == name), None)
 
-    def askers(self, module: str) -> Iterator[tuple[DeviceStory, MatchStory]]:
+    def askers(self, module: str) -> Iterator[tuple[DeviceStory, Match]]:
         """Every device whose modalias matched the module, with the alias."""
         name = module.replace("-", "_")
         for device in self.devices.values():
@@ -190,16 +191,7 @@ def _hear_device(story: Story, record: Fields, t_us: int) -> None:
     device.devname = record.get("devname", "") or device.devname
     device.ifname = record.get("ifname", "") or device.ifname
     if "matches" in record:
-        device.matches = tuple(
-            MatchStory(
-                m.get("alias", ""),
-                m.get("line", 0),
-                m.get("module", ""),
-                bool(m.get("builtin")),
-                m.get("file", ""),
-            )
-            for m in record["matches"]
-        )
+        device.matches = tuple(match_of(fields) for fields in record["matches"])
     driver = record.get("driver", "")
     if action == "unbind":
         device.former = device.driver or driver
@@ -274,11 +266,10 @@ def _start_us(record: Fields) -> int:
 
 def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> LoadStory:
     get = record.get
-    known = CauseStory._fields
     return LoadStory(
         get("module", ""),
         get("outcome", ""),
-        tuple(CauseStory(**{k: c[k] for k in known if k in c}) for c in get("causes", ())),
+        tuple(cause_of(fields) for fields in get("causes", ())),
         tuple(get("deps", ())),
         get("message", ""),
         get("queued_us", UNKNOWN),
@@ -286,7 +277,19 @@ def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> Loa
         get("end_us", UNKNOWN),
         own_us,
         tuple(for_whom.get(get("module", ""), ())),
+        _failure(record),
+        get("blocked_by", ""),
     )
+
+
+def _failure(record: Fields) -> FailureKind | None:
+    """Why the load was denied or failed; ledgers of before there was the field do not tell."""
+    if record.get("outcome") not in {Outcome.DENIED.value, Outcome.FAILED.value}:
+        return None
+    try:
+        return FailureKind(record.get("failure", FailureKind.UNKNOWN.value))
+    except ValueError:
+        return FailureKind.UNKNOWN
 
 
 def _adopt(devices: dict[str, DeviceStory]) -> None:

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from modaliasd.core.lean import Record
+from modaliasd.core.outcome import SUCCESSES, FailureKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from modaliasd.core.cause import Cause
+    from modaliasd.core.plan import Match
+
 UNKNOWN = -1
-SUCCESSFUL = ("inserted", "live", "builtin", "command")
-
-
-class MatchStory(Record):
-    """A pattern that matched a device's modalias.
-
-    It stands in line `line` (0 if unknown) of `file`, "" for modules.alias.
-    """
-
-    alias: str
-    line: int
-    module: str
-    builtin: bool = False
-    file: str = ""
-
-    @property
-    def place(self) -> str:
-        """Where the pattern stands: "line 605 of modules.alias"; "" if unknown."""
-        return f"line {self.line} of {self.file or 'modules.alias'}" if self.line else ""
-
-
-class CauseStory(Record):
-    """Why a module was wanted; one of devpath, module, softdep, request is set (docs/ledger.md)."""
-
-    devpath: str = ""
-    subsystem: str = ""
-    modalias: str = ""
-    alias: str = ""
-    line: int = 0
-    file: str = ""
-    module: str = ""
-    softdep: str = ""
-    request: str = ""
+SUCCESSFUL = tuple(outcome.value for outcome in SUCCESSES)
 
 
 class DeviceStory:
@@ -82,7 +54,7 @@ class DeviceStory:
         self.devtype = self.devname = self.ifname = self.parent = ""
         self.bound_us = self.gone_us = UNKNOWN
         self.hotplugged = False
-        self.matches: tuple[MatchStory, ...] = ()
+        self.matches: tuple[Match, ...] = ()
         self.idle_drivers: tuple[str, ...] = ()
         self.children: list[str] = []
 
@@ -106,11 +78,13 @@ class LoadStory(Record):
     own_us: how long its own insertion took, its probes included: from its start to the start of the next
     module that the same modprobe inserted, or to the end of that modprobe. UNKNOWN where it was not inserted.
     brought: modules of the same job that were inserted because this one needs them, in order.
+    failure: why it was denied or failed, UNKNOWN where the ledger does not tell (or tells what is not known here); None
+    for other outcomes. blocked_by: the needed module for lack of which it failed.
     """
 
     module: str
     outcome: str
-    causes: tuple[CauseStory, ...] = ()
+    causes: tuple[Cause, ...] = ()
     deps: tuple[str, ...] = ()
     message: str = ""
     queued_us: int = UNKNOWN
@@ -118,6 +92,8 @@ class LoadStory(Record):
     end_us: int = UNKNOWN
     own_us: int = UNKNOWN
     brought: tuple[str, ...] = ()
+    failure: FailureKind | None = None
+    blocked_by: str = ""
 
     @property
     def succeeded(self) -> bool:

@@ -12,12 +12,15 @@ Devices that have nothing to tell are folded: no match, no module's driver, no n
 
 from __future__ import annotations
 
-from modaliasd.core.story import UNKNOWN, DeviceStory, LoadStory, MatchStory, Story
-from modaliasd.core.words import cause_text, duration, node_of, printable, shorten, style_of
+from modaliasd.core.cause import ALIAS_FILE
+from modaliasd.core.story import UNKNOWN, DeviceStory, LoadStory, Story
+from modaliasd.core.words import UNTIMED, cause_text, duration, node_of, printable, shorten, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from modaliasd.core.plan import Match
 
 WIDTH = 110  # columns; longer modaliases are cut in their middle
 
@@ -150,12 +153,13 @@ class _Devices:
         lines = [style("faint", shorten(printable(device.modalias), room))]
         for alias, matches in _by_alias(device):
             first = matches[0]
-            line = f" ({first.place if first.file else f'line {first.line}'})" if first.line else ""
+            place = f"line {first.line}" if first.file == ALIAS_FILE else first.place
+            line = f" ({place})" if first.line else ""
             lines.append(f"alias {shorten(printable(alias), max(24, room - 26) if room else 0)}{line}")
             lines += [text for match in matches for text in self._became(device, match, room)]
         return lines
 
-    def _became(self, device: DeviceStory, match: MatchStory, room: int) -> list[str]:
+    def _became(self, device: DeviceStory, match: Match, room: int) -> list[str]:
         """The lines that say what became of a module that the device asked for."""
         style, module = self._style, match.module
         name = style("module", printable(module))
@@ -170,7 +174,7 @@ class _Devices:
         if not load.succeeded:
             return [f"  {name} {style('bad', load.outcome)}{_reason(load)}"]
         if load.own_us < 0:
-            return [f"  {name} {_PRESENT.get(load.outcome, load.outcome)}"]
+            return [f"  {name} {UNTIMED.get(load.outcome, load.outcome)}"]
         lines = [f"  {name} loaded in {duration(load.own_us)}"]
         if load.brought:
             lines += [
@@ -184,7 +188,7 @@ class _Devices:
             return f"{load.outcome}, see {asker.rpartition('/')[2] or 'above'}"
         cause = load.causes[0] if load.causes else None
         if cause is not None and cause.module:
-            return f"is in already: {cause.module} needs it"
+            return f"is in already: {cause.in_short()}"
         return f"is in already: {asker.rpartition('/')[2]} asked first" if asker else "is in already"
 
     def _times(self, modules: Iterable[str]) -> list[str]:
@@ -193,13 +197,6 @@ class _Devices:
             load = self._story.load_of(module)
             shown.append(f"{module} {duration(load.own_us)}" if load is not None else module)
         return shown
-
-
-_PRESENT = {
-    "command": "left to its install line",
-    "live": "was in already",
-    "builtin": "is built into the kernel",
-}
 
 
 def _wrapped(head: str, words: list[str], width: int) -> list[str]:
@@ -214,9 +211,9 @@ def _wrapped(head: str, words: list[str], width: int) -> list[str]:
     return [*lines, current]
 
 
-def _by_alias(device: DeviceStory) -> list[tuple[str, list[MatchStory]]]:
+def _by_alias(device: DeviceStory) -> list[tuple[str, list[Match]]]:
     """The device's matches, those of one pattern together."""
-    groups: dict[str, list[MatchStory]] = {}
+    groups: dict[str, list[Match]] = {}
     for match in device.matches:
         groups.setdefault(match.alias, []).append(match)
     return list(groups.items())

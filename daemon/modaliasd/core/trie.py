@@ -38,10 +38,9 @@ long, dmi and input took two to three times as long); a memoryview's words in pl
 
 from _bisect import bisect_left
 
-from modaliasd.core.alias import text_of
 from modaliasd.core.errors import FormatError
 from modaliasd.core.lean import Record
-from modaliasd.core.names import NAME_LIMIT, UnbalancedBracketsError, normalize_alias
+from modaliasd.core.names import NAME_LIMIT, UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.trie_format import MANY, RAW, check_body, read_header, read_warnings, tables, text_at
 from modaliasd.core.trie_search import searcher
 

@@ -12,12 +12,11 @@ from zlib import crc32
 
 from modaliasd.core.alias import (
     Alias,
-    BadLine,
     parse_builtin_modinfo,
     parse_modules_alias,
     parse_modules_order,
 )
-from modaliasd.core.errors import FormatError
+from modaliasd.core.errors import FormatError, Problem
 from modaliasd.core.glob import PatternError, compile_pattern, literal_length, parse_set
 from modaliasd.core.names import normalize_alias
 from modaliasd.core.trie_format import (
@@ -37,6 +36,7 @@ from modaliasd.core.trie_format import (
     STAR,
     TAIL,
     VERSION,
+    write_warning,
 )
 from modaliasd.core.trie_search import EXACT_HEAD
 from modaliasd.core.trie_shape import FEW_TAILS, Node, Trie
@@ -209,7 +209,7 @@ def _write_list(pairs: list[tuple[int, int]], items: "array[int]") -> int:
     return place
 
 
-def _drop_unsupported(aliases: list[Alias], bad: list[BadLine]) -> list[Alias]:
+def _drop_unsupported(aliases: list[Alias], bad: list[Problem]) -> list[Alias]:
     """Without the patterns that glob.py refuses; those of modules.alias are reported."""
     good = []
     for alias in aliases:
@@ -218,7 +218,7 @@ def _drop_unsupported(aliases: list[Alias], bad: list[BadLine]) -> list[Alias]:
                 compile_pattern(normalize_alias(alias.pattern))
             except PatternError as error:
                 if alias.line:
-                    bad.append(BadLine(alias.line, str(error)))
+                    bad.append(Problem("modules.alias", alias.line, str(error)))
                 continue
         good.append(alias)
     return good
@@ -235,8 +235,11 @@ def build_index(
     byteorder: that of the machine which will read it. Raises FormatError for what the format cannot hold.
     """
     aliases, bad = parse_modules_alias(modules_alias)
-    aliases = _load_order(_drop_unsupported(aliases, bad), parse_modules_order(modules_order))
-    builtin = _drop_unsupported(parse_builtin_modinfo(builtin_modinfo), bad)
+    order, out_of_order = parse_modules_order(modules_order)
+    aliases = _load_order(_drop_unsupported(aliases, bad), order)
+    builtin, not_builtin = parse_builtin_modinfo(builtin_modinfo)
+    builtin = _drop_unsupported(builtin, bad)
+    bad += out_of_order + not_builtin
     pool = _Pool()
     rows = _Rows(aliases + builtin, len(aliases), pool)
     trie = Trie(rows.wild)
@@ -247,7 +250,7 @@ def build_index(
     refs = array("I", (_write_items(node, rows, pool, byteorder) for node in trie.nodes))
     numbers = {module: number for number, module in enumerate(rows.modules)}
     bad.sort()
-    warnings_at = pool.append([f"{line} {reason}".encode("utf-8", "surrogateescape") for line, reason in bad])
+    warnings_at = pool.append([write_warning(problem) for problem in bad])
     exact_heads = pool.place(b"*".join(sorted({pattern[:EXACT_HEAD] for _, pattern, _ in exact})))
     bucket_bits, starts = _buckets([node.key for node in trie.nodes if node.parent])
     starts.append(len(trie.nodes) - len(trie.roots))

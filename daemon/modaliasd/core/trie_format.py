@@ -7,8 +7,8 @@ order mark tells a reader of the other order.
 
 from zlib import crc32
 
-from modaliasd.core.alias import BadLine, text_of
-from modaliasd.core.errors import FormatError
+from modaliasd.core.errors import FormatError, Problem
+from modaliasd.core.names import text_of
 
 TYPE_CHECKING = False
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 INDEX_NAME = "modules.alias.trie"  # how both halves call the file, which lies beside modules.alias
 MAGIC = b"MODTRIE\n"
+_ALIASES = "modules.alias"
 VERSION = 2
 ORDER_MARK = 0x01020304
 FIELDS = (
@@ -119,13 +120,20 @@ def text_at(data: "Buffer", at: int) -> bytes:
     return data[at : data.find(b"\0", at)]
 
 
-def read_warnings(data: "Buffer", header: dict[str, int]) -> tuple[BadLine, ...]:
-    """Return the lines of modules.alias that were skipped when the index was made."""
+def write_warning(problem: Problem) -> bytes:
+    """Give a skipped line as text of the pool: "LINE MESSAGE" for modules.alias, else "FILE:LINE MESSAGE"."""
+    file = "" if problem.file == _ALIASES else f"{problem.file}:"
+    return f"{file}{problem.line} {problem.message}".encode("utf-8", "surrogateescape")
+
+
+def read_warnings(data: "Buffer", header: dict[str, int]) -> tuple[Problem, ...]:
+    """Return the lines of modules.alias, and of what else went into the index, that were skipped."""
     warnings = []
     at = header["warnings_at"]
     for _ in range(header["warnings"]):
         text = text_at(data, at)
-        number, _, reason = text_of(text).partition(" ")
-        warnings.append(BadLine(int(number), reason))
+        place, _, message = text_of(text).partition(" ")
+        file, _, number = place.rpartition(":")
+        warnings.append(Problem(file or _ALIASES, int(number), message))
         at += len(text) + 1
     return tuple(warnings)

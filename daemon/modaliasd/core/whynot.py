@@ -1,4 +1,4 @@
-"""Why a module is not loaded, or not at work: one Reason, the details, what mends it.
+"""Why a module is not loaded, or not at work: one Reason, the details, what fixes it.
 
     why_not(story, "e1000", facts)     -> WhyNot
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from modaliasd.core.answers import once, why_module
 from modaliasd.core.errors import FormatError
+from modaliasd.core.fixes import fix_of, image_with
 from modaliasd.core.glob import matches
 from modaliasd.core.lean import Choice, Record
 from modaliasd.core.names import normalize_alias
+from modaliasd.core.outcome import FailureKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Reason(Choice):
     UNKNOWN = "this kernel has no such module"
 
 
-GOOD = (Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN)  # there is nothing to mend
+GOOD = (Reason.AT_WORK, Reason.SERVES, Reason.BUILTIN)  # there is nothing to fix
 
 
 class ModuleFacts(Record):
@@ -69,22 +71,12 @@ class ModuleFacts(Record):
 
 
 class WhyNot(Record):
-    """The answer: reason, the details in whole sentences, the command or step that mends it ("" for none)."""
+    """The answer: reason, the details in whole sentences, the command or step that fixes it ("" for none)."""
 
     module: str
     reason: Reason
     details: tuple[str, ...]
-    mend: str = ""
-
-
-_MENDS = (  # words of core/outcome.py, and what to do about it
-    ("built for another kernel", "hostbuild make-image --kernel KERNEL, with the kernel that is booted"),
-    ("compressed", "hostbuild make-image, which unpacks modules; or --modprobe kmod"),
-    ("out of memory", "hostbuild run --memory SIZE, with more than now"),
-    ("signature", "sign the module for this kernel, or boot without module.sig_enforce=1"),
-    ("signed with a key", "sign the module for this kernel, or boot without module.sig_enforce=1"),
-)
-_ABSENT = ("not in this image", "module tree does not have")  # core/outcome.py, core/scheduler.py
+    fix: str = ""
 
 
 def why_not(story: Story, module: str, facts: ModuleFacts) -> WhyNot:
@@ -99,7 +91,7 @@ def _answer(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
     load = why.load if why is not None else None
     is_in = _is_in(why, facts)
     if why is not None and load is not None and not load.succeeded and not is_in:
-        return _not_loaded(name, load, why)
+        return _not_loaded(story, name, load, why)
     if facts.builtin or (why is not None and _is_builtin(why)):
         details = ["It is compiled into the kernel: there is nothing to load."]
         return WhyNot(name, Reason.BUILTIN, tuple(details + _driven(why)))
@@ -154,22 +146,15 @@ def _other_kernel(story: Story, facts: ModuleFacts) -> str:
     )
 
 
-def _not_loaded(name: str, load: LoadStory, why: WhyModule) -> WhyNot:
+def _not_loaded(story: Story, name: str, load: LoadStory, why: WhyModule) -> WhyNot:
     asked = f"{_devices(why.askers)} asked for it." if why.askers else ""
     details = tuple(word for word in (asked, load.message) if word)
     if load.outcome == "denied":
-        mend = f"take that line away, or load it by hand: modprobe {name}"
-        return WhyNot(name, Reason.DENIED, details, mend)
+        return WhyNot(name, Reason.DENIED, details, fix_of(story, name, load))
     if load.outcome == "nodevice":
         return WhyNot(name, Reason.LEFT, details)
-    if any(needle in load.message for needle in _ABSENT):
-        return WhyNot(name, Reason.MISSING, details, _image_with(name))
-    mend = next((mend for needle, mend in _MENDS if needle in load.message), f"dmesg | grep -i {name}")
-    return WhyNot(name, Reason.FAILED, details, mend)
-
-
-def _image_with(name: str) -> str:
-    return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
+    missing = load.failure is FailureKind.NOT_IN_IMAGE
+    return WhyNot(name, Reason.MISSING if missing else Reason.FAILED, details, fix_of(story, name, load))
 
 
 def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
@@ -178,8 +163,8 @@ def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     ]
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
     details += [f"{_devices(present)} asked for it, and is still there."] if present else []
-    mend = _image_with(name) if facts.in_tree is False else f"modaliasd load {name}"
-    return WhyNot(name, Reason.REMOVED, tuple(details), mend)
+    fix = image_with(name) if facts.in_tree is False else f"modaliasd load {name}"
+    return WhyNot(name, Reason.REMOVED, tuple(details), fix)
 
 
 def _loaded(story: Story, name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
@@ -197,8 +182,8 @@ def _loaded(story: Story, name: str, why: WhyModule | None, facts: ModuleFacts) 
         details = [
             f"{device.devpath} waits for its supplier: {_suppliers(device, facts)}." for device in waiting
         ]
-        mend = "find what drives the supplier: modaliasd why SUPPLIER"
-        return WhyNot(name, Reason.WAITING, tuple(details), mend)
+        fix = "find what drives the supplier: modaliasd why SUPPLIER"
+        return WhyNot(name, Reason.WAITING, tuple(details), fix)
     details = [_fate(device) for device, _match in askers]
     if why is None:
         details.append("/proc/modules has it, and the ledger does not tell how it came.")
@@ -243,7 +228,7 @@ def _not_asked_for(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
                 "The daemon may have looked before it was there, or may not run.",
             )
             return WhyNot(name, Reason.NOT_ASKED, words, "modaliasd coldplug; modaliasd status")
-        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), _image_with(name))
+        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), image_with(name))
     if not facts.in_tree and facts.stands_for:
         modules = ", ".join(facts.stands_for)
         return WhyNot(
@@ -263,7 +248,7 @@ def _not_asked_for(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
             f"modules.dep does not list it. Of {len(devices)} modaliases here, {unmatched} have no match.",
             f"{known} image that has it tells whether one of them is for it.",
         ]
-        return WhyNot(name, Reason.MISSING, tuple(details), _image_with(name))
+        return WhyNot(name, Reason.MISSING, tuple(details), image_with(name))
     if facts.in_tree is None:
         details = [
             f"{len(devices)} devices have a modalias, {unmatched} without a match; none matched this module."
@@ -282,16 +267,16 @@ def _not_asked_for(story: Story, name: str, facts: ModuleFacts) -> WhyNot:
 
 def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
     """The module could be loaded, and no device here is for it."""
-    mend = f"modaliasd load {name} (if you want it all the same)"
+    fix = f"modaliasd load {name} (if you want it all the same)"
     if not facts.aliases:
         words = "It has no aliases: it is loaded by name, or because another module needs it."
-        return WhyNot(name, Reason.NO_DEVICE, (words,), mend)
+        return WhyNot(name, Reason.NO_DEVICE, (words,), fix)
     buses = ", ".join(sorted({alias.partition(":")[0] for alias in facts.aliases}))
     details = (
         f"{devices} devices here have a modalias; none of them matches one of its aliases.",
         f"It has {len(facts.aliases)} aliases, for {buses}; the first is {facts.aliases[0]}.",
     )
-    return WhyNot(name, Reason.NO_DEVICE, details, mend)
+    return WhyNot(name, Reason.NO_DEVICE, details, fix)
 
 
 def alias_matches(alias: str, modalias: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from modaliasd.core.cause import Cause
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,13 @@ _STYLES = {
     "node": "33",  # yellow
     "bad": "1;31",  # bold red
     "warn": "35",  # magenta
+}
+
+# What is said of a load that took no time of its own, by its outcome
+UNTIMED = {
+    "command": "left to its install line",
+    "live": "was in the kernel already",
+    "builtin": "is built into the kernel",
 }
 
 
@@ -66,19 +75,11 @@ def _plain(style: str, text: str) -> str:  # noqa: ARG001 - the counterpart of _
     return text
 
 
-def cause_text(story: Story, load: LoadStory) -> str:
+def cause_text(story: Story, load: LoadStory, *, with_alias: bool = True) -> str:
     """Why a module was loaded, in words: its first cause, and how many more there are."""
     if not load.causes:
-        return "nobody knows why"
-    cause = load.causes[0]
-    more = f" and {len(load.causes) - 1} more" if len(load.causes) > 1 else ""
-    if cause.devpath:
-        device = story.devices.get(cause.devpath)
-        name = printable(cause.devpath.rpartition("/")[2])
-        node = f" ({node_of(device)})" if device is not None and node_of(device) else ""
-        return f"{cause.subsystem or 'device'} {name}{node} by {printable(cause.alias)}{more}"
-    if cause.module:
-        return f"{cause.module} needs it{more}"
-    if cause.softdep:
-        return f"{cause.softdep} has it as a softdep{more}"
-    return f"asked for by {cause.request}{more}"
+        return Cause().in_short()
+    cause = load.causes[0] if with_alias else load.causes[0]._replace(alias="")
+    device = story.devices.get(cause.devpath)
+    node = node_of(device) if device is not None else ""
+    return printable(cause.in_short(node, len(load.causes) - 1))

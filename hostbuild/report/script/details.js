@@ -25,7 +25,7 @@ function tipFor(node) {
   const load = row && find(row.dataset.module);
   if (!load) { tip.hidden = true; return false; }
   tip.replaceChildren(el("b", {}, load.module), " ", succeeded(load) ? "" : load.outcome,
-    el("div", { class: "soft2" }, because(load)),
+    el("div", { class: "soft2" }, load.because),
     load.queued >= 0 ? pair("queued", moment(load.queued)) : "",
     load.start >= 0 ? pair("waited", span(load.start - Math.max(load.queued, 0))) : "",
     load.own >= 0 ? pair("loading", span(load.own)) : "",
@@ -78,7 +78,9 @@ function showModule(module, scroll = false) {
     return;
   }
   const causes = load.causes.map((cause) => {
-    if (!cause.devpath) return cause.module ? [moduleLink(cause.module), " needs it"] : cause.softdep ? [moduleLink(cause.softdep), " names it in a softdep"] : [`asked for by ${cause.request}`];
+    const other = cause.module || cause.softdep;
+    if (other) return [moduleLink(other), cause.text.slice(other.length)];  // the text begins with the module's name
+    if (!cause.devpath) return [cause.text];
     const index = indexOf(cause.devpath);
     return [index >= 0 ? deviceLink(index) : cause.devpath, el("div", {}, el("code", {}, cause.alias)), el("span", { class: "faint" }, cause.place ?? "")];
   });

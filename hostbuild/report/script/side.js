@@ -1,27 +1,17 @@
 // Beside the timeline: the slowest loads, failures with what mends them, modules that were never used.
 
-/** Why a module was loaded, in a few words. */
-function because(load) {
-  const cause = load.causes[0];
-  if (!cause) return "";
-  const more = load.causes.length > 1 ? ` and ${load.causes.length - 1} more` : "";
-  if (cause.devpath) return `for ${cause.subsystem || "device"} ${cause.devpath.split("/").pop()}${more}`;
-  if (cause.module) return `${cause.module} needs it${more}`;
-  if (cause.softdep) return `softdep of ${cause.softdep}${more}`;
-  return `asked for by ${cause.request}${more}`;
-}
 const longest = Math.max(1, ...data.slowest.map((module) => find(module).own));
 for (const module of data.slowest) {
   const load = find(module);
   $("slowest").append(el("li", { "data-module": module, tabindex: "0", style: kindStyle(load.kind) },
     el("i", { class: "bar", style: { width: `calc((100% - 16px) * ${load.own / longest})` } }),
-    el("span", { class: "mono" }, module), el("span", { class: "why" }, because(load)), el("b", {}, span(load.own))));
+    el("span", { class: "mono" }, module), el("span", { class: "why" }, load.because), el("b", {}, span(load.own))));
 }
 if (data.failures.length) {
   $("failures-card").hidden = false;
   for (const one of data.failures) {
     $("failures").append(el("div", { class: "failure" }, el("b", { class: "mono" }, one.what), ` ${one.outcome}`,
-      ...one.why.map((text) => el("p", {}, text)), one.mend && el("p", { class: "mend" }, "To mend it: ", el("code", {}, one.mend))));
+      ...one.why.map((text) => el("p", {}, text)), one.fix && el("p", { class: "fix" }, "Fix: ", el("code", {}, one.fix))));
   }
 }
 if (data.unused) {

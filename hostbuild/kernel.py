@@ -7,30 +7,37 @@ Debian's packages carry no modules.dep, since depmod runs when they are installe
 once, in hostbuild's cache, and the package's own files are left as they are.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
 import re
-import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild import debs
+from hostbuild import debs, sealed
+from hostbuild.depmod import DEP, LISTS, index_modules
 from hostbuild.errors import HostbuildError, InputError, WorldError
-from hostbuild.files import read_input
+from hostbuild.files import read_error
 from hostbuild.formats import elf
-from hostbuild.formats.modfile import is_module, read_module
+from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.sniff import Kind, kind_of_file, use_of
-from hostbuild.run import run
+from hostbuild.formats.vermagic import Fit, judge, magic_of, release_of
+from hostbuild.modulefiles import NO_FILES, ModuleFiles, find_module_files
+from hostbuild.regular import is_regular, read_regular
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 from hostbuild.words import did_you_mean
+from modaliasd.core.names import module_name, text_of
 
 _KERNEL_WORDS = (
     "name a kernel by the path of a vmlinuz, by deb:PACKAGE (deb:linux-image-amd64), or as running"
 )
+_VERSION = re.compile(r"(?!\.)[!-.0-~]+")
+_SAMPLES = 4  # modules of a tree that are asked for their kernel
+_LEFT_OUT = "left-out"  # beside indexes in the cache: what they leave out, a line each
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -48,6 +55,7 @@ class Kernel:
     config: the kernel's configuration, None where it is not known.
     origin: where it came from: "linux-image-6.1.0-56-amd64 6.1.192-2", "running", a path.
     package: the package that it is from, if it is from one; package_path: the vmlinuz's path in it.
+    left_out: module files that are none, or that nobody can read, in words.
     """
 
     vmlinuz: Path
@@ -59,6 +67,7 @@ class Kernel:
     config: Path | None = None
     package: debs.Package | None = None
     package_path: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
@@ -80,7 +89,8 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         # an unpacked package has boot/vmlinuz-X beside lib/modules/X
         root, origin = (vmlinuz.parent.parent if vmlinuz.parent.name == "boot" else Path("/")), str(vmlinuz)
     version, digest = read_vmlinuz(vmlinuz)
-    modules = _modules_of(version, root, modules_dir)
+    modules, files = _modules_of(version, root, modules_dir)
+    indexes, lacking = _require_indexes(modules, version, files, report) if modules else (None, [])
     config = vmlinuz.with_name(f"config-{version}")
     return Kernel(
         vmlinuz=vmlinuz,
@@ -88,10 +98,11 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         sha256=digest,
         origin=origin,
         modules=modules,
-        indexes=_require_indexes(modules, version, report) if modules else None,
+        indexes=indexes,
         config=config if config.is_file() else None,
         package=package,
         package_path=str(vmlinuz.relative_to(root)) if package else "",
+        left_out=(*files.problems, *lacking),
     )
 
 
@@ -120,12 +131,20 @@ def parse_version(vmlinuz: bytes) -> str:
     text = vmlinuz[offset + 0x200 : offset + 0x400].partition(b"\0")[0].decode("ascii", "replace")
     if offset == 0 or not text.split():
         raise KernelError("its boot header names no version")
-    return text.split()[0]
+    version = text.split()[0]
+    if not _VERSION.fullmatch(version):  # it becomes a directory's name
+        raise KernelError(
+            f"its boot header has {version!r} for a version, which can name no directory of modules"
+        )
+    return version
 
 
 def read_vmlinuz(path: Path) -> tuple[str, str]:
     """Give the version and the SHA-256 of a kernel image."""
-    data = read_input(path, "the kernel", hint=_KERNEL_WORDS)
+    try:
+        data = read_regular(path)
+    except OSError as e:
+        raise read_error(path, "the kernel", e, hint=_KERNEL_WORDS) from e
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
@@ -162,86 +181,121 @@ def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path
     return package, images[0], root
 
 
-def _modules_of(version: str, root: Path, given: Path | None) -> Path | None:
-    """Find the modules of a kernel, and make sure that they are its own."""
+def _modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | None, ModuleFiles]:
+    """Find the modules of a kernel, and make sure that they are not all of another one."""
     if given is None:
         places = [root / "lib/modules" / version, root / "usr/lib/modules" / version]
         found = next((place for place in places if place.is_dir()), None)
+        files = find_module_files(found) if found else NO_FILES
     else:
-        places = [given / "lib/modules" / version, given / version, given]
-        found = next((place for place in places if _holds_modules(place)), None)
-        if found is None:
+        for found in (given / "lib/modules" / version, given / version, given):
+            files = find_module_files(found) if found.is_dir() else NO_FILES
+            if files.files:
+                break
+        else:
             what = "is no directory" if not given.is_dir() else "holds no kernel modules"
             raise KernelError(
                 f"the modules directory {given} {what}; it has to be the /lib/modules/{version} of the kernel"
             )
-    if found is None:
-        return None
-    sample = next(_module_files(found), None)
-    if sample is None:
-        return None
-    built_for = _vermagic(sample)
-    if built_for != version:
+    if found is None or not files.files:
+        return None, files
+    _require_own(version, found, files.files)
+    return found, files
+
+
+def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> None:
+    """Refuse a tree of which no module can be loaded, by a few that came with the kernel."""
+    own = [path for path in files if path.startswith("kernel/")] or list(files)
+    said: list[tuple[str, str]] = []
+    for path in own[:: max(len(own) // _SAMPLES, 1)]:
+        with contextlib.suppress(HostbuildError):  # a damaged one says nothing about the others
+            magic = magic_of(read_module(files[path]))
+            if judge(magic, version) is not Fit.NONE:
+                return
+            said.append((path, release_of(magic)))
+    if said:
+        path, release = said[0]
         raise KernelError(
-            f"the modules in {found} are for kernel {built_for or 'unknown'}, but the kernel is {version} "
-            f"(as {sample.name} says); one would refuse the other"
+            f"the modules in {directory} are for kernel {release or 'unknown'}, but the kernel is {version} "
+            f"(as {Path(path).name} says); one would refuse the other"
         )
-    return found
 
 
-def _holds_modules(directory: Path) -> bool:
-    return directory.is_dir() and next(_module_files(directory), None) is not None
+def _require_indexes(
+    modules: Path, version: str, files: ModuleFiles, report: Reporter
+) -> tuple[Path, list[str]]:
+    """Give a directory with modules.dep: the modules' own, or one in the cache; and what it leaves out.
 
-
-def _module_files(directory: Path) -> Iterator[Path]:
-    """Yield module files in a fixed order. Links, as build/ and source/ are, are not followed."""
-    for parent, below, names in os.walk(directory):
-        below.sort()
-        for name in sorted(names):
-            if is_module(name):
-                yield Path(parent, name)
-
-
-def _vermagic(module: Path) -> str:
-    import io
-
-    try:
-        fields = elf.modinfo(io.BytesIO(read_module(module)))
-    except HostbuildError as e:
-        raise KernelError(f"cannot read the module {module}: {e}") from e
-    return " ".join(fields.get("vermagic", ("",))).partition(" ")[0]
-
-
-def _require_indexes(modules: Path, version: str, report: Reporter) -> Path:
-    """Give a directory with modules.dep: the modules' own, or one in the cache that depmod filled."""
-    if (modules / "modules.dep").is_file():
-        return modules
+    The modules' own counts if it has a line for every module that is there: a depmod that could not read some
+    left those out, and one that did not run after the last change knows nothing of them.
+    """
+    own = modules / DEP
+    if is_regular(own):
+        lines = text_of(read_regular(own)).splitlines()
+        known = {module_name(line.partition(":")[0]) for line in lines}
+        if known >= set(map(module_name, files.files)):
+            return modules, []
     digest = hashlib.sha256()
-    for path in _module_files(modules):
-        status = path.stat()
-        digest.update(f"{path.relative_to(modules)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    kept = debs.cache_directory() / "indexes"
+    for path, file in files.files.items():
+        status = file.stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    kept = debs.cache_directory() / "module-indexes"
     final = kept / f"{version}-{digest.hexdigest()[:16]}"
-    if final.is_dir():
-        return final
-    kept.mkdir(exist_ok=True)
-    with scratch_directory(kept) as staging:
-        base = staging / "lib/modules" / version
-        base.mkdir(parents=True)
-        for entry in modules.iterdir():
-            # depmod reads the trees and lists of the original, and writes beside them here
-            if entry.is_dir() and entry.name not in ("build", "source"):
-                (base / entry.name).symlink_to(entry.absolute())
-            elif entry.name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
-                shutil.copyfile(entry, base / entry.name)
-        with report.step(f"Indexing the modules of {version}"):
-            run_depmod(staging, version)
-        debs.publish(base, final)
-    return final
+    found = sealed.find(final)
+    if found is None:
+        kept.mkdir(exist_ok=True)
+        with scratch_directory(kept) as staging, report.step(f"Indexing the modules of {version}"):
+            _make_indexes(staging, modules, version, files.files)
+            found = sealed.publish(staging / "sealed", final)
+    return found, (found / _LEFT_OUT).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
 
 
-def run_depmod(base: Path, version: str) -> None:
-    """Write modules.dep and its companions into base/lib/modules/VERSION."""
-    run(["depmod", "-b", base, version], timeout=300)
-    if not (base / "lib/modules" / version / "modules.dep").is_file():
-        raise WorldError(f"depmod wrote no modules.dep for {version} in {base}")
+def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str, Path]) -> None:
+    """Index a tree's modules below staging/sealed. Raises KernelError where none can be indexed."""
+    trouble: list[str] = []
+    endings: dict[str, str] = {}
+
+    def plain() -> Iterator[tuple[str, bytes | Path]]:
+        for path, file in files.items():
+            to = plain_path(path)
+            if to != path and to in files:
+                continue  # beside one that is not compressed
+            try:
+                data = read_module(file)
+                if not data.startswith(elf.MAGIC):
+                    trouble.append(f"{modules / path} is left out: it is no ELF file")
+                    continue
+            except HostbuildError as e:
+                trouble.append(f"{modules / path} is left out: {e}")
+                continue
+            if to != path:
+                endings[to] = path.removeprefix(to)
+            yield to, file if to == path and file.suffix == ".ko" else data
+
+    lists = {name: read_list(modules, name) for name in LISTS}
+    lacking = index_modules(staging, version, plain(), lists=lists, endings=endings)
+    base = staging / "lib/modules" / version
+    trouble += [f"the module {name} in {modules} is left out: depmod cannot read it" for name in lacking]
+    if not (base / DEP).read_bytes().strip():
+        raise KernelError(
+            f"no module in {modules} can be indexed: {trouble[0] if trouble else 'depmod wrote no line'}",
+            hint="name the modules of the kernel by --modules-dir, or build without by --modules none",
+        )
+    root = sealed.root_of(staging / "sealed")
+    root.mkdir(parents=True)
+    for entry in base.iterdir():
+        if entry.is_file() and not entry.is_symlink():
+            entry.rename(root / entry.name)
+    (root / _LEFT_OUT).write_text(
+        "".join(f"{line}\n" for line in trouble), encoding="utf-8", errors="surrogateescape"
+    )
+
+
+def read_list(modules: Path, name: str) -> bytes:
+    """Read one of the lists that the kernel's build leaves beside its modules; nothing where there is none."""
+    try:
+        return read_regular(modules / name)
+    except FileNotFoundError:
+        return b""
+    except OSError as e:
+        raise KernelError(f"cannot read {modules / name}: {e.strerror}") from e

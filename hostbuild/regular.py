@@ -20,7 +20,9 @@ _KINDS = (
 def read_regular(path: Path) -> bytes:
     """Read a regular file, links followed. Raises OSError, EINVAL for what is no regular file."""
     _require(path, os.stat(path).st_mode)  # some devices act on being opened
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may have become a FIFO meanwhile
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    )  # it may have become a FIFO meanwhile
     with os.fdopen(descriptor, "rb") as stream:
         _require(path, os.fstat(descriptor).st_mode)
         return stream.read()

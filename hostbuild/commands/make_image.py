@@ -155,7 +155,7 @@ def _print_summary(built: Built) -> None:
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
     for warning in built.manifest.get("warnings", ()):
-        ui.line(f"  left out: {warning}")
+        ui.line(f"  warning: {warning}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
     ui.sizes_table(built.manifest["groups"])

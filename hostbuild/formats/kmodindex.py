@@ -29,7 +29,9 @@ def build(entries: Mapping[str, str]) -> bytes:
     return bytes(out)
 
 
-def _node(out: bytearray, keys: list[tuple[bytes, tuple[int, str]]], depth: int, *, root: bool = False) -> int:
+def _node(
+    out: bytearray, keys: list[tuple[bytes, tuple[int, str]]], depth: int, *, root: bool = False
+) -> int:
     """Append the node of `keys`, which agree in their first `depth` bytes, and all below it; give its offset.
 
     The root has no prefix.

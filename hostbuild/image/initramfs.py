@@ -5,8 +5,8 @@ The same inputs give the same bytes.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -15,16 +15,13 @@ from typing import Any
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
 from hostbuild.formats.manifest import FORMAT, manifest_path
-from hostbuild.image import busybox, cpython, extras, guest, kmod, modstore, modules, overlay
+from hostbuild.image import busybox, cpython, extras, guest, kmod, modstore, modules, moduleset, overlay
 from hostbuild.image.extras import Extra
 from hostbuild.image.firmware import put_firmware
 from hostbuild.image.moduletree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.tree import Entry, FileTree, Kind
 from hostbuild.kernel import Kernel, require_kernel
-from hostbuild.predict.file import read_capture
-from hostbuild.predict.learn import learn
-from hostbuild.predict.target import open_kernel
 from hostbuild.ui import Reporter, Silent
 from hostbuild.words import did_you_mean
 
@@ -102,15 +99,16 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
+    brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
     for_kmod = options.modprobe is Modprobe.KMOD
+    modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = _choose_modules(options, kernel)
-    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
-        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
-        firmware = put_firmware(tree, carried, options.firmware_dirs)
+        chosen, carried, warnings = moduleset.choose(options.modules, options.learn, kernel, brought)
+        warnings += modstore.require_readable(options.store, carried, readable, modprobe)
+        firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = guest.require_sources()
@@ -119,18 +117,25 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
             wanted += guest.script_imports(laid.python_sources(), interpreter)
         wanted += _asked_for(options.python, interpreter)
         closure = cpython.library_for(interpreter, wanted)
-        brought = extras.require_packages(options.extras, interpreter)
-        for one in brought.values():
+        added = extras.require_packages(options.extras, interpreter)
+        for one in added.values():
             closure |= one.library
         closure = cpython.complete_library(interpreter, closure)
         cpython.put_interpreter(tree, interpreter, closure)
         guest.put_daemon(tree, sources, interpreter)
-        for extra, one in brought.items():
+        for extra, one in added.items():
             extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
+    for path in brought.overlaid.paths:
+        tree.remove(path)
+    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
+        indexes = put_modules(
+            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+        )
+    warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
 
@@ -146,11 +151,11 @@ def build_image(image: Path, options: Options, report: Reporter | None = None) -
         **({"learned_from": options.learn.name} if options.learn else {}),
         "modprobe": options.modprobe.value,
         "store": options.store.value,
-        "append": modstore.APPEND if options.store is modstore.Store.SQUASHFS else "",
+        "append": modstore.APPEND if _is_squashed(options) else "",
         **({"warnings": warnings} if warnings else {}),
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
-        "firmware": {"present": firmware.present, "missing": firmware.missing},
+        "firmware": asdict(firmware),
         "python": {
             "version": interpreter.version,
             "modules": sorted(closure.modules),
@@ -180,24 +185,16 @@ def _skeleton() -> FileTree:
     return tree
 
 
-def _choose_modules(options: Options, kernel: Kernel) -> tuple[set[str], list[modules.Module], list[str]]:
-    """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
-    if options.modules.strip() == "none" and options.learn is None:
-        return set(), [], []
-    index = modules.read_index(kernel)
-    assert kernel.modules is not None, "read_index refuses a kernel without modules"
-    chosen: set[str] = set()
-    if options.learn is not None:
-        chosen.update(learn(read_capture(options.learn), open_kernel(kernel, {})).modules)
-    if options.modules or options.learn is None:
-        chosen.update(modules.select(options.modules, index))
-    if not chosen:
-        raise modules.SelectionError(
-            f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
-            hint="--modules none builds without modules",
-        )
-    warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in index.problems]
-    return chosen, modules.load(modules.close(chosen, index), index, kernel.modules), warnings
+def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
+    """Lay overlays over nothing else, to see what they bring."""
+    tree = _skeleton()
+    for laid in overlays:
+        laid.put(tree)
+    return tree
+
+
+def _is_squashed(options: Options) -> bool:
+    return options.store is modstore.Store.SQUASHFS
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
@@ -259,7 +256,9 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
 
 def _module_row(module: modules.Module, chosen: set[str]) -> dict[str, object]:
     row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
-    if module.name not in chosen:
+    if module.origin:
+        row["origin"] = module.origin
+    elif module.name not in chosen:
         row["dependency"] = True
     if module.firmware:
         row["firmware"] = list(module.firmware)

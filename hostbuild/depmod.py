@@ -16,6 +16,7 @@ from hostbuild.errors import WorldError
 from hostbuild.formats import elf, kmodindex
 from hostbuild.formats.modfile import plain_path
 from hostbuild.run import run
+from modaliasd.core.alias import parse_weakdeps
 from modaliasd.core.names import module_name, text_of
 
 DEP, DEP_BIN, WEAKDEP, ORDER = "modules.dep", "modules.dep.bin", "modules.weakdep", "modules.order"
@@ -32,13 +33,15 @@ def index_modules(
     files: Iterable[tuple[str, bytes | Path]],
     *,
     lists: Mapping[str, bytes],
+    weakdep: str = "",
     endings: Mapping[str, str],
     linked: bool = True,
 ) -> list[str]:
     """Lay modules out below root/lib/modules/VERSION and index them; give the names of those that got no line.
 
     files: path in the tree -> content, or a plain file. linked: such a file is linked to, not copied. endings: path in
-    the tree -> ".xz" or the like, for what will be compressed. lists: the files of LISTS, by name.
+    the tree -> ".xz" or the like, for what will be compressed. lists: the files of LISTS, by name. weakdep: the text of
+    a modules.weakdep, whose lines for these modules count where depmod writes none.
     """
     base = root / "lib/modules" / version
     base.mkdir(parents=True)
@@ -65,7 +68,13 @@ def index_modules(
     if not (base / DEP).is_file():
         raise WorldError(f"depmod wrote no modules.dep for {version} in {root}")
     if not (base / WEAKDEP).is_file():
-        (base / WEAKDEP).write_text("".join(weak), encoding="utf-8", errors="surrogateescape")
+        told = {line.split()[1] for line in weak}
+        weak += [
+            f"weakdep {one.module} {' '.join(one.wanted)}\n"
+            for one in parse_weakdeps(weakdep)[0]
+            if one.module in names - told
+        ]
+        (base / WEAKDEP).write_bytes(_bytes("".join(sorted(weak))))
     dep = text_of((base / DEP).read_bytes())
     if endings:
         dep = with_endings(dep, endings)

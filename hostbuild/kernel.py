@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs, sealed
-from hostbuild.depmod import DEP, LISTS, index_modules
+from hostbuild.depmod import DEP, LISTS, WEAKDEP, index_modules
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.files import read_error
 from hostbuild.formats import elf
@@ -273,7 +273,9 @@ def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str
             yield to, file if to == path and file.suffix == ".ko" else data
 
     lists = {name: read_list(modules, name) for name in LISTS}
-    lacking = index_modules(staging, version, plain(), lists=lists, endings=endings)
+    lacking = index_modules(
+        staging, version, plain(), lists=lists, weakdep=text_of(read_list(modules, WEAKDEP)), endings=endings
+    )
     base = staging / "lib/modules" / version
     trouble += [f"the module {name} in {modules} is left out: depmod cannot read it" for name in lacking]
     if not (base / DEP).read_bytes().strip():

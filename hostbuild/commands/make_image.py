@@ -28,6 +28,10 @@ Examples:
   hostbuild make-image -o small.img --learn boot.jsonl
 """
 
+# How many are printed; all stand in the manifest.
+_WARNINGS = 20
+_FIRMWARE = 5
+
 
 @click.command("make-image", epilog=_EXAMPLES)
 @click.option(
@@ -137,6 +141,11 @@ def command(
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))
+    warnings = built.manifest.get("warnings", ())
+    for warning in warnings[:_WARNINGS]:
+        ui.note(f"warning: {warning}")
+    if len(warnings) > _WARNINGS:
+        ui.note(f"{len(warnings) - _WARNINGS} more warnings stand in {built.manifest_path}")
     if as_json:
         ui.print_json(built.manifest)
         return
@@ -154,8 +163,10 @@ def _print_summary(built: Built) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
-    for warning in built.manifest.get("warnings", ()):
-        ui.line(f"  warning: {warning}")
     if firmware["missing"]:
-        ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
+        ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
+        for name in firmware["missing"][:_FIRMWARE]:
+            ui.line(f"    {name!r} for {', '.join(firmware['wanted_by'][name])}")
+        if len(firmware["missing"]) > _FIRMWARE:
+            ui.line(f"    and those that stand in {built.manifest_path.name}")
     ui.sizes_table(built.manifest["groups"])

@@ -59,7 +59,8 @@ def put_firmware(
             askers.setdefault(name, set()).add(driver)
     present = []
     for name in sorted(askers):
-        there = any(f"{place}{name}" in overlaid for place in _places_inside(kernel.version) if _parts(name))
+        inside = "/".join(_parts(name))
+        there = inside and any(f"{place}{inside}" in overlaid for place in _places_inside(kernel.version))
         found = {} if there else find_firmware(name, _directories(directories, kernel), kernel.version)
         for inside, path in found.items():
             compressed = not inside.endswith(path.name)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
-from hostbuild.depmod import LISTS, index_modules
+from hostbuild.depmod import LISTS, WEAKDEP, index_modules
 from hostbuild.image import modstore
 from hostbuild.image.modstore import Store
 from hostbuild.image.modules import Module, close, parse_index, select
@@ -73,6 +73,7 @@ def put_modules(
             kernel.version,
             [(module.path, module.content) for module in carried],
             lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
+            weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
             endings={path: ending for path, ending in endings.items() if ending},
             linked=store is not Store.SQUASHFS,
         )

@@ -28,20 +28,33 @@ def _options(store: Store, modprobe: Modprobe = Modprobe.BUSYBOX) -> Options:
 def test_a_compressed_module_is_unpacked_by_the_usual_tool(store: Store, tmp_path: Path) -> None:
     """What is packed as .gz, .xz, .zst comes back whole from gzip, xz and zstd."""
     data = b"\x7fELF" + bytes(range(256)) * 50
-    path, content = modstore.packed(Module("a", "kernel/a.ko", data, len(data), ()), store)
-    (tmp_path / Path(path).name).write_bytes(content if isinstance(content, bytes) else b"")
-    done = subprocess.run(
-        [require_program(_TOOLS[store]), "-dc", tmp_path / Path(path).name], capture_output=True, check=True
-    )
+    module = Module("a", "kernel/a.ko", data, len(data), ())
+    ending = modstore.ending(module, store, modstore.ALL)
+    packed = tmp_path / f"a.ko{ending}"
+    packed.write_bytes(modstore.compressed(module, ending))
+    done = subprocess.run([require_program(_TOOLS[store]), "-dc", packed], capture_output=True, check=True)
     assert done.stdout == data
 
 
 def test_keep_follows_the_kernels_own_files() -> None:
     """A module that the kernel has as .ko.xz stays one; a plain one stays plain."""
     plain = Module("a", "kernel/a.ko", b"\x7fELF", 4, ())
-    assert modstore.packed(plain, Store.KEEP) == ("kernel/a.ko", b"\x7fELF")
-    assert modstore.packed(replace(plain, ending=".xz"), Store.KEEP)[0] == "kernel/a.ko.xz"
-    assert modstore.packed(replace(plain, ending=".xz"), Store.PLAIN) == ("kernel/a.ko", b"\x7fELF")
+    packed = replace(plain, ending=".xz")
+    assert modstore.ending(plain, Store.KEEP, modstore.ALL) == ""
+    assert modstore.ending(packed, Store.KEEP, modstore.ALL) == ".xz"
+    assert modstore.ending(packed, Store.PLAIN, modstore.ALL) == ""
+
+
+def test_what_modprobe_cannot_unpack_is_carried_plain_or_refused() -> None:
+    """A kmod without zlib gets the kernel's own .ko.gz plain, with a warning; asked for gzip, it is refused."""
+    module = Module("a", "kernel/a.ko", b"\x7fELF", 4, (), ".gz")
+    readable = frozenset({".xz", ".zst"})
+    assert modstore.ending(module, Store.KEEP, readable) == ""
+    [warning] = modstore.require_readable(Store.KEEP, [module], readable, "kmod 30")
+    assert ".gz" in warning
+    with pytest.raises(UsageError, match="kmod 30 cannot read modules compressed by gzip") as caught:
+        modstore.require_readable(Store.GZIP, [module], readable, "kmod 30")
+    assert caught.value.hint == "--compress-modules xz or zstd or none or squashfs"
 
 
 @pytest.mark.parametrize("store", [Store.XZ, Store.ZSTD, Store.GZIP], ids=lambda store: store.value)

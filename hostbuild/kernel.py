@@ -204,13 +204,14 @@ def _modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | No
 
 
 def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> None:
-    """Refuse a tree of which no module can be loaded, by a few that came with the kernel."""
-    own = [path for path in files if path.startswith("kernel/")] or list(files)
+    """Refuse the tree of another kernel, by a few modules that came with it; strays among them are judged later."""
+    came_with_it = [path for path in files if path.startswith("kernel/")]
+    own = came_with_it or list(files)
     said: list[tuple[str, str]] = []
     for path in own[:: max(len(own) // _SAMPLES, 1)]:
         with contextlib.suppress(HostbuildError):  # a damaged one says nothing about the others
             magic = magic_of(read_module(files[path]))
-            if judge(magic, version) is not Fit.NONE:
+            if release_of(magic) == version or (not came_with_it and judge(magic, version) is not Fit.NONE):
                 return
             said.append((path, release_of(magic)))
     if said:

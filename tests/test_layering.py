@@ -50,18 +50,33 @@ HOST_PURE = {
     *(f"qemu/{name}" for name in ("device", "machine", "ram", "references", "transcript", "verdict")),
 }
 # The host's parts, and which of them each may import; all may import the ground.
-GROUND = {"errors", "files", "growth", "pathtypes", "room", "run", "scratch", "streams", "ui", "words"}
+GROUND = {
+    "errors",
+    "files",
+    "growth",
+    "pathtypes",
+    "regular",
+    "room",
+    "run",
+    "scratch",
+    "sealed",
+    "streams",
+    "ui",
+    "words",
+}
 HOST_PARTS = {
     "formats": set(),
     "debs": set(),
-    "kernel": {"debs", "formats"},
+    "depmod": {"formats"},
+    "modulefiles": {"formats"},
+    "kernel": {"debs", "depmod", "formats", "modulefiles"},
     "kbuild": {"debs", "formats", "kernel"},
     "imagekernel": {"debs", "formats"},
     "qemu": {"formats", "imagekernel", "kernel"},
     "ledger": {"formats", "qemu"},
     "report": {"ledger"},
     "predict": {"formats", "kernel", "ledger"},
-    "image": {"debs", "formats", "kernel", "predict"},
+    "image": {"debs", "depmod", "formats", "kernel", "modulefiles", "predict"},
     "demo": {"image", "qemu"},
     "commands": {"demo", "formats", "image", "kbuild", "kernel", "ledger", "predict", "qemu", "report"},
     "main": {"commands"},

@@ -33,5 +33,5 @@ def test_the_same_bytes_as_depmod_of_few(names: tuple[str, ...], tmp_path: Path)
 def test_a_key_that_cannot_be_one_is_refused() -> None:
     """Keys with NUL, and those that are not ASCII, would make an index that nobody reads as it was meant."""
     for key in ("a\0b", "ä"):
-        with pytest.raises(ValueError, match="NUL|ascii"):
+        with pytest.raises(ValueError, match=r"NUL|ascii"):
             kmodindex.build({key: ""})

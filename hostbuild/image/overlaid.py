@@ -43,7 +43,7 @@ class Overlaid:
 
 def read_overlaid(tree: FileTree, version: str) -> Overlaid:
     """Find the modules of a kernel in a tree that overlays were laid in. Raises InputError for a damaged one."""
-    base = f"usr/lib/modules/{version}/"
+    base = tree.target(f"usr/lib/modules/{version}") + "/"
     found: dict[str, OverlaidModule] = {}
     paths: list[str] = []
     warnings: list[str] = []

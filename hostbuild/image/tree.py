@@ -118,21 +118,21 @@ class FileTree:
 
     def names(self, directory: str) -> list[str]:
         """Give the names in a directory, sorted, links on the way to it followed; none where it is none."""
-        place = self._target(directory)
+        place = self.target(directory)
         if not place:
             return []
         return sorted(path[len(place) + 1 :] for path in self._entries if path.rpartition("/")[0] == place)
 
     def resolve(self, path: str) -> Entry | None:
         """Give what a path leads to, all symlinks followed inside the tree; None for nothing, or a ring of links."""
-        return self._entries.get(self._target(path))
+        return self._entries.get(self.target(path))
 
     def remove(self, path: str) -> None:
         """Take out what is at a path, which is no directory."""
         del self._entries[self._canonical(path)]
 
-    def _target(self, path: str) -> str:
-        """Resolve all symlinks of a path; "" where they lead in a ring, or to the root."""
+    def target(self, path: str) -> str:
+        """Give the path that a path leads to, all symlinks followed; "" where that is a ring, or the root."""
         try:
             for _ in range(_LINKS_FOLLOWED):
                 path = self._canonical(path)

@@ -125,3 +125,15 @@ def test_no_apt(apt: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="apt-cache is not installed"):
         debs.describe(["hello"])
+
+
+def test_a_package_changed_in_the_cache_is_fetched_again(
+    apt: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that somebody has changed after it was unpacked is not used: the manifest names the package's SHA-256."""
+    log = apt("")
+    [package] = debs.describe(["hello"])
+    (debs.require_unpacked(package) / "usr/hello").write_text("jello\n")
+    assert (debs.require_unpacked(package) / "usr/hello").read_text() == "hello\n"
+    assert "usr/hello has been changed in the cache" in capsys.readouterr().err
+    assert log.read_text().split().count("apt-get") == 2

@@ -86,7 +86,7 @@ def pack_modules(
         tree.remove(path)
     indexes = put_modules(tree, kernel, carried, for_kmod=for_kmod, store=store, readable=readable)
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=store is Store.SQUASHFS)
-    base = f"usr/lib/modules/{kernel.version}/"
+    base = tree.target(f"usr/lib/modules/{kernel.version}") + "/"
     files = {
         path.removeprefix(base): entry.read()
         for path, entry in tree.items()

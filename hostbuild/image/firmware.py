@@ -20,7 +20,8 @@ from hostbuild.errors import InputError
 from hostbuild.formats.compress import CompressionError, decompress, detect
 from hostbuild.image.modules import Module
 from hostbuild.image.tree import FileTree
-from hostbuild.kernel import Kernel, read_list
+from hostbuild.kernel import Kernel
+from hostbuild.kernelmodules import read_list
 from hostbuild.regular import is_regular, read_regular
 from modaliasd.core.names import module_name, text_of
 

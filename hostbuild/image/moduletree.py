@@ -9,7 +9,8 @@ from hostbuild.image import modstore
 from hostbuild.image.modstore import Store
 from hostbuild.image.modules import Module, close, parse_index, select
 from hostbuild.image.tree import FileTree
-from hostbuild.kernel import Kernel, KernelError, read_list
+from hostbuild.kernel import Kernel, KernelError
+from hostbuild.kernelmodules import read_list
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Advance, ignore
 from hostbuild.words import listed

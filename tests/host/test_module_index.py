@@ -86,7 +86,7 @@ def test_kmod_finds_compressed_modules_by_the_binary_index(tmp_path: Path) -> No
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     (tmp_path / "empty").mkdir()
-    where = ["-C", tmp_path / "empty", "-d", tmp_path / "guest", "-S", VERSION]
+    where: list[str | Path] = ["-C", tmp_path / "empty", "-d", tmp_path / "guest", "-S", VERSION]
     command = [require_program("modprobe"), *where, "-D", "pci:v00001234d5"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     assert [Path(line.split()[1]).name for line in said.stdout.splitlines()] == ["bb.ko.gz", "aa.ko.gz"]

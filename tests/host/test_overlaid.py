@@ -98,7 +98,7 @@ def test_what_is_no_module_is_told_of(root: Path, tmp_path: Path) -> None:
 def test_modprobe_d_counts_for_what_goes_along(line: str, root: Path, tmp_path: Path) -> None:
     """All that kmod would insert or run for a module, by that modprobe.d, is in the image."""
     overlay = lay(tmp_path / "ov", "etc/modprobe.d/vfio.conf", f"{line}\noptions vfio-pci ids=8086:100e\n")
-    where = ["-C", overlay / "etc/modprobe.d", "-d", root, "-S", VERSION]
+    where: list[str | Path] = ["-C", overlay / "etc/modprobe.d", "-d", root, "-S", VERSION]
     command = [require_program("modprobe"), *where, "-D", "e1000"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
     assert "vfio" in said

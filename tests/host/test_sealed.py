@@ -34,6 +34,11 @@ def _same_size_and_time(root: Path) -> None:
     os.utime(root / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def _other_link(root: Path) -> None:
+    (root / "l").unlink()
+    (root / "l").symlink_to("b")
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "content": (lambda root: (root / "a").write_text("other"), "a has been changed"),
     "content, size and time kept": (_same_size_and_time, "a has been changed"),
@@ -41,7 +46,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "added": (lambda root: (root / "d/c").write_text("c"), "d/c has been added"),
     "a directory linked in": (lambda root: (root / "e").symlink_to("/etc"), "e has been added"),
     "removed": (lambda root: (root / "d/b").unlink(), "d/b is missing"),
-    "link": (lambda root: ((root / "l").unlink(), (root / "l").symlink_to("b")), "l has been changed"),
+    "link": (_other_link, "l has been changed"),
     "listing": (lambda root: (root.parent / "files.json").write_text("{"), "is damaged"),
     "listing gone": (lambda root: (root.parent / "files.json").unlink(), "is damaged"),
     "emptied": (shutil.rmtree, "is damaged"),

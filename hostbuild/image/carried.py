@@ -47,7 +47,8 @@ def carry(
     _spread(bad, found, index)
     for name in sorted(bad):
         if name in required or name in overlaid:
-            raise KernelError(bad[name], hint=f"take it out of the selection: -{name}")
+            place = "the overlay" if name in overlaid else f"the selection: -{name}"
+            raise KernelError(bad[name], hint=f"take it out of {place}")
         warnings.append(f"left out: {bad[name]}")
     kept = [module for name, module in sorted(found.items()) if name not in bad]
     if bad and not kept:

@@ -21,6 +21,7 @@ from hostbuild.predict.target import open_kernel
 from modaliasd.core import trie
 from modaliasd.core.trie_format import INDEX_NAME
 
+_SHOWN = 5  # files left out of the tree that an error names
 _NONE = Index({}, {}, {}, {}, frozenset())
 
 
@@ -54,7 +55,7 @@ def choose(
         target = open_kernel(kernel, brought.modprobe_d.files)
         chosen.update(learn(read_capture(learned_from), target).modules)
     if not nothing and (selection or learned_from is None):
-        chosen.update(modules.select(selection, index))
+        chosen.update(_select(selection, index, kernel))
     if not chosen and not nothing:
         raise modules.SelectionError(
             f"the selection {selection!r} leaves no module of kernel {kernel.version}",
@@ -72,6 +73,16 @@ def choose(
     warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in plain.problems]
     left_out = [] if nothing else kernel.left_out
     return chosen, list(found.modules), [*warnings, *left_out, *brought.overlaid.warnings, *found.warnings]
+
+
+def _select(selection: str, index: Index, kernel: Kernel) -> list[str]:
+    """Select modules; where one is not known, say which files of the tree were left out."""
+    try:
+        return modules.select(selection, index)
+    except modules.SelectionError as e:
+        if not kernel.left_out:
+            raise
+        raise modules.SelectionError("\n  ".join((str(e), *kernel.left_out[:_SHOWN])), hint=e.hint) from e
 
 
 def check(

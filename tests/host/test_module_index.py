@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from hostbuild.image.modstore import Store
+from hostbuild.image.modules import SelectionError
 from hostbuild.kernel import KernelError
 from hostbuild.modulefiles import find_module_files, place_in_tree
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
@@ -134,6 +135,8 @@ def test_damage_in_one_file_costs_that_module(tmp_path: Path) -> None:
     for name in ("bad.ko.xz", "text.ko", "pipe.ko", "gone.ko", "with blank.ko"):
         assert sum(name in warning for warning in packed.warnings) == 1, name
     assert pack_modules(tmp_path, "aa").warnings == packed.warnings  # from the cache as well
+    with pytest.raises(SelectionError, match=r"gone\.ko is left out: it is a link to /nowhere"):
+        pack_modules(tmp_path, "gone")
 
 
 def test_links_are_followed_as_depmod_does(tmp_path: Path) -> None:
@@ -168,10 +171,16 @@ def test_no_path_leads_out_of_the_tree(path: str, inside: str) -> None:
     assert place_in_tree(path) == inside
 
 
-def test_weakdeps_are_carried_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", [False, True], ids=["modules.weakdep", ".modinfo, not indexed"])
+def test_weakdeps_are_carried_and_told(inside: bool, tmp_path: Path) -> None:
     """What a module may ask for later comes along, from modules.weakdep or .modinfo; the image has the table."""
-    tree = make_tree(tmp_path, VERSION, [module("lan"), module("phya"), module("phyb"), module("other")])
-    (tree / "modules.weakdep").write_text("# comment\nweakdep lan phya phyb\nweakdep other lan\n")
+    weak = ["phya phyb"] if inside else []
+    names = ("phya", "phyb", "other")
+    tree = make_tree(tmp_path, VERSION, [module("lan", weakdeps=weak), *map(module, names)])
+    if inside:
+        (tree / "modules.dep").unlink()
+    else:
+        (tree / "modules.weakdep").write_text("# comment\nweakdep lan phya phyb\nweakdep other lan\n")
     packed = pack_modules(tmp_path, "lan")
     assert packed.modules == ["kernel/lan.ko", "kernel/phya.ko", "kernel/phyb.ko"]
     assert packed.files["modules.weakdep"] == b"weakdep lan phya phyb\n"

@@ -51,9 +51,9 @@ def find_module_files(directory: Path) -> ModuleFiles:
         for name in sorted(names):
             if not is_module(name):
                 continue
+            inside = f"{parent}/{name}"[len(str(directory)) + 1 :]
             path = Path(parent, name)
-            inside = path.relative_to(directory).as_posix()
-            source, trouble = _source(path, root)
+            source, trouble = (path, "") if _is_plain(f"{parent}/{name}") else _source(path, root)
             if not _NAMEABLE.fullmatch(inside):
                 source, trouble = None, "no table can hold its name"
             if source is None:
@@ -94,6 +94,14 @@ def root_of(directory: Path) -> Path | None:
     if len(parents) < 3 or (parents[0].name, parents[1].name) != ("modules", "lib"):
         return None
     return parents[3] if len(parents) > 3 and parents[2].name == "usr" else parents[2]
+
+
+def _is_plain(path: str) -> bool:
+    """Tell whether a path is that of a regular file itself, as nearly all are."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _source(path: Path, root: Path | None) -> tuple[Path | None, str]:

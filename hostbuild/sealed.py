@@ -93,24 +93,24 @@ def _trouble(final: Path) -> str:
     return ""
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
+def _files(root: Path) -> Iterator[tuple[str, str, os.stat_result]]:
     """Yield all that is no directory: path below `root`, file, status."""
     for parent, below, names in os.walk(root, onerror=_raise):
         for name in names + [name for name in below if os.path.islink(os.path.join(parent, name))]:
-            path = os.path.join(parent, name)
-            yield os.path.relpath(path, root), Path(path), os.lstat(path)
+            path = f"{parent}/{name}"
+            yield path[len(str(root)) + 1 :], path, os.lstat(path)
 
 
 def _seen(status: os.stat_result) -> list[int]:
     return [status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
-def _content(path: Path, status: os.stat_result) -> str:
+def _content(path: str, status: os.stat_result) -> str:
     if stat.S_ISLNK(status.st_mode):
         return f"-> {os.readlink(path)}"
     if not stat.S_ISREG(status.st_mode):
         return str(status.st_rdev)
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

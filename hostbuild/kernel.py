@@ -43,6 +43,7 @@ class Kernel:
     origin: where it came from: "linux-image-6.1.0-56-amd64 6.1.192-2", "running", a path.
     package: the package that it is from, if it is from one; package_path: the vmlinuz's path in it.
     left_out: module files that are none, or that nobody can read, in words.
+    vermagic: its version magic, as a module tells that came with it; "" if it is not known.
     """
 
     vmlinuz: Path
@@ -55,6 +56,7 @@ class Kernel:
     package: debs.Package | None = None
     package_path: str = ""
     left_out: tuple[str, ...] = ()
+    vermagic: str = ""
 
 
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
@@ -76,7 +78,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         # an unpacked package has boot/vmlinuz-X beside lib/modules/X
         root, origin = (vmlinuz.parent.parent if vmlinuz.parent.name == "boot" else Path("/")), str(vmlinuz)
     version, digest = read_vmlinuz(vmlinuz)
-    modules, files = modules_of(version, root, modules_dir)
+    modules, files, magic = modules_of(version, root, modules_dir)
     indexes, lacking = require_indexes(modules, version, files, report) if modules else (None, [])
     config = vmlinuz.with_name(f"config-{version}")
     return Kernel(
@@ -90,6 +92,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         package=package,
         package_path=str(vmlinuz.relative_to(root)) if package else "",
         left_out=(*files.problems, *lacking),
+        vermagic=magic,
     )
 
 

@@ -30,8 +30,8 @@ class KernelError(InputError):
     """The kernel or its modules are not what they have to be."""
 
 
-def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | None, ModuleFiles]:
-    """Find the modules of a kernel, and make sure that they are not all of another one."""
+def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | None, ModuleFiles, str]:
+    """Find the modules of a kernel, and make sure that they are not all of another one; give its version magic, too."""
     if given is None:
         places = [root / "lib/modules" / version, root / "usr/lib/modules" / version]
         found = next((place for place in places if place.is_dir()), None)
@@ -47,21 +47,25 @@ def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | Non
                 f"the modules directory {given} {what}; it has to be the /lib/modules/{version} of the kernel"
             )
     if found is None or not files.files:
-        return None, files
-    _require_own(version, found, files.files)
-    return found, files
+        return None, files, ""
+    return found, files, _require_own(version, found, files.files)
 
 
-def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> None:
-    """Refuse the tree of another kernel, by a few modules that came with it; strays among them are judged later."""
+def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> str:
+    """Refuse the tree of another kernel, by a few modules that came with it; strays among them are judged later.
+
+    Give the version magic of one that is the kernel's; "" if there is none.
+    """
     came_with_it = [path for path in files if path.startswith("kernel/")]
     own = came_with_it or list(files)
     said: list[tuple[str, str]] = []
     for path in own[:: max(len(own) // _SAMPLES, 1)]:
         with contextlib.suppress(HostbuildError):  # a damaged one says nothing about the others
             magic = magic_of(read_module(files[path]))
-            if release_of(magic) == version or (not came_with_it and judge(magic, version) is not Fit.NONE):
-                return
+            if release_of(magic) == version:
+                return magic if came_with_it else ""
+            if not came_with_it and judge(magic, version) is not Fit.NONE:
+                return ""
             said.append((path, release_of(magic)))
     if said:
         path, release = said[0]
@@ -69,6 +73,7 @@ def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> No
             f"the modules in {directory} are for kernel {release or 'unknown'}, but the kernel is {version} "
             f"(as {Path(path).name} says); one would refuse the other"
         )
+    return ""
 
 
 def require_indexes(

@@ -5,7 +5,6 @@ a warning, and so is what needs it. If the caller named it, or an overlay brings
 was built for another release, but may be taken, is carried and told of.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +38,7 @@ def carry(
         except InputError as e:
             bad[name] = str(e)
     warnings: list[str] = []
-    for name, (fit, why) in _judged(found.values(), kernel.version).items():
+    for name, (fit, why) in _judged(found.values(), kernel.version, kernel.vermagic).items():
         if fit is Fit.NONE:
             bad[name] = why
         else:
@@ -63,11 +62,8 @@ def _of_kernel(name: str, index: Index, kernel: Kernel) -> Module:
     return module
 
 
-def _judged(modules: Iterable[Module], release: str) -> dict[str, tuple[Fit, str]]:
+def _judged(modules: Iterable[Module], release: str, kernels: str) -> dict[str, tuple[Fit, str]]:
     """Give verdict and reason for those of which it is not sure that the kernel takes them."""
-    modules = list(modules)
-    usual = Counter(m.vermagic for m in modules if release_of(m.vermagic) == release and not m.origin)
-    kernels = usual.most_common(1)[0][0] if usual else ""
     verdicts: dict[str, tuple[Fit, str]] = {}
     for module in modules:
         magic = module.vermagic

@@ -71,6 +71,14 @@ def test_what_cannot_be_loaded_is_refused_or_left_out(tmp_path: Path) -> None:
     assert [w.split(":")[0] for w in packed.warnings] == ["left out"] * 2
 
 
+def test_another_configuration_of_the_same_release_is_seen(tmp_path: Path) -> None:
+    """A module for the same release without SMP is held against those that came with the kernel, chosen or not."""
+    odd = FakeModule("odd", path="extra/odd.ko", vermagic=MAGIC.replace("SMP ", ""))
+    make_tree(tmp_path, VERSION, [FakeModule("vb", vermagic=MAGIC), odd])
+    with pytest.raises(KernelError, match=r"extra/odd\.ko was built with another configuration"):
+        pack_modules(tmp_path, "odd")
+
+
 def test_a_damaged_module_that_was_not_named_is_left_out(tmp_path: Path) -> None:
     """A chosen file that has gone since depmod, or is damaged, costs itself; named, it is an error."""
     tree = make_tree(tmp_path, VERSION, [FakeModule(name, vermagic=MAGIC) for name in ("aa", "bb", "cc")])

@@ -16,7 +16,7 @@ from hostbuild.errors import HostbuildError, InputError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.vermagic import Fit, judge, magic_of, release_of
-from hostbuild.modulefiles import NO_FILES, ModuleFiles, find_module_files
+from hostbuild.modulefiles import NO_FILES, ModuleFiles, find_module_files, printable
 from hostbuild.regular import is_regular, read_regular
 from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
@@ -70,7 +70,7 @@ def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> st
     if said:
         path, release = said[0]
         raise KernelError(
-            f"the modules in {directory} are for kernel {release or 'unknown'}, but the kernel is {version} "
+            f"the modules in {directory} are for kernel {printable(release) or 'unknown'}, but the kernel is {version} "
             f"(as {Path(path).name} says); one would refuse the other"
         )
     return ""

@@ -57,7 +57,7 @@ def find_module_files(directory: Path) -> ModuleFiles:
             if not _NAMEABLE.fullmatch(inside):
                 source, trouble = None, "no table can hold its name"
             if source is None:
-                problems.append(f"{directory / inside} is left out: {trouble}")
+                problems.append(f"{printable(str(path))} is left out: {trouble}")
             else:
                 files[inside] = source
     return ModuleFiles(dict(sorted(files.items())), tuple(problems))
@@ -88,6 +88,11 @@ def place_in_tree(path: str) -> str:
     return plain
 
 
+def printable(text: str) -> str:
+    """Give a name as it is, or quoted and escaped if a terminal, or a list of lines, would take it for more."""
+    return text if text.isprintable() else repr(text)
+
+
 def root_of(directory: Path) -> Path | None:
     """Give the root of the system whose lib/modules/VERSION a directory is; None if it is no such one."""
     parents = directory.absolute().parents
@@ -112,7 +117,7 @@ def _source(path: Path, root: Path | None) -> tuple[Path | None, str]:
         mode = path.stat().st_mode
     except (OSError, ValueError) as e:  # ValueError: NUL in a path
         if os.path.islink(path):
-            return None, f"it is a link to {os.readlink(path)}, which is not there"
+            return None, f"it is a link to {printable(os.readlink(path))}, which is not there"
         return None, (e.strerror if isinstance(e, OSError) else "") or str(e)
     if not stat.S_ISREG(mode):
         return None, f"it is {kind_of_mode(mode)}"

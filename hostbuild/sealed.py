@@ -11,7 +11,6 @@ only where these differ: one that was only copied is as good as before, one that
 import hashlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from typing import Any
 from hostbuild import ui
 from hostbuild.errors import HostbuildError
 from hostbuild.files import write_file
+from hostbuild.scratch import scratch_directory
 
 _ROOT, _LISTING = "root", "files.json"
 
@@ -60,10 +60,8 @@ def find(final: Path) -> Path | None:
     if not trouble:
         return root_of(final)
     ui.note(f"{trouble}: it is made anew")
-    aside = final.with_name(f".changed-{os.getpid()}-{final.name}")
-    with suppress(OSError):
-        final.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+    with scratch_directory(final.parent) as aside, suppress(OSError):  # another process may have been quicker
+        final.rename(aside / "changed")
     return None
 
 

@@ -12,6 +12,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.vermagic import Fit, judge, release_of
 from hostbuild.image.modules import Index, Module, load
 from hostbuild.kernel import Kernel, KernelError
+from hostbuild.modulefiles import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _judged(modules: Iterable[Module], release: str, kernels: str) -> dict[str, 
         fit = judge(magic, release, kernels)
         if fit is Fit.SURE:
             continue
-        built = f"for kernel {release_of(magic)}" if magic else "without a version magic"
+        built = f"for kernel {printable(release_of(magic))}" if magic else "without a version magic"
         if release_of(magic) == release:
             built = f"with another configuration ({magic!r}, the kernel's is {kernels!r})"
         place = f"the module {module.path}" + (f" of the {module.origin}" if module.origin else "")

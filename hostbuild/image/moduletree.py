@@ -45,8 +45,6 @@ _KMOD_INDEXES = (
     "modules.symbols",
     "modules.symbols.bin",
 )
-# Those that an overlay may not bring for this kernel.
-MADE = (*_INDEXES, *_KMOD_INDEXES, CRYPTO_NAME, INDEX_NAME)
 
 
 def put_modules(

@@ -155,6 +155,16 @@ def test_links_are_followed_as_depmod_does(tmp_path: Path) -> None:
     assert pack_modules(tmp_path, "aa,old").dep == ["kernel/aa.ko:", "weak-updates/old.ko:"]
 
 
+def test_names_are_told_without_their_control_characters(tmp_path: Path) -> None:
+    """A name, and a link's target, with an escape sequence or a line's end comes out quoted, on one line."""
+    tree = make_tree(tmp_path, VERSION, [module("aa")])
+    (tree / "kernel/a\x1b[2Jb.ko").write_bytes(b"")
+    (tree / "kernel/l.ko").symlink_to("/nowhere\n\x1b[31m")
+    problems = find_module_files(tree).problems
+    assert len(problems) == 2
+    assert all(problem.isprintable() for problem in problems)
+
+
 @pytest.mark.parametrize(
     ("path", "inside"),
     [

@@ -10,7 +10,7 @@ from hostbuild import ui
 from hostbuild.formats import archive
 from hostbuild.formats.archive import Segment
 from hostbuild.formats.newc import Member
-from hostbuild.pathtypes import InputPath
+from hostbuild.fs.path_types import InputPath
 
 _EXAMPLES = """\b
 Examples:

@@ -1,5 +1,6 @@
 """hostbuild make-image: options in, initramfs.build_image, a table of sizes out."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -7,10 +8,15 @@ import click
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.moduleset import Wanted
+from hostbuild.image.modules.storage import Store
+from hostbuild.image.sources.extras import Extra
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.predict.file import read_capture
+from hostbuild.predict.learn import learn as learned_modules
+from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
@@ -127,11 +133,12 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
-    options = Options(
+    options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
-        learn=learn,
+        wanted=_used_by(learn) if learn else None,
+        wanted_from=learn.name if learn else "",
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -152,7 +159,17 @@ def command(
     _print_summary(built)
 
 
-def _print_summary(built: Built) -> None:
+def _used_by(machine: Path) -> Wanted:
+    """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
+    capture = read_capture(machine)
+
+    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> Iterable[str]:
+        return learned_modules(capture, open_kernel(kernel, modprobe_d)).modules
+
+    return used
+
+
+def _print_summary(built: BuiltImage) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError
-from hostbuild.files import read_input
 from hostbuild.formats import newc, sniff
 from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
 from hostbuild.formats.sniff import Kind
+from hostbuild.fs.files import read_input
 
 
 class ImageError(InputError):

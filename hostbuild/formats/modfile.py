@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import CompressionError, decompress, detect
-from hostbuild.regular import read_regular
+from hostbuild.fs.regular import read_regular
 
 ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 

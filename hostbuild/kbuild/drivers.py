@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.kbuild.makefiles import index_modules
-from hostbuild.words import did_you_mean
-from modaliasd.core.names import module_name
+from hostbuild.near import did_you_mean
+from modaliasd.core.kmod.names import module_name
 
 # Where the kernel's modules come from; the rest (tools, samples, documentation) builds none.
 _DIRECTORIES = (

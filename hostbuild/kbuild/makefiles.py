@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from modaliasd.core.names import module_name
+from modaliasd.core.kmod.names import module_name
 
 _RULE = re.compile(r"obj-(?P<when>[^=]+?)\s*[:+?]?=(?P<what>.*)")
 _OPTION = re.compile(r"CONFIG_(\w+)")

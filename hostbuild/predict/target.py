@@ -12,14 +12,13 @@ from hostbuild.errors import InputError
 from hostbuild.formats.archive import read_files
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind
-from hostbuild.kernel import Kernel, KernelError
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
-from modaliasd.core import trie
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
-from modaliasd.core.modprobed import (
+from modaliasd.core.index import lookup
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import (
     DIRECTORIES,
     Configuration,
     counting_files,
@@ -27,8 +26,9 @@ from modaliasd.core.modprobed import (
     parse_command_line,
     parse_modprobe_d,
 )
-from modaliasd.core.policy import parse_policy
-from modaliasd.core.resolve import Resolver
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 
 _TABLES = (
@@ -112,8 +112,8 @@ def make_target(
         return tables.get(which, b"")
 
     configuration = _configuration(config, append)
-    data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
-    index = trie.Index(data)
+    data = lookup.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
+    index = lookup.Index(data)
     dep = _text(table("modules.dep"))
     builtin, not_builtin = parse_builtin(_text(table("modules.builtin")))
     softdeps, not_softdeps = parse_softdeps(_text(table("modules.softdep")))

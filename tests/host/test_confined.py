@@ -11,8 +11,8 @@ import pytest
 
 from hostbuild import debs
 from hostbuild.errors import HostbuildError
-from hostbuild.kernel import KernelError, read_vmlinuz
-from hostbuild.modulefiles import find_module_files
+from hostbuild.kernels.kernel import KernelError, read_vmlinuz
+from hostbuild.kernels.module_files import find_module_files
 from tests.support.imagetree import MAGIC, VERSION, pack_modules, write_vmlinuz
 from tests.support.komaker import FakeModule, make_tree, module_bytes
 from tests.support.programs import require_program

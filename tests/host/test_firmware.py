@@ -1,4 +1,4 @@
-"""hostbuild.image.firmware: names, places, what is missing and for whom."""
+"""hostbuild.image.modules.firmware: names, places, what is missing and for whom."""
 
 import lzma
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from hostbuild.image.firmware import builtin_firmware, find_firmware
+from hostbuild.image.modules.firmware import builtin_firmware, find_firmware
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
 from tests.support.komaker import FakeModule, make_tree
 
@@ -16,7 +16,7 @@ from tests.support.komaker import FakeModule, make_tree
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and no firmware of this host."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("hostbuild.image.firmware._SYSTEM", tmp_path / "nothing")
+    monkeypatch.setattr("hostbuild.image.modules.firmware._SYSTEM", tmp_path / "nothing")
 
 
 def write(path: Path, data: bytes) -> None:

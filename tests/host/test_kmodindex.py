@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hostbuild.formats import kmodindex
-from hostbuild.kernel import Kernel
-from modaliasd.core.names import module_name
+from hostbuild.kernels.kernel import Kernel
+from modaliasd.core.kmod.names import module_name
 from tests.support.komaker import FakeModule, make_tree
 
 

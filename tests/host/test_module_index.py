@@ -1,4 +1,4 @@
-"""Indexes of modules, plain and compressed: hostbuild.depmod, hostbuild.modulefiles, and hostbuild.kernel."""
+"""Indexes of modules, plain and compressed: hostbuild.kernels.depmod, hostbuild.kernels.module_files, and hostbuild.kernels.kernel."""
 
 import gzip
 import lzma
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from hostbuild.image.modstore import Store
-from hostbuild.image.modules import SelectionError
-from hostbuild.kernel import KernelError
-from hostbuild.modulefiles import find_module_files, place_in_tree
+from hostbuild.image.modules.selection import SelectionError
+from hostbuild.image.modules.storage import Store
+from hostbuild.kernels.kernel import KernelError
+from hostbuild.kernels.module_files import find_module_files, place_in_tree
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
 from tests.support.komaker import FakeModule, make_tree, module_bytes
 from tests.support.programs import require_program

@@ -1,4 +1,4 @@
-"""hostbuild.image.overlaid, configured and check: overlays' modules and modprobe.d count like the kernel's own."""
+"""hostbuild.image.modules.overlaid, configured and check: overlays' modules and modprobe.d count like the kernel's own."""
 
 import lzma
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.image.configured import words_of_command
+from hostbuild.image.modules.configured import words_of_command
 from tests.support.imagetree import MAGIC, VERSION, pack_modules
 from tests.support.komaker import FakeModule, make_tree, module_bytes
 from tests.support.programs import require_program

@@ -1,4 +1,4 @@
-"""hostbuild.sealed and hostbuild.scratch: the cache is used as it was written, and half-done work goes."""
+"""hostbuild.fs.sealed and hostbuild.fs.scratch: the cache is used as it was written, and half-done work goes."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild import sealed
-from hostbuild.scratch import scratch_directory
+from hostbuild.fs import sealed
+from hostbuild.fs.scratch import scratch_directory
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_was_copied_is_used(kept: Path, capsys: pytest.CaptureFixture[str])
 
 
 def _start(code: str) -> subprocess.Popen[str]:
-    script = f"from pathlib import Path\nfrom hostbuild.scratch import scratch_directory\n{code}"
+    script = f"from pathlib import Path\nfrom hostbuild.fs.scratch import scratch_directory\n{code}"
     return subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     )
@@ -108,7 +108,7 @@ with scratch_directory(Path({str(tmp_path)!r})) as made:
 
 def test_files_get_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     """Under umask 077 what hostbuild writes is nobody else's to read."""
-    from hostbuild.files import write_file
+    from hostbuild.fs.files import write_file
 
     before = os.umask(0o077)
     try:

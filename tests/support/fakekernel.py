@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from modaliasd.core.cause import Cause
-from modaliasd.core.demand import needs_of_plan
-from modaliasd.core.load import Job, Needs
-from modaliasd.core.moddep import Dependencies, parse_softdeps
-from modaliasd.core.modprobed import EMPTY
-from modaliasd.core.outcome import LoadResult, Outcome
-from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Scheduler
+from modaliasd.core.kmod.modprobe_d import EMPTY
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.cause import Cause
+from modaliasd.core.loading.demand import needs_of_plan
+from modaliasd.core.loading.load import Job, Needs
+from modaliasd.core.loading.outcome import LoadResult, Outcome
+from modaliasd.core.loading.scheduler import Scheduler
 
 
 class FakeKernel:

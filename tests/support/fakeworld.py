@@ -1,4 +1,4 @@
-"""A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
+"""A world without a kernel for modaliasd.service.loop: scripted uevents, a loader that only notes, a fake /sys."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from modaliasd.assembly import assemble
 from modaliasd.core.device import Device, Phase
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.modprobed import Configuration
-from modaliasd.core.plan import Match, Plan, Stage
+from modaliasd.core.kmod.modprobe_d import Configuration
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.plan import Match, Plan, Stage
 from modaliasd.core.settlement import Settlement
-from modaliasd.gate import Gate
-from modaliasd.ledger import LedgerWriter
-from modaliasd.netlink import Datagram, Oddity
-from modaliasd.registry import Registry
+from modaliasd.linux.ledger import LedgerWriter
+from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.service.assembly import assemble
+from modaliasd.service.devices import Registry
+from modaliasd.service.gate import Gate
 from tests.support.schema import check_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from modaliasd.children import Child
-    from modaliasd.core.cause import Cause
     from modaliasd.core.errors import Problem
-    from modaliasd.core.outcome import Outcome
-    from modaliasd.core.policy import Policy
-    from modaliasd.core.record import Json
-    from modaliasd.ports import ClientListener, Clock, Hook
-    from modaliasd.service import Service
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
+    from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.policy.rules import Policy
+    from modaliasd.linux.process import Child
+    from modaliasd.service.loop import Service
+    from modaliasd.service.ports import ClientListener, Clock, Hook
 
 
 class FakeUevents:

@@ -11,23 +11,23 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from modaliasd.core.device import Device, Phase
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_softdeps
-from modaliasd.core.modprobed import Configuration, parse_modprobe_d
-from modaliasd.core.outcome import INSERTED, LoadResult
-from modaliasd.core.policy import Policy, parse_policy
-from modaliasd.core.resolve import Resolver
-from modaliasd.gate import Gate
-from modaliasd.ledger import LedgerWriter
-from modaliasd.loader import Loader, Tools
-from modaliasd.registry import Registry
-from modaliasd.sysfs import Sysfs
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import Configuration, parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.outcome import INSERTED, LoadResult
+from modaliasd.core.policy.rules import Policy, parse_policy
+from modaliasd.linux.ledger import LedgerWriter
+from modaliasd.linux.sysfs import Sysfs
+from modaliasd.service.devices import Registry
+from modaliasd.service.gate import Gate
+from modaliasd.service.loader import Loader, Tools
 from tests.support.fakeworld import FakeAliases, FakeLedger, FakeSysfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.load import Job
+    from modaliasd.core.loading.load import Job
 
 
 class NoLog:

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild.image import modstore, moduleset
-from hostbuild.image.firmware import Firmware, put_firmware
-from hostbuild.image.modstore import Store
-from hostbuild.image.moduletree import put_modules
-from hostbuild.image.overlay import read_overlay
-from hostbuild.image.tree import FileTree, Kind
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.filetree import FileTree, NodeKind
+from hostbuild.image.modules import moduleset, storage
+from hostbuild.image.modules.firmware import Firmware, put_firmware
+from hostbuild.image.modules.storage import Store
+from hostbuild.image.modules.tree import put_modules
+from hostbuild.image.sources.overlay import read_overlay
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.ui import Silent
 
 VERSION = "6.1.0-t"
@@ -64,7 +64,7 @@ def pack_modules(
     overlays: Sequence[Path] = (),
     firmware: Sequence[Path] = (),
     store: Store = Store.PLAIN,
-    readable: frozenset[str] = modstore.ALL,
+    readable: frozenset[str] = storage.ALL,
     for_kmod: bool = True,
 ) -> Packed:
     """Do what build_image does about modules and firmware."""
@@ -90,6 +90,6 @@ def pack_modules(
     files = {
         path.removeprefix(base): entry.read()
         for path, entry in tree.items()
-        if path.startswith(base) and entry.kind is Kind.FILE
+        if path.startswith(base) and entry.kind is NodeKind.FILE
     }
     return Packed(tree, files, warnings, found)

@@ -11,23 +11,23 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from modaliasd import loader as loader_module
-from modaliasd.children import Child, Ended
-from modaliasd.core.cause import Cause
 from modaliasd.core.device import Phase
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.modprobed import parse_modprobe_d
-from modaliasd.core.outcome import Outcome
-from modaliasd.core.record import line
-from modaliasd.core.resolve import Resolver
-from modaliasd.gate import Gate
-from modaliasd.loader import Loader, Tools
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.ledger.write import line
+from modaliasd.core.loading.cause import Cause
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.linux.process import Child, Ended
+from modaliasd.service import loader as loader_module
+from modaliasd.service.gate import Gate
+from modaliasd.service.loader import Loader, Tools
 from tests.support.fakekernel import closure, dep_text
 from tests.support.fakeworld import FakeSysfs
 
 if TYPE_CHECKING:
-    from modaliasd.core.record import Json
+    from modaliasd.core.ledger.write import Json
 
 
 @dataclass

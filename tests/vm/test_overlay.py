@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.image.modstore import Store
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.modules.storage import Store
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -26,9 +26,9 @@ def write_program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def build(tmp_path: Path) -> Built:
+def build(tmp_path: Path) -> BuiltImage:
     """An image of virtio's modules with the overlay in `tmp_path`/overlay."""
-    options = Options("deb:linux-image-amd64", modules="virtio", overlays=(tmp_path / "overlay",))
+    options = ImageOptions("deb:linux-image-amd64", modules="virtio", overlays=(tmp_path / "overlay",))
     return build_image(tmp_path / "own.img", options)
 
 
@@ -93,7 +93,7 @@ def test_a_module_of_an_overlay_is_loaded_for_its_device(debian_kernel: Kernel, 
     configuration = tmp_path / "overlay/etc/modprobe.d/rng.conf"
     configuration.parent.mkdir(parents=True)
     configuration.write_text("softdep virtio-rng pre: dummy\n")
-    options = Options(
+    options = ImageOptions(
         "deb:linux-image-amd64",
         modules="virtio,-virtio_rng",
         overlays=(tmp_path / "overlay",),

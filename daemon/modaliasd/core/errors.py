@@ -5,7 +5,7 @@ A message says what was tried, on what, and why it failed.
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 EXIT_USAGE = 100  # the caller's fault: unknown command or option
 EXIT_WORLD = 111  # the world's fault: no /sys, no netlink socket, no module tree
@@ -33,7 +33,7 @@ class FormatError(ModaliasdError):
     """A file is not of the format it claims: damaged, truncated, or of another version."""
 
 
-class Problem(Record):
+class Problem(NamedTuple):
     """A line of an input that has no effect, or not the one it seems to have; the rest of its file counts.
 
     line: counted from 1; 0 for the file as a whole.

@@ -15,13 +15,13 @@ WORK leads to BUSY from everywhere. An event that a state's row does not name ch
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Choice
+from modaliasd.core.fasttypes import Enum
 
 GRACE_US = 50_000  # how long a missing sequence number may be on its way before a walk is made
 BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no datagram announces
 
 
-class State(Choice):
+class State(Enum):
     """How far it is to being settled."""
 
     BUSY = "busy"  # a walk, a load or a removal is under way
@@ -32,7 +32,7 @@ class State(Choice):
     SETTLED = "settled"  # nothing is left to do, and nothing has happened since
 
 
-class Event(Choice):
+class Event(Enum):
     """What the loop tells of."""
 
     WORK = "work"
@@ -49,7 +49,7 @@ class Event(Choice):
     INDEX_BAD = "index bad"
 
 
-class Advice(Choice):
+class Advice(Enum):
     """What is to be done now."""
 
     NOTHING = "nothing"  # wait for whatever comes first

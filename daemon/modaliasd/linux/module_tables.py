@@ -1,0 +1,59 @@
+"""The module tree's tables, opened for lookups, and what they say of the modules' signatures."""
+
+from __future__ import annotations
+
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.signature import TAIL_SIZE, hash_of_signature
+from modaliasd.linux.config import read_text
+from modaliasd.linux.procmodules import read_tail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.index.lookup import Hit
+    from modaliasd.core.kmod.modprobe_d import Configuration
+    from modaliasd.core.kmod.modules_dep import Softdep
+    from modaliasd.linux.indexfile import AliasIndex
+
+
+def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    generation = index.generation
+
+    def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
+        builtin, bad = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        softdeps, more_bad = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin, (*bad, *more_bad)), softdeps
+
+    def lookup(modalias: str) -> list[Hit]:
+        nonlocal generation
+        found = index.lookup(modalias)
+        if index.generation != generation:
+            generation = index.generation
+            resolver.renew(*tables())
+        return found
+
+    dependencies, softdeps = tables()
+    resolver = Resolver(configuration, dependencies, lookup, softdeps)
+    return resolver
+
+
+def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
+    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
+    for hash_name in ("sha256", "sha512", "sha384"):
+        drivers = []
+        for module, *_ in index.lookup(f"crypto-{hash_name}"):
+            file = dependencies.find(module)
+            if file and hash_of_signature(read_tail(modules_dir, file.path, TAIL_SIZE)) == hash_name:
+                drivers.append(module)
+        if drivers:
+            return drivers
+    return []
+
+
+def _read(path: str) -> str:
+    """Read the whole file; "" where it cannot be read."""
+    try:
+        return read_text(path)
+    except OSError:
+        return ""

@@ -1,0 +1,133 @@
+"""Puts the parts of the service together: who is told of what, once the outside is open."""
+
+from __future__ import annotations
+
+from select import poll
+
+from modaliasd.core.settlement import Settlement
+from modaliasd.service.clients import Clients
+from modaliasd.service.coldplug import Walker
+from modaliasd.service.devices import Registry
+from modaliasd.service.intake import Intake
+from modaliasd.service.loop import Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modaliasd.service.gate import Gate
+    from modaliasd.service.ports import (
+        AliasTable,
+        AnyLoader,
+        AnyResolver,
+        AnySysfs,
+        ClientListener,
+        Clock,
+        Flushable,
+        Hook,
+        UeventSource,
+        Writer,
+    )
+    from modaliasd.service.settle_report import SettleReport
+
+
+def assemble(
+    *,
+    sysfs: AnySysfs,
+    uevents: UeventSource,
+    aliases: AliasTable,
+    resolver: AnyResolver,
+    gate: Gate,
+    loader: AnyLoader,
+    control: ClientListener | None,
+    ledger: Flushable,
+    writer: Writer,
+    clock: Clock,
+    on_settled: Hook,
+    on_freeze: Callable[[], str],
+    no_modules: str = "",
+) -> Service:
+    """Put the parts of the service together.
+
+    control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
+    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. no_modules: why
+    there are none for this kernel; "" where there are.
+    """
+    settlement = Settlement()
+    registry = Registry(
+        sysfs=sysfs,
+        aliases=aliases,
+        resolver=resolver,
+        gate=gate,
+        loader=loader,
+        listener=settlement,
+        writer=writer,
+        clock=clock,
+        has_modules=not no_modules,
+    )
+    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
+    intake = Intake(
+        uevents=uevents,
+        sysfs=sysfs,
+        registry=registry,
+        loader=loader,
+        walker=walker,
+        writer=writer,
+        clock=clock,
+    )
+    poller = poll()
+    clients = None
+    if control is not None:
+        clients = Clients(
+            control=control,
+            poller=poller,
+            registry=registry,
+            loader=loader,
+            walker=walker,
+            intake=intake,
+            settlement=settlement,
+            gate=gate,
+            on_freeze=on_freeze,
+            ledger=ledger,
+            writer=writer,
+            clock=clock,
+        )
+    unloader = None
+    if gate.unloads_any:
+        from modaliasd.service.unloader import Unloader
+
+        unloader = Unloader(registry=registry, loader=loader, resolver=resolver, sysfs=sysfs, writer=writer)
+    born_us = clock()
+
+    def make_report() -> SettleReport:
+        from modaliasd.service.settle_report import SettleReport  # not needed before the first modprobe
+
+        return SettleReport(
+            devices=registry.devices,
+            loader=loader,
+            sysfs=sysfs,
+            writer=writer,
+            clock=clock,
+            born_us=born_us,
+        )
+
+    return Service(
+        poller=poller,
+        registry=registry,
+        walker=walker,
+        intake=intake,
+        loader=loader,
+        unloader=unloader,
+        clients=clients,
+        gate=gate,
+        settlement=settlement,
+        make_report=make_report,
+        uevents_fileno=uevents.fileno(),
+        sysfs=sysfs,
+        aliases=aliases,
+        ledger=ledger,
+        writer=writer,
+        clock=clock,
+        on_settled=on_settled,
+        no_modules=no_modules,
+    )

@@ -1,0 +1,380 @@
+"""Turns wanted modules into modprobe processes and their ends into ledger lines.
+
+Between the scheduler, which decides, and modprobe, which inserts. Belongs to the service layer.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from modaliasd.core.fasttypes import NamedTuple
+from modaliasd.core.kmod.invocation import Invocation, Tool, bare_invocation, invocation, removal
+from modaliasd.core.ledger.write import load_fields, load_text
+from modaliasd.core.loading.demand import demands_of_plan, needs_of_plan
+from modaliasd.core.loading.outcome import (
+    INSERTED,
+    SUCCESSES,
+    FailureKind,
+    LoadResult,
+    Outcome,
+    explain_failure,
+    failed,
+    is_not_permitted,
+    kernel_lines_about,
+    lacking,
+    lines_about,
+)
+from modaliasd.core.loading.priority import Rank, niceness, rank_of
+from modaliasd.core.loading.scheduler import Scheduler
+from modaliasd.linux.process import is_safe_name, reap, start
+from modaliasd.linux.procmodules import are_modules_disabled, file_size, read_live_modules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modaliasd.core.kmod.invocation import Flavour
+    from modaliasd.core.kmod.plan import Plan, Step
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
+    from modaliasd.core.loading.load import Job, Load, Needs
+    from modaliasd.linux.process import Child, Ended
+    from modaliasd.service.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
+
+TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
+SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
+
+
+class Running:
+    """A job, its process, how far it is, and whether it was reported as slow."""
+
+    __slots__ = ("child", "inserting", "job", "nice", "reported", "start_us")
+
+    def __init__(self, job: Job, child: Child, start_us: int) -> None:
+        self.job = job
+        self.child = child
+        self.start_us = start_us
+        self.nice = 0
+        self.inserting = ""  # the module whose insertion the kernel told of last
+        self.reported = False
+
+
+class Tools(NamedTuple):
+    """What inserts modules here: the programs' paths, whose modprobe it is, and where modules.dep lies."""
+
+    modprobe: str
+    insmod: str
+    shell: str
+    flavour: Flavour
+    modules_dir: str
+    cpus: int = 1
+
+
+class Loader:
+    """Carries plans out. `live` holds the modules known to be in the kernel.
+
+    limit: how many modprobes run at once. alone: modules that cannot bear another load beside them.
+    ranks: modules whose rank is configured, and does not depend on who asks.
+    """
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        sysfs: LoadSysfs,
+        writer: Writer,
+        kernel_log: MessageLog,
+        gate: LastGate,
+        clock: Clock,
+        live: Iterable[str],
+        limit: int,
+        alone: frozenset[str] = frozenset(),
+        ranks: dict[str, Rank] | None = None,
+    ) -> None:
+        self.live = set(live)
+        self._needs: dict[str, Needs] = {}
+        court = gate.court(self._load_of, self._needs.get)
+        self.scheduler = Scheduler(self._needs_of, self._size_of, limit, self.live, court)
+        self._tools = tools
+        self._sysfs = sysfs
+        self._writer = writer
+        self._kernel_log = kernel_log
+        self._clock = clock
+        self._alone = alone
+        self._ranks = ranks or {}
+        self._sizes: dict[str, int] = {}
+        self._steps: dict[str, Step] = {}
+        self._running: dict[int, Running] = {}
+        self._warned: set[tuple[str, str]] = set()
+        self._announced: set[str] = set()  # modules whose uevent has come
+
+    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
+        """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
+        now = self._clock()
+        if any(one.module not in self._needs for one in plan.steps):
+            for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
+                self._needs.setdefault(module, needs)
+            for one in plan.steps:
+                self._steps.setdefault(one.module, one)
+        for match, step, result, behind in demands_of_plan(plan):
+            because = cause.by(match)
+            if result is not None:
+                self.scheduler.conclude(match.module, because, result, now)
+            elif step is not None:
+                rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
+                self._want_step(step, because, rank.value, behind)
+        if cause.request:
+            for module in plan.builtin:
+                self.scheduler.conclude(module, cause, LoadResult(Outcome.BUILTIN), now)
+
+    def _want_step(self, step: Step, cause: Cause, rank: int, behind: str) -> None:
+        module = step.module
+        known = self.scheduler.load_of(module)
+        if not is_safe_name(module):
+            result = failed(
+                FailureKind.UNSAFE_NAME, "not a module's name: modprobe would not take it for one"
+            )
+            self.scheduler.conclude(module, cause, result, self._clock())
+        elif known is None and module in self.live:
+            self.scheduler.conclude(module, cause, LoadResult(Outcome.LIVE), self._clock())
+        else:
+            self.scheduler.request(module, cause, rank, self._clock(), behind)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+        return self.scheduler.idle
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is None
+
+    def has_inserted(self, module: str) -> bool:
+        """Is the module in the kernel by this daemon's doing?"""
+        load = self.scheduler.load_of(module)
+        return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
+
+    def unfinished(self) -> list[str]:
+        """The modules that are wanted and whose loads have not ended."""
+        return [load.module for load in self.scheduler.loads() if load.result is None]
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+        return [load.result.outcome for load in self.scheduler.loads() if load.result is not None]
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Loads that failed, or found no device to drive, may be tried again."""
+        for module in modules:
+            load = self.scheduler.load_of(module)
+            if load is not None and load.result is not None and load.result.outcome in TRIED_AGAIN:
+                self.scheduler.forget(module)
+
+    def _needs_of(self, module: str) -> Needs:
+        return self._needs[module]
+
+    def _load_of(self, module: str) -> Load | None:
+        return self.scheduler.load_of(module)
+
+    def _size_of(self, module: str) -> int:
+        size = self._sizes.get(module)
+        if size is None:
+            size = self._sizes[module] = file_size(self._tools.modules_dir, self._steps[module].path)
+        return size
+
+    def _invocation(self, step: Step) -> Invocation:
+        return invocation(step, self._tools.flavour, self._tools.modules_dir)
+
+    def _is_single(self, step: Step) -> bool:
+        return not self._invocation(step).batch
+
+    def start_jobs(self, *, coldplug: bool = False) -> list[int]:
+        """Start what may run now; gives the new pidfds, to be polled.
+
+        coldplug: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
+        """
+        worst = Rank.OTHER.value if coldplug else None
+        started: list[int] = []
+        while job := self.scheduler.next_job(self._clock(), worst):
+            path, arguments, environment = self._command(job)
+            try:
+                child = start(path, arguments, environment)
+            except OSError as e:
+                result = failed(FailureKind.CANNOT_START, f"cannot run {path}: {e.strerror}")
+                self.scheduler.finished(dict.fromkeys(job.modules, result), self._clock())
+                continue
+            self._running[child.pidfd] = Running(job, child, self._clock())
+            started.append(child.pidfd)
+            self._share_out()
+        ring = self.scheduler.break_ring(self._clock())
+        if ring:
+            message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
+            self._writer.write("warning", {"what": "ring of loads", "message": message})
+            self._writer.say(f"ring of loads: {message}")
+        return started
+
+    def _share_out(self) -> None:
+        """Tell the kernel who of the running jobs gets the processors first."""
+        jobs = ((running.job.rank, running.job.cost, number) for number, running in self._running.items())
+        for number, nice in niceness(jobs, self._tools.cpus).items():
+            running = self._running[number]
+            if running.nice != nice:
+                running.nice = nice
+                posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
+
+    def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
+        """The program that carries the job out, its arguments, and what it finds in its environment."""
+        last = job.modules[-1]
+        if job.bare:
+            return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
+        if not self._needs[last].single:
+            return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
+        return self._program(self._invocation(self._steps[last]))
+
+    def _program(self, how: Invocation) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
+        program = {
+            Tool.MODPROBE: self._tools.modprobe,
+            Tool.INSMOD: self._tools.insmod,
+            Tool.SHELL: self._tools.shell,
+        }
+        return program[how.tool], list(how.arguments), how.environment
+
+    def start_removal(self, module: str, command: str) -> Child:
+        """Have a module removed that nothing needs. command: its `remove` line's. OSError where it cannot be run."""
+        return start(*self._program(removal(module, command, self._tools.flavour)))
+
+    def is_job(self, descriptor: int) -> bool:
+        """Is this the pidfd of a running job?"""
+        return descriptor in self._running
+
+    def finish(self, pidfd: int) -> None:
+        """The process behind `pidfd` has ended: find out what became of each of its modules."""
+        running = self._running.pop(pidfd)
+        ended = reap(running.child)
+        results: dict[str, LoadResult] = {}
+        for module in running.job.modules:
+            load = self.scheduler.load_of(module)
+            if load is not None and load.result is None:
+                results[module] = self._result(module, running.child.pid, ended)
+        self._blame_dependencies(results)
+        self.live.update(m for m, r in results.items() if r.outcome is Outcome.INSERTED)
+        self.scheduler.finished(results, self._clock())
+        self._share_out()
+
+    def _result(self, module: str, pid: int, ended: Ended) -> LoadResult:
+        status, words = ended
+        if self._sysfs.is_live(module):
+            return INSERTED
+        if status == 0 and self._steps[module].command:
+            return LoadResult(Outcome.COMMAND, f"ran: {self._steps[module].command}")
+        kernel_words = kernel_lines_about(module, pid, self._kernel_log.lines()[-50:], words)
+        disabled = is_not_permitted(words) and are_modules_disabled()
+        own_words = lines_about(module, words) or words.strip()
+        return explain_failure(module, status, own_words, kernel_words, modules_disabled=disabled)
+
+    def _blame_dependencies(self, results: dict[str, LoadResult]) -> None:
+        """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
+        for module, own in results.items():
+            load = self.scheduler.load_of(module)
+            if load is None or own.outcome in SUCCESSES:
+                continue
+            for name in load.needs.before:
+                result = results.get(name)
+                if result is None or result.outcome in SUCCESSES or name in load.needs.soft:
+                    continue
+                results[module] = lacking(name, result)
+                break
+
+    def appeared(self, module: str, at_us: int) -> bool:
+        """A `module` uevent, which came at `at_us`, says that it is being inserted; was that somebody else's doing?
+
+        In a job modules go in one after the other, so the one before it has ended now. While events queue up,
+        one can come after its job's end: the first of a module that a job has inserted is that job's.
+        """
+        self.live.add(module)
+        load = self.scheduler.load_of(module)
+        if load is None or module in self._announced:
+            return True
+        self._announced.add(module)
+        if not load.running:
+            return load.result is None or load.result.outcome is not Outcome.INSERTED
+        load.start_us = at_us
+        for running in self._running.values():
+            if module in running.job.modules:
+                if running.inserting and self._sysfs.is_live(running.inserting):
+                    self.scheduler.inserted(running.inserting, load.start_us)
+                running.inserting = module
+        return False
+
+    def left(self, module: str) -> None:
+        """A `module` uevent says that it has been removed."""
+        self.live.discard(module)
+        self._announced.discard(module)
+        self.scheduler.forget(module)
+
+    def recheck_live(self) -> None:
+        """Uevents may have been lost: ask the kernel again which modules it has."""
+        now = set(read_live_modules())
+        for module in self.live - now:
+            load = self.scheduler.load_of(module)
+            if load is None or not load.running:
+                self.left(module)
+        self.live |= now
+
+    def write_ended(self) -> bool:
+        """Put the loads that ended into the ledger; were there any?"""
+        ended = self.scheduler.take_told()
+        for load in ended:
+            before = [name for name in load.needs.before if name in self.live]
+            self._writer.write("load", load_fields(load, before))
+            self._writer.say(load_text(load))
+        return bool(ended)
+
+    def report_slow(self, limit_us: int = SLOW_US) -> int:
+        """Name the jobs that run longer than the limit.
+
+        Gives the milliseconds until the next could (-1: none).
+        """
+        now = self._clock()
+        next_us = -1
+        for running in self._running.values():
+            if running.reported:
+                continue
+            left = running.start_us + limit_us - now
+            if left > 0:
+                next_us = left if next_us < 0 else min(next_us, left)
+                continue
+            running.reported = True
+            self._write_slow(running, now)
+        return -1 if next_us < 0 else next_us // 1000 + 1
+
+    def report_waiting(self) -> None:
+        """Write down what keeps drivers from their devices though the modules are in: once each.
+
+        Firmware that was not found, and probes that the kernel has put off until a supplier is there.
+        """
+        found = [
+            ("firmware", f"{file} is missing: {who} asked for it")
+            for file, who in self._kernel_log.take_missing_firmware()
+        ]
+        found += [
+            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
+            for device, reason in self._sysfs.deferred()
+        ]
+        for warning in found:
+            if warning in self._warned:
+                continue
+            self._warned.add(warning)
+            what, message = warning
+            self._writer.write("warning", {"what": what, "message": message})
+            self._writer.say(f"{what}: {message}")
+
+    def _write_slow(self, running: Running, now: int) -> None:
+        for module in running.job.modules:
+            load = self.scheduler.load_of(module)
+            if load is None or self._sysfs.is_live(module):
+                continue
+            ms = (now - running.start_us) // 1000
+            causes: list[Json] = [cause.fields() for cause in load.causes]
+            self._writer.write("slow", {"module": module, "causes": causes, "running_ms": ms}, now)
+            self._writer.say(f"{module} is slow: {ms} ms and still loading, {load.causes[0].in_full()}")

@@ -1,0 +1,282 @@
+"""The daemon's loop: subscribe, walk, then uevents, children and the control socket, until told to end.
+
+The loop waits for whatever comes first and hands it to the one whose it is:
+
+    uevents  ->  Intake  --\\
+    /sys     ->  Walker  --->  Registry  ->  Gate  ->  Loader  ->  modprobe
+    clients  ->  Clients    --/
+
+It tells the Settlement what goes on, and does what that advises: look whether all events have come, declare some
+lost, check the index, tell that all is settled.
+"""
+
+from __future__ import annotations
+
+from select import POLLIN, POLLOUT, poll
+
+from modaliasd.core.device import Phase
+from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.kmod.modprobe_d import topic_of
+from modaliasd.core.ledger.write import FORMAT
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.settlement import Advice
+from modaliasd.linux.descriptors import with_reserve
+from modaliasd.linux.ledger import ERROR
+from modaliasd.linux.process import reap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from modaliasd.core.errors import Problem
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.settlement import Settlement
+    from modaliasd.linux.process import Child
+    from modaliasd.service.clients import Clients
+    from modaliasd.service.coldplug import Walker
+    from modaliasd.service.devices import Registry
+    from modaliasd.service.gate import Gate
+    from modaliasd.service.intake import Intake
+    from modaliasd.service.ports import AliasTable, Clock, Flushable, Hook, LoopLoader, NumberedSysfs, Writer
+    from modaliasd.service.settle_report import SettleReport
+    from modaliasd.service.unloader import Unloader
+
+LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
+
+
+class Service:
+    """One life of the daemon.
+
+    poller: where the clients has registered its descriptors, if there is a clients. unloader: None where the policy has
+    nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
+    kernel; "" where there are.
+    """
+
+    def __init__(
+        self,
+        *,
+        poller: poll,
+        registry: Registry,
+        walker: Walker,
+        intake: Intake,
+        loader: LoopLoader,
+        unloader: Unloader | None,
+        clients: Clients | None,
+        gate: Gate,
+        settlement: Settlement,
+        make_report: Callable[[], SettleReport],
+        uevents_fileno: int,
+        sysfs: NumberedSysfs,
+        aliases: AliasTable,
+        ledger: Flushable,
+        writer: Writer,
+        clock: Clock,
+        on_settled: Hook,
+        no_modules: str,
+    ) -> None:
+        self._poll = poller
+        self._registry = registry
+        self._walker = walker
+        self._intake = intake
+        self._loader = loader
+        self._unloader = unloader
+        self._clients = clients
+        self._gate = gate
+        self._settlement = settlement
+        self._make_report = make_report
+        self._report: SettleReport | None = None
+        self._uevents_fileno = uevents_fileno
+        self._sysfs = sysfs
+        self._aliases = aliases
+        self._ledger = ledger
+        self._writer = writer
+        self._clock = clock
+        self._on_settled = on_settled
+        self._no_modules = no_modules
+        self._stop = False
+        self._hook: Child | None = None
+
+    @property
+    def status(self) -> int:
+        """What a boot ends with if nobody gives it another status: whose fault it is that nothing can be loaded."""
+        if self._no_modules:
+            return WorldError.exit_status
+        return UsageError.exit_status if self._gate.is_void else 0
+
+    def begin(
+        self,
+        start: dict[str, Json],
+        problems: Iterable[Problem],
+        skipped: Iterable[Problem],
+        wanted: tuple[str, ...],
+    ) -> None:
+        """Write down who this is and what was found wrong on the way here; ask for the first walk.
+
+        start: fields of the `start` line. problems: of modprobe.d and the kernel's command line. skipped: lines of the
+        module tree's tables. wanted: modules to load by name before anything else.
+        """
+        self._writer.write("start", {"format": FORMAT} | start)
+        if self._ledger.torn_bytes:
+            message = f"{self._ledger.torn_bytes} bytes of a line that was never finished were cut off"
+            self._writer.write("warning", {"what": "ledger repaired", "message": message})
+        if self._no_modules:
+            self._writer.write("warning", {"what": "modules", "message": self._no_modules})
+            self._writer.say(self._no_modules, ERROR)
+        self._registry.tell_of_index()
+        for problem in problems:
+            where = {"path": problem.file, "line": problem.line or None}
+            self._writer.write("warning", {"what": topic_of(problem), **where, "message": problem.message})
+        for problem in skipped:
+            where = {"what": problem.file, "line": problem.line}
+            self._writer.write("warning", {**where, "message": f"skipped: {problem.message}"})
+        self._gate.write_mistakes()
+        if self._gate.phase is Phase.FROZEN:
+            self._gate.freeze()
+        self._ledger.flush()  # a life that ends early shall have left its first line
+        self._poll.register(self._uevents_fileno, POLLIN)
+        for name in wanted:
+            self._registry.want_by_name(name, "modaliasd.load=")
+        self._walker.request("coldplug")
+
+    def run(self, *, once: bool = False) -> int:
+        """Serve until asked to stop, or until the first settle with `once`; the exit status: 1 if a load failed."""
+        while not self._stop:
+            self._turn()
+            self._stop = self._stop or (once and self._settlement.settles > 0)
+            if not self._stop:
+                self._wait()
+        self._ledger.drain()
+        return self.status or int(Outcome.FAILED in self._loader.outcomes())
+
+    def stop(self) -> None:
+        """End at the next turn."""
+        self._stop = True
+
+    def _turn(self) -> None:
+        """One round: walk on, look for more events if nothing else is to do, start jobs, follow the advice."""
+        settlement = self._settlement
+        self._walker.walk_on()
+        settlement.work(busy=self._is_busy())
+        number = -1
+        if settlement.advice in LOOKS:
+            number = self._sysfs.uevent_seqnum()  # before the socket is read: all that it counts is in there
+            self._take_uevents()
+        self._dispatch()
+        settlement.work(busy=self._is_busy())
+        if number >= 0:
+            intake = self._intake
+            complete = intake.sequence.reached(number)
+            settlement.looked(drained=intake.drained, complete=complete, now_us=self._clock())
+            self._follow(number)
+        if self._clients is not None:
+            self._clients.attend()
+
+    def _take_uevents(self) -> None:
+        if self._intake.read():
+            self._settlement.received()
+
+    def _is_busy(self) -> bool:
+        unloading = self._unloader is not None and self._unloader.busy
+        return self._walker.walking or not self._loader.idle or unloading
+
+    def _follow(self, number: int) -> None:
+        """Do what the settlement advises now that the socket was read. number: the kernel's, of the last uevent."""
+        settlement = self._settlement
+        if settlement.advice is Advice.DECLARE_LOST:
+            self._intake.lose("gap")
+            settlement.lost()
+        elif settlement.advice is Advice.CHECK_INDEX:
+            good = self._aliases.check()
+            if not good:
+                self._registry.start_over()
+                self._walker.request("index")
+            settlement.index_checked(good=good)
+        if settlement.settled:
+            self._intake.made_good()
+        if settlement.advice is Advice.TELL:
+            if self._report is None:
+                self._report = with_reserve(self._make_report)
+            fields = self._report.write(self._intake.counts() | {"seqnum": number})
+            self._ledger.flush()
+            settlement.told()
+            if self._clients is not None:
+                self._clients.settled(fields)
+            if settlement.settles == 1:
+                self._gate.first_settled()
+                self._start_hook()
+
+    def _dispatch(self) -> None:
+        """Start what may run now, write down what has ended."""
+        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
+            self._poll.register(pidfd, POLLIN)
+        if self._loader.write_ended():
+            self._settlement.happened()
+            self._intake.loads_ended()
+        if (
+            self._unloader is not None
+            and self._unloader.due
+            and self._loader.idle
+            and not self._walker.walking
+        ):
+            pidfd = self._unloader.start()
+            if pidfd >= 0:
+                self._poll.register(pidfd, POLLIN)
+
+    def _wait(self) -> None:
+        """Write what there is to write, wait for whatever comes first, and hand it over."""
+        timeout = self._timeout()
+        channel = -1
+        if timeout != 0:
+            self._ledger.flush()
+            self._tell_of_lost_lines()
+            channel = self._ledger.channel_fileno()
+        if channel >= 0:
+            self._poll.register(channel, POLLOUT)
+        self._intake.end_turn()
+        ready = self._poll.poll(timeout)
+        if channel >= 0:
+            self._poll.unregister(channel)
+        for descriptor, _events in ready:
+            self._serve(descriptor)
+
+    def _timeout(self) -> int:
+        """Milliseconds that poll may sleep; -1 for ever, 0 while there is something to do."""
+        if self._walker.walking or self._stop:
+            return 0
+        times = [self._settlement.timeout_ms(), self._loader.report_slow()]
+        if self._clients is not None:
+            times.append(self._clients.timeout_ms())
+        due = [t for t in times if t >= 0]
+        return min(due) if due else -1
+
+    def _tell_of_lost_lines(self) -> None:
+        """/run was full, and has room again: what is missing from the ledger is said in it."""
+        lost = self._ledger.take_lost_lines()
+        if lost:
+            message = f"{lost} lines were lost while there was no room for them"
+            self._writer.write("warning", {"what": "ledger", "message": message})
+            self._ledger.flush()
+
+    def _serve(self, descriptor: int) -> None:
+        if descriptor == self._uevents_fileno:
+            self._take_uevents()
+        elif self._loader.is_job(descriptor):
+            self._poll.unregister(descriptor)
+            self._loader.finish(descriptor)
+        elif self._unloader is not None and self._unloader.is_child(descriptor):
+            self._poll.unregister(descriptor)
+            self._unloader.finish()
+        elif self._clients is not None and self._clients.serve(descriptor):
+            return
+        elif self._hook is not None and descriptor == self._hook.pidfd:
+            self._poll.unregister(descriptor)
+            reap(self._hook)
+            self._hook = None
+        elif descriptor == self._ledger.channel_fileno():
+            self._ledger.flush()
+
+    def _start_hook(self) -> None:
+        """Run what waits for the first settle."""
+        self._hook = self._on_settled(self.status)
+        if self._hook is not None:
+            self._poll.register(self._hook.pidfd, POLLIN)

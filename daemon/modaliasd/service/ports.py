@@ -1,0 +1,498 @@
+"""What each part of the service asks of the others and of the outside: narrow protocols, for the type checker only.
+
+Nothing imports this module at run time. A part names the protocols in its constructor's keywords; boot.py hands the
+real things in, tests/support/fakeworld.py stand-ins, and mypy holds both against what stands here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from modaliasd.core.device import Device, Phase
+    from modaliasd.core.errors import Problem
+    from modaliasd.core.inventory import Inventory, InventoryEntry
+    from modaliasd.core.kmod.modprobe_d import Configuration
+    from modaliasd.core.kmod.plan import Plan
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
+    from modaliasd.core.loading.load import Load, Needs
+    from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.policy.admission import Admission
+    from modaliasd.linux.netlink import Datagram, Oddity
+    from modaliasd.linux.process import Child
+
+    Clock = Callable[[], int]  # microseconds of CLOCK_BOOTTIME
+    Hook = Callable[
+        [int], Child | None
+    ]  # called after the first settle, with a status; the process that it started
+
+
+# The ledger.
+
+
+class LineSink(Protocol):
+    """Takes the ledger's lines."""
+
+    def append(self, text: str) -> None:
+        """Take a whole line."""
+
+    def say(self, short: str, priority: int = 6) -> None:
+        """Take a short line for the kernel's log, of this priority."""
+
+
+class Flushable(LineSink, Protocol):
+    """What the loop does with the ledger besides."""
+
+    torn_bytes: int
+    failed_writes: int
+
+    def take_lost_lines(self) -> int:
+        """How many lines were lost since this was last asked."""
+
+    def flush(self) -> None:
+        """Write what was taken."""
+
+    def drain(self) -> None:
+        """Write and send everything, waiting for the channel."""
+
+    def end(self) -> None:
+        """Have the host get everything, and nothing after it."""
+
+    def channel_fileno(self) -> int:
+        """The channel's descriptor while there is something to send on it; else -1."""
+
+
+class Writer(Protocol):
+    """Writes lines with their times."""
+
+    def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
+        """A line of this kind; t_us is when what it tells of was learnt, -1 for now."""
+
+    def append(self, text: str) -> None:
+        """A line that has been made already."""
+
+    def say(self, text: str, priority: int = 6) -> None:
+        """A short line for the kernel's log, of this priority."""
+
+
+# /sys, as far as each part looks at it.
+
+
+class NumberedSysfs(Protocol):
+    """The loop's."""
+
+    def uevent_seqnum(self) -> int:
+        """The number of the last uevent that the kernel made."""
+
+
+class WalkableSysfs(Protocol):
+    """The walker's."""
+
+    def walk(self) -> Iterator[list[Device]]:
+        """Every device, in strides."""
+
+    def driver_module(self, devpath: str) -> str:
+        """The module of the driver bound to the device, or ""."""
+
+
+class EventSysfs(NumberedSysfs, Protocol):
+    """The intake's."""
+
+    def exists(self, devpath: str) -> bool:
+        """Is the device there?"""
+
+    def driver(self, devpath: str) -> str:
+        """The driver bound to the device, or ""."""
+
+    def driver_module(self, devpath: str) -> str:
+        """The module of the driver bound to the device, or ""."""
+
+
+class LiveSysfs(Protocol):
+    """The unloader's."""
+
+    def is_live(self, module: str) -> bool:
+        """Has the module been inserted and initialised?"""
+
+
+class DeviceSysfs(LiveSysfs, Protocol):
+    """The registry's."""
+
+    def exists(self, devpath: str) -> bool:
+        """Is the device there?"""
+
+
+class LoadSysfs(LiveSysfs, Protocol):
+    """The loader's."""
+
+    def deferred(self) -> list[tuple[str, str]]:
+        """(device, reason) of the probes that wait for a supplier."""
+
+
+class PolicySysfs(Protocol):
+    """The gate's."""
+
+    def removable(self, devpath: str) -> str:
+        """The `removable` attribute of the device or of its nearest ancestor that has one, or ""."""
+
+
+class DriverSysfs(Protocol):
+    """The settle report's."""
+
+    def driver(self, devpath: str) -> str:
+        """The driver bound to the device, or ""."""
+
+    def drivers_of(self, module: str) -> list[tuple[str, str]]:
+        """(bus, driver) of every driver that the live module has registered."""
+
+
+class AnySysfs(WalkableSysfs, EventSysfs, DeviceSysfs, LoadSysfs, PolicySysfs, DriverSysfs, Protocol):
+    """All of it, for who puts the service together."""
+
+
+# The rest of the outside.
+
+
+class UeventSource(Protocol):
+    """The uevent socket."""
+
+    def fileno(self) -> int:
+        """The descriptor, for poll."""
+
+    def receive(self) -> Datagram | Oddity:
+        """One datagram, or why there is none."""
+
+    def has_listeners(self) -> bool:
+        """Does anybody listen to what user space sends on?"""
+
+    def send(self, message: bytes) -> bool:
+        """Send a message on; False if it did not go out."""
+
+
+class AliasTable(Protocol):
+    """The alias index, as far as the ledger tells of it and it can be damaged."""
+
+    generation: int
+    message: str
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        """Lines of modules.alias that are not in it."""
+
+    def check(self) -> bool:
+        """Sum the whole index up: is it good?"""
+
+
+class Lookup(Protocol):
+    """The resolver, as the registry asks it."""
+
+    def resolve(self, lookup: str) -> Plan:
+        """The plan for a modalias or a name."""
+
+
+class RemoveCommands(Protocol):
+    """The resolver, as the unloader asks it."""
+
+    def remove_command(self, module: str) -> str:
+        """The command of the module's `remove` line, or ""."""
+
+
+class Brings(Protocol):
+    """The resolver, as the gate asks it."""
+
+    def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:
+        """All that modprobe inserts along with the module."""
+
+
+class AnyResolver(Lookup, RemoveCommands, Protocol):
+    """All of it, for who puts the service together."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """What modprobe.d says."""
+
+
+class MessageLog(Protocol):
+    """The kernel's log."""
+
+    def lines(self) -> list[str]:
+        """The texts of the records since the start, the newest last."""
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
+        """(file, who asked) of the firmware that was not found since the last call."""
+
+
+class ClientListener(Protocol):
+    """The control socket."""
+
+    def fileno(self) -> int:
+        """The listening descriptor."""
+
+    def accept(self) -> tuple[list[int], list[int]]:
+        """Take waiting connections: fresh descriptors, and those closed to make room."""
+
+    def request(self, descriptor: int) -> list[str] | None:
+        """The words of a client's request once it is whole."""
+
+    def answer(self, descriptor: int, line: str) -> None:
+        """Answer a client."""
+
+    def wants_to_send(self, descriptor: int) -> bool:
+        """Is a part of the answer still to be sent?"""
+
+    def send(self, descriptor: int) -> None:
+        """Go on sending."""
+
+    def is_open(self, descriptor: int) -> bool:
+        """Is it a client's?"""
+
+
+# The loader, as far as each part knows it.
+
+
+class WantingLoader(Protocol):
+    """The registry's."""
+
+    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
+        """Have done what the plan says."""
+
+    def left(self, module: str) -> None:
+        """The module has been removed."""
+
+    def forget_failures(self, modules: Iterable[str]) -> None:
+        """Loads that did not succeed may be tried again."""
+
+
+class CheckingLoader(Protocol):
+    """The walker's."""
+
+    def recheck_live(self) -> None:
+        """Ask the kernel again which modules it has."""
+
+
+class EventLoader(Protocol):
+    """The intake's."""
+
+    def appeared(self, module: str, at_us: int) -> bool:
+        """A module is being inserted: was that somebody else's doing?"""
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+
+
+class RemovingLoader(Protocol):
+    """The unloader's."""
+
+    def start_removal(self, module: str, command: str) -> Child:
+        """Have a module removed."""
+
+    def has_inserted(self, module: str) -> bool:
+        """Did this daemon insert it?"""
+
+
+class ReportingLoader(Protocol):
+    """The settle report's."""
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+
+    def report_waiting(self) -> None:
+        """Write down what keeps drivers from their devices."""
+
+
+class StatusLoader(Protocol):
+    """The clients'."""
+
+    def unfinished(self) -> list[str]:
+        """The modules that are wanted and whose loads have not ended."""
+
+
+class LoopLoader(Protocol):
+    """The loop's."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing queued, nothing running."""
+
+    def start_jobs(self, *, coldplug: bool = False) -> list[int]:
+        """Start what may run now; the new pidfds."""
+
+    def write_ended(self) -> bool:
+        """Put the loads that ended into the ledger; were there any?"""
+
+    def report_slow(self) -> int:
+        """Name slow jobs; milliseconds until the next could be one, -1 for none."""
+
+    def is_job(self, descriptor: int) -> bool:
+        """Is it a job's pidfd?"""
+
+    def finish(self, pidfd: int) -> None:
+        """A job has ended."""
+
+    def outcomes(self) -> list[Outcome]:
+        """How each load that has ended did so."""
+
+
+class AnyLoader(
+    WantingLoader,
+    CheckingLoader,
+    EventLoader,
+    RemovingLoader,
+    ReportingLoader,
+    StatusLoader,
+    LoopLoader,
+    Protocol,
+):
+    """All of it, for who puts the service together."""
+
+
+# What the parts tell one another.
+
+
+class Listener(Protocol):
+    """Hears of what a settle is worth being told for."""
+
+    def happened(self) -> None:
+        """Something did."""
+
+
+class Waited(Protocol):
+    """The settlement, as the clients know it."""
+
+    @property
+    def settled(self) -> bool:
+        """Has nothing happened since all was dealt with?"""
+
+    def asked(self) -> None:
+        """Somebody waits for the next settle."""
+
+    def unasked(self) -> None:
+        """Nobody waits any more."""
+
+
+class WalkRequests(Protocol):
+    """The walker, as the intake and the clients know it."""
+
+    @property
+    def walking(self) -> bool:
+        """Is a walk under way?"""
+
+    def request(self, reason: str) -> None:
+        """Begin a walk that sees everything that is there from now on."""
+
+
+class DoorGate(Protocol):
+    """The gate, as the registry knows it."""
+
+    @property
+    def phase(self) -> Phase:
+        """Where the boot is."""
+
+    def unloads(self, subsystem: str) -> bool:
+        """Do modules go with the last device of this subsystem?"""
+
+    def judge(self, plan: Plan, device: Device, t_us: int = -1) -> Plan:
+        """What the policy leaves of the plan."""
+
+    def may_load(self, plan: Plan) -> bool:
+        """May the kernel have what it asks for?"""
+
+
+class LastGate(Protocol):
+    """The gate, as the loader knows it."""
+
+    def court(
+        self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
+    ) -> Callable[[Load], Admission | None]:
+        """Who is to be asked about each load just before its process is started."""
+
+
+class FreezingGate(Protocol):
+    """The gate, as the clients know it."""
+
+    def freeze(self) -> None:
+        """From now on only what the policy names is loaded for new devices."""
+
+
+class WalkedRegistry(Protocol):
+    """The registry, as the walker knows it."""
+
+    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
+        """A device is there."""
+
+    def forget_gone(self, seen: set[str], walk: int) -> None:
+        """A walk has ended that met these devpaths."""
+
+
+class EventRegistry(Protocol):
+    """The registry, as the intake knows it."""
+
+    @property
+    def devices(self) -> Inventory:
+        """The devices that are there."""
+
+    def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
+        """A device is there."""
+
+    def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
+        """A driver has taken the device or left it."""
+
+    def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
+        """The device has gone."""
+
+    def module_left(self, module: str) -> None:
+        """The module was removed."""
+
+
+class AskedRegistry(Protocol):
+    """The registry, as the clients know it."""
+
+    @property
+    def devices(self) -> Inventory:
+        """The devices that are there."""
+
+    def find(self, what: str) -> str:
+        """The devpath (or module) that is meant, once it is there; "" until then."""
+
+    def want_by_name(self, name: str, who: str) -> None:
+        """Load what the name stands for."""
+
+    def may_load(self, word: str) -> bool:
+        """May the kernel have what it asks for by this word?"""
+
+
+class CountingIntake(Protocol):
+    """The intake, as the clients know it."""
+
+    @property
+    def unsent(self) -> int:
+        """How many uevents could not be sent on."""
+
+    @property
+    def busiest_turn(self) -> int:
+        """How many uevents at most were handled while clients had to wait."""
+
+    def counts(self) -> dict[str, Json]:
+        """The last uevent's number, and how many were lost, recovered and dropped."""
+
+
+class Orphans(Protocol):
+    """The registry, as the unloader knows it."""
+
+    def take_orphans(self) -> dict[str, str]:
+        """Modules whose last device may have gone -> that device; each once."""
+
+    def has_orphans(self) -> bool:
+        """Are there any?"""
+
+    def is_wanted(self, module: str) -> bool:
+        """Does a device ask for the module?"""
+
+    def module_left(self, module: str) -> None:
+        """The module was removed."""
+
+    def want_again(self, module: str) -> None:
+        """Devices that ask for the module have it loaded again."""

@@ -1,0 +1,155 @@
+"""The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.modules import storage
+from hostbuild.image.modules.selection import Module, close, parse_index, select
+from hostbuild.image.modules.storage import Store
+from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
+from hostbuild.kernels.kernel import Kernel, KernelError
+from hostbuild.kernels.kernel_modules import read_list
+from hostbuild.near import listed
+from hostbuild.ui import Advance, ignore
+from modaliasd.core.index import lookup
+from modaliasd.core.index.format import INDEX_NAME
+from modaliasd.core.kmod.modules_dep import parse_modules_dep
+from modaliasd.core.kmod.names import text_of
+from modaliasd.core.kmod.tables import parse_modules_alias
+
+USUAL = "qemu"  # a selection: what busybox's modprobe finds early
+CRYPTO_NAME = "modules.crypto"
+CRYPTO = "crypto"
+GROUP = "modules"
+INDEX_GROUP = "indexes"
+
+# What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
+_INDEXES = (
+    "modules.alias",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.dep",
+    "modules.devname",
+    "modules.order",
+    "modules.softdep",
+    "modules.weakdep",
+)
+_KMOD_INDEXES = (
+    "modules.alias.bin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.dep.bin",
+    "modules.symbols",
+    "modules.symbols.bin",
+)
+
+
+def put_modules(
+    tree: FileTree,
+    kernel: Kernel,
+    carried: Sequence[Module],
+    *,
+    for_kmod: bool,
+    store: Store = Store.PLAIN,
+    readable: Container[str] = storage.ALL,
+    advance: Advance = ignore,
+) -> dict[str, bytes]:
+    """Put modules into the image, with indexes made for just these; give the indexes by name.
+
+    readable: the endings that the image's modprobe unpacks. `advance` hears of each module. Raises KernelError where
+    a module would have no line in modules.dep.
+    """
+    inside = f"usr/lib/modules/{kernel.version}"
+    if inside not in tree:
+        tree.directory(inside, group=GROUP, origin=kernel.origin)
+    endings = {module.path: storage.ending(module, store, readable) for module in carried}
+    with scratch_directory() as staging:
+        lacking = index_modules(
+            staging,
+            kernel.version,
+            [(module.path, module.content) for module in carried],
+            lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
+            weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
+            endings={path: ending for path, ending in endings.items() if ending},
+            linked=store is not Store.SQUASHFS,
+        )
+        if lacking:
+            raise KernelError(
+                f"depmod gives no line in modules.dep to {listed(lacking)}: modprobe would not find them",
+                hint=f"take what is damaged out of the selection: -{lacking[0]}",
+            )
+        base = staging / "lib/modules" / kernel.version
+        indexes = _read_indexes(base, for_kmod=for_kmod)
+        if store is not Store.SQUASHFS:
+            for module in carried:
+                ending = endings[module.path]
+                content = storage.compressed(module, ending) if ending else module.content
+                origin = module.origin or kernel.origin
+                tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
+                advance(1)
+            for name, content in indexes.items():
+                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
+                tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
+            return indexes
+        for entry in base.iterdir():  # whatever else depmod wrote
+            if entry.is_file() and entry.name not in indexes:
+                entry.unlink()
+        for name, content in indexes.items():
+            (base / name).write_bytes(content)
+        packed = storage.require_squashfs(base)
+    tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
+    for number, driver in enumerate(storage.require_drivers(kernel)):
+        path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
+        tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
+    return indexes
+
+
+def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
+    """Give the indexes by name: depmod's, and the daemon's own made of them."""
+    indexes: dict[str, bytes] = {}
+    for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
+        indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
+    indexes[CRYPTO_NAME] = crypto_words(indexes)
+    indexes["modules.dep"] = usual_first(indexes)
+    indexes[INDEX_NAME] = lookup.build(
+        indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
+    )
+    return indexes
+
+
+def usual_first(indexes: Mapping[str, bytes]) -> bytes:
+    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
+
+    busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
+    Debian's has half a megabyte. To kmod the order means nothing.
+    """
+    index = parse_index(indexes)
+    aliases, _ = parse_modules_alias(indexes["modules.alias"])
+    asked_by_cpus = [alias.module for alias in aliases if alias.pattern.startswith(b"cpu:")]
+    names = close([*select(USUAL, index), *asked_by_cpus], index)
+    usual = {index.paths[name].encode("utf-8", "surrogateescape") for name in names}
+    lines = indexes["modules.dep"].splitlines(keepends=True)
+    lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
+    return b"".join(lines)
+
+
+def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
+    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
+
+    It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
+    (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
+    most in vain. Nothing where a pattern could match such words, or one could be read as anything else.
+    """
+    found, _ = parse_modules_alias(indexes["modules.alias"])
+    aliases = {(text_of(alias.pattern).replace("-", "_"), alias.module) for alias in found}
+    heads = {head for alias, _ in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
+    files, _ = parse_modules_dep(text_of(indexes["modules.dep"]))
+    named = {pair for pair in aliases.union((name, name) for name in files) if pair[0].startswith(CRYPTO)}
+    plain = all(re.fullmatch(r"[A-Za-z0-9_(),+]+", text) for pair in named for text in pair)
+    if not plain or any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
+        return b""
+    words = " ".join(f"{word}={module}" for word, module in sorted(named))
+    return f"crypto=' {words} '\n".encode()

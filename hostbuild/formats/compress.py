@@ -18,7 +18,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import zstandard
 
@@ -81,6 +81,19 @@ _MAGICS = (
 def detect(head: bytes) -> Compressor:
     """Tell by the first bytes how data is packed; NONE where no magic is known."""
     return next((compressor for magic, compressor in _MAGICS if head.startswith(magic)), Compressor.NONE)
+
+
+class Source(Protocol):
+    """What is unpacked: a file, or the beginning of one."""
+
+    def read(self, count: int, /) -> bytes:
+        """Take so many bytes; fewer at the end."""
+
+    def tell(self) -> int:
+        """Give the offset of the next byte."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to an offset, as a file does."""
 
 
 class Sink(Protocol):
@@ -163,10 +176,10 @@ def decompress(compressor: Compressor, data: bytes, limit: int = LIMIT) -> tuple
     return bytes(plain), data[stream.tell() :]
 
 
-def unpacked(compressor: Compressor, stream: BinaryIO) -> Iterator[bytes]:
+def unpacked(compressor: Compressor, stream: Source) -> Iterator[bytes]:
     """Unpack one stream from where `stream` stands, in pieces of at most 8 MiB; then `stream` stands behind it.
 
-    stream: can seek. Raises CompressionError where the data is damaged, cut short, or asks for too much memory.
+    Raises CompressionError where the data is damaged, cut short, or asks for too much memory.
     """
     if compressor is Compressor.LZ4:
         yield from _unpacked_lz4(stream)
@@ -224,7 +237,7 @@ _DECODERS: dict[Compressor, Callable[[], _Decoder]] = {
 }
 
 
-def _unpacked_by(decoder: _Decoder, name: str, stream: BinaryIO) -> Iterator[bytes]:
+def _unpacked_by(decoder: _Decoder, name: str, stream: Source) -> Iterator[bytes]:
     start = stream.tell()
     while not decoder.eof:
         data = stream.read(_PIECE) if decoder.needs_input else b""
@@ -237,7 +250,7 @@ def _unpacked_by(decoder: _Decoder, name: str, stream: BinaryIO) -> Iterator[byt
     stream.seek(-len(decoder.unused_data), io.SEEK_CUR)
 
 
-def _unpacked_zstd(stream: BinaryIO) -> Iterator[bytes]:
+def _unpacked_zstd(stream: Source) -> Iterator[bytes]:
     """Unpack a frame block by block (RFC 8878, 3.1.1): the decoder gives all that it can at once, 128 KiB a block."""
     decoder = zstandard.ZstdDecompressor(max_window_size=_DICTIONARY).decompressobj()
     start = stream.tell()
@@ -260,14 +273,13 @@ def _unpacked_zstd(stream: BinaryIO) -> Iterator[bytes]:
         last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
         if plain := decoder.decompress(header + take(1 if kind == 1 else size)):
             yield plain
-    if descriptor >> 2 & 1:  # a checksum follows
-        if plain := decoder.decompress(take(4)):
-            yield plain
+    if descriptor >> 2 & 1:
+        yield decoder.decompress(take(4))  # a checksum, behind which nothing is left
     if not decoder.eof:
         raise CompressionError("zstd data is damaged: its last block does not end it")
 
 
-def _unpacked_lz4(stream: BinaryIO) -> Iterator[bytes]:
+def _unpacked_lz4(stream: Source) -> Iterator[bytes]:
     """Unpack a legacy frame as the kernel does. It has no end mark: it ends with the data, or at 4 NULs."""
     import lz4.block
 

@@ -71,7 +71,11 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
         version = next(iter(trees))
     if not version or (version not in trees and manifest.get("modules")):
         found = ", ".join(sorted(trees)) or "none"
-        raise InputError(f"cannot tell which modules of {image} are booted with; it has modules for: {found}")
+        dropped = f"{len(unpacked.passed_over)} of its members come to nothing: hostbuild inspect {image}"
+        raise InputError(
+            f"cannot tell which modules of {image} are booted with; it has modules for: {found}",
+            hint=dropped if unpacked.passed_over else "",
+        )
     # what cannot be read says nothing, but hides a file of its name in the later directories
     own = {path: _text(files.get(path, b"")) for path in settings}
     words = " ".join(filter(None, (manifest.get("append", ""), append)))

@@ -120,6 +120,8 @@ class Root:
         _, _, node = self._walk(old, follow=False)
         if node is None:
             raise _error(errno.ENOENT, f"the name that it is a link to, {old}, is gone")
+        if node.children is not None:  # which has taken that name since
+            raise _error(errno.EPERM, f"the name that it is a link to, {old}, is a directory")
         self._create(member.name, node)
         return True
 
@@ -127,9 +129,9 @@ class Root:
         """Open for writing, made if it is not there."""
         if path.endswith("/"):
             raise _error(errno.EISDIR)
-        _, _, node = self._walk(path, follow=True)
+        parent, name, node = self._walk(path, follow=True)
         if node is None:
-            node = self._create(path, Node(mode))
+            node = self._enter(parent, name, Node(mode))
         if node.children is not None:
             raise _error(errno.EISDIR)
         if not stat.S_ISREG(node.mode):
@@ -157,8 +159,14 @@ class Root:
         if path.endswith("/"):
             raise _error(errno.ENOENT)
         parent, name, found = self._walk(path, follow=False)
-        if found is not None or parent.children is None:
+        if found is not None:
             raise _error(errno.EEXIST)
+        return self._enter(parent, name, node)
+
+    @staticmethod
+    def _enter(parent: Node, name: str, node: Node) -> Node:
+        if parent.children is None:
+            raise _error(errno.ENOTDIR)
         parent.children[name] = node
         if node.children is not None:
             node.parent = parent

@@ -33,7 +33,18 @@ UNKNOWN = 0o050644  # a type that no inode has
 def written(member: Member, data: bytes, padding: int = 0, *, checksum: bool = False) -> bytes:
     """A member as bytes: NULs behind its name, and a checksum if it is asked for."""
     name = member.name.encode("utf-8", "surrogateescape") + bytes(1 + padding)
-    numbers = [member.ino, member.mode, 0, 0, member.nlink, 0, len(data), *member.dev, *member.device, len(name)]
+    numbers = [
+        member.ino,
+        member.mode,
+        0,
+        0,
+        member.nlink,
+        0,
+        len(data),
+        *member.dev,
+        *member.device,
+        len(name),
+    ]
     magic, total = (b"070702", sum(data)) if checksum else (b"070701", 0)
     out = magic + b"".join(b"%08x" % number for number in (*numbers, total)) + name
     out += bytes(-len(out) % 4) + data
@@ -102,7 +113,9 @@ def found_in(image: Image) -> dict[str, tuple[int, bytes, int]]:
     }
 
 
-def compared(tree: dict[str, tuple[int, bytes, int]]) -> tuple[dict[str, tuple[int, bytes]], set[frozenset[str]]]:
+def compared(
+    tree: dict[str, tuple[int, bytes, int]],
+) -> tuple[dict[str, tuple[int, bytes]], set[frozenset[str]]]:
     """What has to be equal: types, modes, contents, and which names are one inode. What is there anyway is left out."""
     tree = {path: row for path, row in tree.items() if path not in ("dev", "dev/console", "root")}
     groups: dict[int, set[str]] = {}
@@ -113,7 +126,9 @@ def compared(tree: dict[str, tuple[int, bytes, int]]) -> tuple[dict[str, tuple[i
 
 parts = st.sampled_from(["a", "b", "c", "dev", ".", "..", "", "é", "\udcff", "n" * 255, "n" * 256])
 plain = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)
-paths = st.one_of(plain, plain, plain, st.lists(parts, max_size=4).map("/".join), st.sampled_from(["", "/", TRAILER]))
+paths = st.one_of(
+    plain, plain, plain, st.lists(parts, max_size=4).map("/".join), st.sampled_from(["", "/", TRAILER])
+)
 small = st.integers(1, 2)
 
 

@@ -75,7 +75,7 @@ bench-hotplug: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/pytest -n 2 --hypothesis-profile=long --timeout=0 -m hypothesis tests/guest/test_uevent.py tests/guest/test_policy.py \
 		tests/guest/test_relay.py tests/guest/test_control.py tests/guest/test_modprobed.py \
-		tests/guest/test_trie.py tests/guest/test_indexfile.py tests/host/test_newc.py
+		tests/guest/test_trie.py tests/guest/test_indexfile.py tests/host/test_newc.py tests/host/test_unpacking.py
 
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)

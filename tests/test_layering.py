@@ -42,7 +42,7 @@ IMPURE = {
 HOST_PURE = {
     "errors",
     "words",
-    *(f"formats/{name}" for name in ("newc", "elf", "kconfig", "vmlinuz")),
+    *(f"formats/{name}" for name in ("newc", "pieces", "elf", "kconfig", "vmlinuz")),
     *(f"image/{name}" for name in ("packages", "tree", "stdlib", "selections")),
     *(f"kbuild/{name}" for name in ("makefiles", "fitness", "progress")),
     *(f"ledger/{name}" for name in ("diff", "file", "watching")),

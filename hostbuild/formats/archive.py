@@ -22,7 +22,7 @@ from hostbuild.formats.initramfs import Part, UnpackingError
 from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind
 
-MEMBERS_MAX = 1_000_000  # ten times the module trees of the largest distributions; some 600 bytes each
+MEMBERS_MAX = 500_000  # five times the largest module trees; some 750 bytes of memory each
 CONTENTS_MAX = 1 << 30  # bytes of files that are read into memory
 
 

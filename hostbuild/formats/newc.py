@@ -172,7 +172,7 @@ def members(source: Pieces, *, packed: bool = False, fresh: bool = False) -> Ite
             if following != b"0":
                 return
         fresh = False
-        member, checksum = _read_member(source)
+        member, checksum = _read_member(source, packed=packed)
         body = Body(source, member, checksum)
         yield member, body
         body.drain()
@@ -181,34 +181,25 @@ def members(source: Pieces, *, packed: bool = False, fresh: bool = False) -> Ite
             raise _cut(source, "padding")  # plain, the last member's may be absent
 
 
-def _read_member(source: Pieces) -> tuple[Member, int | None]:
+def _read_member(source: Pieces, *, packed: bool) -> tuple[Member, int | None]:
     """Read a header and the name, for symbolic links the target too; give the checksum where it has one."""
     offset = source.position
-    header = source.read(_HEADER)
-    magic = header[:6]
-    if not any(known.startswith(magic) for known in (MAGIC, MAGIC_CHECKSUM, MAGIC_ODC)):
-        said = "no cpio magic" if len(header) == _HEADER else ""  # of less, the kernel takes no notice
-        raise NewcError(f"no header at offset {offset}, but {magic!r}", offset=offset, said=said)
-    if magic == MAGIC_ODC:
-        raise NewcError(
-            f"at offset {offset} is an archive of cpio's old portable format (odc), which the kernel does not take",
-            offset=offset,
-            said="incorrect cpio method used: use -H newc option",
-            hint="write it with cpio -o -H newc; bsdtar -cf NEW --format newc @OLD converts it",
-        )
-    if len(header) < _HEADER:
-        raise _cut(source, "a header")
-    if not _HEXADECIMAL.issuperset(header[6:]):
-        raise NewcError(f"the header at offset {offset} holds something other than digits", offset=offset)
-    numbers = [int(header[at : at + 8], 16) for at in range(6, _HEADER, 8)]
+    magic, numbers = _read_header(source)
     ino, mode, uid, gid, nlink, mtime, size, major, minor, rmajor, rminor, name_size, check = numbers
-    name, passed_over = "", ""
+    written, passed_over = b"\0", ""
     if 1 <= name_size <= _PATH_MAX:
-        name = _read_name(source, name_size)
+        written = source.read(name_size)
+        if len(written) < name_size:
+            raise _cut(source, "a name")
     else:
         passed_over = f"its name has {name_size} bytes"
         _pass(source, name_size, "a name")
-    _pass(source, -source.position % 4, "padding")
+    name = _text(written)
+    missing = -source.position % 4
+    if source.skip(missing) < missing and (
+        packed or name != TRAILER
+    ):  # plain, the last padding may be absent
+        raise _cut(source, "padding")
     target = ""
     if stat.S_ISLNK(mode) and not passed_over:
         if size > _PATH_MAX:
@@ -220,6 +211,12 @@ def _read_member(source: Pieces) -> tuple[Member, int | None]:
             target = _text(data)
     elif not stat.S_ISREG(mode) and size and not passed_over:
         passed_over = f"it is no regular file and has {size} bytes of data"
+    if not written.endswith(b"\0"):
+        raise NewcError(
+            f"the name at offset {offset + _HEADER} does not end with a NUL",
+            offset=offset,
+            said="malformed archive",
+        )
     device = (rmajor, rminor)
     member = Member(
         name,
@@ -240,18 +237,26 @@ def _read_member(source: Pieces) -> tuple[Member, int | None]:
     return member, check if magic == MAGIC_CHECKSUM and copied else None
 
 
-def _read_name(source: Pieces, size: int) -> str:
-    position = source.position
-    name = source.read(size)
-    if len(name) < size:
-        raise _cut(source, "a name")
-    if not name.endswith(b"\0"):
+def _read_header(source: Pieces) -> tuple[bytes, list[int]]:
+    """Give the magic and the 13 numbers."""
+    offset = source.position
+    header = source.read(_HEADER)
+    magic = header[:6]
+    if not any(known.startswith(magic) for known in (MAGIC, MAGIC_CHECKSUM, MAGIC_ODC)):
+        said = "no cpio magic" if len(header) == _HEADER else ""  # of less, the kernel takes no notice
+        raise NewcError(f"no header at offset {offset}, but {magic!r}", offset=offset, said=said)
+    if magic == MAGIC_ODC:
         raise NewcError(
-            f"the name at offset {position} does not end with a NUL",
-            offset=position,
-            said="malformed archive",
+            f"at offset {offset} is an archive of cpio's old portable format (odc), which the kernel does not take",
+            offset=offset,
+            said="incorrect cpio method used: use -H newc option",
+            hint="write it with cpio -o -H newc; bsdtar -cf NEW --format newc @OLD converts it",
         )
-    return _text(name)
+    if len(header) < _HEADER:
+        raise _cut(source, "a header")
+    if not _HEXADECIMAL.issuperset(header[6:]):
+        raise NewcError(f"the header at offset {offset} holds something other than digits", offset=offset)
+    return magic, [int(header[at : at + 8], 16) for at in range(6, _HEADER, 8)]
 
 
 def _text(data: bytes) -> str:

@@ -129,7 +129,8 @@ def diagnose(text: str) -> Diagnosis | None:
 
 
 _UNPACKING = re.compile(
-    r"^\[ *\d+\.\d+\](?:\[[^\]]*\])? (?:Initramfs unpacking failed: |rootfs image is not initramfs).*$", re.MULTILINE
+    r"^\[ *\d+\.\d+\](?:\[[^\]]*\])? (?:Initramfs unpacking failed: |rootfs image is not initramfs).*$",
+    re.MULTILINE,
 )
 
 

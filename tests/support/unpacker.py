@@ -69,11 +69,10 @@ def unpack(member: dict[str, Any], links: dict[tuple[object, ...], bytes]) -> No
         with contextlib.suppress(OSError):
             os.mkdir(name, stat.S_IMODE(mode))
         os.chmod(name, stat.S_IMODE(mode))
-    elif stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        if not maybe_link(member, name, links):
-            with contextlib.suppress(OSError):
-                os.mknod(name, mode)
-            os.chmod(name, stat.S_IMODE(mode))
+    elif (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not maybe_link(member, name, links):
+        with contextlib.suppress(OSError):
+            os.mknod(name, mode)
+        os.chmod(name, stat.S_IMODE(mode))
 
 
 def clean(name: bytes, mode: int) -> None:

@@ -1,6 +1,7 @@
 """What a real kernel makes of images with all the liberties, beside what is read of them here."""
 
 import gzip
+import hashlib
 import lzma
 import stat
 from pathlib import Path
@@ -58,11 +59,9 @@ def seen(console: str) -> dict[str, tuple[str, ...]]:
 
 def read(image: Image) -> dict[str, tuple[str, ...]]:
     """The same of what was read."""
-    import hashlib
-
     nodes = {path.removeprefix("q/"): node for path, node in image.root.walk() if path.startswith("q/")}
     data = image.read(f"q/{path}" for path in nodes)
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for path, node in nodes.items():
         extra = "-"
         if stat.S_ISLNK(node.mode):
@@ -79,14 +78,14 @@ def compared(tree: dict[str, tuple[str, ...]]) -> tuple[dict[str, tuple[str, ...
     groups: dict[str, set[str]] = {}
     for path, row in tree.items():
         groups.setdefault(row[2], set()).add(path)
-    rows = {}
+    rows: dict[str, tuple[str, ...]] = {}
     for path, (mode, size, _, device, extra) in tree.items():
         rows[path] = (mode, "" if stat.S_ISDIR(int(mode, 16)) else size, device, extra)
     return rows, {frozenset(group) for group in groups.values()}
 
 
 def test_a_real_kernel_makes_the_same_tree(debian_kernel: Kernel, tmp_path: Path) -> None:
-    """Names that end before their padding, hard links, links, members replaced, glued and packed segments, a bootconfig."""
+    """Padded names, hard links, links, members replaced, glued and packed segments, a bootconfig."""
     first = [
         file("", mode=DIRECTORY),
         written(Member("q/padded", FILE), b"data", 3000),

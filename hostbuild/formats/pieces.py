@@ -1,6 +1,9 @@
 """A stream of bytes that comes in pieces and is read once, forwards: of it no more than a piece is in memory."""
 
+import re
 from collections.abc import Iterator
+
+_NULS = re.compile(rb"\0*")
 
 
 class Pieces:
@@ -40,8 +43,9 @@ class Pieces:
     def skip_nuls(self) -> None:
         """Pass over all the NULs that come next."""
         while self._fill():
-            rest = self._piece[self._at :] if self._at else self._piece
-            self._move(len(rest) - len(rest.lstrip(b"\0")))
+            found = _NULS.match(self._piece, self._at)
+            assert found is not None, "the pattern matches the empty string"
+            self._move(found.end() - self._at)
             if self._at < len(self._piece):
                 return
 

@@ -9,6 +9,7 @@ import shutil
 import stat
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -193,6 +194,22 @@ def test_a_bomb_takes_no_memory(tmp_path: Path, compressor: str) -> None:
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20)),
     )
     assert json.loads(done.stdout)["files"] == [{"path": "bomb", "mode": "100644", "size": size}]
+
+
+def test_telling_what_a_file_is_takes_no_memory(tmp_path: Path) -> None:
+    """A head of 256 KiB whose zstd blocks of 4 bytes stand for 128 KiB each is looked into no further than need be."""
+    block = (1 | 1 << 1 | (128 << 10) << 3).to_bytes(3, "little") + b"0"
+    blocks = (int.from_bytes(block[:3], "little") - 1).to_bytes(3, "little") + b"0"
+    path = image_of(tmp_path, b"\x28\xb5\x2f\xfd\0\x38" + blocks * 60000 + block)
+    script = (
+        "import resource, sys; from pathlib import Path; from hostbuild.formats.sniff import kind_of_file; "
+        "print(kind_of_file(Path(sys.argv[1])).name, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+    )
+    argv = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(argv, capture_output=True, check=True, timeout=60, text=True)
+    kind, mebibytes = done.stdout.split()
+    assert kind == "PACKED"
+    assert int(mebibytes) < 200
 
 
 def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

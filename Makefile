@@ -73,9 +73,9 @@ bench-hotplug: $(STAMP)
 
 # The parsers and the control socket against noise, for as long as it takes: 20,000 examples each.
 fuzz: $(STAMP)
-	$(BIN)/pytest -n 2 --hypothesis-profile=long --timeout=0 -m hypothesis tests/guest/test_uevent.py tests/guest/test_policy.py \
-		tests/guest/test_relay.py tests/guest/test_control.py tests/guest/test_modprobed.py \
-		tests/guest/test_trie.py tests/guest/test_indexfile.py tests/host/test_newc.py tests/host/test_unpacking.py
+	$(BIN)/pytest -n 2 --hypothesis-profile=long --timeout=0 -m hypothesis tests/guest/core/uevent/test_parse.py tests/guest/core/policy/test_rules.py \
+		tests/guest/core/uevent/test_relay.py tests/guest/linux/test_control.py tests/guest/core/kmod/test_modprobe_d.py \
+		tests/guest/core/index/test_lookup.py tests/guest/linux/test_indexfile.py tests/host/formats/test_newc.py tests/host/test_unpacking.py
 
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)

@@ -24,8 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.boot_chart import chart, table
-from hostbuild.files import check_output, write_file
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.fs.files import check_output, write_file
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay
@@ -154,7 +154,7 @@ def parse_trace(text: str) -> tuple[Event, ...]:
     )
 
 
-def build(directory: Path, modules: str, wanted: str) -> Built:
+def build(directory: Path, modules: str, wanted: str) -> BuiltImage:
     """Build the image with everything that the ways need. wanted: the list for those that know beforehand."""
     overlay = directory / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
@@ -162,13 +162,13 @@ def build(directory: Path, modules: str, wanted: str) -> Built:
     shutil.copy(GUEST / "init", overlay / "init")
     shutil.copytree(GUEST / "ways", overlay / "usr/lib/bench")
     (overlay / "usr/lib/bench/list").write_text(wanted)
-    options = Options(
+    options = ImageOptions(
         kernel="deb:linux-image-amd64", modules=modules, modprobe=Modprobe.KMOD, overlays=(overlay,)
     )
     return build_image(directory / "bench.img", options)
 
 
-def boot_once(built: Built, way: str, *, machine_name: str, cpus: int, append: str = "") -> Run:
+def boot_once(built: BuiltImage, way: str, *, machine_name: str, cpus: int, append: str = "") -> Run:
     """Boot and bring the figures back."""
     script, modprobe = WAYS[way]
     words = f"quiet modaliasd.channel= bench.way={script} bench.modprobe={modprobe} {append}"

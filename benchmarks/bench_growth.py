@@ -11,10 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hostbuild.kernel import require_kernel
+from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Silent
-from modaliasd.core import trie
-from modaliasd.core.trie_format import INDEX_NAME
+from modaliasd.core.index import lookup
+from modaliasd.core.index.format import INDEX_NAME
 
 SIZES = (100, 1_000, 10_000)
 WITH_MODALIAS = 6  # one device of so many has one, as on real machines
@@ -24,9 +24,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import posix
 from time import process_time
-from modaliasd.boot import *
-from modaliasd.registry import Registry
-from modaliasd.walker import Walker
+from modaliasd.service.boot import *
+from modaliasd.service.devices import Registry
+from modaliasd.service.coldplug import Walker
 sys_root, modules, ledger = sys.argv[2:5]
 began = process_time()
 configuration = read_config("/nowhere")
@@ -90,7 +90,7 @@ def copy_indexes(source: Path, target: Path) -> None:
     }
     for name in names:
         (target / f"modules.{name}").write_bytes(texts.get(name, b""))
-    index = trie.build(texts["alias"], texts.get("order", b""), texts.get("builtin.modinfo", b""))
+    index = lookup.build(texts["alias"], texts.get("order", b""), texts.get("builtin.modinfo", b""))
     (target / INDEX_NAME).write_bytes(index)
 
 

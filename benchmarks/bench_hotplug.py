@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -83,16 +83,16 @@ class Latency:
         return self.load - self.kernel
 
 
-def build(directory: Path, modprobe: Modprobe) -> Built:
+def build(directory: Path, modprobe: Modprobe) -> BuiltImage:
     """Build the image with both loaders in it, and with one of the modprobes."""
     directory.mkdir()
     overlay = make_overlay(directory / "overlay")
     (overlay / "usr/lib/udev/rules.d").rename(overlay / "usr/lib/udev/rules.debian")
-    options = Options(kernel="deb:linux-image-amd64", modprobe=modprobe, overlays=(overlay,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modprobe=modprobe, overlays=(overlay,))
     return build_image(directory / "bench.img", options)
 
 
-def measure(built: Built, way: str, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
+def measure(built: BuiltImage, way: str, rules: str, kinds: tuple[Plug, ...]) -> dict[str, Latency]:
     """Boot with one of the loaders, plug everything in, one after the other, and out again."""
     machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, CONTROLLERS))
     append = "quiet modaliasd.channel= modaliasd.log=ledger" + (" modaliasd.off" if rules else "")

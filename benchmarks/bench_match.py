@@ -23,11 +23,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hostbuild.kernel import require_kernel
+from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Silent
-from modaliasd.core.alias import Alias, parse_modules_alias, text_of
-from modaliasd.core.names import normalize_alias
-from modaliasd.core.trie import Index, build
+from modaliasd.core.index.lookup import Index, build
+from modaliasd.core.kmod.names import normalize_alias
+from modaliasd.core.kmod.tables import Alias, parse_modules_alias, text_of
 from tests.support.libkmod import Kmod
 from tests.support.modaliases import machine_mix, widened
 
@@ -94,7 +94,7 @@ def resident_kib(setup: str, *arguments: str | Path) -> int:
         "import sys\n"
         "def resident():\n"
         "    return int(open('/proc/self/smaps_rollup').read().split('Rss:')[1].split()[0])\n"
-        "from modaliasd.core.trie import Index\nfrom tests.support.libkmod import Kmod\n"
+        "from modaliasd.core.index.lookup import Index\nfrom tests.support.libkmod import Kmod\n"
         "import mmap, fnmatch, re, pathlib\nbefore = resident()\n"
         f"{setup}\nprint(resident() - before)\n"
     )
@@ -124,10 +124,10 @@ def instructions(program: str, *arguments: str | Path) -> int | None:
 OPEN_PROGRAM = """\
 import sys
 sys.path.insert(0, sys.argv[1])
-import posix, mmap, modaliasd.core.trie
+import posix, mmap, modaliasd.core.index.lookup
 if len(sys.argv) > 2:
     file = posix.open(sys.argv[2], posix.O_RDONLY)
-    modaliasd.core.trie.Index(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+    modaliasd.core.index.lookup.Index(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
 """
 
 

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
-from hostbuild.files import write_file
-from hostbuild.growth import growth_of
+from hostbuild.fs.files import write_file
+from hostbuild.fs.growth import growth_of
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import did_you_mean
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter, Silent, size
-from hostbuild.words import did_you_mean
 
 _LISTS = (
     Path("/var/lib/apt/lists"),

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.machine import Machine, read_machine
-from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Reporter, size
-from modaliasd.core.story import DeviceStory, Story, tell
+from modaliasd.core.ledger.history import DeviceHistory, History, history_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,19 @@ class Told:
     complaints: list[str]
 
     @property
-    def story(self) -> Story:
+    def history(self) -> History:
         """The ledger, read back."""
-        return tell(self.records)
+        return history_of(self.records)
 
 
 def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], None]) -> Told:
     """Build `image`, boot it, plug devices in and one out; `say` is told of each thing once it has happened."""
-    built = build_image(image, Options(kernel="deb:linux-image-amd64"), report)
+    built = build_image(image, ImageOptions(kernel="deb:linux-image-amd64"), report)
     manifest, kernel = built.manifest, built.kernel.vmlinuz
     modules = len(manifest["modules"])
     say(f"built {image}: {size(manifest['image']['size'])}, {modules} modules, kernel {built.kernel.version}")
     machine = _without(read_machine(MACHINE), {plug.device for plug in PLUGS})
-    memory = read_prediction(image, manifest, kernel).comfortable
+    memory = read_estimate(image, manifest, kernel).comfortable
     boot = Boot(kernel, image, append=manifest.get("append", ""), accel=accel, memory=memory, limit_s=300)
     with VM(machine, boot) as vm:
         with report.step("Booting, and loading what the devices ask for"):
@@ -83,7 +83,7 @@ def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], N
             vm.check("modaliasd settle --timeout 60", timeout=90)
         witness = vm.check(_WITNESS)
         records = list(vm.ledger)
-    return Told(records, find_complaints(tell(records), witness))
+    return Told(records, find_complaints(history_of(records), witness))
 
 
 def _without(machine: Machine, drivers: set[str]) -> Machine:
@@ -115,7 +115,7 @@ def _is_about(devpath: str, action: str) -> Callable[[Mapping[str, object]], boo
     return lambda record: record.get("action") == action and record.get("devpath") == devpath
 
 
-def find_complaints(story: Story, witness: str) -> list[str]:
+def find_complaints(history: History, witness: str) -> list[str]:
     """Everything that did not go as it should, a sentence each; `witness` as _WITNESS prints it.
 
     A device complains if it stands on a bus where devices are driven, its modalias matched a module, and it is
@@ -123,11 +123,11 @@ def find_complaints(story: Story, witness: str) -> list[str]:
     """
     complaints = [
         f"{load.module} was not loaded: {load.message or load.outcome}"
-        for load in story.loads
+        for load in history.loads
         if load.outcome == "failed"
     ]
     left_alone = {line.split(" ", 2)[1] for line in witness.splitlines() if line.count(" ") >= 2}
-    for device in story.devices.values():
+    for device in history.devices.values():
         if not device.present or not _should_be_driven(device):
             continue
         name = device.devpath.rpartition("/")[2]
@@ -140,12 +140,12 @@ def find_complaints(story: Story, witness: str) -> list[str]:
             complaints.append(
                 f"{name} ({device.subsystem}): {device.driver} says the ledger, no driver says /sys"
             )
-    if not story.settles:
+    if not history.settles:
         complaints.append("the daemon never settled")
-    elif lost := story.settles[-1].fields.get("lost"):
+    elif lost := history.settles[-1].fields.get("lost"):
         complaints.append(f"{lost} uevents were lost")
     return complaints
 
 
-def _should_be_driven(device: DeviceStory) -> bool:
+def _should_be_driven(device: DeviceHistory) -> bool:
     return device.subsystem in DRIVEN_BUSES and any(not match.builtin for match in device.matches)

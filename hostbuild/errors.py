@@ -1,6 +1,6 @@
 """The host side's errors, named for whose fault they are.
 
-A message says what was tried, on what, and why it failed; the hint, where there is one, what mends it.
+A message says what was tried, on what, and why it failed; the hint, where there is one, what fixes it.
 The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault, 111 for the world's; 112 and
 124 tell of a guest that was lost or not in time.
 """

@@ -34,7 +34,7 @@ _COMMANDS = {
     "ram": "Say how much memory an image needs to boot, and prove it.",
     "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
-    "predict": "Foretell offline what a captured machine would load, and which devices stay without a driver.",
+    "predict": "Predict offline what a captured machine would load, and which devices stay without a driver.",
     "prove": "Boot an image and show that the devices of a ledger bind to the same drivers.",
 }
 

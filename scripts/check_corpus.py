@@ -9,12 +9,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from hostbuild.kernel import require_kernel
+from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Silent
-from modaliasd.core.alias import text_of
-from modaliasd.core.modprobed import EMPTY
-from modaliasd.core.plan import Stage
-from modaliasd.match_command import open_resolver
+from modaliasd.commands.match import open_resolver
+from modaliasd.core.kmod.modprobe_d import EMPTY
+from modaliasd.core.kmod.plan import Stage
+from modaliasd.core.kmod.tables import text_of
 from tests.support.libkmod import Kmod, KmodError
 
 

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.text import Text
 
 from hostbuild.errors import HostbuildError, UsageError
-from hostbuild.files import write_file
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import is_same
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import is_same
-from modaliasd.core.story import tell
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.history import history_of
+from modaliasd.core.ledger.text_tree import render_tree
 
 WIDTH = 112
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
@@ -84,8 +84,8 @@ def pruned(block: list[str], words: list[str]) -> list[str]:
 
 def main(ledger: str, out: str, *words: str) -> None:
     """Write the picture."""
-    story = tell(read_ledger(Path(ledger)))
-    blocks = roots(render_tree(story, color=True, width=WIDTH))
+    history = history_of(read_ledger(Path(ledger)))
+    blocks = roots(render_tree(history, color=True, width=WIDTH))
     shown = [pruned(block, list(words)) for block in blocks[:-1]]
     lines = [line for block in shown for line in block] + blocks[-1][-1:]
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)

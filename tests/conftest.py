@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hostbuild.formats.manifest import manifest_path, read_manifest
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
 from tests.support.privileges import refusals
@@ -95,14 +95,14 @@ def debian_kernel() -> Kernel:
 
 
 @pytest.fixture(scope="session")
-def image(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def image(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """The default image, as `hostbuild make-image` builds it. Read-only for tests."""
     shared = _shared_directory(tmp_path_factory)
     path = shared / "default.img"
     with _lock(shared / "default.lock"):
         if not path.exists():
-            return build_image(path, Options(kernel="deb:linux-image-amd64"))
-    return Built(path, manifest_path(path), debian_kernel, read_manifest(path))
+            return build_image(path, ImageOptions(kernel="deb:linux-image-amd64"))
+    return BuiltImage(path, manifest_path(path), debian_kernel, read_manifest(path))
 
 
 def _shared_directory(factory: pytest.TempPathFactory) -> Path:

@@ -11,7 +11,7 @@ import sys
 
 from modaliasd import __version__
 from modaliasd.core.errors import UsageError
-from modaliasd.paths import FAILURE
+from modaliasd.linux.paths import FAILURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,33 +24,33 @@ COMMANDS = (
     (
         "the daemon",
         (
-            ("run", "", "modaliasd.run_command:run", "load for present devices, then for new ones"),
-            ("coldplug", "[--once]", "modaliasd.ask_command:coldplug", "walk /sys again; --once: without a daemon"),
+            ("run", "", "modaliasd.commands.run:run", "load for present devices, then for new ones"),
+            ("coldplug", "[--once]", "modaliasd.commands.ask:coldplug", "walk /sys again; --once: without a daemon"),
         ),
     ),
     (
         "asking the daemon",
         (
-            ("settle", "", "modaliasd.ask_command:settle", "wait until nothing is left to do (1: not in time)"),
-            ("wait", "DEVICE", "modaliasd.ask_command:wait", "wait for a device, driver or module (1: not in time)"),
-            ("status", "", "modaliasd.ask_command:status", "print what the daemon is doing"),
-            ("load", "MODULE...", "modaliasd.ask_command:load", "load modules by name, recorded in the ledger"),
-            ("freeze", "", "modaliasd.ask_command:freeze", "from now on load only what the policy allows"),
-            ("may-load", "NAME", "modaliasd.ask_command:may_load", "whether the policy allows a name (1: denied)"),
-            ("settled-script", "STATUS PATH", "modaliasd.ask_command:settled_script", "record its failure"),
-            ("poweroff", "[STATUS]", "modaliasd.ask_command:poweroff", "end the ledger and switch the machine off"),
+            ("settle", "", "modaliasd.commands.ask:settle", "wait until nothing is left to do (1: not in time)"),
+            ("wait", "DEVICE", "modaliasd.commands.ask:wait", "wait for a device, driver or module (1: not in time)"),
+            ("status", "", "modaliasd.commands.ask:status", "print what the daemon is doing"),
+            ("load", "MODULE...", "modaliasd.commands.ask:load", "load modules by name, recorded in the ledger"),
+            ("freeze", "", "modaliasd.commands.ask:freeze", "from now on load only what the policy allows"),
+            ("may-load", "NAME", "modaliasd.commands.ask:may_load", "whether the policy allows a name (1: denied)"),
+            ("settled-script", "STATUS PATH", "modaliasd.commands.ask:settled_script", "record its failure"),
+            ("poweroff", "[STATUS]", "modaliasd.commands.ask:poweroff", "end the ledger and switch the machine off"),
         ),
     ),
     (
         "reading",
         (
-            ("tree", "", "modaliasd.tree_command:run", "devices, their matches, loads and drivers"),
-            ("why", "MODULE|DEVICE", "modaliasd.why_command:run_why", "what caused a load; what became of a device"),
-            ("why-not", "MODULE", "modaliasd.why_command:run_why_not", "why a module is not loaded, or drives nothing"),
-            ("ledger", "", "modaliasd.ledger_command:run", "print the ledger; follow it as it grows"),
-            ("audit", "", "modaliasd.audit_command:run", "compare the ledger with libudev (1: they disagree)"),
-            ("check-config", "", "modaliasd.check_config_command:run", "find mistakes in the configuration"),
-            ("match", "MODALIAS...|-", "modaliasd.match_command:run", "modules that match a modalias (1: none)"),
+            ("tree", "", "modaliasd.commands.tree:run", "devices, their matches, loads and drivers"),
+            ("why", "MODULE|DEVICE", "modaliasd.commands.why:run_why", "what caused a load; what became of a device"),
+            ("why-not", "MODULE", "modaliasd.commands.why:run_why_not", "why a module is not loaded, or drives nothing"),
+            ("ledger", "", "modaliasd.commands.ledger:run", "print the ledger; follow it as it grows"),
+            ("audit", "", "modaliasd.commands.audit:run", "compare the ledger with libudev (1: they disagree)"),
+            ("check-config", "", "modaliasd.commands.check_config:run", "find mistakes in the configuration"),
+            ("match", "MODALIAS...|-", "modaliasd.commands.match:run", "modules that match a modalias (1: none)"),
         ),
     ),
 )  # fmt: skip
@@ -78,7 +78,7 @@ def _run(arguments: list[str]) -> int:
 
             wait_before_start()
         gc.disable()  # what is imported stays: the collector would take 3 % of the way to the first modprobe
-        from modaliasd.boot import serve
+        from modaliasd.service.boot import serve
 
         return serve(once=False)
     if not arguments:
@@ -94,7 +94,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.write(f"modaliasd {__version__}\n")
         return 0
     command = find_command(name)
-    from modaliasd.options import HelpWanted
+    from modaliasd.commands.options import HelpWanted
 
     try:
         return command(rest)
@@ -127,7 +127,7 @@ def find_command(name: str) -> Callable[[list[str]], int]:
 
 def overview() -> str:
     """Return what `modaliasd --help` prints."""
-    from modaliasd.options import columns
+    from modaliasd.commands.options import columns
 
     text = """\
 usage: modaliasd COMMAND [ARGUMENT...]

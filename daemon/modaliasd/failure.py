@@ -1,4 +1,4 @@
-"""What becomes of an error that ends a verb: one line, never a traceback; and of a daemon that fails again and again.
+"""What becomes of an error that ends a command: one line, never a traceback; and of a daemon that fails again and again.
 
 Imported when something has failed, so it uses as little as it can: what cannot be imported may be what failed.
 
@@ -18,14 +18,14 @@ import sys
 from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns, sleep
 
 from modaliasd.core.errors import EXIT_WORLD, ModaliasdError
-from modaliasd.core.record import line
-from modaliasd.paths import CRASH, FAILURE, KMSG, LEDGER, RUN_DIRECTORY
+from modaliasd.core.ledger.write import line
+from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, RUN_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from modaliasd.core.record import Json
+    from modaliasd.core.ledger.write import Json
 
 LONGEST_WAIT_S = 30
 FORGOTTEN_S = 120.0  # after the last failure: a daemon that lived that long, its wait included, had started
@@ -46,18 +46,18 @@ def wait_before_start() -> None:
         sleep(rest)
 
 
-def report(verb: str, error: Exception) -> int:
-    """Say why the verb failed; gives the exit status."""
+def report(command: str, error: Exception) -> int:
+    """Say why the command failed; gives the exit status."""
     message = describe(error)
     status = error.exit_status if isinstance(error, ModaliasdError) else EXIT_WORLD
     if not isinstance(error, ModaliasdError):
         if _wants_traceback():
             sys.__excepthook__(type(error), error, error.__traceback__)
-        if verb != "run":
-            message += f"; MODALIASD_DEBUG=1 modaliasd {verb} shows the traceback"
+        if command != "run":
+            message += f"; MODALIASD_DEBUG=1 modaliasd {command} shows the traceback"
         elif _write_traceback(error):
             message += f"; the traceback is in {CRASH}"
-    if verb == "run" and _is_inits():
+    if command == "run" and _is_inits():
         _report_daemon(message)
     else:
         _say(message)
@@ -75,7 +75,7 @@ def describe(error: Exception) -> str:
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an error arose: " (core/trie_build.py, line 10)", the innermost line of modaliasd's own; "" for nowhere."""
+    """Where an error arose: " (core/index/build.py, line 10)", the innermost line of modaliasd's own; "" for nowhere."""
     found = ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -122,9 +122,9 @@ def _report_daemon(message: str) -> None:
 def _write_ledger(message: str) -> None:
     """Put the failure into the ledger, and on the host's channel, as a warning; where that can be done."""
     try:
-        from modaliasd.config import read_command_line
         from modaliasd.core.settings import parse_settings
-        from modaliasd.ledger import Ledger
+        from modaliasd.linux.config import read_command_line
+        from modaliasd.linux.ledger import Ledger
 
         ledger = Ledger(LEDGER, "", parse_settings(read_command_line()).channel)
         fields: dict[str, Json] = {"what": "daemon failed", "message": message}

@@ -7,8 +7,8 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import UsageError
-from hostbuild.files import write_file
-from hostbuild.pathtypes import InputPath, OutputPath
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.predict.capture import parse_capture, render_capture
 
 _EPILOG = """\b

@@ -8,10 +8,10 @@ import click
 from hostbuild import ui
 from hostbuild.demo import run_demo
 from hostbuild.formats.manifest import files_beside
+from hostbuild.fs.path_types import OutputPath
 from hostbuild.ledger.file import write_ledger
-from hostbuild.pathtypes import OutputPath
 from hostbuild.qemu import accel
-from modaliasd.core.treetext import render_tree
+from modaliasd.core.ledger.text_tree import render_tree
 
 
 @click.command()
@@ -32,7 +32,7 @@ from modaliasd.core.treetext import render_tree
     help="Hardware virtualisation, or emulation.",
 )
 def command(image: Path, wanted: str) -> int:
-    """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the story as a tree.
+    """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the history as a tree.
 
     The exit status is 0 only if every device that should have a driver has one.
     """
@@ -43,7 +43,7 @@ def command(image: Path, wanted: str) -> int:
     ledger = _ledger(image)
     write_ledger(ledger, told.records)
     click.echo()
-    ui.line(render_tree(told.story, color=sys.stdout.isatty()).rstrip("\n"))
+    ui.line(render_tree(told.history, color=sys.stdout.isatty()).rstrip("\n"))
     sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:

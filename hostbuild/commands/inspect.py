@@ -11,7 +11,7 @@ from hostbuild import ui
 from hostbuild.formats import archive
 from hostbuild.formats.archive import Image
 from hostbuild.formats.rootfs import Node
-from hostbuild.pathtypes import InputPath
+from hostbuild.fs.path_types import InputPath
 
 _TOLD = 10  # members that come to nothing, each named
 

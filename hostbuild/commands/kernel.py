@@ -8,9 +8,9 @@ import click
 
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
-from hostbuild.files import write_file
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputWord, OutputPath
 from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
-from hostbuild.pathtypes import InputWord, OutputPath
 from hostbuild.ui import print_json, reporter
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def configure(
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
-    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its mend.
+    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its fix.
 
     Ends with status 1 if it is not.
     """
@@ -160,7 +160,7 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
                         "met": finding.met,
                         "grade": finding.requirement.grade.value,
                         "reason": finding.requirement.reason,
-                        "mend": list(finding.requirement.mend),
+                        "fix": list(finding.requirement.fix),
                     }
                     for finding in findings
                 ],
@@ -230,6 +230,6 @@ def _print_finding(finding: "Finding") -> None:
     requirement = finding.requirement
     label = "ok" if finding.met else requirement.grade.value
     click.echo(f"{label:6} {requirement.wants}: {requirement.reason}")
-    if not finding.met and requirement.mend:
-        words = " ".join(f"--enable {option}" for option in requirement.mend)
-        click.echo(f"{'':6} mend it with: hostbuild kernel configure {words}")
+    if not finding.met and requirement.fix:
+        words = " ".join(f"--enable {option}" for option in requirement.fix)
+        click.echo(f"{'':6} fix it with: hostbuild kernel configure {words}")

@@ -7,10 +7,10 @@ import click
 from hostbuild import ui
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.storage import Store
+from hostbuild.image.sources.extras import Extra
 
 _EXAMPLES = """\b
 Selections of modules are comma lists; the last word that speaks of a module counts:
@@ -123,7 +123,7 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
-    options = Options(
+    options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
@@ -143,7 +143,7 @@ def command(
     _print_summary(built)
 
 
-def _print_summary(built: Built) -> None:
+def _print_summary(built: BuiltImage) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"

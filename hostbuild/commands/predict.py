@@ -6,7 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import UsageError
-from hostbuild.pathtypes import InputPath, InputWord
+from hostbuild.fs.path_types import InputPath, InputWord
 
 _EPILOG = """\b
 CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
@@ -56,10 +56,10 @@ def command(
     append: str,
     as_json: bool,
 ) -> int:
-    """Foretell what the daemon would load on the machine of CAPTURE, without booting anything."""
-    from hostbuild.kernel import require_kernel
+    """Predict what the daemon would load on the machine of CAPTURE, without booting anything."""
+    from hostbuild.kernels.kernel import require_kernel
     from hostbuild.predict.file import read_capture
-    from hostbuild.predict.predict import predict
+    from hostbuild.predict.simulate import predict
     from hostbuild.predict.target import open_image, open_kernel, read_config
     from hostbuild.predict.text import prediction_fields, render_prediction
 

@@ -8,7 +8,7 @@ import click
 from hostbuild import ui
 from hostbuild.errors import GuestTimeoutError, InputError
 from hostbuild.formats.manifest import files_beside
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.predict.prove import Proof
 from hostbuild.qemu.device import device_files
 from hostbuild.qemu.vm import VM
@@ -82,18 +82,18 @@ def command(
     from hostbuild.qemu.accel import choose
     from hostbuild.qemu.device import parse_device
     from hostbuild.qemu.machine import read_machine
+    from hostbuild.qemu.memory_probe import read_estimate
     from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.ramprobe import read_prediction
     from hostbuild.qemu.vm import Boot
-    from modaliasd.core.story import tell
+    from modaliasd.core.ledger.history import history_of
 
-    before = tell(read_ledger(ledger_file))
+    before = history_of(read_ledger(ledger_file))
     if not any(device.driver for device in before.devices.values()):
         raise InputError(f"the ledger {ledger_file} has no device with a driver: there is nothing to prove")
     machine = read_machine(machine_name).plus(map(parse_device, devices))
     manifest = read_manifest_if_any(image)
     vmlinuz = require_kernel_for(image, manifest, kernel)
-    memory = machine.memory or read_prediction(image, manifest, vmlinuz, append).comfortable
+    memory = machine.memory or read_estimate(image, manifest, vmlinuz, append).comfortable
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     boot = Boot(
         vmlinuz, image, append=words, accel=choose(accel).accel, memory=memory, agent=False, limit_s=timeout
@@ -103,9 +103,9 @@ def command(
         VM(replace(machine, memory=None), boot) as vm,
     ):
         vm.settled(timeout=timeout)
-        proof = prove(before, tell(vm.ledger))
+        proof = prove(before, history_of(vm.ledger))
         while not proof.holds and _more_comes(vm):
-            proof = prove(before, tell(vm.ledger))
+            proof = prove(before, history_of(vm.ledger))
         records = list(vm.ledger)
     if ledger_out is not None:
         write_ledger(ledger_out, records)

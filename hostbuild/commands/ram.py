@@ -6,7 +6,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.formats.manifest import files_beside
-from hostbuild.pathtypes import InputPath, InputWord
+from hostbuild.fs.path_types import InputPath, InputWord
 
 
 @click.command("ram")
@@ -31,12 +31,12 @@ def command(
     image: Path, kernel: str | None, append: str, proving: bool, machine_name: str, as_json: bool
 ) -> None:
     """Say how much memory a guest needs at least to boot IMAGE, and what for."""
+    from hostbuild.qemu.memory_probe import read_estimate
     from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.ramprobe import read_prediction
 
     manifest = read_manifest_if_any(image)
     vmlinuz = require_kernel_for(image, manifest, kernel)
-    prediction = read_prediction(image, manifest, vmlinuz, append)
+    prediction = read_estimate(image, manifest, vmlinuz, append)
     if not as_json:
         for name, size in prediction.rows:
             ui.line(f"{name:36} {ui.size(size):>10}")
@@ -46,7 +46,7 @@ def command(
     if proving:
         from hostbuild.qemu.accel import choose
         from hostbuild.qemu.machine import read_machine
-        from hostbuild.qemu.ramprobe import Attempt, prove
+        from hostbuild.qemu.memory_probe import Attempt, prove
         from hostbuild.qemu.vm import Boot
 
         def heard(attempt: Attempt) -> None:

@@ -9,13 +9,13 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.files import read_input, write_file
 from hostbuild.formats.manifest import files_beside
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
+from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.ledger.file import read_ledger
-from hostbuild.pathtypes import InputPath, OutputPath
 from hostbuild.report.model import make_model
-from modaliasd.core.story import Story, tell
+from modaliasd.core.ledger.history import History, history_of
 
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
 # The end of a file's name -> the format; the first that fits counts.
@@ -82,8 +82,8 @@ def command(
     kind = kind or _kind_of(output)
     if kind == "html" and output is None and sys.stdout.isatty():
         raise UsageError("a page is nothing for a terminal", hint="-o report.html, or --format text")
-    story = tell(read_ledger(ledger))
-    text = _render(story, kind, _manifest(image, manifest_file), title or ledger.stem)
+    history = history_of(read_ledger(ledger))
+    text = _render(history, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
         ui.document(text) if kind in _UTF8 else sys.stdout.write(text)
         return
@@ -127,12 +127,12 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
     return manifest
 
 
-def _render(story: Story, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
+def _render(history: History, kind: str, manifest: dict[str, Any] | None, title: str) -> str:
     if kind == "text":
-        from modaliasd.core.treetext import render_tree
+        from modaliasd.core.ledger.text_tree import render_tree
 
-        return render_tree(story, color=False)
-    model = make_model(story, manifest, title)
+        return render_tree(history, color=False)
+    model = make_model(history, manifest, title)
     if kind == "html":
         from hostbuild.report.html import render_html
 

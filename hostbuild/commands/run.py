@@ -12,19 +12,19 @@ from types import FrameType
 import click
 
 from hostbuild.errors import GuestError, UsageError
-from hostbuild.files import Growing, growing_file
 from hostbuild.formats.manifest import files_beside
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
+from hostbuild.fs.files import Growing, growing_file
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.qemu import terminal
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.device import device_files, parse_device
+from hostbuild.qemu.exit_status import complaints, exit_status
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
+from hostbuild.qemu.memory import MemoryEstimate, require_enough
+from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-from hostbuild.qemu.ram import Prediction, require_enough
-from hostbuild.qemu.ramprobe import read_prediction
 from hostbuild.qemu.transcript import unpacking_failure
-from hostbuild.qemu.verdict import complaints, exit_status
 from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
@@ -132,7 +132,7 @@ def command(
         initrd=image,
         append=" ".join(filter(None, words)),
         accel=chosen.accel,
-        memory=_enough_memory(wanted, read_prediction(image, manifest, vmlinuz, append)),
+        memory=_enough_memory(wanted, read_estimate(image, manifest, vmlinuz, append)),
         icount=icount,
         agent=False,
         limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
@@ -170,7 +170,7 @@ def _tell(vm: VM, *, steady: bool) -> None:
     steady: nobody could stop the output, and with it our reading of the guest's lines.
     """
     if failure := unpacking_failure(vm.console):
-        click.echo(f"hostbuild: {failure.reason} ({failure.line}); {failure.mend}", err=True)
+        click.echo(f"hostbuild: {failure.reason} ({failure.line}); {failure.fix}", err=True)
     for complaint in complaints(vm.ledger):
         click.echo(f"hostbuild: in the guest: {complaint}", err=True)
     if vm.torn:
@@ -217,7 +217,7 @@ def _run(
 
 def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> tuple[VM, int]:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
-    from hostbuild.ledger.watching import ChannelWatch
+    from hostbuild.ledger.watch import ChannelWatch
 
     with ChannelWatch() as screen:
 
@@ -236,7 +236,7 @@ def _show(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _enough_memory(wanted: int | None, prediction: Prediction) -> int:
+def _enough_memory(wanted: int | None, prediction: MemoryEstimate) -> int:
     """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
     if wanted is None:
         return prediction.comfortable

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from hostbuild.words import did_you_mean
+from hostbuild.near import did_you_mean
 
 
 def unknown_command(word: str, known: Iterable[str], ctx: click.Context) -> click.UsageError:

@@ -11,11 +11,11 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError
-from hostbuild.files import read_error
 from hostbuild.formats.sniff import Kind, instead, use_of
-from hostbuild.ledger.watching import Watch
-from hostbuild.pathtypes import InputPath
-from modaliasd.core.linetext import record_line
+from hostbuild.fs.files import read_error
+from hostbuild.fs.path_types import InputPath
+from hostbuild.ledger.watch import Watch
+from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
 _EPILOG = """\b

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostbuild.errors import InputError
-from hostbuild.files import read_error, read_input
 from hostbuild.formats import initramfs, newc, sniff
 from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs import Part, UnpackingError
 from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind
+from hostbuild.fs.files import read_error, read_input
 
 MEMBERS_MAX = 500_000  # five times the largest module trees; some 750 bytes of memory each
 CONTENTS_MAX = 1 << 30  # bytes of files that are read into memory

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
-from hostbuild.files import read_input
+from hostbuild.fs.files import read_input
 
 FORMAT = 1
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import CompressionError, Compressor, detect, unpacked
-from hostbuild.words import did_you_mean
+from hostbuild.near import did_you_mean
 
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError, UsageError
-from hostbuild.files import check_output, read_input, replace_file
 from hostbuild.formats import newc
 from hostbuild.formats.compress import Compressor, sink
 from hostbuild.formats.manifest import dump, kernel_path, manifest_path
-from hostbuild.image.tree import Entry, FileTree, Kind
+from hostbuild.fs.files import check_output, read_input, replace_file
+from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.ui import Reporter
 
 
@@ -42,7 +42,7 @@ def pack(
     On error none of the files has changed.
     """
     with replace_file(image, "the image") as out:
-        with report.step("Packing", sum(map(Entry.size, tree.values()))) as advance:
+        with report.step("Packing", sum(map(TreeEntry.size, tree.values()))) as advance:
             digest = hashlib.sha256()
             size = 0
             packer = sink(compressor)
@@ -84,16 +84,16 @@ def _read_kernel(vmlinuz: Path, sha256: str) -> bytes:
 def _members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
     """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
     mtime = _source_date_epoch()
-    names: dict[Entry, int] = {}
+    names: dict[TreeEntry, int] = {}
     for entry in tree.values():
         names[entry] = names.get(entry, 0) + 1
     left = dict(names)
-    inodes: dict[Entry, int] = {}
+    inodes: dict[TreeEntry, int] = {}
     for path, entry in tree.items():
         inode = inodes.setdefault(entry, len(inodes) + 1)
         left[entry] -= 1
         data = entry.read() if left[entry] == 0 else b""
-        links = names[entry] if entry.kind is not Kind.DIRECTORY else 2
+        links = names[entry] if entry.kind is not NodeKind.DIRECTORY else 2
         yield newc.Member(path, entry.mode, ino=inode, nlink=links, mtime=mtime, device=entry.device), data
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import CommandError
-from hostbuild.files import write_error
 from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs.files import write_error
+from hostbuild.fs.room import room_in
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.room import room_in
 from hostbuild.run import find_program, run, spawn
-from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
 
 _PREPARE_TIMEOUT = 900.0  # seconds
@@ -35,7 +35,7 @@ _INSTALL_TIMEOUT = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltKernel:
     """A kernel that was built.
 
     root: holds boot/ and lib/modules/, as an unpacked Debian package does. version: as uname -r prints it.
@@ -53,7 +53,7 @@ class Built:
         return self.root / "boot" / f"vmlinuz-{self.version}"
 
 
-def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> Built:
+def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> BuiltKernel:
     """Build what the configuration asks for, or give what was built before.
 
     config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of
@@ -87,7 +87,7 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
     return _read_built(final, log)
 
 
-def copy_built(built: Built, directory: Path) -> Built:
+def copy_built(built: BuiltKernel, directory: Path) -> BuiltKernel:
     """Copy boot/ and lib/modules/X of a built kernel; modules of that version are replaced.
 
     Everything is copied before anything of the old is touched. Raises UsageError or WorldError.
@@ -117,7 +117,7 @@ def copy_built(built: Built, directory: Path) -> Built:
                 (new / "lib/modules" / built.version).replace(modules)
     except OSError as e:
         raise write_error(directory, "the kernel", e) from e
-    return Built(directory, built.version, built.modules, built.log)
+    return BuiltKernel(directory, built.version, built.modules, built.log)
 
 
 def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
@@ -219,11 +219,11 @@ def _install(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _read_built(root: Path, log: Path | None) -> Built:
+def _read_built(root: Path, log: Path | None) -> BuiltKernel:
     [vmlinuz] = root.glob("boot/vmlinuz-*")
     version = vmlinuz.name.removeprefix("vmlinuz-")
     modules = sum(1 for path in (root / "lib/modules" / version).rglob("*.ko*"))
-    return Built(root, version, modules, log)
+    return BuiltKernel(root, version, modules, log)
 
 
 @contextlib.contextmanager

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.files import read_input
 from hostbuild.formats import vmlinuz
 from hostbuild.formats.sniff import Kind, instead, use_of
-from hostbuild.kernel import require_kernel
+from hostbuild.fs.files import read_input
+from hostbuild.kernels.kernel import require_kernel
+from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
-from hostbuild.words import did_you_mean
 
 _NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats import kconfig
 from hostbuild.formats.kconfig import Wish
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
-from hostbuild.kbuild.options import Options, load_options
+from hostbuild.kbuild.options import KernelOptions, load_options
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
-from hostbuild.scratch import scratch_directory
 from hostbuild.ui import Reporter
-from hostbuild.words import did_you_mean
 
 GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
 
@@ -131,7 +131,7 @@ def configure(
     )
 
 
-def _load(source: SourceTree, dot_config: Path) -> Options:
+def _load(source: SourceTree, dot_config: Path) -> KernelOptions:
     return load_options(
         source.path, version=source.version, compiler=toolchain.compiler_version(), config=dot_config
     )
@@ -176,7 +176,7 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
 
 def _find_drivers(
     source: SourceTree,
-    options: Options,
+    options: KernelOptions,
     words: Sequence[str],
     modaliases: Sequence[str],
     lookup: drivers.Lookup,
@@ -192,7 +192,7 @@ def _find_drivers(
     return list(reversed(once.values())), tuple(name for name, answer in answers.items() if not answer)
 
 
-def _grant_first(options: Options, driver: drivers.Driver) -> str:
+def _grant_first(options: KernelOptions, driver: drivers.Driver) -> str:
     """Try the options that build a driver in turn, until one comes true; the first if none does.
 
     One that the base has built in becomes a module: that is what was asked for.
@@ -209,8 +209,8 @@ def _unmet(
     wishes: Sequence[Wish],
     granted: Sequence[tuple[drivers.Driver, str]],
     config: kconfig.Config,
-    final: Options,
-    granting: Options,
+    final: KernelOptions,
+    granting: KernelOptions,
 ) -> tuple[Unmet, ...]:
     """Compare the wishes with what came of them; `final` gives the reasons, `granting` who needed what."""
     known = [(wish, "") for wish in fragment if final.known(wish.option)]

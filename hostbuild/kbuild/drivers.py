@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.kbuild.makefiles import index_modules, module_name
-from hostbuild.words import did_you_mean
+from hostbuild.near import did_you_mean
 
 # Where the kernel's modules come from; the rest (tools, samples, documentation) builds none.
 _DIRECTORIES = (

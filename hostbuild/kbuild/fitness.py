@@ -1,4 +1,4 @@
-"""Is a kernel fit for make-image and modaliasd: what its configuration must have, why, and the mend.
+"""Is a kernel fit for make-image and modaliasd: what its configuration must have, why, and the fix.
 
 The requirements are a table; guest.fragment turns on the same options for a kernel that is yet to be
 built.
@@ -16,7 +16,7 @@ class Grade(Enum):
 
     UNFIT = "unfit"  # a guest does not boot, or its daemon does not work
     LIMIT = "limit"  # a guest works, and something in it does not
-    NOTE = "note"  # worth knowing; nothing to mend
+    NOTE = "note"  # worth knowing; nothing to fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,14 @@ class Requirement:
     """One thing to look for.
 
     wants: the condition in words ("CONFIG_MODULES=y"). met: tests a configuration. reason: what it is for.
-    mend: options to give to `kernel configure --enable`; () where there is nothing to change.
+    fix: options to give to `kernel configure --enable`; () where there is nothing to change.
     """
 
     wants: str
     met: Callable[[Config], bool]
     grade: Grade
     reason: str
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,13 @@ def _built_in(grade: Grade, option: str, reason: str) -> Requirement:
     )
 
 
-def _one_of(grade: Grade, options: tuple[str, ...], reason: str, mend: str) -> Requirement:
+def _one_of(grade: Grade, options: tuple[str, ...], reason: str, fix: str) -> Requirement:
     return Requirement(
         " or ".join(f"CONFIG_{option}=y" for option in options),
         lambda config: any(value_of(config, option) == "y" for option in options),
         grade,
         reason,
-        (f"{mend}=y",),
+        (f"{fix}=y",),
     )
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead
-from hostbuild.kernel import require_kernel
+from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Reporter
-from modaliasd.core import trie
+from modaliasd.core.index import lookup
 
 
 class KernelAliases:
@@ -17,13 +17,13 @@ class KernelAliases:
         """Take the kernel as make-image's --kernel names it."""
         self._kernel = kernel
         self._report = report
-        self._index: trie.Index | None = None
+        self._index: lookup.Index | None = None
 
     def __call__(self, modalias: str) -> list[str]:
         """Names of the modules whose aliases match, in load order."""
         if self._index is None:
             indexes = require_kernel(self._kernel, None, self._report).indexes
-            self._index = trie.Index(trie.build(*(_bytes(indexes, name) for name in _FILES)))
+            self._index = lookup.Index(lookup.build(*(_bytes(indexes, name) for name in _FILES)))
         return [match.module for match in self._index.lookup(modalias)]
 
 

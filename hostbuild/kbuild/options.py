@@ -1,7 +1,7 @@
 """A kernel's Kconfig as something that can be asked and told: which options exist, what they need, what stops
 them.
 
-`Options.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
+`KernelOptions.grant` makes a wish come true where it can be: it turns on what the option depends on, and finds a
 selector for an option that has no prompt. Of alternatives the one with the fewest new options is taken.
 Parsing and evaluating are kconfiglib's; `make olddefconfig` has the last word, and hostbuild.kbuild.configure
 compares.
@@ -20,8 +20,8 @@ from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
-from hostbuild.scratch import scratch_directory
-from hostbuild.words import near
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
@@ -31,20 +31,20 @@ _LETTER = {level: letter for letter, level in _LEVEL.items()}
 # search would try every way through the thousands of options that select one another.
 _DEPTH = 8
 
-# Options without a prompt that many others select: whom a person means who needs one of them.
+# KernelOptions without a prompt that many others select: whom a person means who needs one of them.
 _PROVIDERS = {
     "VIRTIO": "VIRTIO_PCI",  # QEMU's virtio devices are PCI devices unless the machine is microvm
     "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
 }
 
-# Options that make others visible and promise nothing: a driver of another architecture's hardware can be had
+# KernelOptions that make others visible and promise nothing: a driver of another architecture's hardware can be had
 # by COMPILE_TEST, and is of no use. Only who names them gets them.
 _NO_MEANS = frozenset({"BROKEN", "COMPILE_TEST"})
 
 Plan = dict[Symbol, int]
 
 
-class Options:
+class KernelOptions:
     """The options of one source tree, with values."""
 
     def __init__(self, tree: kconfiglib.Kconfig) -> None:
@@ -214,7 +214,7 @@ def _shown(item: object) -> str:
     return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
 
 
-def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Options:
+def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> KernelOptions:
     """Parse the Kconfig files of a source tree and read a .config into them; takes some three seconds.
 
     version: the tree's KERNELVERSION. compiler: the first line of `gcc --version`.
@@ -227,7 +227,7 @@ def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> Op
             parsed.load_config(str(config))
         except (kconfiglib.KconfigError, OSError) as e:
             raise InputError(f"cannot read the options of {tree}: {e}") from e
-    return Options(parsed)
+    return KernelOptions(parsed)
 
 
 class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types

@@ -18,7 +18,7 @@ from hostbuild import debs
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.sniff import Kind, instead, use_of
-from hostbuild.room import room_in
+from hostbuild.fs.room import room_in
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 

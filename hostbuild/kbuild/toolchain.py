@@ -43,7 +43,7 @@ _REPRODUCIBLE = {
 
 
 def require_toolchain(*, menu: bool = False) -> None:
-    """Make sure that everything is there; the error names all that is missing, and the mend.
+    """Make sure that everything is there; the error names all that is missing, and the fix.
 
     menu: for kbuild's menuconfig, too.
     """

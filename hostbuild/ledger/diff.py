@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modaliasd.core.story import DeviceStory, Story
+from modaliasd.core.ledger.history import DeviceHistory, History
 
 SLOWER = 1.5  # a load counts as slower or quicker from this factor on,
 LEAST_US = 20_000  # and only if the difference is at least this long
@@ -61,14 +61,14 @@ class LedgerDiff:
         return bool(self.unbound)
 
 
-def compare(before: Story, after: Story) -> LedgerDiff:
+def compare(before: History, after: History) -> LedgerDiff:
     """What changed."""
     old, new = keyed(before.devices.values()), keyed(after.devices.values())
     unbound, bound, drivers, gone, come = [], [], [], [], []
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
         had, has = (was.driver if was else ""), (now.driver if now else "")
-        shown = (now or was or DeviceStory("", 0)).devpath
+        shown = (now or was or DeviceHistory("", 0)).devpath
         if had and not has:
             unbound.append(Change(shown, had, "" if now else "the device is not there"))
         elif has and not had:
@@ -94,9 +94,9 @@ def compare(before: Story, after: Story) -> LedgerDiff:
     )
 
 
-def keyed(devices: Iterable[DeviceStory]) -> dict[str, DeviceStory]:
+def keyed(devices: Iterable[DeviceHistory]) -> dict[str, DeviceHistory]:
     """The devices that are there, by what they are known by in every boot."""
-    found: dict[str, DeviceStory] = {}
+    found: dict[str, DeviceHistory] = {}
     seen: dict[str, int] = {}
     for device in sorted(devices, key=lambda device: _natural(device.devpath)):
         if not device.present:
@@ -124,12 +124,12 @@ def _natural(path: str) -> list[tuple[int, str]]:
     return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path)]
 
 
-def _modules(story: Story) -> set[str]:
-    loaded = {load.module for load in story.loads if load.succeeded}
-    return loaded | {one.module for one in story.appearances if one.came}
+def _modules(history: History) -> set[str]:
+    loaded = {load.module for load in history.loads if load.succeeded}
+    return loaded | {one.module for one in history.appearances if one.came}
 
 
-def _outcomes(before: Story, after: Story) -> tuple[Change, ...]:
+def _outcomes(before: History, after: History) -> tuple[Change, ...]:
     changes = []
     for load in before.loads:
         now = after.load_of(load.module)
@@ -139,7 +139,7 @@ def _outcomes(before: Story, after: Story) -> tuple[Change, ...]:
     return tuple(sorted(changes, key=lambda change: change.what))
 
 
-def _times(before: Story, after: Story) -> tuple[Change, ...]:
+def _times(before: History, after: History) -> tuple[Change, ...]:
     """Loads whose own time changed much, the largest difference first."""
     found: list[tuple[int, Change]] = []
     for load in before.loads:
@@ -153,8 +153,8 @@ def _times(before: Story, after: Story) -> tuple[Change, ...]:
     return tuple(change for _, change in sorted(found, key=lambda item: (item[0], item[1].what)))
 
 
-def _settle_ms(story: Story) -> str:
-    return _ms(story.settled_us - story.started_us) if story.settled_us >= 0 else ""
+def _settle_ms(history: History) -> str:
+    return _ms(history.settled_us - history.started_us) if history.settled_us >= 0 else ""
 
 
 def _ms(us: int) -> str:

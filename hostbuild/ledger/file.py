@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
-from hostbuild.files import read_input, write_file
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
+from hostbuild.fs.files import read_input, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledgertext import parse_ledger
+from modaliasd.core.ledger.read import parse_ledger
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Machines captured, boots foretold, images learned from them and proved."""
+"""Machines captured, boots predicted, images learned from them and proved."""

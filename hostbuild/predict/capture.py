@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild.errors import InputError
 from modaliasd.core.device import Device
-from modaliasd.core.story import Story
+from modaliasd.core.ledger.history import History
 
 TYPE = "capture"
 FORMAT = 1
@@ -21,7 +21,7 @@ FORMAT = 1
 _FIELDS = ("subsystem", "modalias", "driver", "devtype", "devname", "ifname")
 
 
-class Source(Enum):
+class CaptureKind(Enum):
     """Where a capture comes from; the value is the word in the file."""
 
     UDEV = "udev"
@@ -51,7 +51,7 @@ class Capture:
     left: modules that were asked for, found nothing to drive and left again (ledgers tell of them).
     """
 
-    source: Source
+    source: CaptureKind
     kernel: str
     devices: tuple[Captured, ...]
     modules: frozenset[str] | None = None
@@ -59,7 +59,7 @@ class Capture:
 
 
 def make_capture(
-    source: Source,
+    source: CaptureKind,
     kernel: str,
     devices: Iterable[Captured],
     modules: Iterable[str] | None = None,
@@ -71,26 +71,26 @@ def make_capture(
     return Capture(source, kernel, ordered, live, frozenset(map(_name, left)))
 
 
-def capture_of_story(story: Story) -> Capture:
+def capture_of_history(history: History) -> Capture:
     """The machine at the end of a ledger."""
     devices = [
         Captured(
             Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname),
             d.module,
         )
-        for d in story.devices.values()
+        for d in history.devices.values()
         if d.present
     ]
-    live = {_name(load.module) for load in story.loads if load.outcome in ("inserted", "live")}
-    for appearance in story.appearances:
+    live = {_name(load.module) for load in history.loads if load.outcome in ("inserted", "live")}
+    for appearance in history.appearances:
         name = _name(appearance.module)
-        last = story.load_of(name)
+        last = history.load_of(name)
         if appearance.came:
             live.add(name)
         elif last is None or last.end_us < appearance.t_us:
             live.discard(name)
-    left = {load.module for load in story.loads if load.outcome == "nodevice"} - live
-    return make_capture(Source.LEDGER, str(story.start.get("kernel", "")), devices, live, left)
+    left = {load.module for load in history.loads if load.outcome == "nodevice"} - live
+    return make_capture(CaptureKind.LEDGER, str(history.start.get("kernel", "")), devices, live, left)
 
 
 def render_capture(capture: Capture) -> str:
@@ -121,7 +121,7 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
             f"{origin} is a capture of format {value.get('format')}; this hostbuild reads {FORMAT}"
         )
     try:
-        source = Source(value.get("source"))
+        source = CaptureKind(value.get("source"))
         rows = value["devices"]
         devices = [_captured(row) for row in rows]
         modules, left = value.get("modules"), value.get("left", [])
@@ -135,11 +135,11 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
 def parse_umockdev(text: str) -> Capture:
     """Read a recording of umockdev-record: a paragraph a device, `P:` path, `E:` property, `A:` attribute, `L:` link.
 
-    Source: umockdev's docs/script-format.txt and src/umockdev.vala (record_device). It does not say which modules were
+    CaptureKind: umockdev's docs/script-format.txt and src/umockdev.vala (record_device). It does not say which modules were
     in the kernel, nor which one a driver belongs to.
     """
     devices = [device for paragraph in text.split("\n\n") if (device := _recorded(paragraph)) is not None]
-    return make_capture(Source.UMOCKDEV, "", devices)
+    return make_capture(CaptureKind.UMOCKDEV, "", devices)
 
 
 def _recorded(paragraph: str) -> Captured | None:

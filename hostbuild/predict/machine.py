@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hostbuild.errors import InputError, WorldError
-from hostbuild.predict.capture import Capture, Captured, Source, make_capture
+from hostbuild.predict.capture import Capture, Captured, CaptureKind, make_capture
 from modaliasd.core.device import Device
-from modaliasd.core.uevent import device_from_env, parse_uevent_file
+from modaliasd.core.uevent.parse import device_from_env, parse_uevent_file
 
 if TYPE_CHECKING:
     import pyudev
@@ -23,7 +23,7 @@ def capture_machine() -> Capture:
     sys = Path("/sys")
     if not (sys / "devices").is_dir():
         raise WorldError("cannot record this machine: no sysfs at /sys", hint="mount -t sysfs sysfs /sys")
-    return make_capture(Source.UDEV, os.uname().release, _enumerated(), live_modules(sys))
+    return make_capture(CaptureKind.UDEV, os.uname().release, _enumerated(), live_modules(sys))
 
 
 def capture_root(root: Path) -> Capture:
@@ -35,7 +35,7 @@ def capture_root(root: Path) -> Capture:
         kernel = (root / "proc/sys/kernel/osrelease").read_text(encoding="ascii").strip()
     except OSError:
         kernel = ""
-    return make_capture(Source.SYSFS, kernel, walk(sys), live_modules(sys))
+    return make_capture(CaptureKind.SYSFS, kernel, walk(sys), live_modules(sys))
 
 
 def _enumerated() -> Iterator[Captured]:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.outcome import Outcome
-from modaliasd.core.policy import Policy
-from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.loading.scheduler import Cause
+from modaliasd.core.policy.rules import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class DeviceFate:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A boot foretold.
+    """A boot predicted.
 
     loads: in the order of insertion. devices: those with a modalias or a driver, by devpath. unexplained: modules that
     the captured machine had, the target has, and nothing here accounts for. opened: devices without a driver in the

@@ -6,7 +6,7 @@ Devices are known across boots as in ledgerdiff.py.
 from dataclasses import dataclass
 
 from hostbuild.ledger.diff import Change, keyed
-from modaliasd.core.story import DeviceStory, Story
+from modaliasd.core.ledger.history import DeviceHistory, History
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Proof:
         return self.same > 0 and not self.changed and not self.gone
 
 
-def prove(before: Story, after: Story) -> Proof:
+def prove(before: History, after: History) -> Proof:
     """Compare two boots' drivers."""
     old, new = keyed(before.devices.values()), keyed(after.devices.values())
     changed: list[Change] = []
@@ -48,10 +48,10 @@ def prove(before: Story, after: Story) -> Proof:
     return Proof(same, tuple(changed), tuple(gone), tuple(plugged))
 
 
-def _came_late(story: Story, device: DeviceStory) -> bool:
+def _came_late(history: History, device: DeviceHistory) -> bool:
     """Did it, or something that it hangs on, come after the first settle?"""
     while not device.hotplugged:
-        if device.parent not in story.devices:
+        if device.parent not in history.devices:
             return False
-        device = story.devices[device.parent]
+        device = history.devices[device.parent]
     return True

@@ -12,14 +12,13 @@ from hostbuild.formats import archive
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind, require_kind
-from hostbuild.kernel import Kernel, KernelError
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
-from modaliasd.core import trie
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies, parse_builtin, parse_softdeps
-from modaliasd.core.modprobed import (
+from modaliasd.core.index import lookup
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import (
     DIRECTORIES,
     Configuration,
     counting_files,
@@ -27,8 +26,9 @@ from modaliasd.core.modprobed import (
     parse_command_line,
     parse_modprobe_d,
 )
-from modaliasd.core.policy import parse_policy
-from modaliasd.core.resolve import Resolver
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 
 _TABLES = (
@@ -120,11 +120,11 @@ def make_target(
         return tables.get(which, b"")
 
     configuration = _configuration(config, append)
-    data = trie.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
+    data = lookup.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
     resolver = Resolver(
         configuration,
         Dependencies(_text(table("modules.dep")), parse_builtin(_text(table("modules.builtin")))),
-        trie.Index(data).lookup,
+        lookup.Index(data).lookup,
         parse_softdeps(_text(table("modules.softdep"))),
     )
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction
-from modaliasd.core.outcome import Outcome
-from modaliasd.core.record import cause_fields
+from modaliasd.core.ledger.write import cause_fields
+from modaliasd.core.loading.outcome import Outcome
 
 FORMAT = 1
 _SHOWN = 3  # devices of a group that are named

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from hostbuild.errors import CommandError, WorldError
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.run import run
-from hostbuild.scratch import scratch_directory
 
 KVM_DEVICE = Path("/dev/kvm")
 PROBE_LIMIT_S = 2.0  # a working KVM, like TCG, needs a tenth of a second

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.near import did_you_mean
 from hostbuild.qemu.device import Backend, Bus, Device
 from hostbuild.qemu.references import by_hand
 from hostbuild.run import run
-from hostbuild.words import did_you_mean
 
 QEMU = "qemu-system-x86_64"
 LIST_HINT = "hostbuild run --list-devices"

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.sniff import Kind, instead, kind_of_file, require_there, use_of
+from hostbuild.near import did_you_mean
 from hostbuild.qemu.device import (
     AUDIODEV,
     MIB,
@@ -38,7 +39,6 @@ from hostbuild.qemu.device import (
     with_controllers,
 )
 from hostbuild.qemu.references import check_references
-from hostbuild.words import did_you_mean
 
 NAMED_MACHINES = Path(__file__).with_name("machines")
 MAX_ROOT_PORTS = 16

@@ -9,8 +9,8 @@ from hostbuild.errors import InputError
 from hostbuild.formats.archive import kernel_versions, read_image
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind, require_there
-from hostbuild.imagekernel import require_vmlinuz
-from hostbuild.kernel import read_vmlinuz, require_kernel, require_spec
+from hostbuild.kernels.image_kernel import require_vmlinuz
+from hostbuild.kernels.kernel import read_vmlinuz, require_kernel, require_spec
 
 
 def read_manifest_if_any(image: Path) -> dict[str, Any]:

@@ -41,10 +41,10 @@ def tail(text: str, lines: int = 25) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why a guest failed, in words, what mends it, and the console line that shows it."""
+    """Why a guest failed, in words, what fixes it, and the console line that shows it."""
 
     reason: str
-    mend: str
+    fix: str
     line: str
 
 
@@ -113,18 +113,18 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "look at the console's last lines",
     ),
 )
-_SIGN_PATTERNS = tuple((re.compile(pattern), reason, mend) for pattern, reason, mend in _SIGNS)
+_SIGN_PATTERNS = tuple((re.compile(pattern), reason, fix) for pattern, reason, fix in _SIGNS)
 
 
 def diagnose(text: str) -> Diagnosis | None:
     """Find why the boot in this console text failed; None where it shows no known failure."""
-    for pattern, reason, mend in _SIGN_PATTERNS:
+    for pattern, reason, fix in _SIGN_PATTERNS:
         found = pattern.search(text)
         if found is None:
             continue
         start = text.rfind("\n", 0, found.start()) + 1
         end = text.find("\n", found.end())
-        return Diagnosis(reason, mend, text[start : end if end >= 0 else None].strip())
+        return Diagnosis(reason, fix, text[start : end if end >= 0 else None].strip())
     return None
 
 

@@ -19,16 +19,16 @@ from types import TracebackType
 from typing import Self
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.catalog import refusal
+from hostbuild.qemu.exit_status import Ending, clock_rate, judge
+from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import Line, Listener, SerialLines
 from hostbuild.qemu.machine import Machine, machine_argv
-from hostbuild.qemu.plugging import Ports
-from hostbuild.qemu.qmp import Monitor
+from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import Record, diagnose, tail
-from hostbuild.qemu.verdict import Ending, clock_rate, verdict
 from hostbuild.run import require_program, spawn
-from hostbuild.scratch import scratch_directory
 
 # The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
 CONSOLE_APPEND = "console=ttyS0 panic=-1"
@@ -135,7 +135,7 @@ class VM:
         return self._lines.ledger
 
     def clock_rate(self) -> float | None:
-        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (hostbuild.qemu.verdict)."""
+        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (hostbuild.qemu.exit_status)."""
         return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property
@@ -220,7 +220,7 @@ class VM:
     # Hotplug
 
     def device_add(self, driver: str, *, id: str = "", bus: str = "", **props: str | int | bool) -> str:  # noqa: A002
-        """Plug a device in while the guest runs and return its id: see hostbuild.qemu.plugging."""
+        """Plug a device in while the guest runs and return its id: see hostbuild.qemu.hotplug."""
         return self._ports.add(driver, id, bus, props)
 
     def device_del(self, device_id: str, *, timeout: float = 30.0) -> None:
@@ -237,11 +237,11 @@ class VM:
     # The end
 
     def wait(self, *, timeout: float | None = None) -> int:
-        """Wait for the guest's end and return its exit status, as hostbuild.qemu.verdict judges it."""
+        """Wait for the guest's end and return its exit status, as hostbuild.qemu.exit_status judges it."""
         patience = self.boot.limit_s + 10 if timeout is None else timeout
         if not self._lines.wait(lambda: self._lines.ended, patience):
             raise self._timeout_error("the guest did not end", patience)
-        return self._verdict()
+        return self._status()
 
     def kill(self) -> None:
         """End QEMU now."""
@@ -308,7 +308,7 @@ class VM:
             return
         if self.running:
             raise self._timeout_error(complaint, timeout)
-        status = self._verdict()
+        status = self._status()
         raise GuestError(f"{complaint}: the guest ended with status {status}", console=self.console)
 
     def _timeout_error(self, complaint: str, timeout: float) -> GuestTimeoutError:
@@ -316,12 +316,12 @@ class VM:
         found = diagnose(console)
         why = f": {found.reason} ({found.line})" if found else ""
         message = f"{complaint} within {timeout:g} s{why}"
-        return GuestTimeoutError(message, console=console, hint=found.mend if found else "")
+        return GuestTimeoutError(message, console=console, hint=found.fix if found else "")
 
-    def _verdict(self) -> int:
+    def _status(self) -> int:
         if self._lines.failure is not None:
             raise self._lines.failure
-        return verdict(
+        return judge(
             Ending(
                 console=self.console,
                 ledger=self.ledger,

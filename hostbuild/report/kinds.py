@@ -6,7 +6,7 @@ USB interface classes (uapi/linux/usb/ch9.h).
 
 from enum import Enum
 
-from modaliasd.core.story import DeviceStory, LoadStory, Story
+from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 
 
 class Kind(Enum):
@@ -88,15 +88,15 @@ def _field(text: str, name: str, width: int) -> str:
     return text[at + len(name) :][:width] if at >= 0 else ""
 
 
-def kind_of_device(device: DeviceStory) -> Kind:
+def kind_of_device(device: DeviceHistory) -> Kind:
     """The kind of a device."""
     return kind_of(device.subsystem, device.modalias)
 
 
-def kind_of_load(story: Story, load: LoadStory) -> Kind:
+def kind_of_load(history: History, load: LoadHistory) -> Kind:
     """The kind of what asked for the module, directly or through modules that need it."""
     seen: set[str] = set()
-    current: LoadStory | None = load
+    current: LoadHistory | None = load
     while current is not None and current.module not in seen:
         seen.add(current.module)
         cause = next((cause for cause in current.causes if cause.devpath), None)
@@ -104,5 +104,5 @@ def kind_of_load(story: Story, load: LoadStory) -> Kind:
         needer = (first.module or first.softdep) if first is not None else ""
         if cause is not None and not needer:
             return kind_of(cause.subsystem, cause.modalias)
-        current = story.load_of(needer) if needer else None
+        current = history.load_of(needer) if needer else None
     return Kind.OTHER

@@ -1,4 +1,4 @@
-"""What a report shows, as one JSON-able value: the story, its episodes, slowest loads, failures, unused
+"""What a report shows, as one JSON-able value: the history, its episodes, slowest loads, failures, unused
 modules.
 
 Times are microseconds of CLOCK_BOOTTIME, -1 where unknown. An episode is the time up to a settle: the first
@@ -10,69 +10,69 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.story import CauseStory, DeviceStory, LoadStory, MatchStory, Story
-from modaliasd.core.treetext import tells
-from modaliasd.core.whynot import ModuleFacts, why_not
-from modaliasd.core.words import node_of
+from modaliasd.core.ledger.explain_not import ModuleFacts, why_not
+from modaliasd.core.ledger.history import CauseStory, DeviceHistory, History, LoadHistory, MatchStory
+from modaliasd.core.ledger.text import node_of
+from modaliasd.core.ledger.text_tree import tells
 
 FORMAT = 1
 SLOWEST = 10
 
 
-def make_model(story: Story, manifest: dict[str, Any] | None = None, title: str = "") -> dict[str, Any]:
+def make_model(history: History, manifest: dict[str, Any] | None = None, title: str = "") -> dict[str, Any]:
     """Everything that a report shows. manifest: that of the image which was booted, if it is at hand."""
-    order = list(_in_tree_order(story))
+    order = list(_in_tree_order(history))
     index = {device.devpath: at for at, device in enumerate(order)}
     return {
         "format": FORMAT,
         "title": title,
-        "kernel": story.start.get("kernel", ""),
-        "version": story.start.get("version", ""),
-        "started": story.started_us,
-        "settled": story.settled_us,
-        "last": story.last_us,
-        "summary": story.settles[-1].fields if story.settles else {},
-        "episodes": list(_episodes(story)),
-        "devices": [_device(story, device, index) for device in order],
-        "loads": [_load(story, load, index) for load in story.loads],
-        "appearances": [{"module": a.module, "at": a.t_us, "came": a.came} for a in story.appearances],
-        "slowest": [load.module for load in slowest(story)],
-        "failures": failures(story),
-        "losses": [dict(record) for record in story.losses],
-        "warnings": [dict(record) for record in story.warnings],
-        "unused": unused(story, manifest) if manifest is not None else None,
+        "kernel": history.start.get("kernel", ""),
+        "version": history.start.get("version", ""),
+        "started": history.started_us,
+        "settled": history.settled_us,
+        "last": history.last_us,
+        "summary": history.settles[-1].fields if history.settles else {},
+        "episodes": list(_episodes(history)),
+        "devices": [_device(history, device, index) for device in order],
+        "loads": [_load(history, load, index) for load in history.loads],
+        "appearances": [{"module": a.module, "at": a.t_us, "came": a.came} for a in history.appearances],
+        "slowest": [load.module for load in slowest(history)],
+        "failures": failures(history),
+        "losses": [dict(record) for record in history.losses],
+        "warnings": [dict(record) for record in history.warnings],
+        "unused": unused(history, manifest) if manifest is not None else None,
     }
 
 
-def slowest(story: Story) -> list[LoadStory]:
+def slowest(history: History) -> list[LoadHistory]:
     """The ten loads whose own insertion took longest, the longest first."""
-    timed = [load for load in story.loads if load.own_us >= 0]
+    timed = [load for load in history.loads if load.own_us >= 0]
     return sorted(timed, key=lambda load: (-load.own_us, load.module))[:SLOWEST]
 
 
-def failures(story: Story) -> list[dict[str, Any]]:
-    """Loads that came to nothing and devices that no driver took, each with its cause and mend."""
+def failures(history: History) -> list[dict[str, Any]]:
+    """Loads that came to nothing and devices that no driver took, each with its cause and fix."""
     rows: list[dict[str, Any]] = []
-    for load in story.loads:
+    for load in history.loads:
         if load.succeeded:
             continue
-        answer = why_not(story, load.module, ModuleFacts())
-        row = {"what": load.module, "outcome": load.outcome, "why": list(answer.details), "mend": answer.mend}
+        answer = why_not(history, load.module, ModuleFacts())
+        row = {"what": load.module, "outcome": load.outcome, "why": list(answer.details), "fix": answer.fix}
         rows.append(row)
-    for device in story.devices.values():
+    for device in history.devices.values():
         if device.idle_drivers and device.present:
             why = [f"{', '.join(device.idle_drivers)} did not take it."]
             if device.former:
                 why = [f"{device.former} had it, and has let go of it."]
-            mend = "dmesg says why a probe failed"
-            rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "mend": mend})
+            fix = "dmesg says why a probe failed"
+            rows.append({"what": device.devpath, "outcome": "unbound", "why": why, "fix": fix})
     return rows
 
 
-def unused(story: Story, manifest: dict[str, Any]) -> dict[str, Any]:
+def unused(history: History, manifest: dict[str, Any]) -> dict[str, Any]:
     """The image's modules that were never in the kernel, the largest first; sizes in bytes."""
-    used = {load.module for load in story.loads if load.succeeded}
-    used |= {appearance.module for appearance in story.appearances}
+    used = {load.module for load in history.loads if load.succeeded}
+    used |= {appearance.module for appearance in history.appearances}
     rows = [
         {"module": str(row["name"]), "size": int(row["size"]), "path": str(row.get("path", ""))}
         for row in manifest.get("modules", ())
@@ -82,15 +82,15 @@ def unused(story: Story, manifest: dict[str, Any]) -> dict[str, Any]:
     return {"carried": len(manifest.get("modules", ())), "modules": rows}
 
 
-def _in_tree_order(story: Story) -> Iterator[DeviceStory]:
-    waiting = list(reversed(story.roots()))
+def _in_tree_order(history: History) -> Iterator[DeviceHistory]:
+    waiting = list(reversed(history.roots()))
     while waiting:
         device = waiting.pop()
         yield device
-        waiting += [story.devices[path] for path in reversed(device.children)]
+        waiting += [history.devices[path] for path in reversed(device.children)]
 
 
-def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[str, Any]:
+def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> dict[str, Any]:
     return {
         "path": device.devpath,
         "name": device.name,
@@ -105,7 +105,7 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
         "gone": device.gone_us,
         "parent": index.get(device.parent, -1),
         "kind": kind_of_device(device).value,
-        "tells": tells(story, device),
+        "tells": tells(history, device),
         "idle_drivers": list(device.idle_drivers),
         "matches": [
             {"alias": m.alias, "line": m.line, "place": m.place, "module": m.module, "builtin": m.builtin}
@@ -114,15 +114,15 @@ def _device(story: Story, device: DeviceStory, index: dict[str, int]) -> dict[st
     }
 
 
-def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any]:
-    askers = [device for device, _match in story.askers(load.module)]
-    first = story.devices.get(load.asker)
+def _load(history: History, load: LoadHistory, index: dict[str, int]) -> dict[str, Any]:
+    askers = [device for device, _match in history.askers(load.module)]
+    first = history.devices.get(load.asker)
     return {
         "module": load.module,
         "outcome": load.outcome,
         "succeeded": load.succeeded,
         "message": load.message,
-        "kind": kind_of_load(story, load).value,
+        "kind": kind_of_load(history, load).value,
         "seen": first.seen_us if first is not None else -1,
         "queued": load.queued_us,
         "start": load.start_us,
@@ -132,7 +132,7 @@ def _load(story: Story, load: LoadStory, index: dict[str, int]) -> dict[str, Any
         "brought": list(load.brought),
         "causes": [_cause(cause) for cause in load.causes],
         "askers": [index[device.devpath] for device in askers],
-        "drives": [index[device.devpath] for device in story.driven_by(load.module)],
+        "drives": [index[device.devpath] for device in history.driven_by(load.module)],
     }
 
 
@@ -143,17 +143,17 @@ def _cause(cause: CauseStory) -> dict[str, Any]:
     return fields
 
 
-def _episodes(story: Story) -> Iterator[dict[str, Any]]:
+def _episodes(history: History) -> Iterator[dict[str, Any]]:
     """The times between settles in which a device with a modalias came or went, or a module was wanted."""
     moments = sorted(
-        [device.seen_us for device in story.devices.values() if device.modalias]
-        + [device.gone_us for device in story.devices.values() if device.modalias and not device.present]
-        + [load.queued_us for load in story.loads if load.queued_us >= 0]
+        [device.seen_us for device in history.devices.values() if device.modalias]
+        + [device.gone_us for device in history.devices.values() if device.modalias and not device.present]
+        + [load.queued_us for load in history.loads if load.queued_us >= 0]
     )
-    begin = story.started_us
-    ends = [settle.t_us for settle in story.settles]
-    if not ends or story.last_us > ends[-1]:
-        ends.append(story.last_us)
+    begin = history.started_us
+    ends = [settle.t_us for settle in history.settles]
+    if not ends or history.last_us > ends[-1]:
+        ends.append(history.last_us)
     number = 0
     for end in ends:
         inside = [moment for moment in moments if begin <= moment <= end]

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd import __version__, boot
+from modaliasd import __version__
 from modaliasd.cli import COMMANDS, find_command, main
+from modaliasd.commands.options import UNLIMITED, Option, Syntax, help_text, parse
 from modaliasd.core.errors import UsageError
 from modaliasd.core.near import distance, nearest
-from modaliasd.options import UNLIMITED, Option, Syntax, help_text, parse
+from modaliasd.service import boot
 
 NAMES = [name for _, commands in COMMANDS for name, *_ in commands]
 

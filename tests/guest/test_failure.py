@@ -1,4 +1,4 @@
-"""What becomes of an error that ends a verb, and of a daemon that fails again and again."""
+"""What becomes of an error that ends a command, and of a daemon that fails again and again."""
 
 import json
 import posix
@@ -158,11 +158,11 @@ def test_by_hand_it_is_said_every_time(
     assert machine.said() == []
 
 
-@pytest.mark.parametrize("verb", [name for _group, commands in cli.COMMANDS for name, *_ in commands])
-def test_no_verb_ends_in_a_traceback(
-    verb: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", [name for _group, commands in cli.COMMANDS for name, *_ in commands])
+def test_no_command_ends_in_a_traceback(
+    command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a verb trips over: one line, status 111; MODALIASD_DEBUG adds the traceback; ^C is 130."""
+    """Whatever a command trips over: one line, status 111; MODALIASD_DEBUG adds the traceback; ^C is 130."""
     monkeypatch.setattr(posix, "getppid", lambda: 4711)
 
     def broken(_arguments: list[str]) -> int:
@@ -172,20 +172,20 @@ def test_no_verb_ends_in_a_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run", broken)
-    assert main([verb]) == 111
+    assert main([command]) == 111
     err = capsys.readouterr().err
     assert err.startswith("modaliasd: unexpected ModuleNotFoundError: No module named 'collections.abc'")
     assert err.count("\n") == 1
     monkeypatch.setitem(posix.environ, b"MODALIASD_DEBUG", b"1")
-    assert main([verb]) == 111
+    assert main([command]) == 111
     assert "Traceback (most recent call last)" in capsys.readouterr().err
     monkeypatch.setattr(cli, "_run", interrupted)
-    assert main([verb]) == 130
+    assert main([command]) == 130
 
 
 def test_a_boot_without_failures_reads_no_mark(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no daemon has failed, the module that deals with failures is not even imported."""
     monkeypatch.delitem(sys.modules, "modaliasd.failure")
-    monkeypatch.setattr("modaliasd.boot.serve", lambda *, once: 7 + once)
+    monkeypatch.setattr("modaliasd.service.boot.serve", lambda *, once: 7 + once)
     assert main(["run"]) == 7
     assert "modaliasd.failure" not in sys.modules

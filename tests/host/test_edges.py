@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
 from tests.support.commandline import hostbuild_argv
 from tests.support.edges import ALL, CALLS, WORDS, Call, contents, make_world
 
@@ -66,7 +66,7 @@ PRINT = [
 
 
 @pytest.fixture
-def world(tmp_path: Path, image: Built, monkeypatch: pytest.MonkeyPatch) -> Path:
+def world(tmp_path: Path, image: BuiltImage, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with everything that the calls name; it is the current one."""
     assert image.kernel.modules is not None
     make_world(tmp_path, image.image, image.manifest_path, image.kernel.vmlinuz, image.kernel.modules)

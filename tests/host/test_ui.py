@@ -1,4 +1,4 @@
-"""Progress (hostbuild/ui.py, hostbuild/growth.py): percentages on a terminal, nothing elsewhere."""
+"""Progress (hostbuild/ui.py, hostbuild/fs/growth.py): percentages on a terminal, nothing elsewhere."""
 
 import os
 import pty
@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from hostbuild.growth import growth_of
+from hostbuild.fs.growth import growth_of
 
 SCRIPT = """
 import time

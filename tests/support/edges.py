@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.main import hostbuild
-from hostbuild.pathtypes import InputPath, InputWord, OutputPath
 from tests.support.ledgers import Q35
 
 # What a command needs to be called at all, by its parameters' names; "" stands for a flag. A new command fails

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from modaliasd.core.demand import needs_of_plan
-from modaliasd.core.moddep import Dependencies, parse_softdeps
-from modaliasd.core.modprobed import EMPTY
-from modaliasd.core.outcome import Outcome, Verdict
-from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause, Job, Needs, Scheduler
+from modaliasd.core.kmod.modprobe_d import EMPTY
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.demand import needs_of_plan
+from modaliasd.core.loading.outcome import Outcome, Verdict
+from modaliasd.core.loading.scheduler import Cause, Job, Needs, Scheduler
 
 
 class FakeKernel:

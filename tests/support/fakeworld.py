@@ -1,4 +1,4 @@
-"""A world without a kernel for modaliasd.service: scripted uevents, a loader that only notes, a fake /sys."""
+"""A world without a kernel for modaliasd.service.loop: scripted uevents, a loader that only notes, a fake /sys."""
 
 import json
 import os
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from modaliasd.core.alias import BadLine
 from modaliasd.core.device import Device
-from modaliasd.core.modprobed import Configuration
-from modaliasd.core.plan import Match, Plan, Stage
-from modaliasd.netlink import Datagram, Oddity
-from modaliasd.service import Service
-from modaliasd.world import World
+from modaliasd.core.kmod.modprobe_d import Configuration
+from modaliasd.core.kmod.plan import Match, Plan, Stage
+from modaliasd.core.kmod.tables import BadLine
+from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.service.loop import Service
+from modaliasd.service.world import World
 from tests.support.schema import check_records
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hostbuild.formats.modfile import read_module
-from hostbuild.kernel import Kernel
+from hostbuild.kernels.kernel import Kernel
 
 
 def module_path(kernel: Kernel, name: str) -> Path:

@@ -8,10 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modaliasd.core.moddep import Dependencies, Softdep, parse_builtin, parse_softdeps, parse_symbols
-from modaliasd.core.modprobed import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
-from modaliasd.core.plan import Plan
-from modaliasd.core.resolve import Resolver
+from modaliasd.core.kmod.modprobe_d import DIRECTORIES, Configuration, parse_command_line, parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import (
+    Dependencies,
+    Softdep,
+    parse_builtin,
+    parse_softdeps,
+    parse_symbols,
+)
+from modaliasd.core.kmod.plan import Plan
+from modaliasd.core.kmod.resolve import Resolver
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.privileges import unshared
 from tests.support.programs import require_program

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modaliasd.core.record import FORMAT
+from modaliasd.core.ledger.write import FORMAT
 
 Q35 = Path(__file__).resolve().parents[1] / "data" / "q35-boot.jsonl"
 START_US = 1_000_000

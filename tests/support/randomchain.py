@@ -11,15 +11,15 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 from unittest import mock
 
-from modaliasd import loader as loader_module
-from modaliasd.children import Child, Ended
-from modaliasd.core.invocation import Flavour
-from modaliasd.core.moddep import Dependencies
-from modaliasd.core.modprobed import parse_modprobe_d
-from modaliasd.core.outcome import Outcome
-from modaliasd.core.resolve import Resolver
-from modaliasd.core.scheduler import Cause
-from modaliasd.loader import Loader, Tools
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import parse_modprobe_d
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.loading.scheduler import Cause
+from modaliasd.linux.process import Child, Ended
+from modaliasd.service import loader as loader_module
+from modaliasd.service.loader import Loader, Tools
 from tests.support.fakekernel import closure, dep_text
 
 

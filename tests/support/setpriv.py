@@ -6,8 +6,8 @@ docs/security.md shows the same line: busybox's setpriv knows no bounding set.
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.image.libraries import Libraries
-from hostbuild.image.tree import FileTree
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.sources.libraries import Libraries
 from tests.support.udevd import write_tree
 
 CAPABILITIES = {

@@ -6,8 +6,8 @@ For what is measured beside it and compared with it: benchmarks/bench_boot.py, t
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.image.libraries import Libraries
-from hostbuild.image.tree import FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind
+from hostbuild.image.sources.libraries import Libraries
 
 LOADING_RULES = ("50-udev-default.rules", "80-drivers.rules")  # the two without which nothing is loaded
 UDEVD = "/lib/systemd/systemd-udevd"
@@ -48,11 +48,11 @@ def write_tree(tree: FileTree, directory: Path) -> None:
     """Write the tree's files, directories and symlinks below `directory`."""
     for path, entry in tree.items():
         target = directory / path
-        if entry.kind is Kind.DIRECTORY:
+        if entry.kind is NodeKind.DIRECTORY:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        if entry.kind is Kind.SYMLINK:
+        if entry.kind is NodeKind.SYMLINK:
             target.symlink_to(entry.target)
             continue
         target.write_bytes(entry.read())

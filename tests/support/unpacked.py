@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hostbuild.image.tree import FileTree, Kind
+from hostbuild.image.filetree import FileTree, NodeKind
 
 _LIBRARIES = ("usr/lib/python", "usr/lib/modaliasd")
 
@@ -13,7 +13,7 @@ def write_libraries(tree: FileTree, root: Path) -> None:
         if not path.startswith(_LIBRARIES):
             continue
         target = root / path
-        if entry.kind is Kind.DIRECTORY:
+        if entry.kind is NodeKind.DIRECTORY:
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

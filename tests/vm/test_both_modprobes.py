@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Modprobe, Options, build_image
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import ImageOptions, Modprobe, build_image
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
@@ -103,7 +103,7 @@ def make_overlay(directory: Path) -> Path:
 
 def boot(directory: Path, modprobe: Modprobe) -> Seen:
     """Build the image and look at what it does."""
-    options = Options(
+    options = ImageOptions(
         kernel="deb:linux-image-amd64",
         modules=SELECTION,
         overlays=(make_overlay(directory / "overlay"),),
@@ -221,7 +221,7 @@ def test_two_jobs_and_one_alone(seen: dict[Modprobe, Seen], modprobe: Modprobe) 
 def test_off(debian_kernel: Kernel, tmp_path: Path) -> None:
     """With modaliasd.off nothing is loaded and nothing written, the daemon stays; a coldplug by hand still works."""
     assert debian_kernel
-    options = Options(kernel="deb:linux-image-amd64", modules="virtio")
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio")
     built = build_image(tmp_path / "off.img", options)
     append = "quiet modaliasd.off"
     with VM(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
@@ -37,7 +37,7 @@ COLD = {
 
 
 @pytest.fixture(scope="module")
-def vm(image: Built) -> Iterator[VM]:
+def vm(image: BuiltImage) -> Iterator[VM]:
     """The machine q35, settled."""
     with VM(read_machine("q35"), Boot(image.kernel.vmlinuz, image.image, memory=768, limit_s=400)) as machine:
         machine.settled(timeout=240)

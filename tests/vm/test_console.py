@@ -2,7 +2,7 @@
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.net]
 QUESTION = b"\x1b[6n"
 
 
-def test_stty_knows_the_terminals_size(image: Built) -> None:
+def test_stty_knows_the_terminals_size(image: BuiltImage) -> None:
     """A terminal that answers is asked once, before the shell starts; `resize` asks again after a change."""
     size = b"\x1b[40;132R"
     seen = bytearray()
@@ -40,7 +40,7 @@ def test_stty_knows_the_terminals_size(image: Built) -> None:
         assert eventually(lambda: "\n24 80" in vm.console.replace("\r", ""), 30), vm.console[-1000:]
 
 
-def test_a_console_that_nobody_looks_at(image: Built) -> None:
+def test_a_console_that_nobody_looks_at(image: BuiltImage) -> None:
     """Where nobody answers the shell comes all the same; every command of the guest has its help there."""
     boot = Boot(image.kernel.vmlinuz, image.image, append="quiet", limit_s=240)
     with VM(read_machine("empty"), boot) as vm:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel, require_kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -24,14 +24,14 @@ POLICY = "etc/modaliasd/policy.toml"
 
 
 @pytest.fixture(scope="module")
-def smallest(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def smallest(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """The smallest image: no modules."""
     assert debian_kernel
     path = tmp_path_factory.mktemp("smallest") / "none.img"
-    return build_image(path, Options("deb:linux-image-amd64", modules="none", python=PYTHON))
+    return build_image(path, ImageOptions("deb:linux-image-amd64", modules="none", python=PYTHON))
 
 
-def build(tmp_path: Path, files: dict[str, tuple[int, str]]) -> Built:
+def build(tmp_path: Path, files: dict[str, tuple[int, str]]) -> BuiltImage:
     """The smallest image with an overlay of these files: path -> mode, text."""
     for name, (mode, text) in files.items():
         path = tmp_path / "overlay" / name
@@ -39,7 +39,7 @@ def build(tmp_path: Path, files: dict[str, tuple[int, str]]) -> Built:
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
     overlays = (tmp_path / "overlay",)
-    options = Options("deb:linux-image-amd64", modules="none", overlays=overlays, python=PYTHON)
+    options = ImageOptions("deb:linux-image-amd64", modules="none", overlays=overlays, python=PYTHON)
     return build_image(tmp_path / "own.img", options)
 
 
@@ -53,7 +53,7 @@ def run(image: Path, ledger: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("boot", range(BOOTS))
-def test_the_whole_ledger_arrives(smallest: Built, tmp_path: Path, boot: int) -> None:
+def test_the_whole_ledger_arrives(smallest: BuiltImage, tmp_path: Path, boot: int) -> None:
     """Every line on the channel is a whole record, `exit` is the last, and hostbuild has nothing to complain of.
 
     Devices that the drivers let go while the machine is switched off have uevents: none of them may follow.
@@ -130,7 +130,7 @@ def test_a_broken_policy_is_a_failure(debian_kernel: Kernel, tmp_path: Path) -> 
 
 
 @pytest.mark.net
-def test_a_kernel_without_its_modules(smallest: Built, tmp_path: Path) -> None:
+def test_a_kernel_without_its_modules(smallest: BuiltImage, tmp_path: Path) -> None:
     """Booted past hostbuild's check, a guest without modules for its kernel says so once, and ends with 111."""
     cloud = require_kernel("deb:linux-image-cloud-amd64", None, Silent())
     boot = Boot(cloud.vmlinuz, smallest.image, append="modaliasd.poweroff=settled", agent=False, limit_s=120)
@@ -163,7 +163,7 @@ def test_once_without_modules_ends(debian_kernel: Kernel, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("words", "rate"), [("", None), ("clocksource=tsc tsc=reliable", 60)])
-def test_a_wrong_rate_of_the_tsc(smallest: Built, words: str, rate: int | None) -> None:
+def test_a_wrong_rate_of_the_tsc(smallest: BuiltImage, words: str, rate: int | None) -> None:
     """A kernel that takes the TSC for one of 41 MHz has a right clock all the same; if it believes it, that is told."""
     append = f"modaliasd.poweroff=settled tsc_early_khz=41000 {words}"
     boot = Boot(smallest.kernel.vmlinuz, smallest.image, append=append, agent=False, limit_s=200)

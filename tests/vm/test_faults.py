@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -52,7 +52,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """The machine, settled in spite of its small buffer."""
     folder = tmp_path_factory.mktemp("faults")
     overlay = write_overlay(folder / "overlay", POLICY)
-    options = Options(
+    options = ImageOptions(
         kernel="deb:linux-image-amd64", modules="qemu,xfs,btrfs", overlays=(overlay,), extras=(Extra.AUDIT,)
     )
     built = build_image(folder / "faults.img", options)

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from hostbuild.formats.kconfig import Wish, parse_config
-from hostbuild.image.initramfs import Built as BuiltImage
-from hostbuild.image.initramfs import Modprobe, Options, build_image
-from hostbuild.image.modstore import Store
+from hostbuild.image.build import BuiltImage as BuiltImage
+from hostbuild.image.build import Modprobe, Options, build_image
+from hostbuild.image.modules.storage import Store
 from hostbuild.kbuild import fitness
-from hostbuild.kbuild.build import Built, build
+from hostbuild.kbuild.build import BuiltImage, build
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kbuild.configure import configure
 from hostbuild.kbuild.source import require_source
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.ramprobe import read_prediction
+from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
 from hostbuild.ui import Silent
@@ -41,7 +41,7 @@ _DEVICES = ("e1000", "nvme,serial=n", "virtio-blk-pci,serial=v", "virtio-rng-pci
 
 
 @pytest.fixture(scope="session")
-def from_source() -> Built:
+def from_source() -> BuiltImage:
     """Linux 6.1 of Debian's source package, configured and built by hostbuild."""
     source = require_source("deb:linux-source-6.1", Silent())
     made = configure(
@@ -65,7 +65,7 @@ def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         kernel, selection = str(request.getfixturevalue("from_source").vmlinuz), "all"
     image = build_image(tmp_path_factory.mktemp("image") / "x.img", Options(kernel=kernel, modules=selection))
     machine = read_machine("empty").plus(map(parse_device, _DEVICES))
-    memory = read_prediction(image.image, image.manifest, image.kernel.vmlinuz).comfortable
+    memory = read_estimate(image.image, image.manifest, image.kernel.vmlinuz).comfortable
     with VM(machine, Boot(image.kernel.vmlinuz, image.image, memory=memory, limit_s=240)) as vm:
         vm.settled()
         yield _Guest(vm, image)
@@ -79,7 +79,7 @@ def _is_load_of(module: str, record: Record) -> bool:
     return bool(record["type"] == "load" and record["module"] == module)
 
 
-def test_the_kernel_from_source_is_fit_and_has_its_modules(from_source: Built) -> None:
+def test_the_kernel_from_source_is_fit_and_has_its_modules(from_source: BuiltImage) -> None:
     """The build holds what was asked for, and `kernel check` finds it fit by the configuration inside it."""
     text, origin = read_config_of(str(from_source.vmlinuz))
     assert origin.endswith("(inside)")
@@ -152,7 +152,7 @@ def test_all_of_debians_modules_boot_in_256_mib(tmp_path: Path) -> None:
         Options(kernel="deb:linux-image-amd64", modules="all", store=Store.SQUASHFS),
     )
     assert len(image.manifest["modules"]) > 4000
-    assert read_prediction(image.image, image.manifest, image.kernel.vmlinuz).least <= 256
+    assert read_estimate(image.image, image.manifest, image.kernel.vmlinuz).least <= 256
     boot = Boot(image.kernel.vmlinuz, image.image, memory=256, append=image.manifest["append"], limit_s=240)
     with VM(read_machine("virtio"), boot) as vm:
         vm.settled(timeout=200)

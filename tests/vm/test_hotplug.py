@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
@@ -45,7 +45,7 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def vm(image: Built) -> Iterator[VM]:
+def vm(image: BuiltImage) -> Iterator[VM]:
     """A q35 with a USB and a SCSI controller that have nothing on them, and free ports."""
     controllers = ("qemu-xhci,id=xhci", "virtio-scsi-pci,id=scsi0")
     machine = replace(read_machine("empty"), root_ports=8).plus(map(parse_device, controllers))

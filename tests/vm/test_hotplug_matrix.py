@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -74,7 +74,7 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def q35(image: Built) -> Iterator[Bench]:
+def q35(image: BuiltImage) -> Iterator[Bench]:
     """A q35 with eight free PCI Express ports, an xhci and a virtio-scsi controller."""
     machine = replace(read_machine("empty"), root_ports=BATCH).plus(map(parse_device, CONTROLLERS))
     with VM(machine, Boot(image.kernel.vmlinuz, image.image, limit_s=500)) as vm:
@@ -83,7 +83,7 @@ def q35(image: Built) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="module")
-def i440fx(image: Built) -> Iterator[Bench]:
+def i440fx(image: BuiltImage) -> Iterator[Bench]:
     """A PC of 1996 with nothing in its slots."""
     with VM(Machine(type=MachineType.PC), Boot(image.kernel.vmlinuz, image.image, limit_s=400)) as vm:
         vm.settled(timeout=200)

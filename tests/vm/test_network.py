@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -52,14 +52,14 @@ nsenter -n -t $! sh -c '
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     path = tmp_path_factory.mktemp("network") / "network.img"
-    options = Options(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.NETWORK,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.NETWORK,))
     return build_image(path, options)
 
 
 @pytest.fixture(scope="module")
-def vm(built: Built) -> Iterator[VM]:
+def vm(built: BuiltImage) -> Iterator[VM]:
     machine = replace(read_machine("empty"), raw=HUB).plus(map(parse_device, CARDS))
     with VM(machine, Boot(built.kernel.vmlinuz, built.image, memory=256, limit_s=300)) as running:
         running.settled(timeout=150)

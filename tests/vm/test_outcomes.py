@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
@@ -62,7 +62,7 @@ def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-def make_image(kernel: Kernel, directory: Path) -> Built:
+def make_image(kernel: Kernel, directory: Path) -> BuiltImage:
     """Build the image with its damaged modules."""
     assert kernel.modules is not None
     overlay = directory / "overlay"
@@ -74,7 +74,7 @@ def make_image(kernel: Kernel, directory: Path) -> Built:
         target.write_bytes(damage((kernel.modules / path).read_bytes()))
     selection = "virtio,e1000,e1000e,i6300esb,8139cp,pcspkr,dummy,acpi-cpufreq,cfg80211,loop,scsi_debug"
     selection += ",surface_dtx"
-    options = Options(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))
     return build_image(directory / "outcomes.img", options)
 
 

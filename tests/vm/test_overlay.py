@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
-from hostbuild.kernel import Kernel
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -23,9 +23,9 @@ def write_program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def build(tmp_path: Path) -> Built:
+def build(tmp_path: Path) -> BuiltImage:
     """An image of virtio's modules with the overlay in `tmp_path`/overlay."""
-    options = Options("deb:linux-image-amd64", modules="virtio", overlays=(tmp_path / "overlay",))
+    options = ImageOptions("deb:linux-image-amd64", modules="virtio", overlays=(tmp_path / "overlay",))
     return build_image(tmp_path / "own.img", options)
 
 

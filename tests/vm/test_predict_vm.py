@@ -1,8 +1,8 @@
-"""What `hostbuild predict` foretells, held against real boots of six machines; the witness is a dump of /sys.
+"""What `hostbuild predict` predicts, held against real boots of six machines; the witness is a dump of /sys.
 
 Three sets have to be equal: the modules that the daemon loads, those that the kernel requests by itself, and the
 devices with a modalias that are left without a driver. In the second half the capture is of another boot than the
-one foretold: of the same machine with an image that has all its modules, nothing denied.
+one predicted: of the same machine with an image that has all its modules, nothing denied.
 """
 
 import time
@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.ledger.diff import keyed
 from hostbuild.ledger.file import write_ledger
 from hostbuild.main import status_of
-from hostbuild.predict.capture import Capture, capture_of_story
-from hostbuild.predict.predict import predict
+from hostbuild.predict.capture import Capture, capture_of_history
 from hostbuild.predict.prediction import Fate, Prediction
 from hostbuild.predict.prove import prove
+from hostbuild.predict.simulate import predict
 from hostbuild.predict.target import open_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import Record
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.core.story import DeviceStory, tell
+from modaliasd.core.ledger.history import DeviceHistory, history_of
 from tests.support.schema import check_records
 from tests.support.sysdump import MACHINES, dump_capture
 
@@ -44,7 +44,7 @@ class Seen:
     @property
     def told(self) -> Capture:
         """The capture that the ledger makes."""
-        return capture_of_story(tell(self.records))
+        return capture_of_history(history_of(self.records))
 
     @property
     def loaded(self) -> set[str]:
@@ -68,7 +68,7 @@ def path_of(machine: str) -> str:
     return str(own) if own.exists() else machine
 
 
-def boot(image: Built, machine: str, append: str = "") -> Seen:
+def boot(image: BuiltImage, machine: str, append: str = "") -> Seen:
     """Boot, wait until ledger and /sys tell of the same devices and drivers, and give both."""
     start = Boot(image.kernel.vmlinuz, image.image, append=append, memory=768, limit_s=400)
     with VM(read_machine(path_of(machine)), start) as vm:
@@ -89,18 +89,18 @@ def bindings(capture: Capture) -> set[tuple[str, str]]:
 
 
 def alone(prediction: Prediction) -> set[str]:
-    """The devices with a modalias that are foretold to be there without a driver."""
+    """The devices with a modalias that are predicted to be there without a driver."""
     driven = (Fate.BOUND, Fate.EXPECTED, Fate.ABSENT)
     return {device.devpath for device in prediction.devices if device.modalias and device.fate not in driven}
 
 
 def keys(devpaths: set[str]) -> set[str]:
     """What devices are known by across boots."""
-    return set(keyed(DeviceStory(path, 0) for path in devpaths))
+    return set(keyed(DeviceHistory(path, 0) for path in devpaths))
 
 
 @pytest.fixture(scope="module")
-def boots(image: Built) -> Callable[[str], Seen]:
+def boots(image: BuiltImage) -> Callable[[str], Seen]:
     """Boots of the default image by machine, each made once."""
     return cache(lambda machine: boot(image, machine))
 
@@ -111,7 +111,7 @@ def seen(request: pytest.FixtureRequest, boots: Callable[[str], Seen]) -> Seen:
     return boots(request.param)
 
 
-def test_the_ledgers_machine_is_foretold(seen: Seen, image: Built) -> None:
+def test_the_ledgers_machine_is_foretold(seen: Seen, image: BuiltImage) -> None:
     """From the boot's ledger: equal modules, equal requests of the kernel, equal devices without a driver."""
     prediction = predict(seen.told, open_image(image.image, {}))
     assert set(prediction.modules) == seen.loaded
@@ -122,7 +122,7 @@ def test_the_ledgers_machine_is_foretold(seen: Seen, image: Built) -> None:
     assert not prediction.unexplained
 
 
-def test_a_foreign_recording_foretells_the_same_loads(seen: Seen, image: Built) -> None:
+def test_a_foreign_recording_foretells_the_same_loads(seen: Seen, image: BuiltImage) -> None:
     """From /sys alone, which does not tell which module a driver is of: equal modules, nobody unexpectedly alone."""
     prediction = predict(seen.sys, open_image(image.image, {}))
     assert set(prediction.modules) == seen.loaded
@@ -130,8 +130,8 @@ def test_a_foreign_recording_foretells_the_same_loads(seen: Seen, image: Built) 
     assert seen.without_driver - alone(prediction) == set(prediction.opened)
 
 
-def test_dependencies_come_first(seen: Seen, image: Built) -> None:
-    """Every module is foretold after all that it needs, and once."""
+def test_dependencies_come_first(seen: Seen, image: BuiltImage) -> None:
+    """Every module is predicted after all that it needs, and once."""
     prediction = predict(seen.told, open_image(image.image, {}))
     place = {load.module: at for at, load in enumerate(prediction.loads)}
     assert len(place) == len(prediction.loads)
@@ -151,10 +151,10 @@ def whole(boots: Callable[[str], Seen]) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """An image that has drivers for virtio and a sound card only."""
     path = tmp_path_factory.mktemp("bare") / "bare.img"
-    return build_image(path, Options(kernel="deb:linux-image-amd64", modules="virtio,snd_hda_intel"))
+    return build_image(path, ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,snd_hda_intel"))
 
 
 def check_against(prediction: Prediction, boot_after: Seen) -> None:
@@ -166,19 +166,19 @@ def check_against(prediction: Prediction, boot_after: Seen) -> None:
     assert keys(there) == keys({one.devpath for one in boot_after.sys.devices if one.device.modalias})
 
 
-def test_another_image_is_foretold(whole: Seen, bare: Built) -> None:
+def test_another_image_is_foretold(whole: Seen, bare: BuiltImage) -> None:
     """An image without most drivers: their devices are alone, and what hangs on them is not there."""
     prediction = predict(whole.told, open_image(bare.image, {}))
     assert len(prediction.lost) > 30
     after = boot(bare, "q35")
     check_against(prediction, after)
-    proof = prove(tell(whole.records), tell(after.records))
+    proof = prove(history_of(whole.records), history_of(after.records))
     assert not proof.holds
     unproved = {*proof.gone, *(change.what for change in proof.changed)}
     assert unproved == {device.devpath for device in prediction.lost}
 
 
-def test_denied_modules_are_foretold(whole: Seen, image: Built) -> None:
+def test_denied_modules_are_foretold(whole: Seen, image: BuiltImage) -> None:
     """Modules denied on the kernel's command line take their devices' children with them."""
     append = "modprobe.blacklist=xhci_pci,virtio_blk module_blacklist=snd_hda_codec_generic"
     prediction = predict(whole.told, open_image(image.image, {}, append))
@@ -188,7 +188,7 @@ def test_denied_modules_are_foretold(whole: Seen, image: Built) -> None:
 
 
 def test_a_learned_image_is_smaller_and_drives_the_same(
-    whole: Seen, image: Built, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    whole: Seen, image: BuiltImage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """`make-image --learn` takes what the boot used; `prove` boots it and finds every driver again."""
     ledger, small = tmp_path / "boot.jsonl", tmp_path / "small.img"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
@@ -36,7 +36,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """A machine with disk, network and more, settled."""
     folder = tmp_path_factory.mktemp("privileges")
     overlays = (write_overlay(folder / "storm"), write_setpriv(folder / "setpriv"))
-    options = Options(kernel="deb:linux-image-amd64", overlays=overlays, extras=(Extra.AUDIT,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", overlays=overlays, extras=(Extra.AUDIT,))
     built = build_image(folder / "privileges.img", options)
     devices = ("virtio-rng-pci", "virtio-scsi-pci", "e1000", "i6300esb", "AC97")
     machine = replace(read_machine("virtio"), root_ports=2).plus(map(parse_device, devices))

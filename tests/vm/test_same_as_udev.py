@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.image.initramfs import Built, Modprobe, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.udevd import make_overlay
@@ -44,17 +44,17 @@ LESS = {"virtio": SG, "i440fx": SG, "q35": SG}
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def both(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """An image with modaliasd, kmod and udevd; `loader=udevd` on the kernel's command line chooses the latter."""
     directory = tmp_path_factory.mktemp("udev")
     overlay = make_overlay(directory / "overlay")
     Path(overlay, "init").write_text(INIT)
     Path(overlay, "init").chmod(0o755)
-    options = Options(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modprobe=Modprobe.KMOD, overlays=(overlay,))
     return build_image(directory / "both.img", options)
 
 
-def loaded(image: Built, machine: str, loader: str) -> set[str]:
+def loaded(image: BuiltImage, machine: str, loader: str) -> set[str]:
     """The modules in the kernel after that one has loaded what it wants."""
     boot = Boot(image.kernel.vmlinuz, image.image, append=f"quiet loader={loader}", memory=1024, limit_s=300)
     with VM(read_machine(machine), boot) as vm:
@@ -64,7 +64,7 @@ def loaded(image: Built, machine: str, loader: str) -> set[str]:
 
 
 @pytest.mark.parametrize("machine", MORE)
-def test_the_same_modules(both: Built, machine: str) -> None:
+def test_the_same_modules(both: BuiltImage, machine: str) -> None:
     """Whatever udevd has loaded, modaliasd has loaded; each exception, either way, has its reason above."""
     theirs = loaded(both, machine, "udevd")
     ours = loaded(both, machine, "modaliasd")

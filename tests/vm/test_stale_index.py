@@ -1,13 +1,13 @@
-"""A guest whose index is stale, and one whose daemon cannot start: every module imports, every verb answers.
+"""A guest whose index is stale, and one whose daemon cannot start: every module imports, every command answers.
 
-The tests stand in the order of one life: as it booted, with a touched modules.alias, after depmod, broken, mended.
+The tests stand in the order of one life: as it booted, with a touched modules.alias, after depmod, broken, fixed.
 """
 
 from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.initramfs import Built
+from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
 from modaliasd.cli import COMMANDS
@@ -40,7 +40,7 @@ for root in (os.path.dirname(os.__file__), "/usr/lib/modaliasd"):
             os.waitpid(child, 0)
 print(tried)
 """
-ARGUMENTS = {  # what each verb is given; None: it is not for this test
+ARGUMENTS = {  # what each command is given; None: it is not for this test
     "run": None,
     "coldplug": "",
     "settle": "--timeout 30",
@@ -61,22 +61,22 @@ ARGUMENTS = {  # what each verb is given; None: it is not for this test
 
 
 @pytest.fixture(scope="module")
-def vm(image: Built) -> Iterator[VM]:
+def vm(image: BuiltImage) -> Iterator[VM]:
     """The machine virtio with the default image, settled."""
     with VM(read_machine("virtio"), Boot(image.kernel.vmlinuz, image.image, limit_s=900)) as machine:
         machine.settled(timeout=150)
         yield machine
 
 
-def run_every_verb(vm: VM) -> dict[str, str]:
-    """What each verb printed; none with a traceback, or an error that it did not expect."""
+def run_every_command(vm: VM) -> dict[str, str]:
+    """What each command printed; none with a traceback, or an error that it did not expect."""
     assert set(ARGUMENTS) == {name for _group, commands in COMMANDS for name, *_ in commands}
     said = {}
-    for verb, arguments in ARGUMENTS.items():
+    for command, arguments in ARGUMENTS.items():
         if arguments is not None:
-            said[verb] = vm.sh(f"modaliasd {verb} {arguments} 2>&1", timeout=60).output
-            assert "Traceback" not in said[verb], verb
-            assert "unexpected" not in said[verb], verb
+            said[command] = vm.sh(f"modaliasd {command} {arguments} 2>&1", timeout=60).output
+            assert "Traceback" not in said[command], command
+            assert "unexpected" not in said[command], command
     return said
 
 
@@ -91,7 +91,7 @@ def test_every_module_of_the_image_can_be_imported(vm: VM) -> None:
 
 def test_every_verb_answers(vm: VM) -> None:
     """With the index as hostbuild made it."""
-    said = run_every_verb(vm)
+    said = run_every_command(vm)
     assert said["match"].split() == [DISK, "virtio_blk"]
     assert "pyudev" in said["audit"], "which this image has not; said in a line"
 
@@ -99,7 +99,7 @@ def test_every_verb_answers(vm: VM) -> None:
 def test_a_touched_modules_alias_has_the_index_built(vm: VM) -> None:
     """Verbs build it from the text, and so does a daemon that is started again: it says so, and settles."""
     vm.check(f"touch {TREE}/modules.alias")
-    assert run_every_verb(vm)["match"].split() == [DISK, "virtio_blk"]
+    assert run_every_command(vm)["match"].split() == [DISK, "virtio_blk"]
     restart(vm)
     settle(vm)
     assert read_ledger(vm, "start")[-1]["index"] == "built"
@@ -127,7 +127,7 @@ def test_a_daemon_that_cannot_start_says_it_once_and_slows_down(vm: VM) -> None:
     assert times[1] - times[0] >= 4, "the third failure in a row has the next start wait four seconds"
     lines = [line for line in vm.console.splitlines() if "the daemon failed" in line]
     assert len(lines) == 1
-    assert "unexpected ModuleNotFoundError: No module named 'modaliasd.core.trie_build'" in lines[0]
+    assert "unexpected ModuleNotFoundError: No module named 'modaliasd.core.index.build'" in lines[0]
     assert "Traceback" not in vm.console
     assert vm.check("head -n 1 /run/modaliasd/crash").startswith("Traceback")
     refused = vm.sh("modaliasd settle --timeout 5 2>&1")

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Options, build_image
+from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import Device, parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.intake import EVENTS_A_TURN
+from modaliasd.service.intake import EVENTS_A_TURN
 from tests.support.packed import read_packed
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
@@ -51,7 +51,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     """The crowded machine, settled, with libudev as a witness in it."""
     folder = tmp_path_factory.mktemp("storm")
     overlay = write_overlay(folder / "overlay")
-    options = Options(kernel="deb:linux-image-amd64", overlays=(overlay,), extras=(Extra.AUDIT,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", overlays=(overlay,), extras=(Extra.AUDIT,))
     built = build_image(folder / "storm.img", options)
     machine = replace(read_machine("empty"), root_ports=2).plus(crowd())
     boot = Boot(built.kernel.vmlinuz, built.image, append="loglevel=4", memory=1536, limit_s=900)
@@ -123,7 +123,7 @@ def test_ten_thousand_events(vm: VM) -> None:
 # How long the daemon itself takes to answer, in seconds of the guest's clock, the client's start not counted.
 ANSWER_TIME = (
     'python3 -SsP -c \'import sys; sys.path.insert(0, "/usr/lib/modaliasd"); from time import monotonic; '
-    'from modaliasd.control import ask; t = monotonic(); ask("/run/modaliasd/control", ["status"], 30); '
+    'from modaliasd.linux.control import ask; t = monotonic(); ask("/run/modaliasd/control", ["status"], 30); '
     "print(monotonic() - t)'"
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from hostbuild.formats.archive import Image, open_image
 from hostbuild.formats.newc import Member
-from hostbuild.kernel import Kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import unpacking_failure
 from hostbuild.qemu.vm import VM, Boot
@@ -144,7 +144,7 @@ def test_a_real_kernel_makes_the_same_tree(debian_kernel: Kernel, tmp_path: Path
     ids=["garbage", "padding", "odc", "xz-crc64", "junk-inside", "junk-at-the-end"],
 )
 def test_a_real_kernel_stops_where_we_do(debian_kernel: Kernel, tmp_path: Path, tail: bytes) -> None:
-    """The kernel boots on with what it has, and its words are those that the reader foretells."""
+    """The kernel boots on with what it has, and its words are those that the reader predicts."""
     image = guest(tmp_path / "x.img", file("", mode=DIRECTORY) + END + tail)
     console = boot(debian_kernel, image)
     failure = unpacking_failure(console)

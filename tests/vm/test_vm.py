@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import GuestError, GuestTimeoutError, InputError
-from hostbuild.kernel import Kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import Device
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
-from hostbuild.qemu.qmp import CommandRefusedError
+from hostbuild.qemu.monitor import CommandRefusedError
 from hostbuild.qemu.vm import VM, Boot
 from tests.support.commandline import hostbuild_argv
 from tests.support.tinyguest import AGENT, PROLOGUE, write_image
@@ -175,7 +175,7 @@ def test_an_end_without_a_status_is_none_that_was_asked_for(debian_kernel: Kerne
 
 
 def test_a_panic_has_its_reason(debian_kernel: Kernel, tmp_path: Path) -> None:
-    """A guest whose /init ends panics; who waits for a record is told so at once, with what mends it."""
+    """A guest whose /init ends panics; who waits for a record is told so at once, with what fixes it."""
     image = write_image(tmp_path / "panic.img", "#!/bin/busybox sh\nexit 1\n")
     seen = bytearray()
     boot = Boot(debian_kernel.vmlinuz, image, memory=256, agent=False)

@@ -5,27 +5,27 @@ from collections.abc import Iterator
 
 import pytest
 
-from hostbuild.image.extras import Extra
-from hostbuild.image.initramfs import Built, Options, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.sources.extras import Extra
 from hostbuild.ledger.diff import compare
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM, Boot
-from modaliasd.core.story import tell
+from modaliasd.core.ledger.history import history_of
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def audited(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     """An image with pyudev in it."""
     path = tmp_path_factory.mktemp("audit") / "audit.img"
-    options = Options(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.AUDIT,))
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.AUDIT,))
     return build_image(path, options)
 
 
 @pytest.fixture(scope="module")
-def vm(audited: Built) -> Iterator[VM]:
+def vm(audited: BuiltImage) -> Iterator[VM]:
     boot = Boot(audited.kernel.vmlinuz, audited.image, append="loglevel=4", limit_s=300)
     with VM(read_machine("virtio"), boot) as machine:
         machine.settled(timeout=150)
@@ -112,4 +112,4 @@ def test_the_guests_ledger_is_valid_and_like_itself(vm: VM) -> None:
     """Every record that came over the channel keeps to the schema; a boot is no regression of itself."""
     records = list(vm.ledger)
     assert check_records(records) > 100
-    assert not compare(tell(records), tell(records)).regression
+    assert not compare(history_of(records), history_of(records)).regression

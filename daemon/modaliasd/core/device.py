@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Choice, Record
+from modaliasd.core.fasttypes import Enum, NamedTuple
 
 
-class Phase(Choice):
+class Phase(Enum):
     """When a device shows: what policy asks about first."""
 
     COLDPLUG = "coldplug"  # before the boot's first settle
@@ -13,7 +13,7 @@ class Phase(Choice):
     FROZEN = "frozen"  # after `modaliasd freeze`
 
 
-class Device(Record):
+class Device(NamedTuple):
     """One kernel object with a `uevent` file. Strings hold undecodable bytes as surrogate escapes.
 
     devpath: path below /sys, starting with a slash: "/devices/pci0000:00/0000:00:03.0".

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
+from modaliasd.core.fasttypes import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from modaliasd.core.device import Device
 
 
-class Counts(Record):
+class Counts(NamedTuple):
     """How many devices there are; of them with a modalias, with a match, and bound to a driver."""
 
     devices: int
@@ -20,7 +20,7 @@ class Counts(Record):
     bound: int
 
 
-class Entry:
+class InventoryEntry:
     """A device and the modules that its modalias matched, built-in ones left out."""
 
     __slots__ = ("device", "modules")
@@ -34,36 +34,36 @@ class Inventory:
     """Devices by devpath."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, InventoryEntry] = {}
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[InventoryEntry]:
         return iter(self._entries.values())
 
-    def find(self, devpath: str) -> Entry | None:
+    def find(self, devpath: str) -> InventoryEntry | None:
         """The device at devpath, None if there is none."""
         return self._entries.get(devpath)
 
-    def see(self, device: Device) -> tuple[Entry, bool]:
+    def see(self, device: Device) -> tuple[InventoryEntry, bool]:
         """Take the device as it is now.
 
         The entry, and whether its modalias is news that has to be matched.
         """
         entry = self._entries.get(device.devpath)
         if entry is None:
-            entry = self._entries[device.devpath] = Entry(device)
+            entry = self._entries[device.devpath] = InventoryEntry(device)
             return entry, bool(device.modalias)
         news = device.modalias != entry.device.modalias
         entry.device = device
         return entry, news and bool(device.modalias)
 
-    def bind(self, devpath: str, driver: str) -> Entry | None:
+    def bind(self, devpath: str, driver: str) -> InventoryEntry | None:
         """A driver was bound to the device, or none is any more ("")."""
         entry = self._entries.get(devpath)
         if entry is not None:
             entry.device = entry.device._replace(driver=driver)
         return entry
 
-    def remove(self, devpath: str) -> Entry | None:
+    def remove(self, devpath: str) -> InventoryEntry | None:
         """The device has gone."""
         return self._entries.pop(devpath, None)
 

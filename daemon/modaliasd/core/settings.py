@@ -9,8 +9,8 @@ when it starts: a mistyped word must not stop a boot, nor be passed over in sile
 
 from __future__ import annotations
 
-from modaliasd.core.lean import Record
-from modaliasd.core.modprobed import KERNEL_COMMAND_LINE, Problem
+from modaliasd.core.fasttypes import NamedTuple
+from modaliasd.core.kmod.modprobe_d import KERNEL_COMMAND_LINE, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SPACES = " \t\n\v\f\r"  # isspace() of lib/ctype.c, of what is ASCII
 _TRUE, _FALSE = ("", "y", "Y", "1", "on"), ("n", "N", "0", "off")  # lib/kstrtox.c, kstrtobool
 
 
-class Settings(Record):
+class Settings(NamedTuple):
     """What the command line asks of the daemon; the defaults where it asks nothing.
 
     off: load nothing, only stay. jobs: how many modprobes at once, 0 for the daemon's own choice. first, last,
@@ -48,7 +48,7 @@ class Settings(Record):
     problems: tuple[Problem, ...] = ()
 
 
-class Word(Record):
+class Word(NamedTuple):
     """A word of the command line. shown: as the docs write it; field: of Settings; parse: raises ValueError with
     what is expected, value None for a word without `=`. adds_up: several add up; else the last one counts.
     """

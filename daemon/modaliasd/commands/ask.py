@@ -1,0 +1,287 @@
+"""The commands that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
+
+from __future__ import annotations
+
+import posix
+import sys
+from time import monotonic, sleep
+
+from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
+from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.linux.control import NoDaemonError, ask
+from modaliasd.linux.paths import CONTROL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for ever", "SECONDS")
+SETTLE = Syntax(
+    "settle",
+    """\
+Waits until no walk of /sys is in progress, nothing is queued or loading, and every uevent that the kernel has
+sent is handled. A daemon that is being started, or started again, is given ten seconds for it.
+""",
+    (("settle", "wait as long as it takes"), ("settle --timeout 30", "wait for 30 seconds at most")),
+    (TIMEOUT_OPTION,),
+    statuses="1 if it did not settle in time",
+)
+WAIT = Syntax(
+    "wait",
+    """\
+Waits until DEVICE is there and the daemon knows of it; prints its path in /sys. DEVICE is one of
+  /dev/vda            a device node
+  /sys/devices/...    a path in /sys
+  subsystem:block     the first device of a bus or a class
+  driver:e1000        the first device bound to this driver
+  module:nvme         a module in the kernel
+""",
+    (
+        ("wait /dev/vda --timeout 10", "wait for a disk, for 10 seconds at most"),
+        ("wait driver:e1000", "wait until e1000 has a network card"),
+    ),
+    (TIMEOUT_OPTION,),
+    "DEVICE",
+    1,
+    1,
+    "1 if it did not appear in time",
+)
+FREEZE = Syntax(
+    "freeze",
+    """\
+From now on loads only what /etc/modaliasd/policy.toml allows in the phase `frozen`: for devices that are
+plugged in, and for what the kernel itself asks for. Only a reboot ends this.
+""",
+    (("freeze", "at the end of the boot, once everything needed is loaded"),),
+)
+MAY_LOAD = Syntax(
+    "may-load",
+    """\
+Asks whether the policy allows the kernel's own request for NAME. The kernel's helper runs this once the
+machine is frozen.
+""",
+    (("may-load -- net-pf-38", "whether the kernel may have the module of AF_ALG sockets"),),
+    (),
+    "NAME",
+    1,
+    1,
+    "1 if the policy denies it",
+)
+STATUS = Syntax(
+    "status",
+    "Prints what the daemon is doing, one value per line.\n",
+    (("status", "for people"), ("status --json", "for programs")),
+    (Option("--json", "print one JSON object"),),
+)
+COLDPLUG = Syntax(
+    "coldplug",
+    """\
+Has the daemon walk /sys again, and waits until it has settled. With --once no daemon is needed: this process
+loads what the devices present ask for, settles and exits.
+""",
+    (
+        ("coldplug", "look for devices again"),
+        ("coldplug --once", "load everything without leaving a daemon behind"),
+    ),
+    (Option("--once", "do it in this process, without a daemon"),),
+    statuses="1 if a load failed (--once)",
+)
+LOAD = Syntax(
+    "load",
+    """\
+Loads modules by name, records them in the ledger, and waits until settled. `modaliasd why-not MODULE` says what
+happened to one that was not loaded.
+""",
+    (("load ext4 dm-mod", "load two modules and what they need"),),
+    (),
+    "MODULE...",
+    1,
+    UNLIMITED,
+)
+SETTLED_SCRIPT = Syntax(
+    "settled-script",
+    """\
+Has the ledger say that the program PATH of /etc/settled.d ended with STATUS; 126: it is not executable, and was not
+run. The image's own script runs this.
+""",
+    (("settled-script 3 /etc/settled.d/10-test", "record that this program ended with status 3"),),
+    (),
+    "STATUS PATH",
+    2,
+    2,
+)
+POWEROFF = Syntax(
+    "poweroff",
+    """\
+Writes the ledger's last line, hands the rest of the ledger to the host, and switches the machine off. STATUS,
+0 to 255 (default 0), becomes the exit status of `hostbuild run`.
+""",
+    (("poweroff", "end with success"), ("poweroff 3", "have `hostbuild run` exit with status 3")),
+    (),
+    "[STATUS]",
+    0,
+    1,
+)
+ANSWER_MARGIN = 5.0  # seconds that the daemon may take beyond the time it was given
+SHORT = 10.0  # seconds for a request that is answered at once
+LONG = 30.0  # seconds for one that waits for other work first
+RESTART_LIMIT = 10.0  # seconds that `settle` and `wait` give a daemon to start, or to start again
+_RETRY_AFTER = 0.05
+
+
+def settle(arguments: list[str]) -> int:
+    """Wait until settled; 1 if that did not happen in time."""
+    timeout = parse(SETTLE, arguments).value("--timeout", "")
+    if not timeout:
+        return _succeeded("settle", ["settle"], None, patient=True)
+    limit = _seconds("settle", timeout) + ANSWER_MARGIN
+    return _succeeded("settle", ["settle", timeout], limit, patient=True)
+
+
+def wait(arguments: list[str]) -> int:
+    """Wait for a device and print its path; 1 if it did not come in time."""
+    given = parse(WAIT, arguments)
+    (what,) = given.operands
+    timeout = given.value("--timeout", "0")
+    kind, colon, name = what.partition(":")
+    is_path = what.startswith(("/dev/", "/sys/", "/devices/"))
+    if not is_path and not (colon and name and kind in {"subsystem", "driver", "module"}):
+        raise UsageError(
+            f"wait: cannot wait for `{what}`: expected /dev/NAME, /sys/PATH, subsystem:NAME, driver:NAME or module:NAME"
+        )
+    limit = _seconds("wait", timeout) + ANSWER_MARGIN if given.given("--timeout") else None
+    answer = _ask("wait", ["wait", timeout, what], limit, patient=True)
+    if answer is None:
+        return 1
+    sys.stdout.write(f"{answer['found']}\n")
+    return 0
+
+
+def status(arguments: list[str]) -> int:
+    """Print what the daemon is doing."""
+    as_json = parse(STATUS, arguments).given("--json")
+    answer = _ask("status", ["status"], SHORT)
+    if answer is None:
+        return 1
+    shown = {key: value for key, value in answer.items() if key != "ok"}
+    if as_json:
+        from json import dumps
+
+        sys.stdout.write(dumps(shown) + "\n")
+        return 0
+    for key, value in shown.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        sys.stdout.write(f"{key:<14} {text}\n")
+    return 0
+
+
+def coldplug(arguments: list[str]) -> int:
+    """Have /sys walked again; with --once do all of it here, 1 if a load failed."""
+    if parse(COLDPLUG, arguments).given("--once"):
+        from modaliasd.service.boot import serve
+
+        return serve(once=True)
+    return _succeeded("coldplug", ["coldplug"], None)
+
+
+def load(arguments: list[str]) -> int:
+    """Load modules by name."""
+    return _succeeded("load", ["load", *parse(LOAD, arguments).operands], None)
+
+
+def freeze(arguments: list[str]) -> int:
+    """Have the policy decide from now on."""
+    parse(FREEZE, arguments)
+    return _succeeded("freeze", ["freeze"], SHORT)
+
+
+def may_load(arguments: list[str]) -> int:
+    """Ask the policy; 1 if it denies."""
+    return _succeeded("may-load", ["may-load", *parse(MAY_LOAD, arguments).operands], LONG)
+
+
+def settled_script(arguments: list[str]) -> int:
+    """Record the failure of a program of /etc/settled.d."""
+    status, path = parse(SETTLED_SCRIPT, arguments).operands
+    return _succeeded("settled-script", ["settled-script", status, *path.split()], LONG)
+
+
+def poweroff(arguments: list[str]) -> int:
+    """Complete the ledger and switch the machine off."""
+    (exit_status,) = parse(POWEROFF, arguments).operands or ("0",)
+    digits = exit_status.isascii() and exit_status.isdigit() and len(exit_status) <= 3
+    if not digits or int(exit_status) > 255:
+        raise UsageError(f"poweroff: invalid exit status `{exit_status}`: expected a number from 0 to 255")
+    answered = _succeeded("poweroff", ["exit", exit_status], LONG)
+    if answered == 0:
+        _power_off()
+    return answered
+
+
+def _succeeded(command: str, words: list[str], timeout: float | None, *, patient: bool = False) -> int:
+    """Ask the daemon; the exit status: 0 if it did what was asked, else 1."""
+    return int(_ask(command, words, timeout, patient=patient) is None)
+
+
+def _ask(
+    command: str, words: list[str], timeout: float | None, *, patient: bool = False
+) -> dict[str, Any] | None:
+    """Return what the daemon answers; None, with the reason on standard error, where it could not do it.
+
+    timeout: seconds to wait for the answer, None for ever. patient: wait for a daemon that is being started, too.
+    """
+    for word in words:
+        if not word or len(word.split()) > 1:
+            raise UsageError(f"{command}: invalid name `{word}`: a name is not empty and has no spaces")
+    from json import loads
+
+    said = _ask_patiently(words, timeout) if patient else ask(CONTROL, words, timeout)
+    answer: dict[str, Any] = loads(said)
+    if answer.get("ok"):
+        return answer
+    sys.stderr.write(f"modaliasd {command}: {answer.get('error', 'refused')}\n")
+    if answer.get("loading"):
+        sys.stderr.write(f"still loading: {', '.join(answer['loading'])}\n")
+    return None
+
+
+def _ask_patiently(words: list[str], timeout: float | None) -> str:
+    """Ask a daemon that may be between two lives: init starts it again, and its socket comes a moment later."""
+    patience = RESTART_LIMIT if timeout is None else min(RESTART_LIMIT, timeout)
+    end = monotonic() + patience
+    while True:
+        begun = monotonic()
+        try:
+            return ask(CONTROL, words, timeout)
+        except NoDaemonError:
+            # whoever is not root is turned away by a daemon that is well: asking again is no use
+            if begun > end or posix.geteuid() != 0:
+                raise
+        if monotonic() - begun > 1:
+            end = monotonic() + patience  # it was there, and died over the request
+        sleep(_RETRY_AFTER)
+
+
+def _seconds(command: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError as e:
+        raise UsageError(f"{command}: invalid number of seconds `{text}`") from e
+    if not 0 < seconds < 1e6:
+        raise UsageError(
+            f"{command}: invalid number of seconds `{text}`: expected more than 0 and less than a million"
+        )
+    return seconds
+
+
+def _power_off() -> None:
+    """Become busybox's poweroff; file systems are synced first."""
+    posix.sync()
+    for path in ("/sbin/poweroff", "/bin/poweroff", "/usr/sbin/poweroff"):
+        try:
+            posix.execv(path, ["poweroff", "-f"])
+        except OSError:
+            continue
+    raise WorldError(
+        "cannot run poweroff: none of /sbin/poweroff, /bin/poweroff, /usr/sbin/poweroff can be executed"
+    )

@@ -1,0 +1,117 @@
+"""`modaliasd match`: which modules a modalias stands for, by the same stages as kmod's `modprobe -R`."""
+
+import os
+import sys
+
+from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
+from modaliasd.core.errors import UsageError
+from modaliasd.core.kmod.modprobe_d import EMPTY, Configuration
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_symbols
+from modaliasd.core.kmod.plan import Match, Stage
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.linux.config import read_config
+from modaliasd.linux.indexfile import open_index
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO, TextIO
+
+MATCH = Syntax(
+    "match",
+    """\
+For each modalias, or each line of standard input with `-`, prints
+
+    MODALIAS<TAB>MODULE,MODULE...
+
+in the order in which the modules would be loaded; the second field is empty where nothing matches. The answers
+are those of `modprobe -R`: aliases of modprobe.d come first, then names of modules, then modules.alias, then
+what is built into the kernel. Blacklists are not applied.
+""",
+    (
+        ("match pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00", "the modules for one device"),
+        ("match --explain - <modaliases", "many at once, with the pattern and line that matched"),
+    ),
+    (
+        Option("--modules-dir", "the module tree; default: the running kernel's in /lib/modules", "DIR"),
+        Option("--config-root", "where to look for etc/modprobe.d and the like; default: /", "DIR"),
+        Option("--no-config", "leave modprobe.d out"),
+        Option(
+            "--explain",
+            "below each answer, a line for each module: <TAB>MODULE<TAB>PATTERN<TAB>FILE:LINE,\n"
+            'and "(built in)" after it where there is nothing to load',
+        ),
+    ),
+    "MODALIAS... | -",
+    1,
+    UNLIMITED,
+    "0 if something matched, 1 if nothing did",
+)
+BUILT_IN = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
+
+
+def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
+    """All stages over one module tree; its index is summed up first. Raises WorldError."""
+    index = open_index(modules_dir)
+    index.check()
+    for line, reason in index.warnings:
+        sys.stderr.write(f"modaliasd match: {modules_dir}/modules.alias:{line}: {reason}\n")
+    dependencies = Dependencies(
+        _read_text(f"{modules_dir}/modules.dep"), parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))
+    )
+    symbols = parse_symbols(_read_text(f"{modules_dir}/modules.symbols"))
+
+    def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
+        return [(m.module, m.alias, m.line, m.builtin) for m in index.lookup(modalias)]
+
+    return Resolver(configuration, dependencies, lookup, (), symbols)
+
+
+def run(arguments: list[str]) -> int:
+    """Answer; the exit status. Bytes that are not UTF-8 pass through unchanged."""
+    return answer(arguments, sys.stdin, sys.stdout)
+
+
+def answer(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
+    """Answer what `arguments` or the lines of `stdin` ask for."""
+    given = parse(MATCH, arguments)
+    asked: Iterable[str] = given.operands
+    if "-" in given.operands:
+        if len(given.operands) > 1:
+            raise UsageError("match: unexpected argument: `-` reads all modaliases from standard input")
+        asked = _lines(stdin.buffer)
+    modules_dir = given.value("--modules-dir", f"/lib/modules/{os.uname().release}")
+    configuration = EMPTY if given.given("--no-config") else read_config(given.value("--config-root", "/"))
+    resolver = open_resolver(modules_dir, configuration)
+    stdout.flush()
+    any_found = False
+    for modalias in asked:
+        stage, found = resolver.find(modalias)
+        any_found = any_found or bool(found)
+        line = f"{modalias}\t{','.join(match.module for match in found)}\n"
+        if given.given("--explain"):
+            line += "".join(f"\t{_explanation(match, stage)}\n" for match in found)
+        stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+    stdout.buffer.flush()
+    return 0 if any_found else 1
+
+
+def _explanation(match: Match, stage: Stage) -> str:
+    place = f"{match.file}:{match.line}" if match.line else match.file
+    built_in = " (built in)" if stage in BUILT_IN else ""
+    return f"{match.module}\t{match.alias or match.module}\t{place}{built_in}"
+
+
+def _lines(stream: "BinaryIO") -> "Iterator[str]":
+    for line in stream:
+        yield line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
+
+
+def _read_text(path: str) -> str:
+    """Read the file's text, "" where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""

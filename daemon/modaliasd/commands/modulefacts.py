@@ -1,0 +1,101 @@
+"""What this machine knows of a module that the ledger does not: /lib/modules, and devices that wait.
+
+For the command why-not, not on the boot path. Sources: modules.dep(5),
+modules.order as Kbuild writes it; the kernel's
+Documentation/ABI/testing/sysfs-devices-waiting_for_supplier and -consumer.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from modaliasd.core.kmod.names import module_name
+from modaliasd.core.ledger.explain_not import ModuleFacts, alias_matches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def read_facts(
+    module: str, modules_dir: str, sys_root: str, devpaths: Iterable[str], live: Iterable[str] | None = None
+) -> ModuleFacts:
+    """The facts about `module`, from a kernel's module directory and from below `sys_root`.
+
+    devpaths: devices that may wait for a supplier. live: the modules in the kernel; None for another machine's.
+    """
+    name = module.replace("-", "_")
+    dep, order = _read(f"{modules_dir}/modules.dep"), _read(f"{modules_dir}/modules.order")
+    builtin = _read(f"{modules_dir}/modules.builtin") or ""
+    aliases = _alias_lines(_read(f"{modules_dir}/modules.alias") or "")
+    names = (
+        None
+        if order is None
+        else {module_name(line) for line in (order + "\n" + builtin).split("\n") if line}
+    )
+    is_listed = dep is not None and _lists(dep, name)
+    return ModuleFacts(
+        tree=modules_dir,
+        in_tree=None if dep is None else is_listed,
+        in_kernel=is_listed or (None if names is None else name in names),
+        builtin=_lists(builtin, name),
+        aliases=tuple(alias for alias, target in aliases if target == name),
+        stands_for=_targets(aliases, module),
+        similar=_similar(name, names or set()),
+        live=None if live is None else name in live,
+        waiting={
+            path: suppliers for path in devpaths if (suppliers := _waits_for(sys_root + path)) is not None
+        },
+    )
+
+
+def _lists(text: str, name: str) -> bool:
+    """Does a line's path, which goes up to a colon or to the line's end, name the module?"""
+    flat = text.replace("-", "_")
+    return name in flat and any(
+        module_name(line.partition(":")[0]) == name for line in flat.splitlines() if name in line
+    )
+
+
+def _alias_lines(text: str) -> list[tuple[str, str]]:
+    """(pattern, module) of each line of modules.alias; patterns may hold spaces."""
+    lines = (
+        line.removeprefix("alias ").rpartition(" ") for line in text.splitlines() if line.startswith("alias ")
+    )
+    return [(pattern, module) for pattern, _, module in lines]
+
+
+def _targets(aliases: list[tuple[str, str]], word: str) -> tuple[str, ...]:
+    """The modules whose patterns match the word; those of one letter or none, `*` for all, do not count."""
+    start = word[:2].replace("-", "_")
+    near = [(a, module) for a, module in aliases if a[:2].replace("-", "_") == start]
+    return tuple(dict.fromkeys(module for alias, module in near if alias_matches(alias, word)))
+
+
+def _similar(name: str, names: set[str]) -> tuple[str, ...]:
+    """Up to six names that hold the name, or are held by it, the nearest in length first."""
+    if len(name) < 3:
+        return ()
+    found = [one for one in names if name in one or (len(one) > 2 and one in name)]
+    return tuple(sorted(found, key=lambda one: (abs(len(one) - len(name)), one))[:6])
+
+
+def _waits_for(path: str) -> tuple[str, ...] | None:
+    """The suppliers of a device that waits for one; None for a device that waits for none."""
+    if (_read(f"{path}/waiting_for_supplier") or "0").strip() != "1":
+        return None
+    try:
+        entries = posix.listdir(path)
+    except OSError:
+        return ()
+    return tuple(
+        sorted(entry.removeprefix("supplier:") for entry in entries if entry.startswith("supplier:"))
+    )
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return None

@@ -1,0 +1,141 @@
+"""The commands `why` and `why-not`: which device caused a load, and why a module is not loaded."""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from modaliasd.commands.ledgerfile import read_records
+from modaliasd.commands.modulefacts import read_facts
+from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
+from modaliasd.commands.terminal import wants_color
+from modaliasd.core.errors import UsageError
+from modaliasd.core.kmod.names import module_name
+from modaliasd.core.ledger.explain import find_devices, why_device, why_module
+from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
+from modaliasd.core.ledger.history import history_of
+from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
+from modaliasd.linux.paths import LEDGER, MODULES
+from modaliasd.linux.procmodules import read_live_modules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.ledger.history import History
+
+WHY = Syntax(
+    "why",
+    """\
+For a module: every device that asked for it, with its modalias, the alias that matched and the alias's line;
+the modules that depend on it; who asked for it by name; when it was loaded; what it drives.
+For a device (a devpath, a node such as /dev/vda, an interface such as eth0): its modalias, every match and
+what became of it, and the driver.
+""",
+    (
+        ("why e1000", "which devices caused this module to be loaded"),
+        ("why /dev/vda", "what this disk matched, and what drives it"),
+    ),
+    (LEDGER_OPTION, COLOR_OPTION),
+    "MODULE|DEVICE",
+    1,
+    1,
+    "1 if the ledger has neither a module nor a device of this name",
+)
+WHY_NOT = Syntax(
+    "why-not",
+    """\
+Says why a module is not loaded, or does nothing: no device here asks for it; a line denies it; it is not in this
+image, and which option adds it; its load failed; it was removed; it is loaded and drives nothing; its device
+waits for a supplier; there is no such module.
+""",
+    (
+        ("why-not nvme", "why this module is not at work"),
+        ("why-not nvme --ledger boot.jsonl", "the same from a saved ledger"),
+    ),
+    (
+        LEDGER_OPTION,
+        Option(
+            "--modules-dir",
+            "where to look for the module; default: this kernel's in\n/lib/modules, none with --ledger",
+            "DIR",
+        ),
+        COLOR_OPTION,
+    ),
+    "MODULE",
+    1,
+    1,
+    "1 if the module is at work after all",
+)
+
+
+def run_why(arguments: list[str]) -> int:
+    """Answer `why`."""
+    given = parse(WHY, arguments)
+    (name,) = given.operands
+    color = wants_color(given.value("--color", "auto"))
+    history = history_of(read_records(given.value("--ledger", LEDGER)))
+    devices = find_devices(history, name) if "/" in name else []
+    why = None if devices or "/" in name else why_module(history, name)
+    if why is not None:
+        sys.stdout.write(module_text(history, why, color=color))
+        return 0
+    devices = devices or find_devices(history, name)
+    for device in devices:
+        sys.stdout.write(device_text(history, why_device(history, device), color=color))
+    if not devices:
+        sys.stderr.write(
+            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}\n"
+        )
+        return 1
+    return 0
+
+
+def run_why_not(arguments: list[str]) -> int:
+    """Answer `why-not`."""
+    given = parse(WHY_NOT, arguments)
+    (word,) = given.operands
+    color = wants_color(given.value("--color", "auto"))
+    history = history_of(read_records(given.value("--ledger", LEDGER)))
+    here = not given.given("--ledger")
+    if "/" in word and find_devices(history, word):
+        raise UsageError(
+            f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
+        )
+    name = module_name(word) if ".ko" in word else word
+    directory = given.value("--modules-dir", "")
+    if directory:
+        directory = _require_tree(directory)
+    elif here:
+        directory = f"{MODULES}/{posix.uname().release}"
+    facts = ModuleFacts()
+    if directory:
+        asking = [device.devpath for device, _match in history.askers(name)] if here else []
+        facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
+    answer = why_not(history, name, facts)
+    sys.stdout.write(why_not_text(answer, color=color))
+    return int(answer.reason in GOOD)
+
+
+def _require_tree(directory: str) -> str:
+    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    for name in ("modules.dep", "modules.order"):
+        try:
+            posix.stat(f"{directory}/{name}")
+        except OSError:
+            continue
+        return directory
+    raise UsageError(
+        f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
+    )
+
+
+def _live_modules() -> list[str] | None:
+    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    return read_live_modules() or None
+
+
+def _like(history: History, name: str) -> str:
+    """Names that contain it, as a hint."""
+    modules = [load.module for load in history.loads]
+    nodes = [device.ifname or device.devname for device in history.devices.values()]
+    found = sorted({one for one in modules + nodes if one and name.rpartition("/")[2] in one})
+    return f"; did you mean {', '.join(found[:6])}?" if found else ""

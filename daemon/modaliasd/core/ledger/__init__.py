@@ -1,0 +1,1 @@
+"""The ledger: written, read back, explained."""

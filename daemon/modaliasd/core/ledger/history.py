@@ -1,0 +1,302 @@
+"""The ledger read back: records in, the history of the boot out. Shared by the guest and the host.
+
+    history = history_of(records)                     # records: the ledger's lines as dictionaries, in their order
+    history.devices["/devices/pci0000:00/…"]    # -> DeviceHistory: last known state, matches, bindings, parent
+    history.loads                               # -> LoadHistory: why, what it needed, what became of it, when
+    history.load_of("virtio_blk")               # -> the module's last load, or None
+    treetext.render_tree(history, color=True)   # -> the tree as text (core/ledger/text_tree.py)
+    answers.why_module(history, "virtio_blk")   # -> why and why-not as values (core/ledger/explain.py)
+
+Times are microseconds of CLOCK_BOOTTIME, as in the ledger; UNKNOWN (-1) where the ledger does not tell.
+docs/ledger.md describes the records. Whatever a record lacks or has too much is passed over: a ledger of
+another version tells what it can.
+"""
+
+from __future__ import annotations
+
+from modaliasd.core.ledger.history_values import (
+    SUCCESSFUL,
+    UNKNOWN,
+    Appearance,
+    CauseStory,
+    DeviceHistory,
+    LoadHistory,
+    MatchStory,
+    Settle,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
+
+    Fields = Mapping[str, Any]
+
+__all__ = [
+    "SUCCESSFUL",
+    "UNKNOWN",
+    "Appearance",
+    "CauseStory",
+    "DeviceHistory",
+    "History",
+    "LoadHistory",
+    "MatchStory",
+    "Settle",
+    "tell",
+]
+
+
+class History:
+    """Everything that a ledger tells, in the order of the ledger. Made by `tell`."""
+
+    def __init__(self) -> None:
+        self.start: Fields = {}  # the first `start` line
+        self.lives = 0  # how many times the daemon has started
+        self.devices: dict[
+            str, DeviceHistory
+        ] = {}  # those that went are kept; a new one in their place is new
+        self.loads: list[LoadHistory] = []
+        self.appearances: list[Appearance] = []
+        self.settles: list[Settle] = []
+        self.walks: list[Fields] = []  # `walk` and `walked` lines
+        self.losses: list[Fields] = []  # `lost` and `dropped` lines
+        self.warnings: list[Fields] = []
+        self.slow: list[Fields] = []
+        self.exit_status = UNKNOWN
+        self.last_us = UNKNOWN
+        self._by_module: dict[str, LoadHistory] = {}
+
+    @property
+    def started_us(self) -> int:
+        """When the daemon first started; 0 if the ledger lacks its beginning."""
+        return int(self.start.get("t_us", 0))
+
+    @property
+    def settled_us(self) -> int:
+        """When the boot was settled for the first time."""
+        return self.settles[0].t_us if self.settles else UNKNOWN
+
+    def load_of(self, module: str) -> LoadHistory | None:
+        """The module's last load; None if there was none. `-` and `_` are the same in a module's name."""
+        return self._by_module.get(module.replace("-", "_"))
+
+    def appearance_of(self, module: str) -> Appearance | None:
+        """The last that was heard of a module that came by itself; None if nothing was."""
+        name = module.replace("-", "_")
+        return next((one for one in reversed(self.appearances) if one.module.replace("-", "_") == name), None)
+
+    def askers(self, module: str) -> Iterator[tuple[DeviceHistory, MatchStory]]:
+        """Every device whose modalias matched the module, with the alias."""
+        name = module.replace("-", "_")
+        for device in self.devices.values():
+            for match in device.matches:
+                if match.module.replace("-", "_") == name:
+                    yield device, match
+
+    def driven_by(self, module: str) -> list[DeviceHistory]:
+        """The devices that the module's drivers drive."""
+        name = module.replace("-", "_")
+        return [d for d in self.devices.values() if d.module == name]
+
+    def roots(self) -> list[DeviceHistory]:
+        """The devices without a known ancestor, by devpath."""
+        return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
+
+
+def history_of(records: Iterable[Fields]) -> History:
+    """Make the history of a ledger's records.
+
+    It ends with the `exit` line: a guest that switches itself off has its drivers let go of their devices.
+    """
+    history = History()
+    loads: list[Fields] = []
+    for record in records:
+        t_us = record.get("t_us", UNKNOWN)
+        history.last_us = max(history.last_us, t_us)
+        kind = record.get("type")
+        if kind == "device":
+            _hear_device(history, record, t_us)
+        elif kind == "load":
+            loads.append(record)
+        elif kind == "unbound":
+            device = history.devices.get(record.get("devpath", ""))
+            if device is not None:
+                device.idle_drivers = tuple(record.get("drivers", ()))
+        elif kind == "exit":
+            history.exit_status = record.get("status", UNKNOWN)
+            break
+        else:
+            _hear_other(history, kind, record, t_us)
+    history.loads = _loads(loads)
+    history._by_module = _by_module(history)
+    for device in history.devices.values():
+        if device.driver and not device.module and device.bound_us >= 0:
+            device.module = _guess_module(history, device)
+    _adopt(history.devices)
+    return history
+
+
+def _guess_module(history: History, device: DeviceHistory) -> str:
+    """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
+
+    The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
+    drivers/base/module.c), and some never (acpi, hdaudio). Then it is the module that is called like the driver, or
+    the one among the device's matches that was wanted by then, if there is but one.
+    """
+    called = device.driver.replace("-", "_")
+    load = history.load_of(called)
+    if (load is not None and load.succeeded) or history.appearance_of(called) is not None:
+        return called
+    wanted = {
+        match.module
+        for match in device.matches
+        if (load := history.load_of(match.module)) and load.succeeded and load.queued_us <= device.bound_us
+    }
+    return wanted.pop().replace("-", "_") if len(wanted) == 1 else ""
+
+
+def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> None:
+    if kind == "start":
+        history.start = history.start or record
+        history.lives += 1
+    elif kind == "module":
+        came = record.get("action") != "remove"
+        history.appearances.append(Appearance(record.get("module", ""), t_us, came))
+    elif kind == "settled":
+        history.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
+    elif kind in {"walk", "walked"}:
+        history.walks.append(record)
+    elif kind in {"lost", "dropped"}:
+        history.losses.append(record)
+    elif kind == "warning":
+        history.warnings.append(record)
+    elif kind == "slow":
+        history.slow.append(record)
+
+
+def _hear_device(history: History, record: Fields, t_us: int) -> None:
+    devpath, action = record.get("devpath", ""), record.get("action")
+    if action == "move":
+        _move(history.devices, record.get("from", ""), devpath)
+    device = history.devices.get(devpath)
+    if action == "remove":
+        if device is not None:
+            device.gone_us = t_us
+        return
+    if device is None or not device.present:
+        device = history.devices[devpath] = DeviceHistory(devpath, t_us)
+        device.hotplugged = action == "add" and bool(history.settles)
+    device.subsystem = record.get("subsystem", "") or device.subsystem
+    device.modalias = record.get("modalias", "") or device.modalias
+    device.devtype = record.get("devtype", "") or device.devtype
+    device.devname = record.get("devname", "") or device.devname
+    device.ifname = record.get("ifname", "") or device.ifname
+    if "matches" in record:
+        device.matches = tuple(
+            MatchStory(
+                m.get("alias", ""),
+                m.get("line", 0),
+                m.get("module", ""),
+                bool(m.get("builtin")),
+                m.get("file", ""),
+            )
+            for m in record["matches"]
+        )
+    driver = record.get("driver", "")
+    if action == "unbind":
+        device.former = device.driver or driver
+        device.driver = device.module = ""
+        device.bound_us = UNKNOWN
+    elif driver or action == "bind":
+        device.driver = driver or device.driver
+        device.former = ""
+        device.idle_drivers = ()
+    if action in {"bind", "coldplug"}:
+        device.module = record.get("module", "").replace("-", "_")
+    if action == "bind":
+        device.bound_us = t_us
+
+
+def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
+    """The device at `old`, and all below it, stand at `new` now."""
+    if not old:
+        return
+    below = old + "/"
+    for path in [path for path in devices if path == old or path.startswith(below)]:
+        device = devices.pop(path)
+        device.devpath = new + path[len(old) :]
+        devices[device.devpath] = device
+
+
+def _loads(records: list[Fields]) -> list[LoadHistory]:
+    """The loads, with what can only be known from those that ended with them."""
+    jobs: dict[int, list[Fields]] = {}
+    for record in records:
+        if record.get("start_us", UNKNOWN) >= 0:
+            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
+    own: dict[int, int] = {}
+    for end_us, job in jobs.items():
+        job.sort(key=_start_us)
+        for record, follower in zip(job, [*job[1:], None], strict=True):
+            until = end_us if follower is None else _start_us(follower)
+            own[id(record)] = max(0, until - _start_us(record))
+    for_whom: dict[str, list[str]] = {}
+    for record in records:
+        causes = record.get("causes") or [{}]
+        needer = causes[0].get("module", "") or causes[0].get("softdep", "")
+        if needer:
+            for_whom.setdefault(needer, []).append(record.get("module", ""))
+    return [_load(record, own.get(id(record), UNKNOWN), for_whom) for record in records]
+
+
+def _by_module(history: History) -> dict[str, LoadHistory]:
+    """Each module's last load.
+
+    One that is denied by its alias is yet in the kernel if a module needed it; and one that a daemon before this one
+    inserted is still there by that load, although the next one found it `live`.
+    """
+    removed = {a.module.replace("-", "_"): a.t_us for a in history.appearances if not a.came}
+    found: dict[str, LoadHistory] = {}
+    for load in history.loads:
+        name = load.module.replace("-", "_")
+        known = found.get(name)
+        if (
+            known is None
+            or not known.succeeded
+            or known.end_us < removed.get(name, UNKNOWN) <= load.end_us
+            or (load.succeeded and load.outcome != "live")
+        ):
+            found[name] = load
+    return found
+
+
+def _start_us(record: Fields) -> int:
+    return int(record.get("start_us", UNKNOWN))
+
+
+def _load(record: Fields, own_us: int, for_whom: Mapping[str, list[str]]) -> LoadHistory:
+    get = record.get
+    known = CauseStory._fields
+    return LoadHistory(
+        get("module", ""),
+        get("outcome", ""),
+        tuple(CauseStory(**{k: c[k] for k in known if k in c}) for c in get("causes", ())),
+        tuple(get("deps", ())),
+        get("message", ""),
+        get("queued_us", UNKNOWN),
+        get("start_us", UNKNOWN),
+        get("end_us", UNKNOWN),
+        own_us,
+        tuple(for_whom.get(get("module", ""), ())),
+    )
+
+
+def _adopt(devices: dict[str, DeviceHistory]) -> None:
+    """Give every device its parent, the nearest known ancestor, and the parent its children."""
+    for path in sorted(devices):
+        above = path.rpartition("/")[0]
+        while above and above not in devices:
+            above = above.rpartition("/")[0]
+        if above:
+            devices[path].parent = above
+            devices[above].children.append(path)

@@ -1,0 +1,145 @@
+"""The values that a history is made of: devices, matches, loads, appearances, settles. history.py makes them."""
+
+from __future__ import annotations
+
+from modaliasd.core.fasttypes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+UNKNOWN = -1
+SUCCESSFUL = ("inserted", "live", "builtin", "command")
+
+
+class MatchStory(NamedTuple):
+    """A pattern that matched a device's modalias.
+
+    It stands in line `line` (0 if unknown) of `file`, "" for modules.alias.
+    """
+
+    alias: str
+    line: int
+    module: str
+    builtin: bool = False
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the pattern stands: "line 605 of modules.alias"; "" if unknown."""
+        return f"line {self.line} of {self.file or 'modules.alias'}" if self.line else ""
+
+
+class CauseStory(NamedTuple):
+    """Why a module was wanted; one of devpath, module, softdep, request is set (docs/ledger.md)."""
+
+    devpath: str = ""
+    subsystem: str = ""
+    modalias: str = ""
+    alias: str = ""
+    line: int = 0
+    file: str = ""
+    module: str = ""
+    softdep: str = ""
+    request: str = ""
+
+
+class DeviceHistory:
+    """A device as the ledger last knew it.
+
+    seen_us: when it was first written of; bound_us: when a driver took it (UNKNOWN if it was bound before the
+    daemon looked); gone_us: when it was removed. driver: what drives it now; former: what has let go of it, as
+    any driver does before its device is removed ("" if nothing has, or a driver has it again).
+    module: the module of that driver, "" if it is part of the kernel or unknown. hotplugged: an `add` uevent after the
+    first settle brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
+    last `unbound` line). parent: devpath of the nearest ancestor that is known, "" for none.
+    """
+
+    __slots__ = (
+        "bound_us",
+        "children",
+        "devname",
+        "devpath",
+        "devtype",
+        "driver",
+        "former",
+        "gone_us",
+        "hotplugged",
+        "idle_drivers",
+        "ifname",
+        "matches",
+        "modalias",
+        "module",
+        "parent",
+        "seen_us",
+        "subsystem",
+    )
+
+    def __init__(self, devpath: str, seen_us: int) -> None:
+        self.devpath = devpath
+        self.seen_us = seen_us
+        self.subsystem = self.modalias = self.driver = self.former = self.module = ""
+        self.devtype = self.devname = self.ifname = self.parent = ""
+        self.bound_us = self.gone_us = UNKNOWN
+        self.hotplugged = False
+        self.matches: tuple[MatchStory, ...] = ()
+        self.idle_drivers: tuple[str, ...] = ()
+        self.children: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"DeviceHistory({self.devpath!r}, driver={self.driver!r})"
+
+    @property
+    def name(self) -> str:
+        """The last part of the devpath."""
+        return self.devpath.rpartition("/")[2]
+
+    @property
+    def present(self) -> bool:
+        """Is it there, as far as the ledger goes?"""
+        return self.gone_us < 0
+
+
+class LoadHistory(NamedTuple):
+    """One load of a module, ended.
+
+    own_us: how long its own insertion took, its probes included: from its start to the start of the next
+    module that the same modprobe inserted, or to the end of that modprobe. UNKNOWN where it was not inserted.
+    brought: modules of the same job that were inserted because this one needs them, in order.
+    """
+
+    module: str
+    outcome: str
+    causes: tuple[CauseStory, ...] = ()
+    deps: tuple[str, ...] = ()
+    message: str = ""
+    queued_us: int = UNKNOWN
+    start_us: int = UNKNOWN
+    end_us: int = UNKNOWN
+    own_us: int = UNKNOWN
+    brought: tuple[str, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """Is the module's code in the kernel?"""
+        return self.outcome in SUCCESSFUL
+
+    @property
+    def asker(self) -> str:
+        """The devpath of the first device that asked for it by alias; "" if no device did."""
+        return next((cause.devpath for cause in self.causes if cause.devpath), "")
+
+
+class Appearance(NamedTuple):
+    """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe."""
+
+    module: str
+    t_us: int
+    came: bool = True
+
+
+class Settle(NamedTuple):
+    """A `settled` line: when, and its numbers as they were written."""
+
+    t_us: int
+    fields: dict[str, Any]

@@ -1,0 +1,167 @@
+"""The answers of answers.py as text for people."""
+
+from __future__ import annotations
+
+from modaliasd.core.ledger.explain import Became
+from modaliasd.core.ledger.explain_not import GOOD
+from modaliasd.core.ledger.text import cause_text, duration, node_of, printable, style_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from modaliasd.core.ledger.explain import Chosen, WhyDevice, WhyModule
+    from modaliasd.core.ledger.explain_not import WhyNot
+    from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory, MatchStory
+
+_MORE = 12  # askers beyond this number are counted only
+
+
+def module_text(history: History, why: WhyModule, *, color: bool = False) -> str:
+    """Why a module is there, as lines."""
+    style = style_of(color)
+    lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
+    for users, what in ((why.needed_by, "depends on it"), (why.softdep_of, "has it as a softdep")):
+        lines += [f"  {style('module', printable(u))} {what}{_reason_for(history, u)}" for u in users]
+    lines += [f"  {printable(who)} asked for it by name" for who in why.requests]
+    for device, match in why.askers[:_MORE]:
+        lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
+        lines.append(style("faint", f"    modalias  {printable(device.modalias)}"))
+        lines.append(f"    alias     {printable(match.alias)}  {match.place}".rstrip())
+    if len(why.askers) > _MORE:
+        lines.append(f"  and {len(why.askers) - _MORE} devices more")
+    if why.load is None and why.appearance is not None:
+        lines.append(
+            "  no device's modalias asked for it: the kernel did (request_module), or somebody by hand"
+        )
+    if why.load is not None:
+        lines += _load_lines(why.load)
+    lines += [f"  {style('driver', 'drives')} {_device_name(device)}" for device in why.drives[:_MORE]]
+    if not why.drives and why.load is not None and why.load.succeeded and why.askers:
+        lines.append(f"  {style('warn', 'drives no device')} that the ledger knows of")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _reason_for(history: History, module: str) -> str:
+    """Why the module that needs another was loaded itself."""
+    load = history.load_of(module)
+    return f", {cause_text(history, load)}" if load is not None and load.causes else ""
+
+
+def _asked(history: History, match: MatchStory) -> str:
+    load = history.load_of(match.module)
+    state = f" ({load.outcome})" if load is not None and not load.succeeded else ""
+    return f"{printable(match.module)}{state} by {printable(match.alias)}"
+
+
+def _load_head(why: WhyModule, color: bool) -> str:
+    style, load = style_of(color), why.load
+    if load is None:
+        if why.appearance is None:
+            return style("warn", "asked for, not loaded yet")
+        verb = "came by itself" if why.appearance.came else "was removed"
+        return f"{verb} at {duration(why.appearance.t_us)}"
+    if not load.succeeded:
+        return style("bad", load.outcome) + (f": {printable(load.message)}" if load.message else "")
+    if load.own_us < 0:
+        return _UNTIMED.get(load.outcome, load.outcome)
+    return f"loaded at {duration(load.start_us)} in {duration(load.own_us)}"
+
+
+_UNTIMED = {
+    "command": "left to its install line",
+    "live": "was in the kernel already",
+    "builtin": "is built into the kernel",
+}
+
+
+def _load_lines(load: LoadHistory) -> list[str]:
+    lines = []
+    if load.deps:
+        lines.append(f"  needs {', '.join(map(printable, load.deps))}")
+    if load.start_us >= 0 and load.queued_us >= 0:
+        lines.append(
+            f"  queued at {duration(load.queued_us)}, started {duration(load.start_us - load.queued_us)} "
+            f"later; its modprobe ended {duration(load.end_us - load.start_us)} after that"
+        )
+    return lines
+
+
+def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str:
+    """What became of a device, as lines."""
+    style, device = style_of(color), why.device
+    lines = [f"{style('name', _device_name(device))}  {style('faint', printable(device.devpath))}"]
+    lines.append(f"  seen at {duration(device.seen_us)}" + _bound(device, why.driver_module))
+    if not device.modalias:
+        lines.append("  it has no modalias: it asks for no module")
+    else:
+        lines.append(f"  modalias  {printable(device.modalias)}")
+    if device.modalias and not why.chosen:
+        lines.append(f"  {style('warn', 'no alias matches it')} in this image")
+    for chosen in why.chosen:
+        lines.append(f"  alias     {printable(chosen.match.alias)}  {chosen.match.place}".rstrip())
+        lines.append(f"    {style('module', printable(chosen.match.module))}  {_became(chosen, color)}")
+    if device.former:
+        now = "and has let go of it" if device.present else "until it was removed"
+        lines.append(f"  {printable(device.former)} had it, {now}")
+    elif device.idle_drivers:
+        lines.append(f"  {style('warn', 'unbound')}: {', '.join(device.idle_drivers)} did not take it")
+    below = "it"
+    for above in why.above:
+        if any(not match.builtin for match in above.matches) or above.bound_us >= 0:
+            lines.append(f"  {below} hangs on {style('name', _device_name(above))}{_bound(above, '')}")
+            lines += [f"    which asked for {_asked(history, match)}" for match in above.matches]
+            below = "which"
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _bound(device: DeviceHistory, module: str) -> str:
+    whose = f" (module {module})" if module else ""
+    text = ""
+    if device.driver:
+        text = f", driven by {printable(device.driver)}{whose}"
+        if device.bound_us >= 0:
+            text += f" since {duration(device.bound_us)}"
+    if not device.present:
+        text += f", gone at {duration(device.gone_us)}"
+    return text
+
+
+def _became(chosen: Chosen, color: bool) -> str:
+    style, load = style_of(color), chosen.load
+    message = f": {printable(load.message)}" if load is not None and load.message else ""
+    texts = {
+        Became.LOADED: f"loaded in {duration(load.own_us)}" if load is not None else "loaded",
+        Became.ALREADY: "was in already" + _who_first(load),
+        Became.BUILTIN: "is built into the kernel",
+        Became.REFUSED: style("bad", "denied") + message,
+        Became.FAILED: style("bad", "failed") + message,
+        Became.NO_DEVICE: "left again" + message,
+        Became.PENDING: style("warn", "its load has not ended"),
+    }
+    return texts[chosen.became] + (style("driver", ", drives it") if chosen.drives else "")
+
+
+def _who_first(load: LoadHistory | None) -> str:
+    if load is None or not load.causes:
+        return ""
+    cause = load.causes[0]
+    if cause.devpath:
+        return f" ({cause.devpath.rpartition('/')[2]} asked first)"
+    return f" ({cause.module or cause.softdep or cause.request} had it loaded)"
+
+
+def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
+    """Why a module is not at work, as lines."""
+    style = style_of(color)
+    reason = style("driver" if answer.reason in GOOD else "warn", answer.reason.value)
+    lines = [f"{style('module', printable(answer.module))}: {reason}"]
+    lines += [f"  {printable(detail)}" for detail in answer.details]
+    if answer.fix:
+        lines.append(f"  to fix it: {printable(answer.fix)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _device_name(device: DeviceHistory) -> str:
+    node = node_of(device)
+    name = node if device.ifname or device.devname else device.name
+    known = f"{device.subsystem} {device.name}" if device.subsystem else device.name
+    return printable(known if name == device.name else f"{known} ({name})")

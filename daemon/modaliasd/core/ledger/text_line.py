@@ -1,0 +1,59 @@
+"""A ledger record as one line for people, for those who follow the ledger as it grows."""
+
+from __future__ import annotations
+
+from modaliasd.core.ledger.text import printable, style_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
+
+
+def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
+    """The record in a line without its newline: the time in seconds since boot, the type, what it says."""
+    style = style_of(color)
+    kind = str(record.get("type", "?"))
+    words = _DESCRIBE.get(kind, _fields)(record)
+    if kind in TROUBLE or record.get("verdict") == "deny" or record.get("outcome") in {"failed", "denied"}:
+        words = style("warn", words)
+    stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
+    return f"{style('faint', stamp)}  {style('module', f'{kind:<8}')} {words}"
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    node = record.get("ifname") or record.get("devname") or ""
+    parts = [f"{record.get('action', ''):<8}", printable(record.get("devpath", ""))]
+    if node:
+        parts.append(f"({printable(node)})")
+    if record.get("driver"):
+        parts.append(f"driver {printable(record['driver'])}")
+    modules = [match.get("module", "") for match in record.get("matches", ())]
+    if modules:
+        parts.append(f"asks for {', '.join(dict.fromkeys(modules))}")
+    return " ".join(parts)
+
+
+def _load(record: Mapping[str, Any]) -> str:
+    took = f" in {record['ms']:.1f} ms" if "ms" in record else ""
+    message = f": {printable(record['message'])}" if record.get("message") else ""
+    causes = record.get("causes") or [{}]
+    first = causes[0]
+    because = (
+        first.get("devpath") or first.get("module") or first.get("softdep") or first.get("request") or "?"
+    )
+    return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {printable(because)}{message}"
+
+
+def _fields(record: Mapping[str, Any]) -> str:
+    return " ".join(
+        f"{key}={printable(value) if isinstance(value, str) else value}"
+        for key, value in record.items()
+        if key not in {"type", "t_us"}
+    )
+
+
+_DESCRIBE = {"device": _device, "load": _load}

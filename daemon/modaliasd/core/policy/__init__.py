@@ -1,0 +1,1 @@
+"""What may be loaded, for whom, and when."""

@@ -1,0 +1,1 @@
+"""The kernel's uevents: read, put in order, counted, sent on."""

@@ -1,0 +1,1 @@
+"""Thin shells: one piece of Linux each."""

@@ -1,0 +1,77 @@
+"""The daemon's only child processes: modprobe, and once the hook that runs what waits for the first settle.
+
+modprobe gets plain module names, always with -b, never through a shell: busybox's cuts a modalias at its
+first dot and at 255 characters, and rewrites dashes inside brackets. With -b both modprobes mind the
+blacklist for these names. A running modprobe is never killed: a device half probed is worse than a slow
+one.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from modaliasd.core.fasttypes import NamedTuple
+
+WORDS_LIMIT = 65536  # bytes kept of what one child says
+SAFE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+ENVIRONMENT = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
+
+
+class Child(NamedTuple):
+    """A running process: `pidfd` becomes readable when it ends, `words` is a file in memory with what it says."""
+
+    pid: int
+    pidfd: int
+    words: int
+
+
+class Ended(NamedTuple):
+    """What is left of a process: waitstatus_to_exitcode's status, and its stderr."""
+
+    status: int
+    words: str
+
+
+def is_safe_name(name: str) -> bool:
+    """Can the name be nothing but a module's, whichever program reads it?
+
+    No option, no path, no shell syntax.
+    """
+    return bool(name) and name[0] not in "-." and len(name) <= 255 and SAFE_NAME.issuperset(name)
+
+
+def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
+    """Run `path ARGUMENTS...`, its standard output and error in one file. `environment` adds to the usual one.
+
+    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to.
+    OSError where that cannot be done.
+    """
+    words = posix.memfd_create("words", posix.MFD_CLOEXEC)
+    try:
+        room = posix.dup(words)  # a place for the pidfd: a child that nobody can wait for must not begin
+        try:
+            pid = posix.posix_spawn(
+                path,
+                [path, *arguments],
+                {**ENVIRONMENT, **dict(environment)},
+                file_actions=[
+                    (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+                    (posix.POSIX_SPAWN_DUP2, words, 1),
+                    (posix.POSIX_SPAWN_DUP2, words, 2),
+                ],
+            )
+        finally:
+            posix.close(room)
+        return Child(pid, posix.pidfd_open(pid), words)
+    except BaseException:
+        posix.close(words)
+        raise
+
+
+def reap(child: Child) -> Ended:
+    """Collect a process whose pidfd is readable."""
+    _pid, wait_status = posix.waitpid(child.pid, 0)
+    words = posix.pread(child.words, WORDS_LIMIT, 0)
+    posix.close(child.words)
+    posix.close(child.pidfd)
+    return Ended(posix.waitstatus_to_exitcode(wait_status), words.decode("utf-8", "surrogateescape"))

@@ -1,0 +1,50 @@
+"""What the kernel and its module tree tell of modules: which are in, how large their files are, how they end."""
+
+from __future__ import annotations
+
+import posix
+
+from modaliasd.linux.descriptors import close_file, open_file
+
+
+def file_size(modules_dir: str, path: str) -> int:
+    """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
+    if not path:
+        return 0
+    try:
+        return posix.stat(_place(modules_dir, path)).st_size
+    except OSError:
+        return 0
+
+
+def read_tail(modules_dir: str, path: str, size: int) -> bytes:
+    """The last bytes of a module's file; none where it cannot be read."""
+    try:
+        descriptor = posix.open(_place(modules_dir, path), posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return posix.pread(descriptor, size, max(posix.fstat(descriptor).st_size - size, 0))
+    except OSError:
+        return b""
+    finally:
+        posix.close(descriptor)
+
+
+def _place(modules_dir: str, path: str) -> str:
+    return path if path.startswith("/") else f"{modules_dir}/{path}"
+
+
+def read_live_modules(path: str = "/proc/modules") -> list[str]:
+    """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
+    try:
+        descriptor = open_file(path)
+    except OSError:
+        return []
+    chunks: list[bytes] = []
+    try:
+        while chunk := posix.read(descriptor, 65536):
+            chunks.append(chunk)
+    finally:
+        close_file(descriptor)
+    return [entry.partition(" ")[0] for entry in b"".join(chunks).decode("ascii", "replace").splitlines()]

@@ -1,0 +1,1 @@
+"""The daemon: its loop, and one module for each of its jobs."""

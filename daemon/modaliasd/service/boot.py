@@ -1,0 +1,267 @@
+"""Opens the real world for the daemon: the boot path from exec to the loop."""
+
+from __future__ import annotations
+
+import gc
+import posix
+from select import poll
+from time import CLOCK_BOOTTIME, clock_gettime_ns
+
+from modaliasd import __version__
+from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
+from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.loading.priority import Rank
+from modaliasd.core.loading.signature import TAIL_SIZE, hash_of_signature
+from modaliasd.core.settings import parse_settings
+from modaliasd.linux.bootstate import count_life, first_settle, freeze, phase
+from modaliasd.linux.config import read_command_line, read_config, read_text
+from modaliasd.linux.control import Control
+from modaliasd.linux.descriptors import keep_reserve
+from modaliasd.linux.indexfile import open_index
+from modaliasd.linux.kmsg import KernelLog
+from modaliasd.linux.ledger import Ledger
+from modaliasd.linux.netlink import RECEIVE_BUFFER, subscribe
+from modaliasd.linux.paths import (
+    CONTROL,
+    INSMOD,
+    KMSG,
+    LEDGER,
+    MODPROBE,
+    MODULES,
+    POLICY,
+    SETTLED_HOOK,
+    SHELL,
+)
+from modaliasd.linux.process import start as start_child
+from modaliasd.linux.procmodules import read_live_modules, read_tail
+from modaliasd.linux.sysfs import Sysfs
+from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loop import Service
+from modaliasd.service.world import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modaliasd.core.index.lookup import Hit
+    from modaliasd.core.kmod.modprobe_d import Configuration
+    from modaliasd.core.kmod.modules_dep import Softdep
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.policy.rules import Policy
+    from modaliasd.linux.indexfile import AliasIndex
+    from modaliasd.linux.process import Child
+
+GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
+
+
+def boottime_us() -> int:
+    """Microseconds of CLOCK_BOOTTIME: they go on while the machine is suspended, and nobody can set them."""
+    return clock_gettime_ns(CLOCK_BOOTTIME) // 1000
+
+
+def serve(*, once: bool) -> int:
+    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then."""
+    command_line = read_command_line()
+    settings = parse_settings(command_line)
+    if settings.off and not once:
+        return _idle()
+    kernel = posix.uname().release
+    modules_dir = f"{MODULES}/{kernel}"
+    sysfs = Sysfs()
+    sysfs.require()
+    # first of all: what happens from here on is told
+    uevents = subscribe(settings.receive_buffer or RECEIVE_BUFFER)
+    configuration = read_config(command_line=command_line)
+    configuration = configuration._replace(problems=settings.problems + configuration.problems)
+    index = open_index(modules_dir, tolerant=True)
+    resolver = open_resolver(configuration, index, modules_dir)
+    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel)
+    cpus = posix.cpu_count() or 1
+    tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
+    ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
+    ranks |= dict.fromkeys(settings.last, Rank.LATE)
+    ranks |= dict.fromkeys(settings.first, Rank.FIRST)
+    loader = Loader(
+        tools,
+        sysfs,
+        ledger,
+        KernelLog(),
+        boottime_us,
+        read_live_modules(),
+        settings.jobs or _default_job_limit(cpus),
+        frozenset(settings.sequential),
+        ranks,
+    )
+    start: dict[str, Json] = {
+        "version": __version__,
+        "kernel": kernel,
+        "pid": posix.getpid(),
+        "respawn": count_life(),
+        "modprobe": tools.flavour.value,
+        "index": index.origin.value,
+        "aliases": index.aliases,
+    }
+    world = World(
+        sysfs,
+        uevents,
+        index,
+        resolver,
+        loader,
+        ledger,
+        None if once else Control(CONTROL),
+        boottime_us,
+        _no_hook if once else _settled_hook(poweroff=settings.poweroff),
+        settings.load,
+        start,
+        _read_policy(),
+        phase(),
+        freeze,
+        _missing_modules(modules_dir, kernel),
+    )
+    keep_reserve()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+    gc.enable()
+    try:
+        return Service(world).run(once=once)
+    finally:
+        ledger.flush()  # what led to an error shall be told before it (failure.py)
+
+
+def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
+    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    generation = index.generation
+
+    def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
+        builtin = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
+        softdeps = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
+        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin), softdeps
+
+    def lookup(modalias: str) -> list[Hit]:
+        nonlocal generation
+        found = index.lookup(modalias)
+        if index.generation != generation:
+            generation = index.generation
+            resolver.renew(*tables())
+        return found
+
+    dependencies, softdeps = tables()
+    resolver = Resolver(configuration, dependencies, lookup, softdeps)
+    return resolver
+
+
+def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
+    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
+    for hash_name in ("sha256", "sha512", "sha384"):
+        drivers = []
+        for module, *_ in index.lookup(f"crypto-{hash_name}"):
+            file = dependencies.find(module)
+            if file and hash_of_signature(read_tail(modules_dir, file.path, TAIL_SIZE)) == hash_name:
+                drivers.append(module)
+        if drivers:
+            return drivers
+    return []
+
+
+def _read_policy() -> Policy | None:
+    """Read the policy; None where there is none. One that cannot be read denies everything."""
+    try:
+        text = read_text(POLICY)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        from modaliasd.core.policy.rules import Mistake, Policy
+
+        return Policy(POLICY, mistakes=(Mistake(1, f"cannot be read: {e.strerror}"),))
+    from modaliasd.core.policy.rules import parse_policy
+
+    return parse_policy(text, POLICY)
+
+
+def _missing_modules(modules_dir: str, kernel: str) -> str:
+    """Why no module of this kernel can be found; "" where they have a modules.dep."""
+    try:
+        posix.stat(f"{modules_dir}/modules.dep")
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return ""  # whoever reads it says why that cannot be done
+    else:
+        return ""
+    try:
+        others = sorted(posix.listdir(MODULES))
+    except OSError:
+        others = []
+    if f"{kernel}.squashfs" in others:
+        why = f"{modules_dir}.squashfs is not mounted; the kernel's log says why"
+    elif kernel in others:
+        why = f"there is no {modules_dir}/modules.dep; depmod makes it"
+    else:
+        there = f"there are modules for {', '.join(others)}" if others else "there are none for any"
+        why = (
+            f"there is no {modules_dir} for the running kernel {kernel}, {there}; "
+            "boot the kernel that the image was made for, or make the image for this one"
+        )
+    return f"no module can be loaded: {why}"
+
+
+def _idle() -> int:
+    """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
+    poll().poll()
+    return 0
+
+
+def _flavour() -> Flavour:
+    """Whose modprobe this is, told by what its path leads to."""
+    try:
+        return Flavour.BUSYBOX if posix.readlink(MODPROBE).endswith("busybox") else Flavour.KMOD
+    except OSError:
+        return Flavour.KMOD
+
+
+def _default_job_limit(cpus: int) -> int:
+    """How many modprobes run at once where the command line does not say: enough that some do not sleep."""
+    return 24 + 8 * cpus
+
+
+def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
+    """Make the function to call after a life's first settle, with the status of what has failed by then, else 0.
+
+    It gives way to modprobe, and once a boot runs /etc/settled.d's executables; with `poweroff` the machine ends then.
+    """
+
+    def run_hook(status: int) -> Child | None:
+        _give_way()
+        if not first_settle():
+            return None
+        try:
+            return start_child(SETTLED_HOOK, [str(status), *(["poweroff"] if poweroff else [])])
+        except OSError:
+            return None
+
+    return run_hook
+
+
+def _give_way() -> None:
+    """Never take the processor away from a modprobe that has just been started; children are as they were before.
+
+    A process that has slept and wakes does that, even by the end of its own vfork(2), unless it is SCHED_BATCH
+    (kernel/sched/fair.c, check_preempt_wakeup). During the coldplug that is right: there is more to be started.
+    """
+    try:
+        posix.sched_setscheduler(0, posix.SCHED_BATCH | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
+    except OSError:
+        return
+
+
+def _no_hook(_status: int) -> Child | None:
+    return None
+
+
+def _read(path: str) -> str:
+    """Read the whole file; "" where it cannot be read."""
+    try:
+        return read_text(path)
+    except OSError:
+        return ""

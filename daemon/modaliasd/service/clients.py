@@ -1,0 +1,257 @@
+"""Requests: what clients of the control socket ask for, and who still waits for an answer."""
+
+from __future__ import annotations
+
+from select import POLLIN, POLLOUT
+
+from modaliasd.core.fasttypes import NamedTuple
+from modaliasd.core.ledger.write import to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from select import poll
+
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.linux.control import Control
+    from modaliasd.service.coldplug import Walker
+    from modaliasd.service.devices import Registry
+    from modaliasd.service.intake import Intake
+    from modaliasd.service.settling import Settling
+    from modaliasd.service.world import World
+
+LONGEST_WAIT_S = 1e6
+NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
+
+
+class Waiter(NamedTuple):
+    """A client that waits for the next settle, until `deadline_us` (0: for ever)."""
+
+    client: int
+    deadline_us: int
+
+
+class Patient(NamedTuple):
+    """A client that waits for `what` to be there (see Registry.find), until `deadline_us` (0: for ever)."""
+
+    client: int
+    deadline_us: int
+    what: str
+
+
+class Clients:
+    """Serves the clients of `control`; their descriptors are registered with `poller`."""
+
+    def __init__(
+        self,
+        world: World,
+        control: Control,
+        poller: poll,
+        registry: Registry,
+        walker: Walker,
+        intake: Intake,
+        settling: Settling,
+    ) -> None:
+        self._world = world
+        self._control = control
+        self._poll = poller
+        self._registry = registry
+        self._walker = walker
+        self._intake = intake
+        self._settling = settling
+        self._waiters: list[Waiter] = []
+        self._patient: list[Patient] = []
+        self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
+            "settle": self._settle,
+            "status": self._status,
+            "coldplug": self._coldplug,
+            "load": self._load,
+            "exit": self._exit,
+            "settled-script": self._settled_script,
+            "freeze": self._freeze,
+            "may-load": self._may_load,
+            "wait": self._wait_for,
+        }
+        poller.register(control.fileno(), POLLIN)
+
+    def serve(self, descriptor: int) -> bool:
+        """Deal with a ready descriptor; False if it is none of the clients'."""
+        control = self._control
+        if descriptor == control.fileno():
+            self._admit()
+        elif not control.is_open(descriptor):
+            return False
+        elif control.wants_to_send(descriptor):
+            control.send(descriptor)
+            self._forget_if_closed(descriptor)
+        else:
+            words = control.request(descriptor)
+            if words is not None:
+                self._handle(descriptor, words)
+            self._forget_if_closed(descriptor)
+        return True
+
+    def awaits_settle(self) -> bool:
+        """Does a client wait for the next settle?"""
+        return bool(self._waiters)
+
+    def settled(self, fields: dict[str, Json]) -> None:
+        """The daemon has settled: tell those who wait for it."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            self._answer(waiter.client, {"ok": True} | fields)
+
+    def attend(self) -> None:
+        """Answer those for whom the device has come, or whose time is up."""
+        for patient in list(self._patient):
+            found = self._registry.find(patient.what)
+            if found:
+                self._patient.remove(patient)
+                self._answer(patient.client, {"ok": True, "found": found})
+        now = self._world.clock()
+        for patient in [p for p in self._patient if 0 < p.deadline_us <= now]:
+            self._patient.remove(patient)
+            error = f"{patient.what} did not appear in time"
+            self._answer(patient.client, self._busy() | {"ok": False, "error": error})
+        for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
+            self._waiters.remove(waiter)
+            self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
+
+    def timeout_ms(self) -> int:
+        """Until the first waiter's time is up; -1: nobody has a deadline."""
+        now = self._world.clock()
+        waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
+        times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
+        return min(times) if times else -1
+
+    def _admit(self) -> None:
+        fresh, evicted = self._control.accept()
+        for descriptor in evicted:
+            self._forget(descriptor)
+        for descriptor in fresh:
+            self._poll.register(descriptor, POLLIN)
+
+    def _forget_if_closed(self, descriptor: int) -> None:
+        if not self._control.is_open(descriptor):
+            self._forget(descriptor)
+
+    def _forget(self, descriptor: int) -> None:
+        try:
+            self._poll.unregister(descriptor)
+        except KeyError:
+            return  # already forgotten, by its answer
+        self._waiters = [waiter for waiter in self._waiters if waiter.client != descriptor]
+        self._patient = [patient for patient in self._patient if patient.client != descriptor]
+
+    def _handle(self, client: int, words: list[str]) -> None:
+        """Do what the words ask for; an unknown request, or one that makes no sense, is answered with an error."""
+        request = self._requests.get(words[0]) if words else None
+        error: str | None = f"unknown request: {' '.join(words)[:80]}"
+        if request is not None:
+            error = request(client, words[1:])
+        if error:
+            self._answer(client, {"ok": False, "error": error})
+
+    def _settle(self, client: int, arguments: list[str]) -> str | None:
+        deadline = self._deadline(arguments[0]) if arguments else 0
+        if deadline is None:
+            return f"invalid number of seconds: {arguments[0][:80]}"
+        self._wait(client, deadline)
+        return None
+
+    def _status(self, client: int, _arguments: list[str]) -> None:
+        self._answer(client, {"ok": True} | self._busy())
+
+    def _coldplug(self, client: int, _arguments: list[str]) -> None:
+        self._walker.request("request")
+        self._wait(client, 0)
+
+    def _load(self, client: int, arguments: list[str]) -> str | None:
+        if not arguments:
+            return "load: expected the names of modules"
+        for name in arguments:
+            self._registry.want_by_name(name, "modaliasd load")
+        self._wait(client, 0)
+        return None
+
+    def _exit(self, client: int, arguments: list[str]) -> str | None:
+        status = arguments[0] if arguments else ""
+        if not (status.isascii() and status.isdigit() and int(status) <= 255):
+            return "exit: expected a status from 0 to 255"
+        self._world.write("exit", {"status": int(status)})
+        self._world.ledger.end()
+        self._answer(client, {"ok": True})
+        return None
+
+    def _settled_script(self, client: int, arguments: list[str]) -> str | None:
+        """settled-script STATUS PATH: a program of /etc/settled.d that failed, or could not be run (NOT_RUN)."""
+        status, path = arguments[0] if arguments else "", " ".join(arguments[1:])
+        if not (status.isascii() and status.isdigit() and path):
+            return "settled-script: a status, and the program's path"
+        message = (
+            "it is not executable, and was not run" if status == NOT_RUN else f"it ended with status {status}"
+        )
+        self._world.write("warning", {"what": "settled.d", "path": path, "message": message})
+        self._answer(client, {"ok": True})
+        return None
+
+    def _freeze(self, client: int, _arguments: list[str]) -> None:
+        self._registry.freeze()
+        problem = self._world.on_freeze()
+        self._answer(client, {"ok": not problem, "error": problem})
+
+    def _may_load(self, client: int, arguments: list[str]) -> None:
+        self._answer(client, {"ok": self._registry.may_load(" ".join(arguments)), "error": "denied"})
+
+    def _wait_for(self, client: int, arguments: list[str]) -> str | None:
+        """wait SECONDS WHAT: 0 is for ever."""
+        deadline = 0 if arguments[:1] == ["0"] else self._deadline(arguments[0] if arguments else "")
+        if deadline is None or len(arguments) != 2:
+            return "wait: expected a number of seconds, and what to wait for"
+        self._patient.append(Patient(client, deadline, arguments[1]))
+        return None
+
+    def _wait(self, client: int, deadline_us: int) -> None:
+        """Answer at the next settle, which is not one that has been."""
+        self._waiters.append(Waiter(client, deadline_us))
+        self._settling.settled = False
+
+    def _deadline(self, seconds: str) -> int | None:
+        """When `seconds` from now are over; None if that is no sensible number."""
+        try:
+            number = float(seconds)
+        except ValueError:
+            return None
+        if not 0 < number < LONGEST_WAIT_S:
+            return None
+        return self._world.clock() + int(number * 1e6)
+
+    def _answer(self, client: int, fields: dict[str, Json]) -> None:
+        control = self._control
+        control.answer(client, to_json(fields))
+        if control.wants_to_send(client):
+            self._poll.modify(client, POLLOUT)
+        else:
+            self._forget_if_closed(client)
+
+    def _busy(self) -> dict[str, Json]:
+        """What the daemon is at."""
+        loader, sequence = self._world.loader, self._intake.sequence
+        counts = self._registry.devices.counts()
+        waiting: list[Json] = [load.module for load in loader.scheduler.loads() if load.verdict is None]
+        return {
+            "settled": self._settling.settled,
+            "walking": self._walker.walking,
+            "loading": waiting,
+            "seqnum": sequence.last,
+            "devices": counts.devices,
+            "with_modalias": counts.with_modalias,
+            "matched": counts.matched,
+            "bound": counts.bound,
+            "lost": sequence.lost,
+            "recovered": sequence.recovered,
+            "dropped": self._intake.dropped,
+            "unsent": self._intake.unsent,
+            "busiest_turn": self._intake.busiest_turn,
+            "failed_writes": self._world.ledger.failed_writes,
+        }

@@ -1,0 +1,190 @@
+"""Takes uevents in: who sent them, which numbers are missing, and what each says of a device or a module.
+
+A turn reads what the socket holds, a batch at most, and only then handles it: that empties the kernel's
+buffer fastest, gives every event the time at which it came, and lets a batch be put in the order of its
+numbers (since Linux 6.10 two CPUs can send in the wrong order). An event that is late for all that, or that
+a walk has overtaken, may tell of a past that is over: sysfs decides what of it still holds.
+
+What has been handled is sent on to libudev's clients if there are any (core/uevent/monitor.py, core/uevent/relay.py).
+"""
+
+from __future__ import annotations
+
+from modaliasd.core.errors import FormatError
+from modaliasd.core.ledger.write import device_fields
+from modaliasd.core.uevent.parse import Action, device_from_env, parse_uevent
+from modaliasd.core.uevent.relay import Relay
+from modaliasd.core.uevent.sequence import Sequence
+from modaliasd.linux.descriptors import with_reserve
+from modaliasd.linux.netlink import Datagram, Oddity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modaliasd.core.device import Device
+    from modaliasd.core.ledger.write import Json
+    from modaliasd.core.uevent.parse import Uevent
+    from modaliasd.service.coldplug import Walker
+    from modaliasd.service.devices import Registry
+    from modaliasd.service.world import World
+
+EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their turn
+
+
+class Intake:
+    """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
+    could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
+    """
+
+    def __init__(self, world: World, registry: Registry, walker: Walker) -> None:
+        self.sequence = Sequence(world.sysfs.uevent_seqnum())
+        self.dropped = 0
+        self.unsent = 0
+        self.busiest_turn = 0
+        self._this_turn = 0
+        self.drained = False  # did the last read come to the socket's end?
+        self._relay = Relay()
+        self._message: Callable[[bytes, str, str], bytes] | None = None  # made once somebody listens
+        self._world = world
+        self._registry = registry
+        self._walker = walker
+
+    def read(self) -> bool:
+        """Read and handle one batch; was there anything?"""
+        batch, overrun = self._receive()
+        events = [(event, t_us, data) for event, t_us, data in map(self._parse, batch) if event is not None]
+        if any(events[at][0].seqnum < events[at - 1][0].seqnum for at in range(1, len(events))):
+            events.sort(key=_seqnum)
+        listening = bool(events) and (len(self._relay) > 0 or self._world.uevents.has_listeners())
+        self._this_turn += len(events)
+        latest = 0
+        for event, t_us, data in events:
+            latest = max(latest, t_us)
+            self._handle(event, latest)
+            if listening:
+                self._send_on(event, data)
+        if overrun:
+            self.lose("overrun")
+        return bool(batch) or overrun
+
+    def end_turn(self) -> None:
+        """The others get their turn now."""
+        self.busiest_turn = max(self.busiest_turn, self._this_turn)
+        self._this_turn = 0
+
+    def _receive(self) -> tuple[list[tuple[bytes, int]], bool]:
+        """Datagrams with the time of each, and whether the kernel had to drop some."""
+        uevents, clock = self._world.uevents, self._world.clock
+        batch: list[tuple[bytes, int]] = []
+        overrun = self.drained = False
+        for _ in range(EVENTS_A_TURN):
+            got = uevents.receive()
+            if isinstance(got, Datagram):
+                batch.append((got.payload, clock()))
+            elif got is Oddity.EMPTY:
+                self.drained = True
+                break
+            elif got is Oddity.OVERRUN:
+                overrun = True
+            else:
+                self._drop("the sender is not the kernel")
+        return batch, overrun
+
+    def _parse(self, received: tuple[bytes, int]) -> tuple[Uevent | None, int, bytes]:
+        payload, t_us = received
+        try:
+            return parse_uevent(payload), t_us, payload
+        except FormatError as e:
+            self._drop(str(e))
+            return None, t_us, payload
+
+    def _send_on(self, event: Uevent, data: bytes) -> None:
+        """Tell libudev's clients of an event, once the loads that it caused have ended."""
+        if self._message is None:
+            self._message = with_reserve(_message_maker)
+        entry = self._registry.devices.find(event.devpath)
+        loads = filter(self._is_pending, entry.modules) if entry is not None else ()
+        message = self._message(data, event.env.get("SUBSYSTEM", ""), event.env.get("DEVTYPE", ""))
+        self._send(self._relay.offer(event.devpath, message, loads))
+
+    def loads_ended(self) -> None:
+        """Loads have ended: what waited for them goes out."""
+        if len(self._relay):
+            self._send(self._relay.release(self._is_pending))
+
+    def _send(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self.unsent += not self._world.uevents.send(message)
+
+    def _is_pending(self, module: str) -> bool:
+        load = self._world.loader.scheduler.load_of(module)
+        return load is not None and load.verdict is None
+
+    def _handle(self, event: Uevent, t_us: int) -> None:
+        late = self.sequence.saw(event.seqnum)
+        subsystem = event.env.get("SUBSYSTEM", "")
+        if subsystem == "module":
+            self._take_module(event, t_us)
+            return
+        if not event.devpath.startswith("/devices/"):
+            return  # drivers, buses, caches of the slab allocator: no devices
+        device = device_from_env(event.devpath, subsystem, event.env)
+        seqnum: dict[str, Json] = {"seqnum": event.seqnum}
+        if late and self._is_over(event, device, seqnum, t_us):
+            return
+        if event.action is Action.REMOVE:
+            self._registry.remove(device, seqnum, t_us)
+        elif event.action in {Action.BIND, Action.UNBIND}:
+            self._take_binding(event, device, seqnum, t_us)
+        else:
+            if event.action is Action.MOVE:
+                old = event.env.get("DEVPATH_OLD", "")
+                self._registry.devices.move(old, device)
+                seqnum["from"] = old
+            self._registry.see(device, event.action.value, seqnum, t_us)
+
+    def _is_over(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> bool:
+        """Does a late event tell of what is no more? Then it is written down, and nothing else."""
+        is_there = self._world.sysfs.exists(device.devpath)
+        if is_there == (event.action is not Action.REMOVE):
+            return False
+        self._world.write("device", device_fields(device, event.action.value) | seqnum, t_us)
+        return True
+
+    def _take_binding(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> None:
+        bound = event.action is Action.BIND
+        driver = event.env.get("DRIVER", "") or (self._world.sysfs.driver(event.devpath) if bound else "")
+        if bound:
+            seqnum["module"] = self._world.sysfs.driver_module(event.devpath)
+        self._registry.bind(device, event.action.value, driver, seqnum, t_us)
+
+    def _take_module(self, event: Uevent, t_us: int) -> None:
+        module = event.devpath.rpartition("/")[2]
+        fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
+        if event.action is Action.REMOVE:
+            self._registry.module_left(module)
+            self._world.write("module", fields, t_us)
+        elif event.action is Action.ADD and self._world.loader.appeared(module, t_us):
+            self._world.write("module", fields, t_us)
+
+    def lose(self, reason: str) -> None:
+        """Events were lost: what they told is found by a new walk, which begins after the count is taken."""
+        number = self._world.sysfs.uevent_seqnum()
+        lost = self.sequence.forgive(number)
+        self._world.write("lost", {"reason": reason, "events": lost, "seqnum": number})
+        self._walker.request(reason)
+
+    def _drop(self, reason: str) -> None:
+        self.dropped += 1
+        self._world.write("dropped", {"reason": reason, "count": self.dropped})
+
+
+def _message_maker() -> Callable[[bytes, str, str], bytes]:
+    from modaliasd.core.uevent.monitor import monitor_message
+
+    return monitor_message
+
+
+def _seqnum(received: tuple[Uevent, int, bytes]) -> int:
+    return received[0].seqnum

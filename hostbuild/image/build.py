@@ -1,0 +1,278 @@
+"""Puts an image together: kernel modules, busybox, CPython, the daemon and overlays, as an initramfs.
+
+Beside IMAGE stands IMAGE.manifest.json, which says what is inside, how large it is and where it came from.
+The same inputs give the same bytes.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any
+
+from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.compress import KERNEL_OPTION, Compressor
+from hostbuild.formats.manifest import FORMAT, manifest_path
+from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
+from hostbuild.image.modules import selection, storage
+from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.tree import put_modules
+from hostbuild.image.pack import check_writable, pack
+from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
+from hostbuild.image.sources.extras import Extra
+from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.near import did_you_mean
+from hostbuild.predict.file import read_capture
+from hostbuild.predict.learn import learn
+from hostbuild.predict.target import open_kernel
+from hostbuild.ui import Reporter, Silent
+
+_DIRECTORIES = {
+    "dev": 0o755,
+    "etc": 0o755,
+    "mnt": 0o755,
+    "proc": 0o555,
+    "root": 0o700,
+    "run": 0o755,
+    "sys": 0o555,
+    "tmp": 0o1777,
+    "usr/bin": 0o755,
+    "usr/lib": 0o755,
+    "usr/lib64": 0o755,
+    "usr/sbin": 0o755,
+    "var": 0o755,
+}
+_SYMLINKS = {
+    "bin": "usr/bin",
+    "lib": "usr/lib",
+    "lib64": "usr/lib64",
+    "sbin": "usr/sbin",
+    "var/run": "/run",
+}
+_PUBLIC_MODULES = [name for name in sys.stdlib_module_names if not name.startswith("_")]
+_DEVICES = {"dev/console": (0o600, 5, 1), "dev/null": (0o666, 1, 3)}
+
+
+class Modprobe(Enum):
+    """Whose modprobe the image has."""
+
+    BUSYBOX = "busybox"
+    KMOD = "kmod"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What to build; the defaults are those of `hostbuild make-image`.
+
+    kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
+    (modules.py). learn: a ledger or a capture of the machine whose modules to take, to which the selection, which
+    may then be empty, adds. python: further modules of Python's standard library.
+    store: how the modules are kept. extras: see extras.py.
+    """
+
+    kernel: str | None = None
+    modules_dir: Path | None = None
+    modules: str = "qemu"
+    overlays: tuple[Path, ...] = ()
+    firmware_dirs: tuple[Path, ...] = ()
+    compressor: Compressor = Compressor.ZSTD
+    modprobe: Modprobe = Modprobe.BUSYBOX
+    python: tuple[str, ...] = ()
+    store: storage.Store = storage.Store.PLAIN
+    extras: tuple[Extra, ...] = ()
+    learn: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """An image that was written, with its kernel and the content of its manifest."""
+
+    image: Path
+    manifest_path: Path
+    kernel: Kernel
+    manifest: dict[str, Any]
+
+
+def build_image(image: Path, options: ImageOptions, report: Reporter | None = None) -> BuiltImage:
+    """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
+    report = report or Silent()
+    image = image.resolve()  # a symlink to an image stays one
+    check_writable(image)
+    overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
+    kernel = require_kernel(options.kernel, options.modules_dir, report)
+    _check_compressor(options.compressor, kernel)
+
+    tree = _skeleton()
+    for_kmod = options.modprobe is Modprobe.KMOD
+    packages = [busybox.put_busybox(tree)]
+    with report.step("Collecting modules"):
+        chosen, carried = _choose_modules(options, kernel)
+    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
+        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
+        firmware = put_firmware(tree, carried, options.firmware_dirs)
+    with report.step("Compiling Python"):
+        interpreter = cpython.require_interpreter()
+        sources = daemon.require_sources()
+        wanted = daemon.imports(sources, interpreter)
+        for laid in overlays:
+            wanted += daemon.script_imports(laid.python_sources(), interpreter)
+        wanted += _asked_for(options.python, interpreter)
+        closure = cpython.library_for(interpreter, wanted)
+        brought = extras.require_packages(options.extras, interpreter)
+        for one in brought.values():
+            closure |= one.library
+        closure = cpython.complete_library(interpreter, closure)
+        cpython.put_interpreter(tree, interpreter, closure)
+        daemon.put_daemon(tree, sources, interpreter)
+        for extra, one in brought.items():
+            extras.put_extra(tree, extra, one, interpreter)
+    if for_kmod:
+        packages.append(kmod.put_kmod(tree, interpreter.libraries))
+    for laid in overlays:
+        laid.put(tree)
+    if "init" not in tree:
+        raise InputError("the image has no /init; an overlay has to bring one")
+
+    packages += [*interpreter.packages, *interpreter.libraries.used()]
+    if kernel.package is not None:
+        packages.append(kernel.package)
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "hostbuild": distribution_version("modaliasd"),
+        "image": {},
+        "kernel": _kernel_row(kernel),
+        "selection": options.modules,
+        **({"learned_from": options.learn.name} if options.learn else {}),
+        "modprobe": options.modprobe.value,
+        "store": options.store.value,
+        "append": storage.APPEND if options.store is storage.Store.SQUASHFS else "",
+        "groups": _groups(tree),
+        "modules": [_module_row(module, chosen) for module in carried],
+        "firmware": {"present": firmware.present, "missing": firmware.missing},
+        "python": {
+            "version": interpreter.version,
+            "modules": sorted(closure.modules),
+            "missing": sorted(name for name, importer in closure.missing.items() if not importer),
+        },
+        "packages": [
+            {"name": package.name, "version": package.version, "sha256": package.sha256}
+            for package in sorted(set(packages), key=lambda package: package.name)
+        ],
+        "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
+        "files": [_file_row(path, entry) for path, entry in tree.items()],
+    }
+    pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
+    return BuiltImage(image, manifest_path(image), kernel, manifest)
+
+
+def _skeleton() -> FileTree:
+    """Make the directories, links and device nodes that every image has."""
+    tree = FileTree()
+    for path, permissions in _DIRECTORIES.items():
+        tree.directory(path, group="base", origin="hostbuild", permissions=permissions)
+    for path, target in _SYMLINKS.items():
+        tree.symlink(path, target, group="base", origin="hostbuild")
+    for path, (permissions, major, minor) in _DEVICES.items():
+        node = TreeEntry(NodeKind.CHARACTER_DEVICE, permissions, "base", "hostbuild", device=(major, minor))
+        tree.put(path, node)
+    return tree
+
+
+def _choose_modules(options: ImageOptions, kernel: Kernel) -> tuple[set[str], list[selection.Module]]:
+    """Give the names that the selection chose, and all modules that come into the image."""
+    if options.modules.strip() == "none" and options.learn is None:
+        return set(), []
+    index = selection.read_index(kernel)
+    assert kernel.modules is not None, "read_index refuses a kernel without modules"
+    chosen: set[str] = set()
+    if options.learn is not None:
+        chosen.update(learn(read_capture(options.learn), open_kernel(kernel, {})).modules)
+    if options.modules or options.learn is None:
+        chosen.update(selection.select(options.modules, index))
+    if not chosen:
+        raise selection.SelectionError(
+            f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
+            hint="--modules none builds without modules",
+        )
+    return chosen, selection.load(selection.close(chosen, index), index, kernel.modules)
+
+
+def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
+    unknown = [name for name in names if interpreter.find(name) is None]
+    if unknown:
+        raise UsageError(
+            f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}"
+            f"{did_you_mean(unknown[0], _PUBLIC_MODULES)}",
+            hint="other packages come into the image by --overlay",
+        )
+    return list(names)
+
+
+def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
+    """Refuse a compressor that the kernel's configuration leaves out."""
+    option = KERNEL_OPTION.get(compressor)
+    if option is None or kernel.config is None:
+        return
+    known = kernel.config.read_text(errors="replace").splitlines()
+    if f"{option}=y" in known:
+        return
+    able = [c.value for c, o in KERNEL_OPTION.items() if f"{o}=y" in known]
+    raise UsageError(
+        f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
+        hint=f"--compress {able[0] if able else 'none'}",
+    )
+
+
+def _kernel_row(kernel: Kernel) -> dict[str, object]:
+    """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
+    row: dict[str, object] = {
+        "version": kernel.version,
+        "sha256": kernel.sha256,
+        "origin": kernel.origin,
+    }
+    package = kernel.package
+    if package is None:
+        return {**row, "vmlinuz": str(kernel.vmlinuz)}
+    return {
+        **row,
+        "package": {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "sha256": package.sha256,
+            "path": kernel.package_path,
+        },
+    }
+
+
+def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
+    groups: dict[str, dict[str, int]] = {}
+    for entry in tree.values():
+        row = groups.setdefault(entry.group, {"files": 0, "size": 0})
+        row["files"] += entry.kind is not NodeKind.DIRECTORY
+        row["size"] += entry.size()
+    return dict(sorted(groups.items()))
+
+
+def _module_row(module: selection.Module, chosen: set[str]) -> dict[str, object]:
+    row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
+    if module.name not in chosen:
+        row["dependency"] = True
+    if module.firmware:
+        row["firmware"] = list(module.firmware)
+    return row
+
+
+def _file_row(path: str, entry: TreeEntry) -> dict[str, object]:
+    row: dict[str, object] = {
+        "path": path,
+        "mode": f"{entry.mode:06o}",
+        "size": entry.size(),
+        "group": entry.group,
+        "origin": entry.origin,
+    }
+    if entry.kind is NodeKind.SYMLINK:
+        row["target"] = entry.target
+    return row

@@ -1,0 +1,258 @@
+"""Which kernel modules go into an image: a selection, and everything that it brings with it.
+
+A selection is a comma list, read from left to right; for each module the last word that speaks of it counts.
+
+    qemu            a named selection (hostbuild/image/modules/named_selections.py)
+    e1000e          a module; `-` and `_` are the same
+    snd_*           a glob over module names
+    kernel/fs/      everything below a directory; a glob with a `/` in it goes over paths
+    -nouveau        any of these, taken out again
+
+What the chosen modules depend on comes too (modules.dep), as does what their softdeps name before and after
+(modules.softdep; a softdep may name an alias, as ext4's crc32c), taken out or not: a module without its
+dependencies cannot be inserted.
+"""
+
+import fnmatch
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild.errors import HostbuildError, InputError, UsageError
+from hostbuild.formats import elf
+from hostbuild.formats.modfile import module_name, plain_path, read_module
+from hostbuild.image.modules.named_selections import NAMED
+from hostbuild.kernels.kernel import Kernel, KernelError
+from hostbuild.near import did_you_mean, listed
+
+
+class SelectionError(UsageError):
+    """A selection names something that the kernel does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a kernel's indexes say. Names are modules' names with `_`; paths are relative to the index's
+    directory.
+
+    paths: name -> path of its file. depends: name -> all modules that must be there before it.
+    softdeps: name -> names or aliases that are wanted before or after it.
+    aliases: aliases without wildcards -> the modules that answer to them.
+    builtin: names of what is inside the kernel itself.
+    """
+
+    paths: Mapping[str, str]
+    depends: Mapping[str, tuple[str, ...]]
+    softdeps: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, tuple[str, ...]]
+    builtin: frozenset[str]
+
+    def resolve(self, word: str) -> tuple[str, ...]:
+        """Give the modules that a softdep's word means: a module, or all that answer to an alias."""
+        name = word.replace("-", "_")
+        if name in self.paths:
+            return (name,)
+        return () if name in self.builtin else self.aliases.get(name, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module that goes into the image.
+
+    path: where, below lib/modules/VERSION, uncompressed. content: its bytes, or its file if that is plain.
+    firmware: the names of what it may ask for, sorted. ending: of its file on the host, ".xz" or the like,
+    "" if that is plain.
+    """
+
+    name: str
+    path: str
+    content: bytes | Path
+    size: int
+    firmware: tuple[str, ...]
+    ending: str = ""
+
+
+def read_index(kernel: Kernel) -> Index:
+    """Read a kernel's indexes. Raises KernelError where they are damaged or missing."""
+    if kernel.indexes is None:
+        raise KernelError(
+            f"no modules were found for the kernel {kernel.vmlinuz} ({kernel.version})",
+            hint="name their directory by --modules-dir, or build without modules by --modules none",
+        )
+    directory = kernel.indexes
+    index = parse_index(
+        _text(directory / "modules.dep"),
+        *(_text(directory / f"modules.{name}", required=False) for name in ("softdep", "alias", "builtin")),
+    )
+    if not index.paths:
+        raise KernelError(f"{directory / 'modules.dep'} lists no module", hint=f"depmod {kernel.version}")
+    return index
+
+
+def parse_index(dep: str, softdep: str, alias: str, builtin: str) -> Index:
+    """Parse the texts of modules.dep, modules.softdep, modules.alias and modules.builtin."""
+    paths, depends = parse_dep(dep)
+    return Index(
+        paths=paths,
+        depends=depends,
+        softdeps=parse_softdeps(softdep),
+        aliases=parse_plain_aliases(alias),
+        builtin=frozenset(module_name(line) for line in builtin.split()),
+    )
+
+
+def parse_dep(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Parse modules.dep, `path: path path...` a line: the paths and the dependencies, by name."""
+    paths = {}
+    depends = {}
+    for line in text.splitlines():
+        path, colon, needs = line.partition(":")
+        if not colon:
+            raise KernelError(f"modules.dep: a line without a colon: {line[:80]!r}")
+        name = module_name(path)
+        paths[name] = path
+        depends[name] = tuple(module_name(need) for need in needs.split())
+    return paths, depends
+
+
+def parse_softdeps(text: str) -> dict[str, tuple[str, ...]]:
+    """Parse modules.softdep, `softdep NAME pre: A B post: C` a line: the names in both lists, by name."""
+    softdeps: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 2 and words[0] == "softdep":
+            name = words[1].replace("-", "_")
+            wanted = tuple(word for word in words[2:] if word not in ("pre:", "post:"))
+            softdeps[name] = softdeps.get(name, ()) + wanted
+    return softdeps
+
+
+def parse_plain_aliases(text: str) -> dict[str, tuple[str, ...]]:
+    """Parse modules.alias, `alias PATTERN MODULE` a line, and keep the patterns that are plain names."""
+    aliases: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == "alias" and not re.search(r"[*?\[:]", words[1]):
+            alias = words[1].replace("-", "_")
+            aliases[alias] = (*aliases.get(alias, ()), words[2].replace("-", "_"))
+    return aliases
+
+
+def select(selection: str, index: Index) -> list[str]:
+    """Give the names of the modules that a selection chooses, sorted, without what they bring with them."""
+    words = [word for word in re.split(r"[,\s]+", selection) if word]
+    if not words:
+        raise SelectionError(
+            "the selection of modules is empty", hint="--modules none builds without modules"
+        )
+    chosen: set[str] = set()
+    for word in words:
+        taken_out = word.startswith("-")
+        word = word.removeprefix("-")
+        if word in NAMED:
+            # a named selection may speak of modules that this kernel does not have
+            found = _choose(NAMED[word], index)
+        else:
+            found = _matching(word, index)
+            if not found and not _is_builtin(word, index):
+                raise _unknown(word, index)
+        chosen = chosen - found if taken_out else chosen | found
+    return sorted(chosen)
+
+
+def close(names: Iterable[str], index: Index) -> list[str]:
+    """Add dependencies and softdeps, theirs too; sorted by name."""
+    closed: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in closed:
+            continue
+        closed.add(name)
+        waiting.extend(index.depends.get(name, ()))
+        for word in index.softdeps.get(name, ()):
+            waiting.extend(index.resolve(word))
+    return sorted(closed)
+
+
+def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
+    """Read modules, uncompressed, with the names of the firmware that they may ask for."""
+    loaded = []
+    for name in names:
+        path = index.paths.get(name)
+        if path is None:
+            raise KernelError(
+                f"modules.dep names {name} as a dependency, but has no line for it", hint="depmod"
+            )
+        file = modules / path
+        data = read_module(file)
+        plain = plain_path(path)
+        content = file if plain == path else data
+        ending = path.removeprefix(plain)
+        loaded.append(Module(name, plain, content, len(data), _firmware(data, file), ending))
+    return loaded
+
+
+def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
+    """Give the firmware names of a module's .modinfo, sorted."""
+    if not data.startswith(elf.MAGIC):
+        raise InputError(f"the module {path} is damaged: it is no ELF file")
+    if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds
+        return ()
+    try:
+        return tuple(sorted(set(elf.modinfo(io.BytesIO(data)).get("firmware", ()))))
+    except HostbuildError as e:
+        raise InputError(f"the module {path} is damaged: {e}") from e
+
+
+def _choose(patterns: Iterable[str], index: Index) -> set[str]:
+    chosen: set[str] = set()
+    for pattern in patterns:
+        if pattern.startswith("-"):
+            chosen -= _matching(pattern[1:], index)
+        else:
+            chosen |= _matching(pattern, index)
+    return chosen
+
+
+def _matching(word: str, index: Index) -> set[str]:
+    if word.endswith("/"):
+        return {name for name, path in index.paths.items() if path.startswith(word)}
+    if "/" in word:
+        return {name for name, path in index.paths.items() if fnmatch.fnmatchcase(plain_path(path), word)}
+    name = _underscored(word)
+    if name in index.paths:
+        return {name}
+    return set(fnmatch.filter(index.paths, name))
+
+
+def _is_builtin(word: str, index: Index) -> bool:
+    return _underscored(word) in index.builtin
+
+
+def _underscored(word: str) -> str:
+    """Turn `-` into `_`, as module names have it, but not inside the brackets of a glob."""
+    return re.sub(r"\[[^\]]*\]|-", lambda m: "_" if m[0] == "-" else m[0], word)
+
+
+def _unknown(word: str, index: Index) -> SelectionError:
+    named = (
+        f"a selection is {listed(sorted(NAMED), 'or')}, a module, a glob, or a directory with / at its end"
+    )
+    return SelectionError(
+        f"the kernel has no module that {word!r} chooses{did_you_mean(word, [*NAMED, *index.paths])}",
+        hint=named,
+    )
+
+
+def _text(path: Path, *, required: bool = True) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError as e:
+        if required:
+            raise KernelError(f"cannot read {path}: it does not exist", hint="depmod makes it") from e
+        return ""
+    except OSError as e:
+        raise KernelError(f"cannot read {path}: {e.strerror}") from e

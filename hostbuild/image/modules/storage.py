@@ -1,0 +1,121 @@
+"""How an image keeps its modules: plain, each compressed, or all of them in one squashfs.
+
+Plain modules need nothing of the guest, and the image's own compressor packs them best; unpacked they take
+their full size of the guest's memory. Where that is too much:
+
+    gzip, xz, zstd   each module is compressed, and kmod's modprobe unpacks it. busybox hands the file to the
+                     kernel as it is ("Invalid ELF header magic"), and gets no further with zstd.
+    squashfs         one file, mounted at /usr/lib/modules/VERSION before anything asks for a module; any
+                     modprobe reads it. Smaller than modules that are compressed one by one, since they have
+                     much in common. The drivers loop and squashfs lie outside, plain, in usr/lib/micro/store.
+
+An image with a squashfs boots with rootfstype=ramfs: in a tmpfs the packed file, which lies in memory twice
+while the image is unpacked, would count against the half that a tmpfs may take (hostbuild.qemu.memory).
+"""
+
+import gzip
+import hashlib
+import lzma
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+
+import zstandard
+
+from hostbuild import debs
+from hostbuild.errors import UsageError
+from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.image.modules.selection import Module, close, load, read_index
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.run import run
+
+DRIVERS_DIRECTORY = "usr/lib/micro/store"
+APPEND = "rootfstype=ramfs"
+
+_DRIVERS = ("loop", "squashfs")
+# In a kernel that has them as modules or built in; the last names how the squashfs is packed.
+_WANTED = (("BLK_DEV_LOOP", "ym"), ("SQUASHFS", "ym"), ("SQUASHFS_XZ", "y"))
+_PACK_TIMEOUT = 1800.0  # seconds; all of Debian's modules take 100 on one processor
+
+
+class Store(Enum):
+    """How modules lie in the image; the value is its name on the command line."""
+
+    PLAIN = "none"
+    KEEP = "keep"
+    GZIP = "gzip"
+    XZ = "xz"
+    ZSTD = "zstd"
+    SQUASHFS = "squashfs"
+
+
+_ENDINGS: dict[Store, tuple[str, Callable[[bytes], bytes]]] = {
+    Store.GZIP: (".gz", lambda data: gzip.compress(data, 9, mtime=0)),
+    # CRC32 is the check that the kernel's own decoder knows (MODULE_DECOMPRESS)
+    Store.XZ: (".xz", lambda data: lzma.compress(data, check=lzma.CHECK_CRC32)),
+    Store.ZSTD: (".zst", zstandard.ZstdCompressor(level=19).compress),
+}
+_BY_ENDING = dict(_ENDINGS.values())
+
+
+def require_readable(store: Store, carried: Sequence[Module], *, kmod: bool) -> None:
+    """Refuse compressed modules that the image's modprobe cannot read."""
+    compressed = store in _ENDINGS or (store is Store.KEEP and any(module.ending for module in carried))
+    if compressed and not kmod:
+        raise UsageError(
+            "busybox's modprobe cannot read compressed modules (Invalid ELF header magic)",
+            hint="--modprobe kmod, or --compress-modules none or squashfs",
+        )
+
+
+def packed(module: Module, store: Store) -> tuple[str, bytes | Path]:
+    """Give the path and the content of a module as the image holds it."""
+    ending = module.ending if store is Store.KEEP else _ENDINGS[store][0] if store in _ENDINGS else ""
+    if not ending:
+        return module.path, module.content
+    data = module.content if isinstance(module.content, bytes) else module.content.read_bytes()
+    return module.path + ending, _BY_ENDING[ending](data)
+
+
+def require_drivers(kernel: Kernel) -> tuple[Module, ...]:
+    """Give the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
+    if kernel.config is not None:
+        config = parse_config(kernel.config.read_text(encoding="utf-8", errors="replace"))
+        missing = [option for option, values in _WANTED if value_of(config, option) not in values]
+        if missing:
+            names = ", ".join(f"CONFIG_{option}" for option in missing)
+            raise UsageError(
+                f"kernel {kernel.version} cannot mount a squashfs: {names} off",
+                hint="hostbuild kernel configure --module loop --module squashfs --enable SQUASHFS_XZ",
+            )
+    index = read_index(kernel)
+    assert kernel.modules is not None, "read_index refuses a kernel without modules"
+    wanted = [name for name in _DRIVERS if name in index.paths]
+    ordered = sorted(close(wanted, index), key=lambda name: (len(index.depends[name]), name))
+    return tuple(load(ordered, index, kernel.modules))
+
+
+def require_squashfs(directory: Path) -> Path:
+    """Pack a directory and give the file, which stays in hostbuild's cache: nothing is packed twice.
+
+    Everything belongs to root and times are 0: the same files give the same bytes.
+    """
+    # Larger blocks pack better (1M: 8 %) and are slower to read: a module costs the unpacking of a whole block
+    options = ["-comp", "xz", "-b", "256K", "-all-root", "-all-time", "0", "-mkfs-time", "0", "-no-xattrs"]
+    digest = hashlib.sha256("\0".join(options).encode())
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(directory)}\0{len(content)}\0".encode() + content)
+    kept = debs.cache_directory() / "stores"
+    kept.mkdir(exist_ok=True)
+    final = kept / f"{digest.hexdigest()[:24]}.squashfs"
+    if not final.is_file():
+        with scratch_directory(kept) as staging:
+            out = staging / final.name
+            run(
+                ["mksquashfs", directory, out, *options, "-noappend", "-no-progress", "-quiet"],
+                timeout=_PACK_TIMEOUT,
+            )
+            out.replace(final)
+    return final

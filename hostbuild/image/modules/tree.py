@@ -1,0 +1,157 @@
+"""The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.modules import storage
+from hostbuild.image.modules.selection import Module, close, parse_dep, parse_index, select
+from hostbuild.image.modules.storage import Store
+from hostbuild.kernels.kernel import Kernel, run_depmod
+from hostbuild.ui import Advance, ignore
+from modaliasd.core.index import lookup
+from modaliasd.core.index.format import INDEX_NAME
+
+USUAL = "qemu"  # a selection: what busybox's modprobe finds early
+CRYPTO_NAME = "modules.crypto"
+CRYPTO = "crypto"
+GROUP = "modules"
+INDEX_GROUP = "indexes"
+
+# What modprobe in the guest reads, or the daemon. The .bin indexes are kmod's own.
+_INDEXES = (
+    "modules.alias",
+    "modules.builtin",
+    "modules.builtin.modinfo",
+    "modules.dep",
+    "modules.devname",
+    "modules.order",
+    "modules.softdep",
+)
+_KMOD_INDEXES = (
+    "modules.alias.bin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.dep.bin",
+    "modules.symbols",
+    "modules.symbols.bin",
+)
+_COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
+
+
+def put_modules(
+    tree: FileTree,
+    kernel: Kernel,
+    carried: Sequence[Module],
+    *,
+    for_kmod: bool,
+    store: Store = Store.PLAIN,
+    advance: Advance = ignore,
+) -> None:
+    """Put modules into the image, with indexes made for just these; `advance` hears of each module."""
+    storage.require_readable(store, carried, kmod=for_kmod)
+    inside = f"usr/lib/modules/{kernel.version}"
+    tree.directory(inside, group=GROUP, origin=kernel.origin)
+    files: dict[str, bytes | Path] = {}
+    for module in carried:
+        path, content = storage.packed(module, store)
+        files[path] = content
+        advance(1)
+    with scratch_directory() as staging:
+        base = staging / "lib/modules" / kernel.version
+        base.mkdir(parents=True)
+        _stage(base, files, linked=store is not Store.SQUASHFS)
+        for name in _COPIED:
+            _copy_list(kernel, name, base / name)
+        run_depmod(staging, kernel.version)
+        indexes = _read_indexes(base, for_kmod=for_kmod)
+        if store is not Store.SQUASHFS:
+            for path, content in files.items():
+                tree.file(f"{inside}/{path}", content, group=GROUP, origin=kernel.origin)
+            for name, content in indexes.items():
+                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
+                tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
+            return
+        for entry in base.iterdir():  # whatever else depmod wrote
+            if entry.is_file() and entry.name not in indexes:
+                entry.unlink()
+        for name, content in indexes.items():
+            (base / name).write_bytes(content)
+        packed = storage.require_squashfs(base)
+    tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
+    for number, driver in enumerate(storage.require_drivers(kernel)):
+        path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
+        tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
+
+
+def _stage(base: Path, files: dict[str, bytes | Path], *, linked: bool) -> None:
+    """Lay the modules out as depmod wants them; those that lie on the disk are linked or copied."""
+    for path, content in files.items():
+        target = base / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        elif linked:
+            target.symlink_to(content.absolute())
+        else:
+            shutil.copyfile(content, target)
+
+
+def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
+    """Give the indexes by name: depmod's, and the daemon's own made of them."""
+    indexes: dict[str, bytes] = {}
+    for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
+        indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
+    indexes[CRYPTO_NAME] = crypto_words(indexes)
+    indexes["modules.dep"] = usual_first(indexes)
+    indexes[INDEX_NAME] = lookup.build(
+        indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
+    )
+    return indexes
+
+
+def usual_first(indexes: Mapping[str, bytes]) -> bytes:
+    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
+
+    busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
+    Debian's has half a megabyte. To kmod the order means nothing.
+    """
+    tables = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")
+    index = parse_index(*(_text(indexes, name) for name in tables))
+    asked_by_cpus = re.findall(r"^alias cpu:\S+ (\S+)$", _text(indexes, "modules.alias"), re.MULTILINE)
+    names = close([*select(USUAL, index), *(name.replace("-", "_") for name in asked_by_cpus)], index)
+    usual = {index.paths[name].encode("utf-8", "surrogateescape") for name in names}
+    lines = indexes["modules.dep"].splitlines(keepends=True)
+    lines.sort(key=lambda line: line.partition(b":")[0] not in usual)
+    return b"".join(lines)
+
+
+def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
+    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
+
+    It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
+    (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
+    most in vain. Nothing where a pattern could match such words, or one could be read as anything else.
+    """
+    lines = [line.split() for line in _text(indexes, "modules.alias").replace("-", "_").splitlines()]
+    aliases = {(words[1], words[2]) for words in lines if len(words) == 3 and words[0] == "alias"}
+    heads = {head for alias, _ in aliases if (head := re.split(r"[*?[]", alias, maxsplit=1)[0]) != alias}
+    paths, _ = parse_dep(_text(indexes, "modules.dep"))
+    named = {pair for pair in aliases.union((name, name) for name in paths) if pair[0].startswith(CRYPTO)}
+    plain = all(re.fullmatch(r"[A-Za-z0-9_(),+]+", text) for pair in named for text in pair)
+    if not plain or any(head.startswith(CRYPTO) or CRYPTO.startswith(head) for head in heads):
+        return b""
+    words = " ".join(f"{word}={module}" for word, module in sorted(named))
+    return f"crypto=' {words} '\n".encode()
+
+
+def _text(indexes: Mapping[str, bytes], name: str) -> str:
+    return indexes[name].decode("utf-8", "surrogateescape")
+
+
+def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
+    source = kernel.modules / name if kernel.modules else None
+    to.write_bytes(source.read_bytes() if source and source.is_file() else b"")

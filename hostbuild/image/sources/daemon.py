@@ -1,0 +1,90 @@
+"""The daemon as the image carries it: compiled, below /usr/lib/modaliasd, and a script that starts it."""
+
+import importlib.util
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild.errors import InputError
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.sources import stdlib
+from hostbuild.image.sources.cpython import Interpreter
+
+GROUP = "daemon"
+LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can import
+
+# -S, -s and -P spare the start-up a search for site-packages and keep the directory of the caller out;
+# the environment counts, since /init may fix the hash seed there (PYTHONHASHSEED)
+_START = """#!/usr/bin/python{version} -SsP
+import sys
+sys.path.insert(0, "/{library}")
+from {module} import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSource:
+    """A module of the daemon's package. path: relative to the directory that holds the package."""
+
+    name: str
+    path: str
+    text: bytes
+
+    @property
+    def package(self) -> str:
+        """The package that the module's relative imports start from."""
+        return self.name if self.path.endswith("/__init__.py") else self.name.rpartition(".")[0]
+
+
+def require_sources() -> list[ModuleSource]:
+    """Read the daemon's package, from where Python would import it: a checkout or an installation."""
+    spec = importlib.util.find_spec("modaliasd")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("the package modaliasd is not installed beside hostbuild", hint="make setup")
+    root = Path(spec.submodule_search_locations[0])
+    sources = []
+    for path in sorted(root.rglob("*.py")):
+        relative = f"modaliasd/{path.relative_to(root).as_posix()}"
+        name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        sources.append(ModuleSource(name, relative, path.read_bytes()))
+    return sources
+
+
+def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
+    """Give the modules outside of its own package that the daemon imports, wherever the import stands."""
+    wanted = [
+        one
+        for source in sources
+        for one in stdlib.imports(source.text, source.package, inside_functions=True)
+        if one.module.partition(".")[0] != "modaliasd"
+    ]
+    return stdlib.roots(wanted, interpreter.find)
+
+
+def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[str]:
+    """Give the standard library's modules that scripts of an overlay import.
+
+    What else they import has to be in the overlay, too. A file that is no Python 3 imports nothing.
+    """
+    wanted: list[stdlib.Import] = []
+    for source in sources:
+        with suppress(SyntaxError, ValueError):
+            wanted += stdlib.imports(source, "", inside_functions=True)
+    return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
+
+
+def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
+    """Put the compiled package and /usr/bin/modaliasd into the image."""
+    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
+    for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
+        tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
+    script = start_script(interpreter, "modaliasd.cli")
+    tree.file("usr/bin/modaliasd", script, group=GROUP, origin="modaliasd", permissions=0o755)
+
+
+def start_script(interpreter: Interpreter, module: str) -> bytes:
+    """Give a program of the image that runs main() of a module below /usr/lib/modaliasd."""
+    text = _START.format(version=interpreter.version, library=LIBRARY, module=module)
+    return text.encode()

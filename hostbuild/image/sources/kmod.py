@@ -1,0 +1,26 @@
+"""Debian's kmod for the image, in place of busybox's modprobe and its companions."""
+
+from hostbuild import debs
+from hostbuild.errors import WorldError
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.sources.libraries import Libraries
+
+GROUP = "kmod"
+_TOOLS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
+
+
+def put_kmod(tree: FileTree, libraries: Libraries) -> debs.Package:
+    """Put kmod, its libraries and its names into the image; give the package that it is from."""
+    [package] = debs.describe(["kmod"])
+    root = debs.require_unpacked(package)
+    program = next((p for p in (root / "bin/kmod", root / "usr/bin/kmod") if p.is_file()), None)
+    if program is None:
+        raise WorldError(f"the package {package} holds no bin/kmod")
+    origin = str(package)
+    tree.file("usr/bin/kmod", program, group=GROUP, origin=origin, permissions=0o755)
+    for tool in _TOOLS:
+        tree.symlink(f"usr/sbin/{tool}", "/usr/bin/kmod", group=GROUP, origin=origin)
+        if f"usr/bin/{tool}" in tree:  # busybox has some of them there
+            tree.symlink(f"usr/bin/{tool}", "/usr/bin/kmod", group=GROUP, origin=origin)
+    libraries.put(tree, [program], group=GROUP)
+    return package

@@ -1,0 +1,88 @@
+"""Shared libraries for an image, taken from Debian packages and not from the host that happens to build it.
+
+A soname's package is found by Debian's naming rule (Policy 8.1): libexpat.so.1 is in libexpat1,
+libbz2.so.1.0 in libbz2-1.0; the few that do not follow it stand in a table.
+"""
+
+from pathlib import Path
+
+from hostbuild import debs
+from hostbuild.errors import WorldError
+from hostbuild.formats import elf
+from hostbuild.image.filetree import FileTree
+
+_EXCEPTIONS = {
+    "libz.so.1": "zlib1g",
+    "libcrypto.so.3": "libssl3",
+    "libgcc_s.so.1": "libgcc-s1",
+}
+_OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", "libresolv.so.", "ld-linux")
+
+
+class Libraries:
+    """Finds libraries in packages, unpacking what is needed."""
+
+    def __init__(self) -> None:
+        self._origin_of: dict[Path, debs.Package] = {}
+
+    def find(self, soname: str) -> Path | None:
+        """Give the file of a soname, None where its package does not have it."""
+        package, root = self._package(soname)
+        places = sorted(path for path in root.glob(f"**/{soname}") if path.is_file())
+        if not places:
+            return None
+        self._origin_of[places[0]] = package
+        return places[0]
+
+    def put(self, tree: FileTree, programs: list[Path], *, group: str) -> None:
+        """Put the libraries and the loader that `programs` need into the image, where their loader looks."""
+        for soname, path in elf.closure(programs, self.find).items():
+            origin = str(self._origin_of[path])
+            directory = library_directory(path)
+            tree.file(f"{directory}/{soname}", path, group=group, origin=origin, permissions=0o755)
+        for program in programs:
+            with program.open("rb") as stream:
+                loader = elf.interpreter(stream)
+            if loader is None or loader.lstrip("/") in tree:
+                continue
+            path = self.require(loader.rpartition("/")[2])
+            origin = str(self._origin_of[path])
+            inside = f"{library_directory(path)}/{path.name}"
+            tree.file(inside, path, group=group, origin=origin, permissions=0o755)
+            tree.symlink(loader.lstrip("/"), f"/{inside}", group=group, origin=origin)
+
+    def require(self, soname: str) -> Path:
+        """Give the file of a soname. Raises WorldError where there is none."""
+        path = self.find(soname)
+        if path is None:
+            raise WorldError(f"the package {self._package(soname)[0]} does not hold {soname}")
+        return path
+
+    def origin(self, library: Path) -> str:
+        """Name the package that a file which was found comes from."""
+        return str(self._origin_of[library])
+
+    def used(self) -> list[debs.Package]:
+        """Give the packages that libraries were taken from, sorted by name."""
+        return sorted(set(self._origin_of.values()), key=lambda package: package.name)
+
+    @staticmethod
+    def _package(soname: str) -> tuple[debs.Package, Path]:
+        [package] = debs.describe([package_of(soname)])
+        return package, debs.require_unpacked(package)
+
+
+def package_of(soname: str) -> str:
+    """Name the Debian package of a soname."""
+    if soname.startswith(_OF_LIBC):
+        return "libc6"
+    if soname in _EXCEPTIONS:
+        return _EXCEPTIONS[soname]
+    stem, _, version = soname.partition(".so.")
+    hyphen = "-" if stem[-1:].isdigit() else ""
+    return f"{stem}{hyphen}{version}".lower().replace("_", "-")
+
+
+def library_directory(path: Path) -> str:
+    """Give the directory of the image for a library: the multiarch one that its package has it in."""
+    return f"usr/lib/{path.parent.name}"

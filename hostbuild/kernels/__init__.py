@@ -1,0 +1,1 @@
+"""Kernels: found, unpacked, and the one that an image boots with."""

@@ -1,0 +1,45 @@
+"""The audit's comparison of libudev with the ledger: audit_command.py."""
+
+from modaliasd.commands.audit import Seen, compare
+from modaliasd.core.ledger.history import history_of
+from tests.support.ledgers import q35_records, small_boot
+
+
+def seen_of(records: list[dict[str, object]]) -> list[Seen]:
+    """What libudev would enumerate if the ledger were right; it reads a modalias up to a newline."""
+    devices = history_of(records).devices.values()
+    return [Seen(d.devpath, d.modalias.rstrip("\n"), d.driver) for d in devices if d.present]
+
+
+def test_a_real_ledger_agrees_with_itself() -> None:
+    """The newline at the end of an HD audio codec's modalias is no disagreement."""
+    records = q35_records()
+    assert any(device.modalias.endswith("\n") for device in history_of(records).devices.values())
+    assert compare(seen_of(records), history_of(records)).disagreements == ()
+
+
+def test_agreement_and_counts() -> None:
+    """The same devices on both sides: no disagreement, and the counts by outcome."""
+    records = small_boot().records
+    result = compare(seen_of(records), history_of(records))
+    assert result.disagreements == ()
+    assert (result.devices, result.with_modalias, result.matched) == (4, 3, 3)
+    assert (result.loaded, result.failed, result.denied, result.unbound) == (1, 1, 1, 2)
+
+
+def test_a_device_that_the_ledger_missed_is_a_disagreement() -> None:
+    """libudev has one more."""
+    records = small_boot().records
+    result = compare([*seen_of(records), Seen("/devices/new", "pci:n", "")], history_of(records))
+    assert result.disagreements == ("libudev has /devices/new, the ledger does not have it",)
+
+
+def test_a_device_that_is_gone_and_another_modalias_are_disagreements() -> None:
+    """The ledger has one more; one has another modalias."""
+    records = q35_records()
+    devices = [d for d in seen_of(records) if not d.devpath.endswith("0000:00:0d.0")]
+    changed = devices[0]._replace(modalias="pci:other")
+    result = compare([changed, *devices[1:]], history_of(records))
+    assert "the ledger has /devices/pci0000:00/0000:00:0d.0, libudev does not" in result.disagreements
+    assert any("libudev has modalias 'pci:other'" in line for line in result.disagreements)
+    assert len(result.disagreements) == 2

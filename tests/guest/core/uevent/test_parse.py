@@ -1,0 +1,73 @@
+"""core/uevent/parse.py: what counts as a uevent, and that no bytes at all make anything else of it than a FormatError."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from modaliasd.core.errors import FormatError
+from modaliasd.core.uevent.parse import Action, device_from_env, parse_uevent, parse_uevent_file
+
+GOOD = b"add@/devices/x\0ACTION=add\0DEVPATH=/devices/x\0SUBSYSTEM=pci\0MODALIAS=pci:x\0SEQNUM=17\0"
+
+
+def test_a_uevent() -> None:
+    """Action, path, number and every field come out."""
+    event = parse_uevent(GOOD)
+    assert (event.action, event.devpath, event.seqnum) == (Action.ADD, "/devices/x", 17)
+    assert event.env["MODALIAS"] == "pci:x"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (GOOD[:-1], "NUL"),
+        (b"", "NUL"),
+        (b"\0", "header"),
+        (b"libudev\0\xfe\xed\xca\xfe\0", "header"),
+        (GOOD.replace(b"add@/", b"add@"), "header"),
+        (GOOD.replace(b"add@", b"remove@"), "disagree"),
+        (GOOD.replace(b"DEVPATH=/devices/x", b"DEVPATH=/devices/y"), "disagree"),
+        (GOOD.replace(b"SUBSYSTEM=pci", b"SUBSYSTEM"), "without '='"),
+        (GOOD.replace(b"SEQNUM=17", b"SEQNUM=0x11"), "SEQNUM"),
+        (GOOD.replace(b"SEQNUM=17", "SEQNUM=²".encode()), "SEQNUM"),
+        (GOOD.replace(b"SEQNUM=17\0", b""), "SEQNUM"),
+        (GOOD.replace(b"SEQNUM=17", b"SEQNUM=" + b"9" * 5000), "SEQNUM"),
+        (GOOD.replace(b"add", b"explode"), "unknown action"),
+    ],
+)
+def test_what_is_none(data: bytes, words: str) -> None:
+    """Each way of not being a uevent is named."""
+    with pytest.raises(FormatError, match=words):
+        parse_uevent(data)
+
+
+@given(st.binary(max_size=400) | st.lists(st.binary(max_size=20), max_size=8).map(b"\0".join))
+@example(GOOD)
+def test_bytes_are_a_uevent_or_an_error(data: bytes) -> None:
+    """Whatever comes is read or refused."""
+    try:
+        event = parse_uevent(data)
+    except FormatError:
+        return
+    assert event.devpath.startswith("/")
+
+
+@given(st.binary(max_size=300).filter(lambda data: b"\0" not in data))
+@example(b"-rf $(reboot); `x` '\"\n\\ /../ \xff\xfe")
+@example(b"x" * 100_000)
+def test_a_modalias_comes_through_as_it_is(modalias: bytes) -> None:
+    """Options, quotes, newlines, other bytes than UTF-8: it is text, and goes back to the same bytes."""
+    event = parse_uevent(GOOD.replace(b"pci:x", b"m:" + modalias + b"."))
+    device = device_from_env(event.devpath, "pci", event.env)
+    assert device.modalias.encode("utf-8", "surrogateescape") == b"m:" + modalias + b"."
+
+
+def test_the_newline_of_hd_audio_is_no_part_of_it() -> None:
+    """The kernel ends an HD-audio codec's modalias in a newline (sound/hda/hdac_device.c)."""
+    assert device_from_env("/devices/x", "hdaudio", {"MODALIAS": "hdaudio:v1\n"}).modalias == "hdaudio:v1"
+
+
+@given(st.binary(max_size=200))
+def test_a_uevent_file_is_always_read(content: bytes) -> None:
+    """Lines that are no KEY=VALUE are passed over."""
+    assert all("\n" not in key for key in parse_uevent_file(content))

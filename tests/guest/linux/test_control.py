@@ -1,0 +1,358 @@
+"""control.py and the clients: clients that are slow, many, gone or rude, and what they ask for."""
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modaliasd.core.device import Device
+from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.linux.control import MOST_CLIENTS, Control, ask
+from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.service.intake import EVENTS_A_TURN
+from tests.support.fakeworld import Fakes, FakeUevents
+from tests.support.fuzzing import examples
+from tests.support.privileges import descriptors
+
+DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
+
+
+class Daemon:
+    """A service on fakes that serves a real control socket in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.fakes = Fakes(now_us=1)
+        self.fakes.sysfs.devices = [DISK]
+        self.fakes.more = {
+            "control": Control(self.path, os.geteuid()),
+            "clock": lambda: time.monotonic_ns() // 1000,
+        }
+        self.service = self.fakes.service()
+        self.thread = threading.Thread(target=self.service.run, daemon=True)
+        self.thread.start()
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """One request and its answer."""
+        answer: dict[str, Any] = json.loads(ask(self.path, list(words), 20))
+        return answer
+
+    def connect(self) -> socket.socket:
+        """A client that has said nothing yet."""
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.connect(self.path)  # blocks while many stand in line
+        client.settimeout(20)
+        return client
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    running = Daemon(tmp_path_factory.mktemp("control") / "control")
+    yield running
+    running.service.stop()
+    running.connect().close()  # wakes it
+    running.thread.join(20)
+    assert not running.thread.is_alive()
+
+
+def test_settle_and_status(daemon: Daemon) -> None:
+    """A settle is answered at once where nothing is to do; the status counts devices."""
+    assert daemon.ask("settle")["ok"]
+    status = daemon.ask("status")
+    assert (status["devices"], status["bound"], status["lost"]) == (1, 1, 0)
+
+
+def test_a_settle_that_does_not_come_in_time(daemon: Daemon) -> None:
+    """While something loads, a settle with a limit is answered at the limit, with what is still loading."""
+    daemon.fakes.loader.wanted.append("never")
+    daemon.fakes.loader.start_jobs = lambda **_how: []  # type: ignore[method-assign]
+    try:
+        answer = daemon.ask("settle", "0.05")
+        assert (answer["ok"], answer["error"]) == (False, "not settled in time")
+    finally:
+        daemon.fakes.loader.wanted.clear()
+    assert daemon.ask("settle")["ok"]
+
+
+@pytest.mark.parametrize(
+    "what", ["/dev/vda", "/devices/pci0/disk", "/sys/devices/pci0/disk", "subsystem:block", "driver:sd"]
+)
+def test_wait_for_what_is_there(daemon: Daemon, what: str) -> None:
+    """Whatever it is called by, a device that is there is found at once, with its path."""
+    assert daemon.ask("wait", "5", what) == {"ok": True, "found": "/devices/pci0/disk"}
+
+
+def test_wait_for_what_comes(daemon: Daemon) -> None:
+    """Who waits is answered when the uevent of the device is handled."""
+    with daemon.connect() as client:
+        client.sendall(b"wait 0 /dev/sdz\n")
+        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+            time.sleep(0.01)
+        daemon.fakes.uevents.event("/devices/late", 1, SUBSYSTEM="block", DEVNAME="sdz")
+        daemon.fakes.uevents.ring()
+        assert json.loads(client.recv(1000)) == {"ok": True, "found": "/devices/late"}
+
+
+def test_wait_has_an_end(daemon: Daemon) -> None:
+    """What does not come in time is told so by its name."""
+    assert daemon.ask("wait", "0.05", "driver:none")["error"] == "driver:none did not appear in time"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "nonsense",
+        "settle soon",
+        "settle nan",
+        "settle -1",
+        "wait",
+        "wait 5",
+        "exit",
+        "exit 256",
+        "exit ²",
+        "settled-script",
+        "settled-script 5",
+        "settled-script x /etc/settled.d/a",
+        "load",
+    ],
+)
+def test_requests_without_sense(daemon: Daemon, words: str) -> None:
+    """Unknown requests and invalid numbers get an answer that says so."""
+    with daemon.connect() as client:
+        client.sendall(words.encode() + b"\n")
+        answer = json.loads(client.recv(1000))
+        assert answer["ok"] is False
+        assert answer["error"]
+
+
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.binary(max_size=200))
+def test_no_bytes_stop_the_daemon(daemon: Daemon, noise: bytes) -> None:
+    """Any line of bytes is answered or waits; the next client is served."""
+    if noise.startswith((b"exit", b"freeze")):
+        return
+    with daemon.connect() as client:
+        client.sendall(noise + b"\n")
+    assert daemon.ask("status")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "path", "message"),
+    [
+        ("settled-script 5 /etc/settled.d/10-a", "/etc/settled.d/10-a", "it ended with status 5"),
+        (
+            "settled-script 126 /etc/settled.d/a b",
+            "/etc/settled.d/a b",
+            "it is not executable, and was not run",
+        ),
+    ],
+)
+def test_a_failed_program_is_written_down(daemon: Daemon, request_: str, path: str, message: str) -> None:
+    """A program of settled.d that failed stands in the ledger by its path, spaces and all."""
+    assert daemon.ask(*request_.split(" "))["ok"]
+    warning = daemon.fakes.records()[-1]
+    assert (warning["what"], warning["path"], warning["message"]) == ("settled.d", path, message)
+
+
+def test_a_request_that_does_not_end(daemon: Daemon) -> None:
+    """A client that sends without a newline beyond the limit is hung up on."""
+    with daemon.connect() as client:
+        try:
+            for _ in range(3):
+                client.sendall(b"x" * 4000)
+            assert client.recv(10) == b""
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert daemon.ask("status")["ok"]
+
+
+def test_a_thousand_silent_clients_keep_nobody_out(daemon: Daemon) -> None:
+    """With a thousand connections that say nothing or half a word, each new request is answered within a second."""
+    with descriptors(2 * 1000):  # both ends are this process's
+        _crowd(daemon, 1000)
+
+
+def _crowd(daemon: Daemon, size: int) -> None:
+    silent: list[socket.socket] = []
+    slowest = 0.0
+    try:
+        for number in range(size):
+            client = daemon.connect()
+            if number % 2:
+                client.send(b"stat")
+            silent.append(client)
+            if number % 100 == 0:
+                begun = time.monotonic()
+                assert daemon.ask("status")["ok"]
+                slowest = max(slowest, time.monotonic() - begun)
+        assert len(daemon.fakes.more["control"]._clients) <= MOST_CLIENTS
+    finally:
+        for client in silent:
+            client.close()
+    assert daemon.ask("status")["ok"]
+    assert slowest < 20
+
+
+def test_clients_that_never_read(daemon: Daemon) -> None:
+    """Two hundred clients that ask and do not take their answers cost nobody theirs."""
+    clients = [daemon.connect() for _ in range(200)]
+    for client in clients:
+        try:
+            client.sendall(b"status\n")
+        except BrokenPipeError:
+            continue  # it had to make room
+    assert daemon.ask("settle")["ok"]
+    for client in clients:
+        client.close()
+
+
+def test_who_waits_keeps_the_place(daemon: Daemon) -> None:
+    """A client that waits for its answer is not among those that make room for others."""
+    with daemon.connect() as waiting:
+        waiting.sendall(b"wait 0 driver:kept\n")
+        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+            time.sleep(0.01)
+        crowd = [daemon.connect() for _ in range(MOST_CLIENTS + 10)]
+        daemon.ask("status")
+        daemon.fakes.uevents.event("/devices/kept", 2, "bind", DRIVER="kept")
+        daemon.fakes.uevents.event("/devices/kept", 3, "add", DRIVER="kept")
+        daemon.fakes.uevents.ring()
+        assert json.loads(waiting.recv(1000))["found"] == "/devices/kept"
+        for client in crowd:
+            client.close()
+
+
+def test_a_name_that_was_left_behind(tmp_path: Path) -> None:
+    """A daemon that was killed while it set its socket up leaves a name that the next one takes over."""
+    path = tmp_path / "control"
+    Control(str(path))
+    (tmp_path / "control.new").touch()
+    Control(str(path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["control"]
+    with pytest.raises(WorldError, match="cannot listen"):
+        Control(str(tmp_path / "no" / "control"))
+
+
+def test_other_users_are_not_heard(tmp_path: Path) -> None:
+    """A client of another user than the one that is heard is hung up on, whatever the socket's mode lets through."""
+    control = Control(str(tmp_path / "control"), os.geteuid() + 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(tmp_path / "control"))
+        assert control.accept() == ([], [])
+        client.settimeout(5)
+        assert client.recv(10) == b""
+    assert (tmp_path / "control").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_daemon(tmp_path: Path) -> None:
+    """Where none answers, the message says how to start one."""
+    with pytest.raises(WorldError, match="modaliasd run"):
+        ask(str(tmp_path / "control"), ["status"], 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["vda"], ["/tmp/x"], ["driver:"], ["bus:pci"], ["/dev/vda", "5"], ["/dev/vda", "--timeout", "soon"]],
+)
+def test_what_nobody_can_wait_for_is_refused(arguments: list[str]) -> None:
+    """A device that is named in no known way is wrong usage, not an endless wait."""
+    from modaliasd.commands import ask
+
+    with pytest.raises(UsageError):
+        ask.wait(arguments)
+
+
+class Storm(FakeUevents):
+    """600 events. At the 200th a client asks; `passed` is how many more came until its answer was there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.passed = -1
+        self._came = 0
+        for seqnum in range(1, 601):
+            self.event(f"/devices/many/{seqnum % 50}", seqnum)
+        self.ring()
+
+    def receive(self) -> Datagram | Oddity:
+        """The next event."""
+        self._came += 1
+        if self._came == 200:
+            self.client.connect(str(self.path))
+            self.client.sendall(b"status\n")
+        if self._came > 200 and self.passed < 0 and select.select([self.client], [], [], 0)[0]:
+            self.passed = self._came - 200
+        return super().receive()
+
+
+def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> None:
+    """Who asks in a storm waits for three turns at most: the one under way, one to be let in, one to be heard."""
+    path = tmp_path / "control"
+    fakes = Fakes(uevents=Storm(path), now_us=1)
+    fakes.sysfs.seqnums.append(600)
+    fakes.more = {"control": Control(str(path), os.geteuid())}
+    service = fakes.service()
+    thread = threading.Thread(target=service.run, kwargs={"once": True}, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    storm = fakes.uevents
+    turn = 2 * EVENTS_A_TURN  # a turn reads a batch, and one more when it looks whether all is settled
+    assert isinstance(storm, Storm)
+    assert 0 < storm.passed <= 3 * turn
+    answer = json.loads(storm.client.recv(65536))
+    assert 200 <= answer["seqnum"] <= 200 + 3 * turn
+    assert 0 < answer["busiest_turn"] <= turn
+    storm.client.close()
+    assert len([r for r in fakes.records() if r["type"] == "device" and "seqnum" in r]) == 600
+
+
+@pytest.fixture
+def between_lives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The client asks, as root, at a socket of which nobody has heard yet."""
+    from modaliasd.commands import ask
+
+    monkeypatch.setattr(ask, "CONTROL", str(tmp_path / "control"))
+    monkeypatch.setattr("posix.geteuid", lambda: 0)
+    return tmp_path / "control"
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_daemon_that_is_being_started_is_waited_for(between_lives: Path, left: bool) -> None:
+    """`settle` in the gap between two lives is answered by the next one, whether or not a dead socket lies there."""
+    from modaliasd.commands import ask
+
+    if left:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+            dead.bind(str(between_lives))
+    begun = threading.Timer(0.4, Daemon, [between_lives])
+    begun.daemon = True
+    begun.start()
+    assert ask.settle(["--timeout", "20"]) == 0
+
+
+def test_a_daemon_that_does_not_come_is_told(between_lives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patience ends, for other commands at once."""
+    from modaliasd.commands import ask
+
+    monkeypatch.setattr(ask, "RESTART_LIMIT", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(WorldError, match="no daemon answers"):
+        ask.settle([])
+    assert time.monotonic() - begun >= 0.2
+    monkeypatch.setattr(ask, "RESTART_LIMIT", 1000.0)
+    with pytest.raises(WorldError, match="no daemon answers"):
+        ask.status([])

@@ -1,0 +1,43 @@
+"""The tables of a module tree that boot.py opens: what changes while the daemon runs counts."""
+
+from pathlib import Path
+
+import pytest
+
+from hostbuild.kernels.kernel import Kernel
+from modaliasd.core.kmod.modprobe_d import EMPTY
+from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.linux.indexfile import open_index
+from modaliasd.service.boot import find_hash_drivers, open_resolver
+from tests.support.kernelfiles import plain_module
+
+
+def test_a_module_installed_while_running_is_found_with_what_it_needs(tmp_path: Path) -> None:
+    """When depmod has run anew, a miss is looked up again; modules.dep and modules.softdep are read again with it."""
+    (tmp_path / "modules.alias").write_text("alias usb:v1* usb_storage\n")
+    (tmp_path / "modules.dep").write_text("kernel/usb_storage.ko:\n")
+    resolver = open_resolver(EMPTY, open_index(str(tmp_path)), str(tmp_path))
+    assert resolver.resolve("hid:b0003").matches == ()
+    (tmp_path / "modules.dep").write_text("kernel/hid.ko:\nkernel/usbhid.ko: kernel/hid.ko\nkernel/led.ko:\n")
+    (tmp_path / "modules.softdep").write_text("softdep usbhid pre: led\n")
+    (tmp_path / "modules.alias").write_text("alias hid:b* usbhid\n")
+    plan = resolver.resolve("hid:b0003")
+    assert [match.module for match in plan.matches] == ["usbhid"]
+    assert [step.module for step in plan.steps] == ["hid", "led", "usbhid"]
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_drivers_of_the_hash_that_modules_are_signed_with(
+    signed: bool, debian_kernel: Kernel, tmp_path: Path
+) -> None:
+    """Those with the alias of Debian's hash, SHA-256, where they are signed with it; none where they are not."""
+    module = plain_module(debian_kernel, "sha256-ssse3")
+    for name in ("a/sha256-fast.ko", "sha512-fast.ko"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(module if signed else module[:-1])
+    (tmp_path / "modules.alias").write_text(
+        "alias crypto-sha512 sha512_fast\nalias crypto-sha256 sha256_fast\nalias crypto-sha256 gone\nalias cpu:* loop\n"
+    )
+    dependencies = Dependencies("a/sha256-fast.ko:\nsha512-fast.ko:\ngone.ko:\n")
+    drivers = find_hash_drivers(open_index(str(tmp_path)), dependencies, str(tmp_path))
+    assert drivers == (["sha256_fast"] if signed else [])

@@ -1,0 +1,106 @@
+"""The daemon's loop without a kernel: what it does with what the uevent socket and /sys say."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from modaliasd.core.device import Device
+from modaliasd.core.kmod.tables import BadLine
+from modaliasd.core.policy.rules import parse_policy
+from modaliasd.linux.ledger import ERROR, INFORMATION
+from tests.support.fakeworld import Fakes
+
+
+def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
+    """Run the service to its first settle; whether it came to that."""
+    service = fakes.service()
+    thread = threading.Thread(target=service.run, kwargs={"once": True}, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    return not thread.is_alive()
+
+
+def test_what_the_last_look_brings_is_started() -> None:
+    """An event that is read just before settling has its module loaded at once, not with the next event."""
+    fakes = Fakes()
+    fakes.uevents.event("/devices/late", 1, MODALIAS="pci:late")
+    fakes.sysfs.seqnums.extend([1])
+    assert run_until_settled(fakes)
+    assert fakes.loader.started == ["pci:late"]
+
+
+def test_once_ends_with_the_first_settle() -> None:
+    """`coldplug --once` ends when it has settled, and does not sleep until something happens."""
+    fakes = Fakes()
+    assert run_until_settled(fakes)
+    assert any('"type":"settled"' in line for line in fakes.ledger.lines)
+
+
+def test_a_refused_index_is_told() -> None:
+    """What is wrong with the alias index, and the lines that are not in it, stand in the ledger from the start."""
+    fakes = Fakes()
+    fakes.aliases.message = "modules.alias.trie is older than modules.alias"
+    fakes.aliases.warnings = (BadLine(7, "a [ without a ] after it"),)
+    assert run_until_settled(fakes)
+    warnings = [line for line in fakes.ledger.lines if '"type":"warning"' in line]
+    assert len(warnings) == 2
+    assert "is older than modules.alias; built from modules.alias" in warnings[0]
+    assert '"line":7' in warnings[1]
+
+
+def test_a_damaged_index_has_all_devices_looked_up_again() -> None:
+    """Damage that the check before the first settle finds is told, and a second walk matches every device anew."""
+    fakes = Fakes()
+    fakes.sysfs.devices.append(Device("/devices/one", "pci", "pci:one"))
+    fakes.aliases.damaged = "modules.alias.trie cannot be used: damaged"
+    assert run_until_settled(fakes)
+    lines = fakes.ledger.lines
+    assert sum('"matches":[{' in line for line in lines) == 2
+    assert [line for line in lines if '"type":"walk"' in line][1].count('"reason":"index"') == 1
+    assert sum("cannot be used: damaged" in line for line in lines) == 1
+
+
+BROKEN = parse_policy('hotplug = "maybe"\n', "/etc/p.toml")
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "said"),
+    [
+        ({}, 0, []),
+        ({"policy": BROKEN}, 100, ["/etc/p.toml:1: "]),
+        ({"no_modules": "no module can be loaded"}, 111, ["no module can be loaded"]),
+        ({"policy": BROKEN, "no_modules": "no module"}, 111, ["no module", "/etc/p.toml:1: "]),
+    ],
+)
+def test_what_makes_every_load_fail_is_said_and_counts(
+    more: dict[str, Any], status: int, said: list[str]
+) -> None:
+    """A void policy and missing modules are a warning each, an error on the console, and the status."""
+    fakes = Fakes(more=more)
+    assert fakes.service().run(once=True) == status
+    warnings = [record for record in fakes.records() if record["type"] == "warning"]
+    assert len(warnings) == len(said)
+    assert [priority for priority, text in fakes.ledger.said if priority != INFORMATION] == [ERROR] * len(
+        said
+    )
+    errors = [text for priority, text in fakes.ledger.said if priority == ERROR]
+    assert all(text.startswith(start) for text, start in zip(errors, said, strict=True))
+
+
+def test_missing_modules_are_one_line() -> None:
+    """That there is no index either goes without saying."""
+    fakes = Fakes(more={"no_modules": "no module can be loaded"})
+    fakes.aliases.message = "cannot read modules.alias"
+    fakes.sysfs.devices.append(Device("/devices/one", "pci", "pci:one"))
+    fakes.service().run(once=True)
+    warnings = [record["what"] for record in fakes.records() if record["type"] == "warning"]
+    assert warnings == ["modules"]
+
+
+def test_the_hook_is_told_the_status() -> None:
+    """What runs after the first settle knows of what has failed by then."""
+    told: list[int] = []
+    fakes = Fakes(more={"policy": BROKEN, "on_settled": told.append})
+    fakes.service().run(once=True)
+    assert told == [100]

@@ -1,0 +1,193 @@
+"""Selections of modules and what they bring with them, on a made-up kernel and on Debian's."""
+
+import gzip
+import lzma
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import zstandard
+
+from hostbuild.errors import InputError
+from hostbuild.formats.modfile import ModuleFileError, module_name, read_module
+from hostbuild.image.modules import selection
+from hostbuild.image.modules.selection import Index, SelectionError, close, load, select
+from hostbuild.kernels.kernel import Kernel, KernelError
+from tests.support.programs import require_program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEP = """\
+kernel/drivers/net/e1000.ko:
+kernel/drivers/net/virtio_net.ko: kernel/drivers/virtio/virtio.ko kernel/net/core/failover.ko
+kernel/drivers/virtio/virtio.ko.xz:
+kernel/net/core/failover.ko:
+kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko
+kernel/fs/jbd2/jbd2.ko:
+kernel/crypto/crc32c_generic.ko:
+kernel/arch/x86/crypto/crc32c-intel.ko:
+kernel/sound/snd-hda-intel.ko: kernel/sound/snd.ko
+kernel/sound/snd.ko:
+kernel/drivers/a.ko:
+kernel/drivers/b.ko: kernel/drivers/a.ko
+"""
+SOFTDEP = """\
+# Soft dependencies extracted from modules themselves.
+softdep ext4 pre: crc32c
+softdep a pre: snd-hda-intel post: b
+softdep b post: a
+"""
+ALIAS = """\
+# Aliases extracted from modules themselves.
+alias crc32c crc32c_generic
+alias crc32c crc32c_intel
+alias pci:v00008086d* e1000
+"""
+
+
+@pytest.fixture
+def index() -> Index:
+    paths, depends = selection.parse_dep(DEP)
+    return Index(
+        paths=paths,
+        depends=depends,
+        softdeps=selection.parse_softdeps(SOFTDEP),
+        aliases=selection.parse_plain_aliases(ALIAS),
+        builtin=frozenset({"nvme_core"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        ("e1000", "e1000"),
+        ("e1000, virtio-net", "e1000 virtio_net"),
+        ("kernel/drivers/net/", "e1000 virtio_net"),
+        ("kernel/fs/*/*4.ko", "ext4"),
+        ("kernel/drivers/virtio/virtio.ko", "virtio"),
+        ("snd*", "snd snd_hda_intel"),
+        ("snd*,-snd-hda-*", "snd"),
+        ("-snd,snd*", "snd snd_hda_intel"),
+        ("crc32c-[ig]*", "crc32c_generic crc32c_intel"),
+        ("all,-kernel/,e1000", "e1000"),
+        ("none", ""),
+        ("none,a", "a"),
+        ("nvme-core,a", "a"),
+        ("virtio", "virtio_net"),
+    ],
+)
+def test_select(index: Index, selection: str, expected: str) -> None:
+    """Names, directories, globs and exclusions are read from left to right, and the last word counts."""
+    assert select(selection, index) == expected.split()
+
+
+@pytest.mark.parametrize("selection", ["e1001", "kernel/nowhere/", "foo*", "e1000,-e10000"])
+def test_unknown_words_are_refused(index: Index, selection: str) -> None:
+    """A word that speaks of no module is an error which names it, also as an exclusion."""
+    word = selection.rpartition(",")[2].removeprefix("-")
+    with pytest.raises(SelectionError) as caught:
+        select(selection, index)
+    assert repr(word) in str(caught.value)
+    assert caught.value.hint.startswith("a selection is all, none, qemu or virtio, ")
+
+
+def test_unknown_word_brings_similar_names(index: Index) -> None:
+    """A typing error is answered with what may have been meant."""
+    with pytest.raises(SelectionError, match=r"did you mean virtio_net"):
+        select("virtio_nte", index)
+
+
+def test_dependencies_and_softdeps_come_with_it(index: Index) -> None:
+    """Dependencies, softdeps (all that answer to an alias) and theirs come, also if they were taken out."""
+    assert close(["ext4"], index) == ["crc32c_generic", "crc32c_intel", "ext4", "jbd2"]
+    assert close(select("all,-jbd2,-all,ext4", index), index) == close(["ext4"], index)
+
+
+def test_loops_of_softdeps_end(index: Index) -> None:
+    """a wants b after itself, b wants a: both come, once."""
+    assert close(["b"], index) == ["a", "b", "snd", "snd_hda_intel"]
+
+
+def test_modules_are_read_plain_from_any_compressor(tmp_path: Path) -> None:
+    """.ko, .ko.gz, .ko.xz and .ko.zst give the same bytes; a damaged one is an error that names the file."""
+    plain = b"\x7fELF and the rest"
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        ".ko": bytes,
+        ".ko.gz": gzip.compress,
+        ".ko.xz": lzma.compress,
+        ".ko.zst": zstandard.ZstdCompressor().compress,
+    }
+    for ending, pack in packers.items():
+        path = tmp_path / f"m{ending}"
+        path.write_bytes(pack(plain))
+        assert read_module(path) == plain
+        if ending != ".ko":
+            path.write_bytes(pack(plain)[:-12])
+            with pytest.raises(ModuleFileError, match=f"cannot read the module .*m{ending}"):
+                read_module(path)
+
+
+def test_module_name() -> None:
+    """The kernel's name has underscores, no directory and no ending."""
+    assert module_name("kernel/sound/snd-hda-intel.ko.zst") == "snd_hda_intel"
+    assert module_name("kernel/drivers/a.b.ko") == "a.b"
+
+
+def test_a_module_that_is_no_elf_is_named(tmp_path: Path, index: Index) -> None:
+    """A damaged module is found when the image is built, not when the guest boots."""
+    path = tmp_path / "kernel/drivers/a.ko"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"a\.ko is damaged"):
+        load(["a"], index, tmp_path)
+
+
+def test_damaged_dep_is_refused() -> None:
+    """A line of selection.dep without a colon is an error that shows it."""
+    with pytest.raises(KernelError, match=r"without a colon: 'kernel/a\.ko'"):
+        selection.parse_dep("kernel/a.ko\n")
+
+
+@pytest.mark.net
+@pytest.mark.parametrize("name", ["ext4", "e1000e", "virtio_net", "snd-hda-intel", "usb-storage", "btrfs"])
+def test_closure_holds_what_kmod_would_insert(debian_kernel: Kernel, tmp_path: Path, name: str) -> None:
+    """Every module that kmod's `modprobe -D` inserts for a module is in its closure."""
+    index = selection.read_index(debian_kernel)
+    assert debian_kernel.indexes is not None
+    (tmp_path / "lib/modules").mkdir(parents=True)
+    (tmp_path / "lib/modules" / debian_kernel.version).symlink_to(debian_kernel.indexes)
+    argv = [
+        require_program("modprobe"),
+        "-C",
+        "/nonexistent",
+        "-d",
+        str(tmp_path),
+        "-S",
+        debian_kernel.version,
+        "-D",
+        name,
+    ]
+    shown = subprocess.run(argv, capture_output=True, check=True, timeout=20, text=True).stdout
+    inserted = {module_name(line.split()[1]) for line in shown.splitlines() if line.startswith("insmod")}
+    assert module_name(f"{name}.ko") in inserted
+    assert inserted <= set(close(select(name, index), index))
+
+
+@pytest.mark.net
+def test_the_default_selection_has_what_qemu_emulates(debian_kernel: Kernel) -> None:
+    """One driver for each of QEMU's kinds of devices is in the default selection's closure."""
+    index = selection.read_index(debian_kernel)
+    names = (
+        set(close(select("qemu", index), index)) | index.builtin
+    )  # Debian 13's kernel has virtio_pci inside
+    emulated = """
+        virtio_pci virtio_blk virtio_net virtio_scsi virtio_rng virtio_balloon virtio_console
+        virtio_input nvme ahci ata_piix sd_mod sr_mod megaraid_sas mptsas sym53c8xx vmw_pvscsi am53c974
+        sdhci_pci mmc_block xhci_pci ehci_pci uhci_hcd ohci_pci usb_storage uas usbhid hid_generic
+        snd_usb_audio ftdi_sio cdc_ether e1000 e1000e igb 8139cp 8139too vmxnet3 tulip pcnet32 ne2k_pci dummy
+        snd_hda_intel snd_hda_codec_generic snd_intel8x0 snd_ens1370 i6300esb
+        ext4 vfat isofs squashfs erofs 9p virtiofs overlay
+    """
+    assert set(emulated.split()) - names == set()

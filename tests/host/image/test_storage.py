@@ -1,0 +1,111 @@
+"""hostbuild.image.modules.storage: modules that are compressed in the image, one by one or together."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hostbuild.errors import UsageError
+from hostbuild.formats.archive import read_image
+from hostbuild.formats.compress import Compressor
+from hostbuild.image.build import ImageOptions, Modprobe, build_image
+from hostbuild.image.modules import storage
+from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.storage import Store
+from hostbuild.kernels.kernel import Kernel
+from tests.support.programs import require_program
+
+_KERNEL = "deb:linux-image-amd64"
+_TOOLS = {Store.GZIP: "gzip", Store.XZ: "xz", Store.ZSTD: "zstd"}
+
+
+def _options(store: Store, modprobe: Modprobe = Modprobe.BUSYBOX) -> ImageOptions:
+    return ImageOptions(
+        kernel=_KERNEL, modules="e1000", compressor=Compressor.LZ4, modprobe=modprobe, store=store
+    )
+
+
+@pytest.mark.parametrize("store", _TOOLS, ids=lambda store: store.value)
+def test_a_compressed_module_is_unpacked_by_the_usual_tool(store: Store, tmp_path: Path) -> None:
+    """What is packed as .gz, .xz, .zst comes back whole from gzip, xz and zstd."""
+    data = b"\x7fELF" + bytes(range(256)) * 50
+    path, content = storage.packed(Module("a", "kernel/a.ko", data, len(data), ()), store)
+    (tmp_path / Path(path).name).write_bytes(content if isinstance(content, bytes) else b"")
+    done = subprocess.run(
+        [require_program(_TOOLS[store]), "-dc", tmp_path / Path(path).name], capture_output=True, check=True
+    )
+    assert done.stdout == data
+
+
+def test_keep_follows_the_kernels_own_files() -> None:
+    """A module that the kernel has as .ko.xz stays one; a plain one stays plain."""
+    plain = Module("a", "kernel/a.ko", b"\x7fELF", 4, ())
+    assert storage.packed(plain, Store.KEEP) == ("kernel/a.ko", b"\x7fELF")
+    assert storage.packed(replace(plain, ending=".xz"), Store.KEEP)[0] == "kernel/a.ko.xz"
+    assert storage.packed(replace(plain, ending=".xz"), Store.PLAIN) == ("kernel/a.ko", b"\x7fELF")
+
+
+@pytest.mark.parametrize("store", [Store.XZ, Store.ZSTD, Store.GZIP], ids=lambda store: store.value)
+def test_compressed_modules_want_kmod(store: Store, tmp_path: Path, debian_kernel: Kernel) -> None:
+    """An image whose modprobe could not read its modules is refused before it is built."""
+    with pytest.raises(UsageError, match="busybox's modprobe cannot read") as caught:
+        build_image(tmp_path / "x.img", _options(store))
+    assert "--modprobe kmod" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_indexes_name_the_compressed_files(tmp_path: Path, debian_kernel: Kernel) -> None:
+    """modules.dep of the image has the .ko.xz paths that are there."""
+    built = build_image(tmp_path / "x.img", _options(Store.XZ, Modprobe.KMOD))
+    paths = {row["path"] for row in built.manifest["files"]}
+    assert any(path.endswith("/e1000/e1000.ko.xz") for path in paths)
+    assert not any(path.endswith(".ko") for path in paths)
+    assert built.manifest["append"] == ""
+
+
+@pytest.mark.slow
+def test_a_squashfs_holds_modules_and_indexes(tmp_path: Path, debian_kernel: Kernel) -> None:
+    """unsquashfs finds in it what a plain image has in /usr/lib/modules; its drivers lie outside, plain."""
+    built = build_image(tmp_path / "x.img", _options(Store.SQUASHFS))
+    assert built.manifest["append"] == "rootfstype=ramfs"
+    members = [member for segment in read_image(tmp_path / "x.img") for member in segment.members]
+    names = {member.name for member in members}
+    inside = f"usr/lib/modules/{debian_kernel.version}"
+    assert {"usr/lib/micro/store/00-loop.ko", "usr/lib/micro/store/01-squashfs.ko"} <= names
+    assert not any(name.startswith(inside + "/") for name in names)
+    packed = tmp_path / "modules.squashfs"
+    packed.write_bytes(_content(tmp_path / "x.img", f"{inside}.squashfs"))
+    listing = subprocess.run(
+        ["unsquashfs", "-l", "-d", "", packed], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert "/kernel/drivers/net/ethernet/intel/e1000/e1000.ko" in listing
+    assert {"/modules.dep", "/modules.alias", "/modules.order"} <= set(listing)
+
+
+def _content(image: Path, name: str) -> bytes:
+    """Have bsdtar take one file out of an image."""
+    return subprocess.run(["bsdtar", "-xOf", image, name], capture_output=True, check=True).stdout
+
+
+def test_packing_twice_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files in another directory, with other times and owners, are the same squashfs."""
+    packed = []
+    for name in ("a", "b"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{name}"))
+        tree = tmp_path / name / "kernel"
+        tree.mkdir(parents=True)
+        (tree / "x.ko").write_bytes(b"\x7fELF" * 5000)
+        packed.append(storage.require_squashfs(tmp_path / name).read_bytes())
+    assert packed[0] == packed[1]
+
+
+def test_a_kernel_without_squashfs_is_refused(tmp_path: Path, debian_kernel: Kernel) -> None:
+    """What the kernel lacks is named, with the way to a kernel that has it."""
+    assert debian_kernel.config is not None
+    config = tmp_path / "config"
+    config.write_text(debian_kernel.config.read_text().replace("CONFIG_SQUASHFS_XZ=y", ""))
+    with pytest.raises(UsageError, match="cannot mount a squashfs: CONFIG_SQUASHFS_XZ off") as caught:
+        storage.require_drivers(replace(debian_kernel, config=config))
+    assert "kernel configure" in caught.value.hint

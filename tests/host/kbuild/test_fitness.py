@@ -1,0 +1,133 @@
+"""hostbuild.kbuild.fitness: which kernels are fit, and that the shipped fragment makes one fit."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hostbuild.errors import InputError
+from hostbuild.formats import kconfig
+from hostbuild.kbuild.configfile import read_config_of
+from hostbuild.kbuild.configure import guest_fragment
+from hostbuild.kbuild.fitness import REQUIREMENTS, Grade, check, compressed_modules, is_fit
+from hostbuild.kbuild.toolchain import PACKAGES
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.main import status_of
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_guest_fragment_meets_every_requirement() -> None:
+    """A kernel that has what the fragment says is fit, and lacks nothing but what has no fix."""
+    findings = check(kconfig.merge({}, guest_fragment()))
+    assert is_fit(findings)
+    assert [
+        finding.requirement.wants for finding in findings if not finding.met and finding.requirement.fix
+    ] == []
+
+
+def test_every_line_of_the_fragment_has_its_reason() -> None:
+    """No option is wanted without a word on why."""
+    assert [wish.option for wish in guest_fragment() if not wish.reason] == []
+
+
+def test_nothing_is_unfit() -> None:
+    """The empty configuration, which is tinyconfig's as far as guests are concerned, is not fit."""
+    findings = check({})
+    assert not is_fit(findings)
+    unfit = {f.requirement.wants for f in findings if not f.met and f.requirement.grade is Grade.UNFIT}
+    assert {"CONFIG_BLK_DEV_INITRD=y", "CONFIG_MODULES=y", "CONFIG_SYSFS=y", "CONFIG_NET=y"} <= unfit
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.wants)
+def test_a_mend_mends(requirement: object) -> None:
+    """Where a fix is proposed, following it alone meets the requirement."""
+    assert requirement in REQUIREMENTS
+    [wanted] = [r for r in REQUIREMENTS if r is requirement]
+    if wanted.fix:
+        assert wanted.met(kconfig.merge({}, map(kconfig.parse_wish, wanted.fix)))
+    else:
+        assert wanted.grade is Grade.NOTE
+
+
+def test_debians_kernel_is_fit(debian_kernel: Kernel) -> None:
+    """Debian's kernel, whose configuration lies beside its vmlinuz, is fit."""
+    text, origin = read_config_of(str(debian_kernel.vmlinuz))
+    assert read_config_of("deb:linux-image-amd64") == (
+        text,
+        f"config-{debian_kernel.version} of {debian_kernel.origin}",
+    )
+    assert origin == str(debian_kernel.config)
+    assert is_fit(check(kconfig.parse_config(text)))
+
+
+@pytest.mark.parametrize(
+    ("config", "packing"),
+    [
+        ({"MODULE_COMPRESS_NONE": "y"}, ""),
+        ({"MODULE_COMPRESS_XZ": "y"}, "xz"),
+        ({"MODULE_COMPRESS": "y", "MODULE_COMPRESS_ZSTD": "y", "MODULE_COMPRESS_ALL": "y"}, "zstd"),
+        ({"MODULE_COMPRESS": "y", "MODULE_COMPRESS_ZSTD": "y", "MODULE_COMPRESS_ALL": "n"}, ""),
+        ({"MODULE_COMPRESS": "n"}, ""),
+    ],
+    ids=["6.1-none", "6.1-xz", "6.12-zstd", "6.12-readable-only", "6.12-none"],
+)
+def test_how_modules_are_installed(config: dict[str, str], packing: str) -> None:
+    """Both layouts of the MODULE_COMPRESS options are understood: until 6.11, and since 6.12."""
+    assert compressed_modules(config) == packing
+
+
+def test_forced_signatures_are_found() -> None:
+    """A kernel that refuses unsigned modules is named as limited, not as unfit."""
+    config = kconfig.merge({}, guest_fragment()) | {"MODULE_SIG_FORCE": "y"}
+    findings = check(config)
+    assert [f.requirement.grade for f in findings if not f.met and "SIG_FORCE" in f.requirement.wants] == [
+        Grade.LIMIT
+    ]
+    assert is_fit(findings)
+
+
+def test_a_file_that_is_neither_is_refused(tmp_path: Path) -> None:
+    """What is no configuration and no kernel is an error that says so."""
+    (tmp_path / "x").write_bytes(b"hello")
+    with pytest.raises(InputError, match="neither a configuration nor a kernel"):
+        read_config_of(str(tmp_path / "x"))
+
+
+def test_the_toolchains_packages_are_those_that_setup_installs() -> None:
+    """debian-packages-kernel.txt and the check before a build name the same packages."""
+    text = (_ROOT / "debian-packages-kernel.txt").read_text()
+    assert sorted(re.findall(r"(?m)^([a-z0-9-]+)", text)) == sorted(PACKAGES)
+
+
+def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not met is shown with its reason and its fix, and the status is 1; a gzipped file does as well."""
+    path = tmp_path / "config.gz"
+    path.write_bytes(gzip.compress(kconfig.render_config({"MODULES": "n", "SYSFS": "y"}).encode()))
+    assert status_of(["kernel", "check", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "unfit  CONFIG_MODULES=y: loading modules is what the daemon is for\n" in said
+    assert "fix it with: hostbuild kernel configure --enable MODULES=y\n" in said
+    assert "CONFIG_SYSFS=y" not in said
+    assert f"{path}: not fit" in said
+
+
+def test_the_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json every point is there, met or not; a fit kernel ends with 0."""
+    path = tmp_path / "config"
+    path.write_text(kconfig.render_config(kconfig.merge({}, guest_fragment())))
+    assert status_of(["kernel", "check", str(path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["fit"] is True
+    assert [finding["wants"] for finding in said["findings"]] == [r.wants for r in REQUIREMENTS]
+
+
+def test_a_file_that_is_no_configuration_is_not_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kbuild would take any text for an empty configuration and build its defaults."""
+    (tmp_path / "notes.txt").write_text("CONFIG_ is how options begin\n")
+    assert status_of(["kernel", "build", "--config", str(tmp_path / "notes.txt")]) == 100
+    assert "neither a configuration nor a kernel" in capsys.readouterr().err

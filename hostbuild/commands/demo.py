@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.demo import run_demo
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import OutputPath
 from hostbuild.ledger.file import write_ledger
-from hostbuild.qemu import accel
+from hostbuild.qemu.accel import choose
 from modaliasd.core.ledger.text_tree import render_tree
 
 
@@ -23,21 +24,14 @@ from modaliasd.core.ledger.text_tree import render_tree
     show_default=True,
     help="Where the image goes.",
 )
-@click.option(
-    "--accel",
-    "wanted",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="Hardware virtualisation, or emulation.",
-)
-def command(image: Path, wanted: str) -> int:
+@_options.accel
+def command(image: Path, accel: str) -> int:
     """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the history as a tree.
 
     The exit status is 0 only if every device that should have a driver has one.
     """
     image.parent.mkdir(parents=True, exist_ok=True)
-    choice = accel.choose(wanted)
+    choice = choose(accel)
     click.echo(f"running under {choice.accel.value}: {choice.why}")
     told = run_demo(image, choice.accel, ui.reporter(), click.echo)
     ledger = _ledger(image)

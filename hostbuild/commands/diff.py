@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
 from hostbuild.ledger.file import read_ledger
@@ -25,7 +26,7 @@ Example:
 @click.command("diff", epilog=_EPILOG)
 @click.argument("ledger_a", type=InputPath())
 @click.argument("ledger_b", type=InputPath())
-@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@_options.as_json("the differences")
 def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
     """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
     diff = compare(history_of(read_ledger(ledger_a)), history_of(read_ledger(ledger_b)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hostbuild.commands import _options
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
 from hostbuild.fs.files import write_file
@@ -136,7 +137,7 @@ def configure(
 @command.command()
 @click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", type=InputWord(), default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_options.as_json("the findings")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     """Is a kernel fit for make-image and modaliasd: each finding with its reason and its fix.
 

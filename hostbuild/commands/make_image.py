@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.extras import Extra
@@ -42,16 +43,8 @@ Examples:
     type=OutputPath("the image", beside=files_beside),
     help="The image to write.",
 )
-@click.option(
-    "--kernel",
-    type=InputWord(),
-    metavar="KERNEL",
-    help="deb:PACKAGE, the path of a vmlinuz, or running. "
-    "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
-)
-@click.option(
-    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it or in /lib/modules."
-)
+@_options.kernel
+@_options.modules_dir
 @click.option(
     "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
 )
@@ -106,7 +99,7 @@ Examples:
     help="Add audit: pyudev and libudev, for `modaliasd audit`. Or network: a helper with pyroute2 that sets network "
     "cards up and gets their addresses by DHCP.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@_options.as_json("the manifest")
 def command(
     image: Path,
     kernel: str | None,

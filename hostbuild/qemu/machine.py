@@ -112,8 +112,11 @@ def machine_names() -> list[str]:
     return sorted(path.stem for path in NAMED_MACHINES.glob("*.toml"))
 
 
-def read_machine(name: str) -> Machine:
-    """Read a machine that comes with hostbuild by name, or a machine file by path. Raises InputError."""
+def read_machine(name: str, devices: Iterable[str] = ()) -> Machine:
+    """Read a machine that comes with hostbuild by name, or a machine file by path, and add devices to it.
+
+    devices: as QEMU's -device. Raises InputError for the machine, UsageError for a device.
+    """
     is_path = name.endswith(".toml") or "/" in name
     path = Path(name) if is_path else NAMED_MACHINES / f"{name}.toml"
     if not is_path and not path.is_file():
@@ -125,7 +128,7 @@ def read_machine(name: str) -> Machine:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the machine file {path}: {getattr(e, 'strerror', None) or e}") from e
-    return parse_machine(text, path.stem, str(path))
+    return parse_machine(text, path.stem, str(path)).plus(map(parse_device, devices))
 
 
 def _unknown_machine(name: str) -> InputError:

@@ -14,9 +14,10 @@ from typing import Any
 from hostbuild.errors import GuestError, GuestTimeoutError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.vmlinuz import init_size
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.memory import ImageSize, MemoryEstimate, estimate, in_pages
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 
 _HEADER = 1024  # bytes of a vmlinuz in which init_size stands
 _PATIENCE = 4  # a guest that takes so many times longer than it did with room enough is lost

@@ -22,7 +22,7 @@ from modaliasd.core.ledger.text_tree import render_tree
     type=OutputPath("the image", beside=lambda image: (*files_beside(image), _ledger(image)), parents=True),
     default=Path("build/demo.img"),
     show_default=True,
-    help="Where the image goes.",
+    help="The image to write.",
 )
 @_options.accel
 def command(image: Path, accel: str) -> int:
@@ -41,7 +41,7 @@ def command(image: Path, accel: str) -> int:
     sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:
-        click.echo(f"not as it should be: {complaint}", err=True)
+        click.echo(f"problem: {complaint}", err=True)
     if told.complaints:
         return 1
     click.echo("every device that should have a driver has one")

@@ -49,7 +49,7 @@ def _lines(diff: LedgerDiff) -> list[str]:
     lines += _names("devices without a driver that are new", diff.come, _SHOWN)
     lines += _changes("loading times", diff.times, _SHOWN, " ms")
     if not lines:
-        lines.append("nothing changed but small times")
+        lines.append("nothing changed but small differences in time")
     settle = diff.settle
     lines.append(f"settled after {settle.before or '?'} ms, now after {settle.after or '?'} ms")
     return lines

@@ -18,7 +18,7 @@ from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
-Selections of modules are comma lists; the last word that speaks of a module counts:
+Selections of modules are comma-separated; the last word that matches a module counts:
   qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
   e1000,snd_*          modules by name or glob, with all they depend on
   kernel/fs/           everything below a directory
@@ -46,7 +46,9 @@ Examples:
 @_options.kernel
 @_options.modules_dir
 @click.option(
-    "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
+    "--modules",
+    "selection",
+    help="Which modules; see below. Default: qemu, or with --learn only those learned.",
 )
 @click.option(
     "--learn",
@@ -74,13 +76,14 @@ Examples:
     type=click.Choice([compressor.value for compressor in WRITABLE]),
     default=Compressor.ZSTD.value,
     show_default=True,
+    help="How the image is compressed.",
 )
 @click.option(
     "--modprobe",
     type=click.Choice([modprobe.value for modprobe in Modprobe]),
     default=Modprobe.BUSYBOX.value,
     show_default=True,
-    help="Whose modprobe, lsmod and so on.",
+    help="Whose modprobe, lsmod and so on the image has.",
 )
 @click.option(
     "--compress-modules",
@@ -88,7 +91,7 @@ Examples:
     type=click.Choice([store.value for store in Store]),
     default=Store.PLAIN.value,
     show_default=True,
-    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
 @click.option(

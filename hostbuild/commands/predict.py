@@ -29,14 +29,18 @@ Examples:
 @_options.kernel
 @_options.modules_dir
 @click.option(
-    "--overlay", "overlays", multiple=True, type=InputPath(), help="Count an overlay's modprobe.d and policy."
+    "--overlay",
+    "overlays",
+    multiple=True,
+    type=InputPath(),
+    help="Include an overlay's modprobe.d and policy.",
 )
 @click.option(
     "--config",
     "configs",
     multiple=True,
     type=InputPath(),
-    help="Count a file, or a directory of files, of modprobe.d.",
+    help="Include a file, or a directory of files, of modprobe.d.",
 )
 @_options.append
 @_options.as_json("the prediction")

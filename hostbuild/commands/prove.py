@@ -15,8 +15,11 @@ from hostbuild.qemu.vm import VM
 
 _LATE_S = 10.0  # how long nothing may come before a device counts as not coming
 _EPILOG = """\b
-The machine has to be the one that the ledger is of. Exit status 1 if a device that had a driver in the ledger has
-another one or none, or is not there; 112, 124: the guest was lost, or not in time.
+The machine has to be the one that the ledger was recorded on.
+
+\b
+Exit status 1 if a device that had a driver in the ledger has another one or none, or is not there; 112 if the
+guest was lost; 124 at the time limit.
 
 \b
 Example:
@@ -100,7 +103,7 @@ def _more_comes(vm: VM) -> bool:
 
 def _print(proof: Proof) -> None:
     for change in proof.changed:
-        ui.line(f"{change.what}: {change.before} had it, now {change.after or 'no driver'} has")
+        ui.line(f"{change.what}: was driven by {change.before}, now by {change.after or 'no driver'}")
     for devpath in proof.gone:
         late = " (it came after the first settle: was it plugged in?)" if devpath in proof.plugged else ""
         ui.line(f"{devpath} is not there{late}")

@@ -137,7 +137,7 @@ def _tell(vm: VM, *, steady: bool) -> None:
     for complaint in complaints(vm.ledger):
         click.echo(f"hostbuild: in the guest: {complaint}", err=True)
     if vm.torn:
-        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were no ledger records", err=True)
+        click.echo(f"hostbuild: {len(vm.torn)} lines on the channel were not ledger records", err=True)
     rate = vm.clock_rate() if steady else None
     if rate is not None:
         click.echo(

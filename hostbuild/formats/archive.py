@@ -42,7 +42,7 @@ def read_image(path: Path) -> list[Segment]:
     """Read an image. Raises ImageError where it cannot be read or holds something else than archives."""
     segments = [segment for segment, _ in _read(path, lambda _: False)]
     if not segments:
-        raise ImageError(f"{path} is no initramfs image: it is empty")
+        raise ImageError(f"{path} is not an initramfs image: it is empty")
     return segments
 
 
@@ -67,7 +67,7 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict
     except HostbuildError as e:
         if other := sniff.instead(path, Kind.IMAGE, Kind.PACKED, Kind.TEXT):
             raise ImageError(other, hint=sniff.use_of(path)) from e
-        raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
+        raise ImageError(f"{path} is not an initramfs image, or a damaged one: {e}") from e
 
 
 def parse_image(data: bytes) -> Iterator[Segment]:

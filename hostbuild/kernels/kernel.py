@@ -129,7 +129,7 @@ def read_vmlinuz(path: Path) -> tuple[str, str]:
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
-        raise KernelError(f"{path} is no kernel that QEMU can boot: {e}") from e
+        raise KernelError(f"{path} is not a kernel that QEMU can boot: {e}") from e
 
 
 def _running_is_readable() -> bool:
@@ -171,7 +171,7 @@ def _modules_of(version: str, root: Path, given: Path | None) -> Path | None:
         places = [given / "lib/modules" / version, given / version, given]
         found = next((place for place in places if _holds_modules(place)), None)
         if found is None:
-            what = "is no directory" if not given.is_dir() else "holds no kernel modules"
+            what = "is not a directory" if not given.is_dir() else "holds no kernel modules"
             raise KernelError(
                 f"the modules directory {given} {what}; it has to be the /lib/modules/{version} of the kernel"
             )

@@ -15,7 +15,7 @@ from modaliasd.core.ledger.read import parse_ledger
 def read_ledger(path: Path) -> list[dict[str, Any]]:
     """The records in order; a last line without its newline is left out.
 
-    Raises InputError where the file cannot be read, is empty, or is no ledger.
+    Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """
     require_there(path, "ledger")
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
@@ -24,7 +24,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     try:
         records = parse_ledger(data)
     except FormatError as e:
-        raise InputError(f"{path} is no ledger: {e}") from e
+        raise InputError(f"{path} is not a ledger: {e}") from e
     if not records:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"

@@ -24,6 +24,6 @@ def read_capture(path: Path) -> Capture:
     if first.startswith("{"):
         return capture_of_history(history_of(read_ledger(path)))
     raise InputError(
-        f"{path} is no capture, no ledger and no umockdev recording",
+        f"{path} is not a capture, a ledger or a umockdev recording",
         hint="hostbuild capture -o FILE makes a capture",
     )

@@ -103,7 +103,7 @@ def parse_memory(text: str) -> int | None:
         return None
     size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
     if size < 16 * MIB:
-        raise UsageError(f"memory {text!r}: no kernel starts in less than 16M")
+        raise UsageError(f"memory {text!r} is too little: no kernel starts in less than 16M")
     return size // MIB
 
 
@@ -142,7 +142,7 @@ def _unknown_machine(name: str) -> InputError:
         return InputError(f"{here} is {kind.value}, not a machine file", hint=use_of(here, kind))
     known = "".join(f"\n  {one:8}{read_machine(one).description}" for one in machine_names())
     near = did_you_mean(name, machine_names())
-    return InputError(f"there is no machine {name!r}{near}; known are any FILE.toml, and{known}")
+    return InputError(f"there is no machine {name!r}{near}; use any FILE.toml, or one of{known}")
 
 
 def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine:

@@ -115,7 +115,7 @@ def require_enough(estimated: MemoryEstimate, memory: int) -> None:
     """Refuse an amount of memory (MiB) in which the image cannot be unpacked, with the reason."""
     if memory < estimated.least * _TOLERANCE:
         raise UsageError(
-            f"{memory} MiB are too little for this image, which needs {estimated.least}: "
+            f"{memory} MiB is too little for this image, which needs {estimated.least}: "
             f"{estimated.bound.value}",
             hint=f"--memory {estimated.comfortable}, or --memory auto",
         )

@@ -30,7 +30,7 @@ def put_firmware(tree: FileTree, modules: Iterable[Module], directories: Sequenc
     """Put the firmware that `modules` name into the image where it is found; the first directory wins."""
     for directory in directories:
         if not directory.is_dir():
-            raise InputError(f"the firmware directory {directory} is no directory")
+            raise InputError(f"the firmware directory {directory} is not a directory")
     wanted = sorted({name for module in modules for name in module.firmware})
     places = [*directories, _SYSTEM]
     present = [name for name in wanted if _put(tree, name, places)]

@@ -179,7 +179,7 @@ def test_memory_is_the_callers_then_the_machines_then_reckoned(image: Path, kern
 def test_too_little_memory_is_refused_whoever_says_it(image: Path, kernel: str) -> None:
     """The caller's 32 MiB, and the machine file's."""
     for machine, said in ((Machine(), "32"), (Machine(memory=32), None)):
-        with pytest.raises(UsageError, match="32 MiB are too little for this image") as caught:
+        with pytest.raises(UsageError, match="32 MiB is too little for this image") as caught:
             prepare(image, machine, kernel=kernel, accel="tcg", memory=said)
         assert "--memory auto" in caught.value.hint
 

@@ -36,7 +36,7 @@ _WORKING_BASE = 6 * MIB
 _WORKING_SHARE = 0.37  # of init_size: a kernel with more in it takes more at run time
 _UNKNOWN_KERNEL = 64 * MIB  # where a kernel has no init_size: as large as Debian's
 
-_TOLERANCE = 0.95  # of the estimated: what is less than this is refused
+_TOLERANCE = 0.95  # of the estimate: what is less than this is refused
 _MARGIN = 1.25  # for what the guest does once it has booted
 _LEAST_MARGIN = 64 * MIB
 _STEP = 32  # MiB

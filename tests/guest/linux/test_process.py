@@ -1,4 +1,4 @@
-"""children.py: what a child process gets, and what of it is taken back."""
+"""linux/process.py: what a child process gets, and what of it is taken back."""
 
 import fcntl
 import os

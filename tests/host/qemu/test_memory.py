@@ -1,4 +1,4 @@
-"""hostbuild.qemu.memory and ramprobe: predictions against limits found by booting, and the search for them."""
+"""hostbuild.qemu.memory and memory_probe: estimates against limits found by booting, and the search for them."""
 
 import io
 import json

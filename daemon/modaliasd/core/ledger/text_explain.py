@@ -1,4 +1,4 @@
-"""The answers of answers.py as text for people."""
+"""The answers of explain.py and explain_not.py as text for people."""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ from pathlib import Path
 from benchmarks.boot_chart import chart, table
 from hostbuild.fs.files import check_output, write_file
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.udevd import make_overlay
 
 GUEST = Path(__file__).with_name("boot")

@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug, plug
 from tests.support.udevd import make_overlay
 

@@ -147,9 +147,7 @@ def parse_stanzas(text: str) -> Iterable[Package]:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is not a name that a Debian package can have", hint="deb:linux-image-amd64"
-        )
+        raise InputError(f"{name!r} is not a valid Debian package name", hint="deb:linux-image-amd64")
 
 
 def _unknown(names: Sequence[str], said: str) -> HostbuildError:

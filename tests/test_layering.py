@@ -73,7 +73,7 @@ HOST = {
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger",
-        "accel catalog lines machine memory_probe monitor pairing terminal vm",
+        "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.debs {CORES}",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.formats import archive
 from hostbuild.formats.archive import Image
 from hostbuild.formats.rootfs import Node
@@ -26,7 +27,7 @@ Examples:
 @click.command("inspect", epilog=_EXAMPLES)
 @click.argument("image", type=InputPath())
 @click.option("--files", "show_files", is_flag=True, help="List the files, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with the files.")
+@_options.as_json("the list, always with the files,")
 def command(image: Path, show_files: bool, as_json: bool) -> None:
     """List what a kernel makes of an initramfs IMAGE, whoever made it.
 

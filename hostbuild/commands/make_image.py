@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.storage import Store
@@ -19,7 +20,7 @@ from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
-Selections of modules are comma lists; the last word that speaks of a module counts:
+Selections of modules are comma-separated; the last word that matches a module counts:
   qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
   e1000,snd_*          modules by name or glob, with all they depend on
   kernel/fs/           everything below a directory
@@ -48,18 +49,12 @@ _FIRMWARE = 5
     type=OutputPath("the image", beside=files_beside),
     help="The image to write.",
 )
+@_options.kernel
+@_options.modules_dir
 @click.option(
-    "--kernel",
-    type=InputWord(),
-    metavar="KERNEL",
-    help="deb:PACKAGE, the path of a vmlinuz, or running. "
-    "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
-)
-@click.option(
-    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it or in /lib/modules."
-)
-@click.option(
-    "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
+    "--modules",
+    "selection",
+    help="Which modules; see below. Default: qemu, or with --learn only those learned.",
 )
 @click.option(
     "--learn",
@@ -87,13 +82,14 @@ _FIRMWARE = 5
     type=click.Choice([compressor.value for compressor in WRITABLE]),
     default=Compressor.ZSTD.value,
     show_default=True,
+    help="How the image is compressed.",
 )
 @click.option(
     "--modprobe",
     type=click.Choice([modprobe.value for modprobe in Modprobe]),
     default=Modprobe.BUSYBOX.value,
     show_default=True,
-    help="Whose modprobe, lsmod and so on.",
+    help="Whose modprobe, lsmod and so on the image has.",
 )
 @click.option(
     "--compress-modules",
@@ -101,7 +97,7 @@ _FIRMWARE = 5
     type=click.Choice([store.value for store in Store]),
     default=Store.PLAIN.value,
     show_default=True,
-    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
 @click.option(
@@ -112,7 +108,7 @@ _FIRMWARE = 5
     help="Add audit: pyudev and libudev, for `modaliasd audit`. Or network: a helper with pyroute2 that sets network "
     "cards up and gets their addresses by DHCP.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@_options.as_json("the manifest")
 def command(
     image: Path,
     kernel: str | None,

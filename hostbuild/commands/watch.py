@@ -19,8 +19,8 @@ from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
 _EPILOG = """\b
-Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is no
-terminal, it prints a line a record.
+Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is
+not a terminal, it prints one line per record.
 
 \b
 Example, in two terminals:
@@ -95,7 +95,7 @@ def _record(line: str, path: Path, number: int) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as e:
-        raise InputError(f"{path} is no ledger: line {number} is not JSON: {e}") from e
+        raise InputError(f"{path} is not a ledger: line {number} is not JSON: {e}") from e
     if not isinstance(record, dict) or "type" not in record:
-        raise InputError(f"{path} is no ledger: line {number} is no record with a type")
+        raise InputError(f"{path} is not a ledger: line {number} is not a record with a type")
     return record

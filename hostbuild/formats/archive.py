@@ -27,7 +27,7 @@ CONTENTS_MAX = 1 << 30  # bytes of files that are read into memory
 
 
 class ImageError(InputError):
-    """A file is no image that the kernel would unpack."""
+    """A file is not an image that the kernel would unpack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Image:
         if self.trouble is not None:
             raise self._error(self.trouble)
         if not self.segments:
-            raise ImageError(f"{self.path} is no initramfs image: it is empty")
+            raise ImageError(f"{self.path} is not an initramfs image: it is empty")
         return self
 
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
@@ -114,7 +114,7 @@ class Image:
         what = (
             "is damaged, or more than a kernel unpacks"
             if self.segments
-            else "is no initramfs image, or a damaged one"
+            else "is not an initramfs image, or a damaged one"
         )
         return ImageError(f"{self.path} {what}: {trouble}{kernel}", hint=trouble.hint)
 

@@ -157,7 +157,7 @@ def sink(compressor: Compressor) -> Sink:
         return _Lz4Legacy()
     if compressor is Compressor.NONE:
         return _Plain()
-    raise ValueError(f"{compressor} is not written")
+    raise ValueError(f"cannot write {compressor}")
 
 
 def decompress(compressor: Compressor, data: bytes, limit: int = LIMIT) -> tuple[bytes, bytes]:

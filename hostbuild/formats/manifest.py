@@ -77,7 +77,7 @@ def no_manifest(image: Path) -> ManifestError:
     """Make the error for an image whose kernel nobody names."""
     beside = kernel_path(image)
     return ManifestError(
-        f"nobody says which kernel {image} is for: it has no manifest {manifest_path(image).name}",
+        f"cannot tell which kernel {image} is for: it has no manifest {manifest_path(image).name}",
         hint=_moved(image) or f"--kernel {beside if beside.is_file() else 'VMLINUZ'}",
     )
 
@@ -95,12 +95,12 @@ def _trouble(manifest: dict[str, Any]) -> str:
     """Say what is missing in a manifest, or of a wrong type; "" if nothing is."""
     for key, kind in _SHAPE.items():
         if not isinstance(manifest.get(key), kind):
-            return f"its {key!r} is missing or no {kind.__name__}"
+            return f"its {key!r} is missing or not a {kind.__name__}"
     for key in _KERNEL_STRINGS:
         if not isinstance(manifest["kernel"].get(key), str):
-            return f"its kernel's {key!r} is missing or no string"
+            return f"its kernel's {key!r} is missing or not a string"
     package = manifest["kernel"].get("package")
-    return "" if package is None or _is_package(package) else "its kernel's 'package' is not as it should be"
+    return "" if package is None or _is_package(package) else "its kernel's 'package' is invalid"
 
 
 def _is_package(package: object) -> bool:

@@ -6,17 +6,17 @@ The same inputs give the same bytes.
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
-from hostbuild.formats.manifest import FORMAT, manifest_path
+from hostbuild.formats.manifest import manifest_path
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
-from hostbuild.image.modules import moduleset, selection, storage
+from hostbuild.image.manifest import Contents, make_manifest
+from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
@@ -144,32 +144,24 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     packages += [*interpreter.packages, *interpreter.libraries.used()]
     if kernel.package is not None:
         packages.append(kernel.package)
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "hostbuild": distribution_version("modaliasd"),
-        "image": {},
-        "kernel": _kernel_row(kernel),
-        "selection": options.modules,
-        **({"learned_from": options.wanted_from} if options.wanted_from else {}),
-        "modprobe": options.modprobe.value,
-        "store": options.store.value,
-        "append": storage.APPEND if _is_squashed(options) else "",
-        **({"warnings": warnings} if warnings else {}),
-        "groups": _groups(tree),
-        "modules": [_module_row(module, chosen) for module in carried],
-        "firmware": asdict(firmware),
-        "python": {
-            "version": interpreter.version,
-            "modules": sorted(closure.modules),
-            "missing": sorted(name for name, importer in closure.missing.items() if not importer),
-        },
-        "packages": [
-            {"name": package.name, "version": package.version, "sha256": package.sha256}
-            for package in sorted(set(packages), key=lambda package: package.name)
-        ],
-        "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
-        "files": [_file_row(path, entry) for path, entry in tree.items()],
-    }
+    manifest = make_manifest(
+        Contents(
+            kernel=kernel,
+            selection=options.modules,
+            learned_from=options.wanted_from,
+            modprobe=options.modprobe.value,
+            store=options.store,
+            tree=tree,
+            chosen=chosen,
+            modules=carried,
+            warnings=warnings,
+            firmware=firmware,
+            python=interpreter.version,
+            library=closure,
+            packages=packages,
+            overlays=overlays,
+        )
+    )
     pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
 
@@ -223,58 +215,3 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
         f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
-
-
-def _kernel_row(kernel: Kernel) -> dict[str, object]:
-    """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
-    row: dict[str, object] = {
-        "version": kernel.version,
-        "sha256": kernel.sha256,
-        "origin": kernel.origin,
-    }
-    package = kernel.package
-    if package is None:
-        return {**row, "vmlinuz": str(kernel.vmlinuz)}
-    return {
-        **row,
-        "package": {
-            "name": package.name,
-            "version": package.version,
-            "architecture": package.architecture,
-            "sha256": package.sha256,
-            "path": kernel.package_path,
-        },
-    }
-
-
-def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
-    groups: dict[str, dict[str, int]] = {}
-    for entry in tree.values():
-        row = groups.setdefault(entry.group, {"files": 0, "size": 0})
-        row["files"] += entry.kind is not NodeKind.DIRECTORY
-        row["size"] += entry.size()
-    return dict(sorted(groups.items()))
-
-
-def _module_row(module: selection.Module, chosen: set[str]) -> dict[str, object]:
-    row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
-    if module.origin:
-        row["origin"] = module.origin
-    elif module.name not in chosen:
-        row["dependency"] = True
-    if module.firmware:
-        row["firmware"] = list(module.firmware)
-    return row
-
-
-def _file_row(path: str, entry: TreeEntry) -> dict[str, object]:
-    row: dict[str, object] = {
-        "path": path,
-        "mode": f"{entry.mode:06o}",
-        "size": entry.size(),
-        "group": entry.group,
-        "origin": entry.origin,
-    }
-    if entry.kind is NodeKind.SYMLINK:
-        row["target"] = entry.target
-    return row

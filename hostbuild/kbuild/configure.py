@@ -148,7 +148,7 @@ def _run_menu(source: SourceTree, objects: Path) -> None:
     status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
     if status != 0:
         raise CommandError(
-            f"kbuild's menu ended with status {status}; what it said stands above",
+            f"kbuild's menu ended with status {status}; its output is above",
             argv=tuple(argv),
             status=status,
             stderr="",

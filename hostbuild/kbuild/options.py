@@ -97,7 +97,7 @@ class KernelOptions:
                 for term in kconfiglib.split_expr(symbol.rev_dep, OR)
                 if kconfiglib.expr_value(term) > _N
             ]
-            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not let it be n"
+            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not allow n"
         conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
         if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
             return "it has no prompt, and nothing that selects it could be turned on"

@@ -42,7 +42,7 @@ def require_vmlinuz(image: Path, manifest: dict[str, Any], report: Reporter | No
                 return _found(path, tried)
             tried.append(f"{name}, {path}: {trouble}")
     raise ManifestError(
-        f"the kernel {kernel['version']}, which {image} was made for, is not to be had:\n  "
+        f"the kernel {kernel['version']}, which {image} was made for, cannot be found:\n  "
         + "\n  ".join(tried),
         hint=f"--kernel VMLINUZ, or {shlex.join(['hostbuild', 'make-image', '-o', str(image)])}",
     )
@@ -71,7 +71,7 @@ def _trouble(path: Path, sha256: str) -> str:
     if not path.exists():
         return "it does not exist"
     if not path.is_file():
-        return "it is no regular file"
+        return "it is not a regular file"
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:

@@ -138,7 +138,7 @@ def read_vmlinuz(path: Path) -> tuple[str, str]:
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
-        raise KernelError(f"{path} is no kernel that QEMU can boot: {e}") from e
+        raise KernelError(f"{path} is not a kernel that QEMU can boot: {e}") from e
 
 
 def _running_is_readable() -> bool:

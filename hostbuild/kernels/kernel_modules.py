@@ -43,7 +43,7 @@ def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | Non
             if files.files:
                 break
         else:
-            what = "is no directory" if not given.is_dir() else "holds no kernel modules"
+            what = "is not a directory" if not given.is_dir() else "holds no kernel modules"
             raise KernelError(
                 f"the modules directory {given} {what}; it has to be the /lib/modules/{version} of the kernel"
             )
@@ -119,7 +119,7 @@ def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str
             try:
                 data = read_module(file)
                 if not data.startswith(elf.MAGIC):
-                    trouble.append(f"{modules / path} is left out: it is no ELF file")
+                    trouble.append(f"{modules / path} is left out: it is not an ELF file")
                     continue
             except HostbuildError as e:
                 trouble.append(f"{modules / path} is left out: {e}")

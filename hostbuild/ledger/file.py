@@ -25,7 +25,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 def read_history(path: Path) -> History:
     """What the ledger tells; no more of it is held than that. Lines that are no records are counted in a note.
 
-    Raises InputError where the file cannot be read, is empty, or is no ledger.
+    Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """
     return _read(path, history_of)
 
@@ -44,7 +44,7 @@ def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Take
     except OSError as e:
         raise read_error(path, "the ledger", e) from e
     except FormatError as e:
-        raise InputError(f"{path} is no ledger: {e}") from e
+        raise InputError(f"{path} is not a ledger: {e}") from e
     if first is None:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"

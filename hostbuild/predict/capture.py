@@ -111,10 +111,10 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
     try:
         value = json.loads(text)
     except ValueError as e:
-        raise InputError(f"{origin} is no capture: it is not JSON: {e}") from e
+        raise InputError(f"{origin} is not a capture: it is not JSON: {e}") from e
     if not isinstance(value, dict) or value.get("type") != TYPE:
         raise InputError(
-            f"{origin} is no capture: it is JSON of another kind", hint="hostbuild capture -o FILE"
+            f"{origin} is not a capture: it is JSON of another kind", hint="hostbuild capture -o FILE"
         )
     if value.get("format") != FORMAT:
         raise InputError(
@@ -128,7 +128,7 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
         return make_capture(source, str(value.get("kernel", "")), devices, modules, left)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(
-            f"{origin} is a damaged capture: {e!r}", hint="docs/capture.md says what stands where"
+            f"{origin} is a damaged capture: {e!r}", hint="docs/capture.md describes the format"
         ) from e
 
 

@@ -23,6 +23,6 @@ def read_capture(path: Path) -> Capture:
     if first.startswith("{"):
         return capture_of_history(read_history(path))
     raise InputError(
-        f"{path} is no capture, no ledger and no umockdev recording",
+        f"{path} is not a capture, a ledger or a umockdev recording",
         hint="hostbuild capture -o FILE makes a capture",
     )

@@ -88,7 +88,7 @@ def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, s
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
-            raise InputError(f"the overlay {overlay} is no directory")
+            raise InputError(f"the overlay {overlay} is not a directory")
         for directory in DIRECTORIES:
             found |= {
                 f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))

@@ -12,8 +12,7 @@ from typing import Any
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.ledger.explain_not import ModuleFacts, why_not
 from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
-from modaliasd.core.ledger.text import cause_text, node_of
-from modaliasd.core.ledger.text_tree import tells
+from modaliasd.core.ledger.text import cause_text
 from modaliasd.core.loading.cause import Cause
 
 FORMAT = 1
@@ -96,7 +95,7 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
         "path": device.devpath,
         "name": device.name,
         "subsystem": device.subsystem,
-        "node": node_of(device),
+        "node": device.node,
         "modalias": device.modalias,
         "driver": device.driver,
         "former": device.former,
@@ -106,7 +105,7 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
         "gone": device.gone_us,
         "parent": index.get(device.parent, -1),
         "kind": kind_of_device(device).value,
-        "tells": tells(history, device),
+        "tells": history.matters(device),
         "idle_drivers": list(device.idle_drivers),
         "matches": [
             {"alias": m.alias, "line": m.line, "place": m.place, "module": m.module, "builtin": m.builtin}

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.faulty import read_ledger, settle
 
 pytestmark = pytest.mark.vm

@@ -11,7 +11,7 @@ from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from tests.support.boots import vm_of
 from tests.support.commandline import hostbuild_argv
 from tests.support.kernelfiles import plain_module
 from tests.support.schema import check_records
@@ -76,7 +76,7 @@ def test_an_image_can_do_without_the_daemon(debian_kernel: Kernel, tmp_path: Pat
         "::wait:/usr/bin/modaliasd coldplug --once\n::once:/usr/lib/micro/agent\n", encoding="utf-8"
     )
     built = build(tmp_path)
-    with VM(read_machine("virtio"), Boot(built.kernel.vmlinuz, built.image, limit_s=240)) as vm:
+    with vm_of(built, read_machine("virtio"), limit_s=240) as vm:
         vm.settled(timeout=200)
         assert vm.check("cat /sys/block/vda/size").strip() == "131072"
         assert vm.sh("pidof modaliasd").status == 1

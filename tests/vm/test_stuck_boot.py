@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.faulty import read_ledger
 
 pytestmark = pytest.mark.vm

@@ -11,9 +11,10 @@ import pytest
 from hostbuild.formats.archive import Image, open_image
 from hostbuild.formats.newc import Member
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.transcript import unpacking_failure
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.host.formats.test_unpacking import END, written
 from tests.support.tinyguest import PROLOGUE, write_image
 

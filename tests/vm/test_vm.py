@@ -17,11 +17,12 @@ import pytest
 
 from hostbuild.errors import GuestError, GuestTimeoutError, InputError
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import Device
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
 from hostbuild.qemu.monitor import CommandRefusedError
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.commandline import hostbuild_argv
 from tests.support.tinyguest import AGENT, PROLOGUE, write_image
 
@@ -155,7 +156,7 @@ def test_the_exit_status_is_the_guests(debian_kernel: Kernel, tmp_path: Path) ->
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=150, check=False)
     assert done.returncode == 7, done.stderr.decode()
     assert b"hello from the guest" in done.stdout
-    assert b"1 lines on the channel were no ledger records" in done.stderr
+    assert b"1 lines on the channel were not ledger records" in done.stderr
     assert ledger.read_text(encoding="utf-8").splitlines() == [
         '{"type":"start","t_us":1,"format":1}',
         '{"type":"torn',

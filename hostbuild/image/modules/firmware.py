@@ -53,7 +53,7 @@ def put_firmware(
     """
     for directory in directories:
         if not directory.is_dir():
-            raise InputError(f"the firmware directory {directory} is no directory")
+            raise InputError(f"the firmware directory {directory} is not a directory")
     askers: dict[str, set[str]] = {}
     for driver, names in (*((m.name, m.firmware) for m in modules), *builtin_firmware(kernel).items()):
         for name in names:

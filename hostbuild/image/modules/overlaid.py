@@ -92,7 +92,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         raw = target.read()
         data = decompress(detect(raw), raw)[0]
         if not data.startswith(elf.MAGIC):
-            raise InputError(f"{what} is damaged: it is no ELF file")
+            raise InputError(f"{what} is damaged: it is not an ELF file")
         info = elf.modinfo(io.BytesIO(data))
     except (CompressionError, elf.ElfError) as e:
         raise InputError(f"{what} is damaged: {e}") from e

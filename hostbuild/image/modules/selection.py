@@ -220,7 +220,7 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
 def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
     """Give the firmware names of a module's .modinfo, sorted."""
     if not data.startswith(elf.MAGIC):
-        raise InputError(f"the module {path} is damaged: it is no ELF file")
+        raise InputError(f"the module {path} is damaged: it is not an ELF file")
     if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds
         return ()
     try:
@@ -279,7 +279,7 @@ def _bytes(path: Path, *, required: bool) -> bytes:
         return read_regular(path)
     except FileNotFoundError as e:
         if required:
-            raise KernelError(f"cannot read {path}: it does not exist", hint="depmod makes it") from e
+            raise KernelError(f"cannot read {path}: it does not exist", hint="depmod creates it") from e
         return b""
     except OSError as e:
         raise KernelError(f"cannot read {path}: {e.strerror}") from e

@@ -78,7 +78,7 @@ def read_overlay(directory: Path) -> Overlay:
     if not directory.is_dir():
         if not directory.exists():
             raise OverlayError(f"the overlay {directory} does not exist{near_files(directory)}")
-        raise OverlayError(f"the overlay {directory} is no directory, but {kind_of_file(directory).value}")
+        raise OverlayError(f"the overlay {directory} is {kind_of_file(directory).value}, not a directory")
     return _read(directory, f"overlay {directory.resolve().name}", plain_modes=False)
 
 

@@ -1,4 +1,4 @@
-"""check_config_command.py: every mistake is named by file and line; a good configuration is clean."""
+"""commands/check_config.py: every mistake is named by file and line; a good configuration is clean."""
 
 import io
 from pathlib import Path

@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(busy_after_look=st.booleans())
     def turn(self, busy_after_look: bool = False) -> None:
-        """One turn of the loop, as service.py has it."""
+        """One turn of the loop, as service/loop.py has it."""
         settlement = self.settlement
         before = settlement.state
         settlement.work(busy=bool(self.work))

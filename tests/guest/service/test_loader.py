@@ -1,4 +1,4 @@
-"""loader.py, children.py and kmsg.py with a modprobe that is a shell script on a made-up /sys."""
+"""loader.py, process.py and kmsg.py with a modprobe that is a shell script on a made-up /sys."""
 
 import json
 import select

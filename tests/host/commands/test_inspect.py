@@ -111,7 +111,7 @@ def test_no_image(tmp_path: Path, content: bytes) -> None:
     """A file that is no image is said to be none."""
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match="no initramfs image"):
+    with pytest.raises(ImageError, match="not an initramfs image"):
         read_image(path)
 
 

@@ -206,7 +206,7 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
     "absent overlay": (lambda *_: ImageOptions(overlays=(Path("/nowhere"),)), "/nowhere does not exist"),
     "absent firmware": (
         lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", firmware_dirs=(Path("/nowhere"),)),
-        "/nowhere is no directory",
+        "/nowhere is not a directory",
     ),
     "unknown python": (
         lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", python=("numpy",)),

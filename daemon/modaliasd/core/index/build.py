@@ -1,4 +1,4 @@
-"""Makes the index that trie.py reads: aliases in, bytes out. Same input, same bytes.
+"""Makes the index that lookup.py reads: aliases in, bytes out. Same input, same bytes.
 
 Patterns are normalised as kmod does it; those with small sets (`d0[1-3]*`, 65 of Debian's 26,222) become
 one literal pattern for each member; equal patterns of several modules become one with several rows. A row

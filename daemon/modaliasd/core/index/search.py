@@ -1,4 +1,4 @@
-"""Walks the index that trie.py describes: which rows does a string match?
+"""Walks the index that lookup.py describes: which rows does a string match?
 
 All that the search reads is in one closure: attribute lookups would cost a third of the time. It takes the
 string twice: as bytes, of which slices are hashed, and as text with a character for each byte, in which

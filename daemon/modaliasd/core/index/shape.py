@@ -1,4 +1,4 @@
-"""The shape of the trie: which patterns share which nodes, edges and anchors (trie.py has the drawing).
+"""The shape of the trie: which patterns share which nodes, edges and anchors (lookup.py has the drawing).
 
 A node takes the patterns that stand at it apart: those that end here or go on with a set are tails, those
 that go on with `?` go on behind it, those that go on with a literal share edges of one length, and those

@@ -1,10 +1,10 @@
-"""Why a module was loaded, and what became of a device: the answers as values. whynot.py has the third question.
+"""Why a module was loaded, and what became of a device: the answers as values. explain_not.py has the third question.
 
     why_module(history, "sd_mod")        -> WhyModule, or None where the ledger has never heard of it
     find_devices(history, "vda")         -> the devices that a devpath, a /dev node or an interface names
     why_device(history, device)          -> WhyDevice
 
-answertext.py turns them into text.
+text_explain.py turns them into text.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Pure: what the ledger does not tell (the module tree, what is in the kernel now, suppliers that a device waits for)
 comes in as ModuleFacts. Where the facts are of the machine as it is, they count more than the ledger's history.
-answertext.py turns the answer into text.
+text_explain.py turns the answer into text.
 """
 
 from __future__ import annotations

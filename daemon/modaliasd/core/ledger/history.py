@@ -4,8 +4,8 @@
     history.devices["/devices/pci0000:00/…"]    # -> DeviceHistory: last known state, matches, bindings, parent
     history.loads                               # -> LoadHistory: why, what it needed, what became of it, when
     history.load_of("virtio_blk")               # -> the module's last load, or None
-    treetext.render_tree(history, color=True)   # -> the tree as text (core/ledger/text_tree.py)
-    answers.why_module(history, "virtio_blk")   # -> why and why-not as values (core/ledger/explain.py)
+    render_tree(history, color=True)            # -> the tree as text (core/ledger/text_tree.py)
+    why_module(history, "virtio_blk")           # -> why and why-not as values (core/ledger/explain.py)
 
 Times are microseconds of CLOCK_BOOTTIME, as in the ledger; UNKNOWN (-1) where the ledger does not tell.
 docs/ledger.md describes the records. Whatever a record lacks or has too much is passed over: a ledger of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Match
 
     Fields = Mapping[str, Any]
+
+_BESIDE = ("bsg", "hidraw")  # second nodes of devices that have a better one
 
 __all__ = [
     "SUCCESSFUL",
@@ -102,6 +104,25 @@ class History:
         """The devices that the module's drivers drive."""
         name = module.replace("-", "_")
         return [d for d in self.devices.values() if d.module == name]
+
+    def matters(self, device: DeviceHistory) -> bool:
+        """Has the device something to tell: a match, a module's driver, or a node that came with a module?"""
+        if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
+            return True
+        if device.driver and device.module:
+            return True
+        if device.subsystem in _BESIDE or not device.node:
+            return False
+        return self._grows_from_module(device)
+
+    def _grows_from_module(self, device: DeviceHistory) -> bool:
+        """Is it there because a module drives the device above it?"""
+        above = self.devices.get(device.parent)
+        while above is not None:
+            if above.driver:
+                return bool(above.module)
+            above = self.devices.get(above.parent)
+        return False
 
     def roots(self) -> list[DeviceHistory]:
         """The devices without a known ancestor, by devpath."""

@@ -67,6 +67,13 @@ class DeviceHistory:
         return self.devpath.rpartition("/")[2]
 
     @property
+    def node(self) -> str:
+        """How user space reaches it: its network interface, or its node in /dev; "" if there is neither."""
+        if self.ifname:
+            return self.ifname
+        return f"/dev/{self.devname}" if self.devname else ""
+
+    @property
     def present(self) -> bool:
         """Is it there, as far as the ledger goes?"""
         return self.gone_us < 0

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
+    from modaliasd.core.ledger.history import History, LoadHistory
 
 # SGR parameters (ECMA-48, 8.3.117), from the 16 colours that every terminal has
 _STYLES = {
@@ -48,13 +48,6 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: max(1, width - tail - 1)]}…{text[-tail:]}"
 
 
-def node_of(device: DeviceHistory) -> str:
-    """How user space reaches it: its network interface, or its node in /dev; "" if there is neither."""
-    if device.ifname:
-        return device.ifname
-    return f"/dev/{device.devname}" if device.devname else ""
-
-
 def printable(text: str) -> str:
     """The text without control characters and undecodable bytes, which a device's strings may hold."""
     if text.isprintable():
@@ -81,5 +74,5 @@ def cause_text(history: History, load: LoadHistory, *, with_alias: bool = True) 
         return Cause().in_short()
     cause = load.causes[0] if with_alias else load.causes[0]._replace(alias="")
     device = history.devices.get(cause.devpath)
-    node = node_of(device) if device is not None else ""
+    node = device.node if device is not None else ""
     return printable(cause.in_short(node, len(load.causes) - 1))

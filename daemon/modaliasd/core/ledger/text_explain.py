@@ -1,10 +1,10 @@
-"""The answers of answers.py as text for people."""
+"""The answers of explain.py and explain_not.py as text for people."""
 
 from __future__ import annotations
 
 from modaliasd.core.ledger.explain import Became
 from modaliasd.core.ledger.explain_not import GOOD
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, printable, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, printable, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
 
 TYPE_CHECKING = False
@@ -156,7 +156,7 @@ def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
 
 
 def _device_name(device: DeviceHistory) -> str:
-    node = node_of(device)
+    node = device.node
     name = node if device.ifname or device.devname else device.name
     known = f"{device.subsystem} {device.name}" if device.subsystem else device.name
     return printable(known if name == device.name else f"{known} ({name})")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from modaliasd.core.kmod.plan import ALIAS_FILE
 from modaliasd.core.ledger.history import UNKNOWN, DeviceHistory, History, LoadHistory
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, printable, shorten, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, printable, shorten, style_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Match
 
 WIDTH = 110  # columns; longer modaliases are cut in their middle
-
-_BESIDE = ("bsg", "hidraw")  # second nodes of devices that have a better one
 
 
 def render_tree(
@@ -42,27 +40,6 @@ def render_tree(
     else:
         lines = _Devices(history, style, width, since_us).lines()
     return "".join(f"{line}\n" for line in [*lines, *_closing(history, style)])
-
-
-def tells(history: History, device: DeviceHistory) -> bool:
-    """Has the device something to tell? Those that have not are folded."""
-    if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
-        return True
-    if device.driver and device.module:
-        return True
-    if device.subsystem in _BESIDE or not node_of(device):
-        return False
-    return _grows_from_module(history, device)
-
-
-def _grows_from_module(history: History, device: DeviceHistory) -> bool:
-    """Is it there because a module drives the device above it?"""
-    above = history.devices.get(device.parent)
-    while above is not None:
-        if above.driver:
-            return bool(above.module)
-        above = history.devices.get(above.parent)
-    return False
 
 
 class _Devices:
@@ -99,7 +76,7 @@ class _Devices:
         shown: list[DeviceHistory] = []
         for devpath in devpaths:
             device = self._history.devices[devpath]
-            if self._is_news(device) and tells(self._history, device):
+            if self._is_news(device) and self._history.matters(device):
                 shown.append(device)
             else:
                 shown += self._unfolded(device.children)
@@ -127,7 +104,7 @@ class _Devices:
         parts = [("name", printable(device.name))]
         if device.subsystem:
             parts.append(("faint", device.subsystem))
-        if node := node_of(device):
+        if node := device.node:
             parts.append(("node", printable(node)))
         if device.driver:
             parts.append(("driver", f"driver {printable(device.driver)}"))

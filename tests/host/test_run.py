@@ -86,7 +86,7 @@ def test_a_users_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ),
         (["make-image", "-o", "/nowhere/x"], 100, "there is no directory /nowhere"),
         (["make-image", "-o", "/"], 100, "it is a directory"),
-        (["make-image", "-o", "/dev/null"], 100, "it is no regular file"),
+        (["make-image", "-o", "/dev/null"], 100, "it is not a regular file"),
     ],
 )
 def test_errors_become_statuses(

@@ -258,7 +258,7 @@ def _entry(directory: dict[str, Node], name: str, *, last: bool) -> Node | None:
         raise _error(errno.ENAMETOOLONG)
     found = directory.get(name)
     if found is None and not last:
-        raise _error(errno.ENOENT, f"there is not a directory {name}")
+        raise _error(errno.ENOENT, f"there is no directory {name}")
     return found
 
 

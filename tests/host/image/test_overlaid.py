@@ -82,7 +82,7 @@ def test_what_is_no_module_is_told_of(root: Path, tmp_path: Path) -> None:
     assert packed.dep == ["kernel/rng.ko:"]
     assert len(packed.warnings) == 2
     (folder / "text.ko").write_text("text")
-    with pytest.raises(InputError, match=r"text\.ko is damaged: it is no ELF file"):
+    with pytest.raises(InputError, match=r"text\.ko is damaged: it is not an ELF file"):
         pack_modules(root, "rng", overlays=[overlay])
 
 

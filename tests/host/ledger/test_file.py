@@ -95,7 +95,7 @@ def test_a_bad_line_costs_that_line(command: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("", "is empty"), ("hello\n", "is no ledger: line 1 is not JSON")]
+    ("text", "said"), [("", "is empty"), ("hello\n", "is not a ledger: line 1 is not JSON")]
 )
 def test_what_has_no_record_is_no_ledger(text: str, said: str, tmp_path: Path) -> None:
     """An empty file and a file of something else are refused."""

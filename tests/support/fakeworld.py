@@ -165,6 +165,10 @@ class FakeLoader:
         """No event has to wait for a load."""
         return False
 
+    def is_known(self, module: str) -> bool:
+        """What has been wanted is."""
+        return module in self.wanted
+
     def has_inserted(self, module: str) -> bool:  # noqa: ARG002
         """No module is known to be this daemon's."""
         return False

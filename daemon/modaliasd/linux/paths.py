@@ -12,6 +12,7 @@ SETTLED_MARK = RUN_DIRECTORY + "/settled-hook-ran"
 POLICY = "/etc/modaliasd/policy.toml"
 FROZEN_MARK = RUN_DIRECTORY + "/frozen"
 FROZEN_HELPER = "/usr/lib/micro/frozen-modprobe"  # what the kernel calls for modules once frozen
+REQUESTS = RUN_DIRECTORY + "/requests"  # whom the kernel asked for modules for (requests.py)
 KERNEL_HELPER = "/proc/sys/kernel/modprobe"
 MODPROBE = "/sbin/modprobe"
 INSMOD = "/sbin/insmod"

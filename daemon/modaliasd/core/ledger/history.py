@@ -162,7 +162,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.lives += 1
     elif kind == "module":
         came = record.get("action") != "remove"
-        history.appearances.append(Appearance(record.get("module", ""), t_us, came))
+        causes = tuple(cause_of(fields) for fields in record.get("causes", ()))
+        history.appearances.append(Appearance(record.get("module", ""), t_us, came, causes))
     elif kind == "settled":
         history.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
     elif kind in {"walk", "walked"}:

@@ -166,13 +166,13 @@ REQUIREMENTS = (
     _off(
         Grade.LIMIT,
         "FW_LOADER_USER_HELPER_FALLBACK",
-        "where a firmware file is missing the kernel waits a minute for a program that writes it to /sys/class/firmware, "
+        "for a missing firmware file the kernel waits a minute for a program that writes it to /sys/class/firmware, "
         "and there is none in the image: such a driver's load takes 60 s, and the boot settles after that",
     ),
     _off(
         Grade.LIMIT,
         "STATIC_USERMODEHELPER",
-        "the kernel starts CONFIG_STATIC_USERMODEHELPER_PATH and nothing else, whatever /proc/sys/kernel/modprobe says: "
+        "the kernel starts CONFIG_STATIC_USERMODEHELPER_PATH only, whatever /proc/sys/kernel/modprobe says: "
         "what it asks for by itself (file systems, protocols, ciphers, a node's module) is not loaded; devices' are",
     ),
     Requirement(

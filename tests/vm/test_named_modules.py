@@ -94,7 +94,7 @@ def test_a_named_module_is_loaded(vm: VM, module: str, file: str) -> None:
 
 
 def test_what_a_file_cannot_do(vm: VM) -> None:
-    """Options reach the module; a blacklist counts; what is not there is told with its line; a hidden file is not read."""
+    """Options reach the module; a blacklist counts; what is not there is told; a hidden file is not read."""
     assert vm.check("cat /sys/module/nf_conntrack/parameters/hashsize").strip() == "65536"
     assert load_of(vm, "pcspkr")["failure"] == "blacklist"
     (warning,) = [r for r in vm.ledger if r["type"] == "warning" and r["what"] == "modules-load.d"]

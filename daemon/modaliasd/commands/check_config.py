@@ -9,7 +9,8 @@ import sys
 
 from modaliasd.commands.options import Option, Syntax, parse
 from modaliasd.core.errors import Problem, WorldError
-from modaliasd.core.kmod.check import Programs, findings, parameters_in
+from modaliasd.core.kmod.check import findings, parameters_in
+from modaliasd.core.kmod.check_commands import Programs
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.modprobe_d import DIRECTORIES
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
@@ -22,7 +23,7 @@ from modaliasd.core.policy.check import pointless
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.config import config_files, read_command_line, read_config, read_text
-from modaliasd.linux.modules_load import read_modules_load
+from modaliasd.linux.modules_load import list_files, read_modules_load
 from modaliasd.linux.paths import POLICY
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(f"{where}: {problem.message}", file=stdout)
-    files = len(config_files(root)) + os.path.exists(root + POLICY)
+    files = len(config_files(root)) + len(list_files(root)) + os.path.exists(root + POLICY)
     counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
     print(f"{counts}, checked against {modules_dir}", file=stdout)
     return 1 if found else 0
@@ -160,7 +161,7 @@ def _hidden(root: str) -> list[Problem]:
     found = []
     for directories in (DIRECTORIES, LIST_DIRECTORIES):
         first: dict[str, str] = {}
-        for directory in directories:
+        for directory in _different(root, directories):
             try:
                 names = sorted(os.listdir(root + directory))
             except OSError:
@@ -180,6 +181,14 @@ def _hidden(root: str) -> list[Problem]:
     return found
 
 
+def _different(root: str, directories: tuple[str, ...]) -> list[str]:
+    """The directories, without those that are another by a link: /lib is /usr/lib."""
+    first: dict[str, str] = {}
+    for directory in directories:
+        first.setdefault(os.path.realpath(root + directory), directory)
+    return list(first.values())
+
+
 def _listed(root: str, command_line: str, resolver: Resolver) -> list[Problem]:
     """What modules-load.d and /etc/modules name, and is not there, or is denied."""
     listed, problems = read_modules_load(command_line, root)
@@ -195,7 +204,7 @@ def _listed(root: str, command_line: str, resolver: Resolver) -> list[Problem]:
         else:
             continue
         problems.append(Problem(entry.file, entry.line, message))
-    for directory in LIST_DIRECTORIES:
+    for directory in _different(root, LIST_DIRECTORIES):
         try:
             names = sorted(os.listdir(root + directory))
         except OSError:

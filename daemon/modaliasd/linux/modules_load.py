@@ -19,15 +19,9 @@ from modaliasd.linux.config import read_text
 
 def read_modules_load(command_line: str, root: str = "") -> tuple[list[Listed], list[Problem]]:
     """Everything that is to be loaded by name, in order, each once; what cannot be read becomes a Problem."""
-    listings = []
-    for directory in DIRECTORIES:
-        try:
-            listings.append((directory, posix.listdir(root + directory)))
-        except OSError:
-            continue
     listed = parse_modules_load_words(command_line)
     problems: list[Problem] = []
-    for path in (FILE, *listing_files(listings)):
+    for path in (FILE, *list_files(root)):
         try:
             listed += parse_modules_load(read_text(root + path), path)
         except FileNotFoundError:
@@ -36,3 +30,14 @@ def read_modules_load(command_line: str, root: str = "") -> tuple[list[Listed], 
         except OSError as e:
             problems.append(Problem(path, 0, f"cannot be read: {e.strerror}"))
     return once(listed), problems
+
+
+def list_files(root: str = "") -> list[str]:
+    """The files of modules-load.d that count, in order, as paths below `root`."""
+    listings = []
+    for directory in DIRECTORIES:
+        try:
+            listings.append((directory, posix.listdir(root + directory)))
+        except OSError:
+            continue
+    return listing_files(listings)

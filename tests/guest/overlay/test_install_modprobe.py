@@ -1,4 +1,4 @@
-"""rootfs-overlay/usr/lib/micro/install/modprobe: kmod's options, as busybox's modprobe has them."""
+"""rootfs-overlay/usr/lib/micro/install-modprobe: kmod's options, as busybox's modprobe has them."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.places import OVERLAY
 
-SCRIPT = OVERLAY / "usr/lib/micro/install/modprobe"
+SCRIPT = OVERLAY / "usr/lib/micro/install-modprobe"
 
 
 @pytest.fixture

@@ -6,37 +6,22 @@ Everything reported has no effect, or not the one that it seems to have. Rules: 
 from __future__ import annotations
 
 from modaliasd.core.errors import Problem
-from modaliasd.core.fasttypes import NamedTuple
+from modaliasd.core.kmod.check_commands import check_commands
 from modaliasd.core.kmod.glob import is_wildcard, matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from modaliasd.core.kmod.check_commands import Programs
     from modaliasd.core.kmod.modprobe_d import Configuration, OptionsLine
     from modaliasd.core.kmod.resolve import Resolver
 
     # The names of a module's parameters; None where they cannot be known (no such file, or a compressed one).
     Parameters = Callable[[str], frozenset[str] | None]
 
-_ODD = "commas and quotes are taken for a part of the name; write one name a line, without quotes"
-_PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
-_KEYWORDS = frozenset(["{", "}", "!", "if", "then", "else", "elif", "fi", "do", "done", "while", "until", "for", "case", "esac", "time"])
-# those of dash and busybox's ash that a command would use
-_BUILTINS = frozenset(
-    [".", ":", "[", "alias", "break", "cd", "command", "continue", "echo", "eval", "exec", "exit", "export", "false", "getopts", "kill", "let", "local", "printf", "pwd", "read", "readonly", "return", "set", "shift", "source", "test", "times", "trap", "true", "type", "ulimit", "umask", "unalias", "unset", "wait"]
-)
-_NOT_BUSYBOX = frozenset(
-    ["-C", "--config", "-d", "--dirname", "-S", "--set-version", "-f", "--force", "--force-vermagic", "--force-modversion", "-n", "--dry-run", "--show", "-c", "--showconfig", "-R", "--resolve-alias", "-w", "--wait", "--dump-modversions"]
-)
+_ODD = "commas and quotes count as part of the name"
 _EVERY_MODULE_HAS = frozenset({"dyndbg", "async_probe"})
-
-
-class Programs(NamedTuple):
-    """What commands can run: is there a program of this path? busybox: is the modprobe its?"""
-
-    exists: Callable[[str], bool]
-    busybox: bool
 
 
 def findings(resolver: Resolver, parameters: Parameters, programs: Programs | None = None) -> list[Problem]:
@@ -50,7 +35,7 @@ def findings(resolver: Resolver, parameters: Parameters, programs: Programs | No
         if message:
             found.append(Problem(entry.file, entry.line, message))
     if programs is not None:
-        found += _commands(configuration, programs)
+        found += check_commands(configuration, programs)
     return sorted(found, key=lambda problem: (problem.file, problem.line))
 
 
@@ -61,7 +46,7 @@ def _exists(module: str, resolver: Resolver) -> bool:
 def _blacklists(configuration: Configuration, resolver: Resolver) -> Iterator[Problem]:
     for entry in configuration.blacklists:
         if _odd(entry.module):
-            message = f"blacklist {entry.module}: {_ODD}, so this denies nothing"
+            message = f"blacklist {entry.module}: {_ODD}, so it denies nothing"
         elif is_wildcard(entry.module):
             message = (
                 f"blacklist {entry.module}: patterns do not work here: it denies nothing; name each module"
@@ -152,7 +137,7 @@ def _slip(text: str) -> str:
         if word.startswith("=") or (word.endswith("=") and f'{word}"' not in text and "=" not in following):
             return f"no blanks around `=`: PARAMETER=VALUE ({text})"
         if "'" in word:
-            return f"single quotes are taken for a part of the value; use double ones ({text})"
+            return f"single quotes count as part of the value; use double ones ({text})"
         if any("=" in part for part in word.split(",")[1:]):
             return f"parameters are separated by blanks, not by commas ({text})"
     return ""
@@ -160,46 +145,6 @@ def _slip(text: str) -> str:
 
 def _odd(name: str) -> bool:
     return not {",", '"', "'"}.isdisjoint(name)
-
-
-def _commands(configuration: Configuration, programs: Programs) -> Iterator[Problem]:
-    """What install and remove lines run that is not there, or that does not take such options."""
-    for entry in configuration.installs + configuration.removes:
-        for words in _simple_commands(entry.text):
-            name = words[0]
-            if not _runs(name, programs):
-                yield Problem(entry.file, entry.line, f"{entry.text}: there is no program {name}")
-            elif name.rpartition("/")[2] == "modprobe" and programs.busybox:
-                lacking = [word for word in words if word.partition("=")[0] in _NOT_BUSYBOX]
-                if lacking:
-                    message = f"{entry.text}: busybox's modprobe has no {lacking[0]} (make-image --modprobe kmod has)"
-                    yield Problem(entry.file, entry.line, message)
-
-
-def _simple_commands(text: str) -> list[list[str]]:
-    """The commands of a shell's line as words, as far as they can be told without being the shell."""
-    for separator in ("&&", "||", ";", "|", "&", "\n", "("):
-        text = text.replace(separator, " ; ")
-    commands: list[list[str]] = []
-    words: list[str] = []
-    for word in [*text.replace(")", " ").split(), ";"]:
-        if word == ";":
-            if words:
-                commands.append(words)
-            words = []
-        elif words or not (word in _KEYWORDS or (word.partition("=")[0].isidentifier() and "=" in word)):
-            words.append(word)
-    return commands
-
-
-def _runs(name: str, programs: Programs) -> bool:
-    """Is there such a program? What the shell makes of a word first (`$x`, quotes, redirections) is left alone."""
-    if name.startswith("/"):
-        plain = name.replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum()
-        return not plain or programs.exists(name)
-    if not name.replace("-", "").replace("_", "").isalnum() or name in _BUILTINS:
-        return True
-    return any(programs.exists(f"{directory}/{name}") for directory in _PATH)
 
 
 def _outside_quotes(text: str) -> list[str]:

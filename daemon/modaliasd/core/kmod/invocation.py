@@ -12,7 +12,7 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
 - busybox ignores install and remove lines, and kmod inserts what a module with an install line needs, with the softdeps
   of that, before it runs the command: so the shell runs it, once all that it needs is in;
 - busybox has no long options and no -i (`modprobe --ignore-install x` in x's own install line): the command gets a
-  modprobe that has (rootfs-overlay/usr/lib/micro/install);
+  modprobe that has (rootfs-overlay/usr/lib/micro/install-modprobe);
 - a module that needs one with an install line, or has it as a softdep, is inserted by insmod: busybox's modprobe would
   insert that one itself, and kmod's would run the command once more;
 - kmod's modprobe follows softdeps by itself, also those of what it needs: the daemon has them loaded, in its order and
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Step
 
 
-HELPERS = "/usr/lib/micro/install"  # a modprobe that takes kmod's options, for busybox's
+INSTALL_MODPROBE = "/usr/lib/micro/install-modprobe"  # takes kmod's options, for busybox's
 
 
 class Flavour(Enum):
@@ -89,8 +89,9 @@ def _shell(module: str, command: str, flavour: Flavour) -> Invocation:
     environment = (("MODPROBE_MODULE", module),)
     if flavour is Flavour.BUSYBOX and "modprobe" in command:
         for path in ("/usr/sbin/modprobe", "/sbin/modprobe"):
-            command = _with_path(command, path, f"{HELPERS}/modprobe")
-        environment = (*environment, ("PATH", f"{HELPERS}:/sbin:/usr/sbin:/bin:/usr/bin"))
+            command = _with_path(command, path, INSTALL_MODPROBE)
+        # a function, since busybox's shell takes a bare name for its own applet before it looks along PATH
+        command = f'modprobe() {{ {INSTALL_MODPROBE} "$@"; }}\n{command}'
     return Invocation(Tool.SHELL, ("-c", command), environment)
 
 

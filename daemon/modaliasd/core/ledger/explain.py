@@ -33,7 +33,8 @@ class WhyModule(NamedTuple):
 
     load: how it was loaded; None if it came by itself (`appearance`) or is only matched so far.
     askers: devices whose modalias it matches, the first to ask first. needed_by: modules that had it loaded
-    because they depend on it; softdep_of: because they name it in a softdep; requests: who asked by name. causes: all of these as the ledger has them.
+    because they depend on it; softdep_of: because they name it in a softdep; requests: who asked by name.
+    causes: all of these as the ledger has them.
     drives: the devices its drivers drive.
     """
 

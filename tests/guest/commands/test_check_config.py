@@ -56,8 +56,8 @@ def test_clean(tree: LiveTree) -> None:
         ("options kt_base debug = 1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug = 1)"),
         ("options kt_base debug= 1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug= 1)"),
         ("options kt_base debug =1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug =1)"),
-        ("options kt_base debug=1,x=2", "options kt_base: parameters are separated by blanks, not by commas (debug=1,x=2)"),
-        ("options kt_base a='1 2'", "options kt_base: single quotes count as part of the value; use double ones (a='1 2')"),
+        ("options kt_base debug=1,x=2", "options kt_base: parameters are separated by blanks (debug=1,x=2)"),
+        ("options kt_base a='1 2'", "options kt_base: single quotes count as part of the value (a='1 2')"),
         ("install kt_soft true", "install kt_soft: not used, because kt_soft has softdeps"),
     ],
 )  # fmt: skip

@@ -137,9 +137,9 @@ def _slip(text: str) -> str:
         if word.startswith("=") or (word.endswith("=") and f'{word}"' not in text and "=" not in following):
             return f"no blanks around `=`: PARAMETER=VALUE ({text})"
         if "'" in word:
-            return f"single quotes count as part of the value; use double ones ({text})"
+            return f"single quotes count as part of the value ({text})"
         if any("=" in part for part in word.split(",")[1:]):
-            return f"parameters are separated by blanks, not by commas ({text})"
+            return f"parameters are separated by blanks ({text})"
     return ""
 
 

@@ -15,8 +15,7 @@ from rich.text import Text
 from hostbuild.errors import HostbuildError, UsageError
 from hostbuild.fs.files import write_file
 from hostbuild.fs.path_types import is_same
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 from modaliasd.core.ledger.text_tree import render_tree
 
 WIDTH = 112
@@ -84,7 +83,7 @@ def pruned(block: list[str], words: list[str]) -> list[str]:
 
 def main(ledger: str, out: str, *words: str) -> None:
     """Write the picture."""
-    history = history_of(read_ledger(Path(ledger)))
+    history = read_history(Path(ledger))
     blocks = roots(render_tree(history, color=True, width=WIDTH))
     shown = [pruned(block, list(words)) for block in blocks[:-1]]
     lines = [line for block in shown for line in block] + blocks[-1][-1:]

@@ -19,7 +19,7 @@ from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns, sleep
 
 from modaliasd.core.errors import EXIT_WORLD, ModaliasdError
 from modaliasd.core.ledger.write import line
-from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, RUN_DIRECTORY
+from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, LOCK, RUN_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,12 +120,14 @@ def _report_daemon(message: str) -> None:
 
 
 def _write_ledger(message: str) -> None:
-    """Put the failure into the ledger, and on the host's channel, as a warning; where that can be done."""
+    """Put the failure into the ledger, and on the host's channel, as a warning; not where another process writes it."""
     try:
         from modaliasd.core.settings import parse_settings
         from modaliasd.linux.config import read_command_line
         from modaliasd.linux.ledger import Ledger
+        from modaliasd.linux.lock import acquire
 
+        acquire(LOCK)
         ledger = Ledger(LEDGER, "", parse_settings(read_command_line()).channel)
         fields: dict[str, Json] = {"what": "daemon failed", "message": message}
         ledger.append(line("warning", clock_gettime_ns(CLOCK_BOOTTIME) // 1000, fields))

@@ -9,8 +9,7 @@ import click
 from hostbuild import ui
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 
 _SHOWN = 10  # rows of a section of little weight; --json has all
 _EPILOG = """\b
@@ -28,7 +27,7 @@ Example:
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
     """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
-    diff = compare(history_of(read_ledger(ledger_a)), history_of(read_ledger(ledger_b)))
+    diff = compare(read_history(ledger_a), read_history(ledger_b))
     if as_json:
         ui.print_json({"regression": diff.regression} | asdict(diff))
     else:

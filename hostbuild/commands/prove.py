@@ -77,7 +77,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Boot IMAGE and show that the devices of a ledger get the same drivers."""
-    from hostbuild.ledger.file import read_ledger, write_ledger
+    from hostbuild.ledger.file import read_history, write_ledger
     from hostbuild.predict.prove import prove
     from hostbuild.qemu.accel import choose
     from hostbuild.qemu.device import parse_device
@@ -87,7 +87,7 @@ def command(
     from hostbuild.qemu.vm import Boot
     from modaliasd.core.ledger.history import history_of
 
-    before = history_of(read_ledger(ledger_file))
+    before = read_history(ledger_file)
     if not any(device.driver for device in before.devices.values()):
         raise InputError(f"the ledger {ledger_file} has no device with a driver: there is nothing to prove")
     machine = read_machine(machine_name).plus(map(parse_device, devices))

@@ -13,9 +13,9 @@ from hostbuild.formats.manifest import files_beside
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
 from hostbuild.fs.files import read_input, write_file
 from hostbuild.fs.path_types import InputPath, OutputPath
-from hostbuild.ledger.file import read_ledger
+from hostbuild.ledger.file import read_history
 from hostbuild.report.model import make_model
-from modaliasd.core.ledger.history import History, history_of
+from modaliasd.core.ledger.history import History
 
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
 # The end of a file's name -> the format; the first that fits counts.
@@ -82,7 +82,7 @@ def command(
     kind = kind or _kind_of(output)
     if kind == "html" and output is None and sys.stdout.isatty():
         raise UsageError("a page is nothing for a terminal", hint="-o report.html, or --format text")
-    history = history_of(read_ledger(ledger))
+    history = read_history(ledger)
     text = _render(history, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
         ui.document(text) if kind in _UTF8 else sys.stdout.write(text)

@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from hostbuild.fs.path_types import InputPath
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 
@@ -19,6 +18,4 @@ from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
     """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
     color = sys.stdout.isatty() if color is None else color
-    sys.stdout.write(
-        render_tree(history_of(read_ledger(ledger)), by, color=color, width=0 if full else WIDTH)
-    )
+    sys.stdout.write(render_tree(read_history(ledger), by, color=color, width=0 if full else WIDTH))

@@ -1,35 +1,57 @@
 """Reads and writes a ledger file, as `hostbuild run --ledger-out` and the guest write it (docs/ledger.md)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from hostbuild import ui
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
-from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.files import read_error, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import parse_ledger
+from modaliasd.core.ledger.history import History, history_of
+from modaliasd.core.ledger.read import LedgerText
+
+Taken = TypeVar("Taken")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The records in order; a last line without its newline is left out.
+    """All records in order; for whoever needs them more than once. Raises as read_history does."""
+    return _read(path, list)
+
+
+def read_history(path: Path) -> History:
+    """What the ledger tells; no more of it is held than that. Lines that are no records are counted in a note.
 
     Raises InputError where the file cannot be read, is empty, or is no ledger.
     """
+    return _read(path, history_of)
+
+
+def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Taken:
+    """Have `take` go through the records."""
     require_there(path, "ledger")
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
-    data = read_input(path, "the ledger")
     try:
-        records = parse_ledger(data)
+        with path.open("rb") as file:
+            text = LedgerText(file)
+            records = iter(text)
+            first = next(records, None)
+            taken = take(chain([first] if first is not None else [], records))
+    except OSError as e:
+        raise read_error(path, "the ledger", e) from e
     except FormatError as e:
         raise InputError(f"{path} is no ledger: {e}") from e
-    if not records:
+    if first is None:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"
         )
-    return records
+    if text.skipped:
+        ui.note(f"{path}: {text.summary}")
+    return taken
 
 
 def write_ledger(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_records
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import NamedTuple
-from modaliasd.core.ledger.history import history_of
 from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
@@ -62,7 +61,7 @@ class Audit(NamedTuple):
 def run(arguments: list[str]) -> int:
     """Audit; 1 if libudev and the ledger disagree."""
     given = parse(AUDIT, arguments)
-    result = compare(enumerate_devices(), history_of(read_records(given.value("--ledger", LEDGER))))
+    result = compare(enumerate_devices(), read_history(given.value("--ledger", LEDGER)))
     if given.given("--json"):
         from json import dumps
 

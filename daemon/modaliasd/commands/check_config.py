@@ -23,7 +23,7 @@ from modaliasd.core.policy.check import pointless
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.config import config_files, read_command_line, read_config, read_text
-from modaliasd.linux.modules_load import list_files, read_modules_load
+from modaliasd.linux.named.lists import list_files, read_modules_load
 from modaliasd.linux.paths import POLICY
 
 TYPE_CHECKING = False

@@ -46,6 +46,7 @@ def assemble(
     clock: Clock,
     on_settled: Hook,
     on_freeze: Callable[[], str],
+    on_hotplug: Callable[[], None],
     no_modules: str = "",
     chores: Callable[[Registry], None] | None = None,
     find_request: Callable[[str], Cause | None] | None = None,
@@ -53,9 +54,9 @@ def assemble(
     """Put the parts of the service together.
 
     control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
-    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. no_modules: why
-    there are none for this kernel; "" where there are. chores: called once the first walk has ended.
-    find_request: see Intake.
+    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug: called
+    where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where there are.
+    chores: called once the first walk has ended. find_request: see Intake.
     """
     settlement = Settlement()
     registry = Registry(
@@ -69,7 +70,7 @@ def assemble(
         clock=clock,
         has_modules=not no_modules,
     )
-    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
+    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer, clock=clock)
     intake = Intake(
         uevents=uevents,
         sysfs=sysfs,
@@ -134,6 +135,7 @@ def assemble(
         writer=writer,
         clock=clock,
         on_settled=on_settled,
+        on_hotplug=on_hotplug,
         no_modules=no_modules,
         chores=None if chores is None else lambda: chores(registry),
     )

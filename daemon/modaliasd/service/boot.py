@@ -12,13 +12,14 @@ from modaliasd.core.device import Phase
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
-from modaliasd.linux.bootstate import count_life, first_settle, freeze, phase
+from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve, with_reserve
 from modaliasd.linux.indexfile import open_index
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
+from modaliasd.linux.lock import acquire
 from modaliasd.linux.module_tables import find_hash_drivers, open_resolver
 from modaliasd.linux.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.linux.paths import (
@@ -26,6 +27,7 @@ from modaliasd.linux.paths import (
     INSMOD,
     KMSG,
     LEDGER,
+    LOCK,
     MODPROBE,
     MODULES,
     POLICY,
@@ -60,11 +62,15 @@ def boottime_us() -> int:
 
 
 def serve(*, once: bool) -> int:
-    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then."""
+    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
+
+    Raises HeldError where another process does so, before anything of its is touched.
+    """
     command_line = read_command_line()
     settings = parse_settings(command_line)
     if settings.off and not once:
         return _idle()
+    acquire(LOCK)  # held until this process ends
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
     sysfs = Sysfs()
@@ -75,7 +81,7 @@ def serve(*, once: bool) -> int:
     configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
-    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel)
+    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel, settings.ledger_limit)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
     ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
@@ -112,6 +118,7 @@ def serve(*, once: bool) -> int:
         "index": index.origin.value,
         "aliases": index.aliases,
     }
+    at_first = gate.phase is Phase.COLDPLUG
 
     def chores(registry: Registry) -> None:
         from modaliasd.service.chores import do_chores  # not needed before the first modprobe
@@ -119,7 +126,7 @@ def serve(*, once: bool) -> int:
         do_chores(
             modules_dir=modules_dir,
             command_line=command_line,
-            load_listed=gate.phase is Phase.COLDPLUG,
+            load_listed=at_first,
             registry=registry,
             writer=writer,
         )
@@ -137,6 +144,7 @@ def serve(*, once: bool) -> int:
         clock=boottime_us,
         on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
+        on_hotplug=end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
         chores=None if once else chores,
         find_request=_find_request,
@@ -171,7 +179,7 @@ def _find_request(module: str) -> Cause | None:
     """Why the kernel itself had this module inserted; None if it had not."""
 
     def find() -> Cause | None:
-        from modaliasd.linux.requests import find_request  # modules that come so are few
+        from modaliasd.linux.named.requests import find_request  # modules that come so are few
 
         return find_request(module, REQUESTS)
 

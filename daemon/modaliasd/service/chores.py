@@ -5,8 +5,8 @@ Not imported before the first walk has ended, so that no disk waits for it (loop
 
 from __future__ import annotations
 
-from modaliasd.linux.modules_load import read_modules_load
-from modaliasd.linux.static_nodes import make_static_nodes
+from modaliasd.linux.named.lists import read_modules_load
+from modaliasd.linux.named.nodes import make_static_nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

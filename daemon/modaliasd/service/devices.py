@@ -49,6 +49,7 @@ class Registry:
         has_modules: bool = True,
     ) -> None:
         self.devices = Inventory()
+        self.found = 0  # times that a walk met, or missed, what events had not told of
         self._sysfs = sysfs
         self._aliases = aliases
         self._resolver = resolver
@@ -86,6 +87,7 @@ class Registry:
         known = self.devices.find(device.devpath)
         if known is not None and known.device == device and action == "coldplug":
             return known
+        self.found += action == "coldplug"
         entry, news = self.devices.see(device)
         if device.modalias:
             self._listener.happened()
@@ -120,6 +122,7 @@ class Registry:
         missed = [entry.device for entry in self.devices if entry.device.devpath not in seen]
         for device in missed:
             if not self._sysfs.exists(device.devpath):
+                self.found += 1
                 self.remove(device, {"walk": walk})
 
     def take_orphans(self) -> dict[str, str]:
@@ -170,13 +173,14 @@ class Registry:
         """May the kernel have what it asks for by this word loaded?"""
         return self._gate.may_load(self._resolver.resolve(word))
 
-    def want_by_name(self, name: str, who: str) -> None:
-        """Load what a name or an alias stands for, because somebody asked for it."""
+    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+        """Load what a name or an alias stands for, because somebody asked for it; gives the modules that go in."""
         plan = self._resolver.resolve(name)
         if plan.stage is Stage.NONE:
             message = f"nothing is called {name}, by name or by alias"
             self._writer.write("warning", {"what": who, "message": message})
         self._loader.want(plan, Cause(request=who), "")
+        return (*(match.module for match in plan.matches), *(step.module for step in plan.steps))
 
     def want_listed(self, entry: Listed) -> list[str]:
         """Load what a line of modules-load.d names, with its options; gives what is wrong with that.

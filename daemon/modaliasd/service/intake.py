@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
 from modaliasd.core.ledger.write import device_fields
+from modaliasd.core.uevent.doubt import Doubt
 from modaliasd.core.uevent.parse import Action, device_from_env, parse_uevent
 from modaliasd.core.uevent.relay import Relay
 from modaliasd.core.uevent.sequence import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.uevent.parse import Uevent
+    from modaliasd.service.coldplug import Walked
     from modaliasd.service.ports import (
         Clock,
         EventLoader,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         Writer,
     )
 
+GAP = "gap"  # why a walk is made: numbers are missing
+OVERRUN = "overrun"  # or the kernel dropped events
 EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their turn
 
 
@@ -59,6 +63,8 @@ class Intake:
         find_request: Callable[[str], Cause | None] | None = None,
     ) -> None:
         self.sequence = Sequence(sysfs.uevent_seqnum())
+        self.doubt = Doubt()
+        self._drops = uevents.drops()
         self.dropped = 0
         self.unsent = 0
         self.busiest_turn = 0
@@ -89,8 +95,10 @@ class Intake:
             self._handle(event, latest)
             if listening:
                 self._send_on(event, data)
+        # The kernel tells of a full buffer once, and goes on dropping until the socket has been read to its end.
+        overrun = overrun or (self.drained and self._uevents.drops() != self._drops)
         if overrun:
-            self.lose("overrun")
+            self.lose(OVERRUN)
         return bool(batch) or overrun
 
     def end_turn(self) -> None:
@@ -193,11 +201,44 @@ class Intake:
             self._writer.write("module", fields, t_us)
 
     def lose(self, reason: str) -> None:
-        """Events were lost: what they told is found by a new walk, which begins after the count is taken."""
+        """Events were lost: what they told is found by a new walk, which begins after the counts are taken."""
+        self._drops = self._uevents.drops()  # before the number: all that these were is made good
         number = self._sysfs.uevent_seqnum()
         lost = self.sequence.forgive(number)
         self._writer.write("lost", {"reason": reason, "events": lost, "seqnum": number})
         self._walker.request(reason)
+
+    def judge_gap(self, number: int) -> bool:
+        """Numbers up to this one are missing: are they somebody else's? If not, they are lost, and a walk follows.
+
+        The kernel has not dropped anything, or `read` would have found that.
+        """
+        now = self._clock()
+        confirming = self._walker.walking  # in the background: nothing is judged while others wait for a walk
+        if not confirming and not self.doubt.believes(now):
+            self.lose(GAP)
+            return False
+        self.sequence.believe(number)
+        self.doubt.believed(now)
+        return True
+
+    def confirm(self) -> None:
+        """If it is time for that, have a walk look whether what was believed holds."""
+        if self.doubt.is_due(self._clock()) and not self._walker.walking:
+            self._walker.request(GAP, in_background=True)
+
+    def walked(self, walked: Walked) -> None:
+        """A walk has ended."""
+        self.doubt.walked(
+            begun_us=walked.begun_us,
+            ended_us=self._clock(),
+            for_gap=walked.reason == GAP,
+            found=walked.found,
+        )
+
+    def timeout_ms(self) -> int:
+        """Until `confirm` may have something to do; -1 for never."""
+        return self.doubt.timeout_ms(self._clock())
 
     def made_good(self) -> None:
         """All is settled: every loss has asked for a walk, and none is under way."""
@@ -210,6 +251,7 @@ class Intake:
             "seqnum": sequence.last,
             "lost": sequence.lost,
             "recovered": sequence.recovered,
+            "unseen": sequence.unseen,
             "dropped": self.dropped,
         }
 

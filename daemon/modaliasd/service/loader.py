@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from modaliasd.linux.process import Child, Ended
     from modaliasd.service.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
 
+MOST_WARNED = (
+    1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
+)
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
@@ -162,6 +165,20 @@ class Loader:
     def unfinished(self) -> list[str]:
         """The modules that are wanted and whose loads have not ended."""
         return [load.module for load in self.scheduler.loads() if load.result is None]
+
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
+        return [cause for load in self.scheduler.loads() for cause in load.causes]
+
+    def stuck(self) -> list[str]:
+        """The modules that everything waits for, if nothing runs but jobs that were named as slow; else none.
+
+        To be asked after `start_jobs`: whatever may start has.
+        """
+        jobs = self._running.values()
+        if not all(running.reported for running in jobs):
+            return []
+        return [module for running in jobs for module in running.job.modules if self.is_pending(module)]
 
     def outcomes(self) -> list[Outcome]:
         """How each load that has ended did so."""
@@ -368,6 +385,8 @@ class Loader:
         for warning in found:
             if warning in self._warned:
                 continue
+            if len(self._warned) >= MOST_WARNED:
+                self._warned.clear()
             self._warned.add(warning)
             what, message = warning
             self._writer.write("warning", {"what": what, "message": message})

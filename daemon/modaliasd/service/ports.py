@@ -46,11 +46,24 @@ class LineSink(Protocol):
 class Flushable(LineSink, Protocol):
     """What the loop does with the ledger besides."""
 
-    torn_bytes: int
-    failed_writes: int
+    problem: str
 
-    def take_lost_lines(self) -> int:
-        """How many lines were lost since this was last asked."""
+    @property
+    def torn_bytes(self) -> int:
+        """What was cut off behind the last newline at the start."""
+
+    @property
+    def failed_writes(self) -> int:
+        """How often something could not be written."""
+
+    def take_mishaps(self) -> list[str]:
+        """What has befallen the ledger since this was last asked."""
+
+    def is_due(self, now_us: int) -> bool:
+        """Is it time to flush, although there is something else to do?"""
+
+    def trim(self, now_us: int) -> None:
+        """Keep it within its limit."""
 
     def flush(self) -> None:
         """Write what was taken."""
@@ -165,6 +178,9 @@ class UeventSource(Protocol):
     def receive(self) -> Datagram | Oddity:
         """One datagram, or why there is none."""
 
+    def drops(self) -> int:
+        """How many datagrams the kernel has dropped for want of room."""
+
     def has_listeners(self) -> bool:
         """Does anybody listen to what user space sends on?"""
 
@@ -228,8 +244,13 @@ class MessageLog(Protocol):
 class ClientListener(Protocol):
     """The control socket."""
 
+    problem: str
+
+    def listen(self) -> bool:
+        """Make the socket if there is none yet; can clients connect?"""
+
     def fileno(self) -> int:
-        """The listening descriptor."""
+        """The listening descriptor; -1 while there is none."""
 
     def accept(self) -> tuple[list[int], list[int]]:
         """Take waiting connections: fresh descriptors, and those closed to make room."""
@@ -312,6 +333,9 @@ class StatusLoader(Protocol):
     def unfinished(self) -> list[str]:
         """The modules that are wanted and whose loads have not ended."""
 
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
+
 
 class LoopLoader(Protocol):
     """The loop's."""
@@ -328,6 +352,12 @@ class LoopLoader(Protocol):
 
     def report_slow(self) -> int:
         """Name slow jobs; milliseconds until the next could be one, -1 for none."""
+
+    def stuck(self) -> list[str]:
+        """The modules that everything waits for, if nothing runs but jobs that were named as slow; else none."""
+
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
 
     def is_job(self, descriptor: int) -> bool:
         """Is it a job's pidfd?"""
@@ -383,7 +413,7 @@ class WalkRequests(Protocol):
     def walking(self) -> bool:
         """Is a walk under way?"""
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, in_background: bool = False) -> None:
         """Begin a walk that sees everything that is there from now on."""
 
 
@@ -423,6 +453,10 @@ class FreezingGate(Protocol):
 class WalkedRegistry(Protocol):
     """The registry, as the walker knows it."""
 
+    @property
+    def found(self) -> int:
+        """How often walks met, or missed, what events had not told of."""
+
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
         """A device is there."""
 
@@ -460,8 +494,8 @@ class AskedRegistry(Protocol):
     def find(self, what: str) -> str:
         """The devpath (or module) that is meant, once it is there; "" until then."""
 
-    def want_by_name(self, name: str, who: str) -> None:
-        """Load what the name stands for."""
+    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+        """Load what the name stands for; the modules that go in."""
 
     def may_load(self, word: str) -> bool:
         """May the kernel have what it asks for by this word?"""

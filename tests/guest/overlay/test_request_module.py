@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modaliasd.core.loading.cause import Cause
-from modaliasd.linux.requests import find_request
+from modaliasd.linux.named.requests import find_request
 from tests.support.places import OVERLAY
 
 SCRIPTS = OVERLAY / "usr/lib/micro"

@@ -123,7 +123,7 @@ def test_what_no_command_foresaw(
     def fail(_path: object) -> None:
         raise error
 
-    monkeypatch.setattr("hostbuild.commands.tree.read_ledger", fail)
+    monkeypatch.setattr("hostbuild.commands.tree.read_history", fail)
     assert main.status_of(["tree", "boot.jsonl"]) == status
     captured = capsys.readouterr()
     assert said in captured.err

@@ -21,6 +21,7 @@ from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.names import module_name, underscored
 
 PATH_MAX = 4096  # include/uapi/linux/limits.h
+MOST_ABSENT = 1024  # names remembered as those of no module
 
 
 class ModuleFile(NamedTuple):
@@ -74,17 +75,24 @@ class Dependencies:
         first, _, _ = dep_text[:PATH_MAX].partition(":")
         # ".ko" or ".ko.xz": most trees have one only
         self._ending = first[first.find(".", first.rfind("/") + 1) :]
-        self._found: dict[str, ModuleFile | None] = {}
+        self._found: dict[str, ModuleFile] = {}
+        self._absent: set[str] = set()
         self._acyclic: set[str] = set()
         self._orders: dict[str, LoadOrder] = {}
 
     def find(self, name: str) -> ModuleFile | None:
         """Return the line of the module called `name` (with underscores), None where there is no such module."""
-        try:
-            return self._found[name]
-        except KeyError:
-            file = self._found[name] = self._search(name)
+        known = self._found.get(name)
+        if known is not None or name in self._absent:
+            return known
+        file = self._search(name)
+        if file is not None:
+            self._found[name] = file
             return file
+        if len(self._absent) >= MOST_ABSENT:  # whoever asks for modules can think of ever more names
+            self._absent.clear()
+        self._absent.add(name)
+        return None
 
     def _search(self, name: str) -> ModuleFile | None:
         """Many lines may name a module as a need; its own begins with its path. depmod writes one for each name."""

@@ -47,8 +47,11 @@ __all__ = [
 ]
 
 
+NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
+
+
 class History:
-    """Everything that a ledger tells, in the order of the ledger. Made by `tell`."""
+    """Everything that a ledger tells, in the order of the ledger. Made by `history_of`."""
 
     def __init__(self) -> None:
         self.start: Fields = {}  # the first `start` line
@@ -63,6 +66,7 @@ class History:
         self.losses: list[Fields] = []  # `lost` and `dropped` lines
         self.warnings: list[Fields] = []
         self.slow: list[Fields] = []
+        self.trimmed: Fields = {}  # the last `trimmed` line: what the ledger has no room for any more
         self.exit_status = UNKNOWN
         self.last_us = UNKNOWN
         self._by_module: dict[str, LoadHistory] = {}
@@ -165,6 +169,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         causes = tuple(cause_of(fields) for fields in record.get("causes", ()))
         history.appearances.append(Appearance(record.get("module", ""), t_us, came, causes))
     elif kind == "settled":
+        if len(history.settles) > 1:  # a long life has very many
+            history.settles[-1] = history.settles[-1]._replace(fields=NO_NUMBERS)
         history.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
     elif kind in {"walk", "walked"}:
         history.walks.append(record)
@@ -174,6 +180,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.warnings.append(record)
     elif kind == "slow":
         history.slow.append(record)
+    elif kind == "trimmed":
+        history.trimmed = record
 
 
 def _hear_device(history: History, record: Fields, t_us: int) -> None:

@@ -119,7 +119,7 @@ class Appearance(NamedTuple):
 
 
 class Settle(NamedTuple):
-    """A `settled` line: when, and its numbers as they were written."""
+    """A `settled` line: when, and its numbers as they were written; {} for all but the first and the last."""
 
     t_us: int
     fields: dict[str, Any]

@@ -54,4 +54,11 @@ def _fields(record: Mapping[str, Any]) -> str:
     )
 
 
-_DESCRIBE = {"device": _device, "load": _load}
+def trimmed_text(record: Mapping[str, Any]) -> str:
+    """What a `trimmed` line says: how many lines are no longer there, of which kinds, and of which time."""
+    kinds = ", ".join(f"{count} {printable(str(kind))}" for kind, count in record.get("types", {}).items())
+    span = f"{record.get('from_us', 0) / 1e6:.3f} s to {record.get('t_us', 0) / 1e6:.3f} s"
+    return f"{record.get('lines', 0)} lines of {span} went when the ledger was full ({kinds})"
+
+
+_DESCRIBE = {"device": _device, "load": _load, "trimmed": trimmed_text}

@@ -88,6 +88,7 @@ def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
         "module": load.module,
         "outcome": result.outcome.value,
         "causes": [cause.fields() for cause in load.causes],
+        "more_causes": load.more_causes or None,
         "deps": list(live_deps),
         "message": result.message,
         "failure": result.failure.value if result.failure is not None else None,

@@ -97,10 +97,10 @@ class Scheduler:
         """
         known = self._settled.get((module, result.outcome)) or self._loads.get(module)
         if known is not None and known.result is not None and known.result.outcome is result.outcome:
-            known.causes.append(cause)
+            known.add_cause(cause)
             return
         load = Load(module, Needs(), 0, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.result = result
         load.end_us = now_us
         self._settled[module, result.outcome] = load
@@ -117,7 +117,7 @@ class Scheduler:
             load.behind.update((behind,) if behind else ())
             self._push(load)
             return load
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.behind.update((behind,) if behind else ())
         if load.result is None and not load.running and rank < load.rank:
             for one in self._chain(load):  # those that it waits for become as urgent
@@ -136,7 +136,7 @@ class Scheduler:
 
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
         load = Load(module, self._needs_of(module), rank, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.cost = self._size_of(module)
         for name in load.needs.before:
             if name not in self._live and name not in self._loads:
@@ -340,6 +340,8 @@ class Scheduler:
     def take_told(self) -> list[Load]:
         """The loads that have got their result since the last call, in the order in which they did."""
         told, self._told = self._told, []
+        for load in told:
+            load.told = True
         return told
 
     def _end(self, load: Load, result: LoadResult, now_us: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modaliasd.core.kmod.modules_load import Listed, parse_modules_load, parse_modules_load_words
-from modaliasd.linux.modules_load import read_modules_load
+from modaliasd.linux.named.lists import read_modules_load
 
 
 def put(root: Path, files: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""linux/static_nodes.py: which nodes are made, of which kind and mode, and what is said of those that cannot be."""
+"""linux/named/nodes.py: which nodes are made, of which kind and mode, and what is said of those that cannot be."""
 
 import os
 import stat
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modaliasd.linux.static_nodes import make_static_nodes
+from modaliasd.linux.named.nodes import make_static_nodes
 
 TEXT = """# Device nodes to trigger on-demand module loading.
 loop loop-control c10:237

@@ -18,6 +18,7 @@ from hostbuild.formats.manifest import FORMAT, manifest_path
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules import selection, storage
 from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.listed import named_modules
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -111,7 +112,7 @@ def build_image(
     for_kmod = options.modprobe is Modprobe.KMOD
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = _choose_modules(options, kernel)
+        chosen, carried, warnings = _choose_modules(options, kernel, _files(overlays))
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
         put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
         firmware = put_firmware(tree, carried, options.firmware_dirs)
@@ -184,8 +185,15 @@ def _skeleton() -> FileTree:
     return tree
 
 
+def _files(overlays: Sequence[overlay.Overlay]) -> dict[str, bytes]:
+    """Give what the overlays' files hold, by path; of two files with one path the later one's."""
+    return {
+        path: entry.read() for laid in overlays for path, entry in laid.entries if entry.kind is NodeKind.FILE
+    }
+
+
 def _choose_modules(
-    options: ImageOptions, kernel: Kernel
+    options: ImageOptions, kernel: Kernel, laid: dict[str, bytes]
 ) -> tuple[set[str], list[selection.Module], list[str]]:
     """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
     if options.modules.strip() == "none" and options.wanted is None:
@@ -200,6 +208,7 @@ def _choose_modules(
             f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
             hint="--modules none builds without modules",
         )
+    chosen |= named_modules(laid, index)
     warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in index.problems]
     return chosen, selection.load(selection.close(chosen, index), index, kernel.modules), warnings
 

@@ -65,7 +65,7 @@ HOST = {
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
         f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
-        "firmware selection storage tree",
+        "carried configured firmware moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",

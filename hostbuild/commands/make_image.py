@@ -1,5 +1,6 @@
 """hostbuild make-image: options in, initramfs.build_image, a table of sizes out."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -9,9 +10,10 @@ from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.extras import Extra
-from hostbuild.kernels.kernel import require_kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
@@ -31,6 +33,10 @@ Examples:
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
 """
+
+# How many are printed; all stand in the manifest.
+_WARNINGS = 20
+_FIRMWARE = 5
 
 
 @click.command("make-image", epilog=_EXAMPLES)
@@ -127,13 +133,11 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
-    report = ui.reporter(as_json=as_json)
-    found = require_kernel(kernel, modules_dir, report)
     options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
-        wanted=learned_modules(read_capture(learn), open_kernel(found, {})).modules if learn else None,
+        wanted=_used_by(learn) if learn else None,
         wanted_from=learn.name if learn else "",
         overlays=overlays,
         firmware_dirs=firmware_dirs,
@@ -143,11 +147,26 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built = build_image(image, options, report, kernel=found)
+    built = build_image(image, options, ui.reporter(as_json=as_json))
+    warnings = built.manifest.get("warnings", ())
+    for warning in warnings[:_WARNINGS]:
+        ui.note(f"warning: {warning}")
+    if len(warnings) > _WARNINGS:
+        ui.note(f"{len(warnings) - _WARNINGS} more warnings stand in {built.manifest_path}")
     if as_json:
         ui.print_json(built.manifest)
         return
     _print_summary(built)
+
+
+def _used_by(machine: Path) -> Wanted:
+    """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
+    capture = read_capture(machine)
+
+    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> Iterable[str]:
+        return learned_modules(capture, open_kernel(kernel, modprobe_d)).modules
+
+    return used
 
 
 def _print_summary(built: BuiltImage) -> None:
@@ -161,8 +180,10 @@ def _print_summary(built: BuiltImage) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
-    for warning in built.manifest.get("warnings", ()):
-        ui.line(f"  left out: {warning}")
     if firmware["missing"]:
-        ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
+        ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
+        for name in firmware["missing"][:_FIRMWARE]:
+            ui.line(f"    {name!r} for {', '.join(firmware['wanted_by'][name])}")
+        if len(firmware["missing"]) > _FIRMWARE:
+            ui.line(f"    and those that stand in {built.manifest_path.name}")
     ui.sizes_table(built.manifest["groups"])

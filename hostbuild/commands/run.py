@@ -24,6 +24,7 @@ from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_ma
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
 from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
+from hostbuild.qemu.transcript import unpacking_failure
 from hostbuild.qemu.vm import VM, Boot
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
@@ -168,6 +169,8 @@ def _tell(vm: VM, *, steady: bool) -> None:
 
     steady: nobody could stop the output, and with it our reading of the guest's lines.
     """
+    if failure := unpacking_failure(vm.console):
+        click.echo(f"hostbuild: {failure.reason} ({failure.line}); {failure.fix}", err=True)
     for complaint in complaints(vm.ledger):
         click.echo(f"hostbuild: in the guest: {complaint}", err=True)
     if vm.torn:

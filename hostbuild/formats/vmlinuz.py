@@ -23,7 +23,7 @@ _INIT_SIZE_FIELD = 0x020A
 _ARM64 = b"ARM\x64"  # Documentation/arm64/booting.rst
 _ARM64_AT = 0x38
 
-_LZMA = b"\x5d\x00\x00"  # the old format of xz's makers; initramfs images of it are not read (compress.py)
+_LZMA = b"\x5d\x00\x00"  # too short to be told from other data by compress.detect()
 _LZO = b"\x89LZO"  # no decoder here
 
 

@@ -5,8 +5,8 @@ The same inputs give the same bytes.
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -16,9 +16,8 @@ from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
 from hostbuild.formats.manifest import FORMAT, manifest_path
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
-from hostbuild.image.modules import selection, storage
+from hostbuild.image.modules import moduleset, selection, storage
 from hostbuild.image.modules.firmware import put_firmware
-from hostbuild.image.modules.listed import named_modules
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -65,8 +64,8 @@ class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules/selection.py). wanted: modules to take by name, to which the selection, which may then be empty, adds;
-    wanted_from: where these names come from, for the manifest. python: further modules of Python's standard library.
+    (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
+    wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     store: how the modules are kept. extras: see extras.py.
     """
 
@@ -80,7 +79,7 @@ class ImageOptions:
     python: tuple[str, ...] = ()
     store: storage.Store = storage.Store.PLAIN
     extras: tuple[Extra, ...] = ()
-    wanted: tuple[str, ...] | None = None
+    wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
 
 
@@ -94,28 +93,24 @@ class BuiltImage:
     manifest: dict[str, Any]
 
 
-def build_image(
-    image: Path, options: ImageOptions, report: Reporter | None = None, *, kernel: Kernel | None = None
-) -> BuiltImage:
-    """Build an image and its manifest. On error neither is there, or the previous ones are as they were.
-
-    kernel: the one that the options name, where it has been found already.
-    """
+def build_image(image: Path, options: ImageOptions, report: Reporter | None = None) -> BuiltImage:
+    """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
     report = report or Silent()
     image = image.resolve()  # a symlink to an image stays one
     check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
+    brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
     for_kmod = options.modprobe is Modprobe.KMOD
+    modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = _choose_modules(options, kernel, _files(overlays))
-    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
-        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
-        firmware = put_firmware(tree, carried, options.firmware_dirs)
+        chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
+        warnings += storage.require_readable(options.store, carried, readable, modprobe)
+        firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = daemon.require_sources()
@@ -124,18 +119,25 @@ def build_image(
             wanted += daemon.script_imports(laid.python_sources(), interpreter)
         wanted += _asked_for(options.python, interpreter)
         closure = cpython.library_for(interpreter, wanted)
-        brought = extras.require_packages(options.extras, interpreter)
-        for one in brought.values():
+        added = extras.require_packages(options.extras, interpreter)
+        for one in added.values():
             closure |= one.library
         closure = cpython.complete_library(interpreter, closure)
         cpython.put_interpreter(tree, interpreter, closure)
         daemon.put_daemon(tree, sources, interpreter)
-        for extra, one in brought.items():
+        for extra, one in added.items():
             extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
+    for path in brought.overlaid.paths:
+        tree.remove(path)
+    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
+        indexes = put_modules(
+            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+        )
+    warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
 
@@ -151,11 +153,11 @@ def build_image(
         **({"learned_from": options.wanted_from} if options.wanted_from else {}),
         "modprobe": options.modprobe.value,
         "store": options.store.value,
-        "append": storage.APPEND if options.store is storage.Store.SQUASHFS else "",
+        "append": storage.APPEND if _is_squashed(options) else "",
         **({"warnings": warnings} if warnings else {}),
         "groups": _groups(tree),
         "modules": [_module_row(module, chosen) for module in carried],
-        "firmware": {"present": firmware.present, "missing": firmware.missing},
+        "firmware": asdict(firmware),
         "python": {
             "version": interpreter.version,
             "modules": sorted(closure.modules),
@@ -185,32 +187,16 @@ def _skeleton() -> FileTree:
     return tree
 
 
-def _files(overlays: Sequence[overlay.Overlay]) -> dict[str, bytes]:
-    """Give what the overlays' files hold, by path; of two files with one path the later one's."""
-    return {
-        path: entry.read() for laid in overlays for path, entry in laid.entries if entry.kind is NodeKind.FILE
-    }
+def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
+    """Lay overlays over nothing else, to see what they bring."""
+    tree = _skeleton()
+    for laid in overlays:
+        laid.put(tree)
+    return tree
 
 
-def _choose_modules(
-    options: ImageOptions, kernel: Kernel, laid: dict[str, bytes]
-) -> tuple[set[str], list[selection.Module], list[str]]:
-    """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
-    if options.modules.strip() == "none" and options.wanted is None:
-        return set(), [], []
-    index = selection.read_index(kernel)
-    assert kernel.modules is not None, "read_index refuses a kernel without modules"
-    chosen = set(options.wanted or ())
-    if options.modules or options.wanted is None:
-        chosen.update(selection.select(options.modules, index))
-    if not chosen:
-        raise selection.SelectionError(
-            f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
-            hint="--modules none builds without modules",
-        )
-    chosen |= named_modules(laid, index)
-    warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in index.problems]
-    return chosen, selection.load(selection.close(chosen, index), index, kernel.modules), warnings
+def _is_squashed(options: ImageOptions) -> bool:
+    return options.store is storage.Store.SQUASHFS
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
@@ -272,7 +258,9 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
 
 def _module_row(module: selection.Module, chosen: set[str]) -> dict[str, object]:
     row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
-    if module.name not in chosen:
+    if module.origin:
+        row["origin"] = module.origin
+    elif module.name not in chosen:
         row["dependency"] = True
     if module.firmware:
         row["firmware"] = list(module.firmware)

@@ -23,9 +23,14 @@ GUEST = {
     f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     "modaliasd.linux": room(CORES, "*"),
-    "modaliasd.service": room(f"modaliasd modaliasd.linux {CORES}", "assembly boot clients loader loop"),
+    "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.service": room(
+        f"modaliasd modaliasd.linux modaliasd.linux.named {CORES}", "assembly boot clients loader loop"
+    ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
-    "modaliasd.commands": room(f"modaliasd modaliasd.service modaliasd.linux {CORES}", "*"),
+    "modaliasd.commands": room(
+        f"modaliasd modaliasd.service modaliasd.linux modaliasd.linux.named {CORES}", "*"
+    ),
     "modaliasd.cli": room(
         f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"
     ),

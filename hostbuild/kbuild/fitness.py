@@ -83,6 +83,8 @@ _COMPRESSED = (
     "(by hand it would say: Invalid ELF header magic)"
 )
 
+_MODPROBES = ('"/sbin/modprobe"', '"/usr/sbin/modprobe"')  # one place in the image
+
 REQUIREMENTS = (
     _built_in(Grade.UNFIT, "BLK_DEV_INITRD", "the image is an initramfs"),
     _one_of(
@@ -160,6 +162,25 @@ REQUIREMENTS = (
         Grade.LIMIT,
         "UEVENT_HELPER_PATH",
         "the kernel starts that program for every uevent, beside the daemon",
+    ),
+    _off(
+        Grade.LIMIT,
+        "FW_LOADER_USER_HELPER_FALLBACK",
+        "for a missing firmware file the kernel waits a minute for a program that writes it to /sys/class/firmware, "
+        "and there is none in the image: such a driver's load takes 60 s, and the boot settles after that",
+    ),
+    _off(
+        Grade.LIMIT,
+        "STATIC_USERMODEHELPER",
+        "the kernel starts CONFIG_STATIC_USERMODEHELPER_PATH only, whatever /proc/sys/kernel/modprobe says: "
+        "what it asks for by itself (file systems, protocols, ciphers, a node's module) is not loaded; devices' are",
+    ),
+    Requirement(
+        'CONFIG_MODPROBE_PATH="/sbin/modprobe"',
+        lambda config: value_of(config, "MODPROBE_PATH") in ("n", '""', *_MODPROBES),
+        Grade.NOTE,
+        "the kernel calls another program for modules until /init has written its own to /proc/sys/kernel/modprobe",
+        ('MODPROBE_PATH="/sbin/modprobe"',),
     ),
     _built_in(Grade.LIMIT, "PRINTK", "without the kernel's messages a guest that fails says nothing"),
     _one_of(

@@ -56,8 +56,10 @@ def _enumerated() -> Iterator[Captured]:
 def _from_libudev(device: "pyudev.Device") -> Captured:
     properties = dict(device.properties)
     modalias = properties.get("MODALIAS", "")
-    if not modalias and "modalias" in device.attributes.available_attributes:
-        modalias = (device.attributes.get("modalias") or b"").decode("utf-8", "surrogateescape").rstrip("\n")
+    if "modalias" in device.attributes.available_attributes:
+        shown = (device.attributes.get("modalias") or b"").decode("utf-8", "surrogateescape").rstrip("\n")
+        if not modalias or "\n" in shown:  # of several in a uevent libudev keeps the last
+            modalias = shown
     subsystem = device.subsystem or ""
     return Captured(
         Device(

@@ -21,7 +21,7 @@ from modaliasd.service.writer import LedgerWriter
 from tests.support.schema import check_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from modaliasd.core.errors import Problem
     from modaliasd.core.ledger.write import Json
@@ -171,6 +171,10 @@ class FakeLoader:
         """No event has to wait for a load."""
         return False
 
+    def is_known(self, module: str) -> bool:
+        """What has been wanted is."""
+        return module in self.wanted
+
     def has_inserted(self, module: str) -> bool:  # noqa: ARG002
         """No module is known to be this daemon's."""
         return False
@@ -312,6 +316,8 @@ class Fakes:
     resolver: FakeResolver = field(default_factory=FakeResolver)
     on_settled: Hook = _no_hook
     no_modules: str = ""
+    chores: Callable[[Registry], None] | None = None
+    find_request: Callable[[str], Cause | None] | None = None
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
@@ -336,6 +342,8 @@ class Fakes:
             on_freeze=lambda: "",
             on_hotplug=self._note_hotplug,
             no_modules=self.no_modules,
+            chores=self.chores,
+            find_request=self.find_request,
         )
         service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
         return service

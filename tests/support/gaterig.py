@@ -73,7 +73,7 @@ class GateRig:
         if policy:
             parsed = parse_policy(policy, "policy.toml")
             assert not parsed.mistakes
-        writer = LedgerWriter(ledger=self.ledger, clock=self.clock)
+        self.writer = writer = LedgerWriter(ledger=self.ledger, clock=self.clock)
         self.resolver = Resolver(
             parse_modprobe_d([("t.conf", conf)]) if conf else Configuration(),
             Dependencies(dep),

@@ -14,6 +14,7 @@ POLICY = "/etc/modaliasd/policy.toml"
 HOTPLUG_MARK = RUN_DIRECTORY + "/hotplug"  # the coldplug has ended, though it has not settled
 FROZEN_MARK = RUN_DIRECTORY + "/frozen"
 FROZEN_HELPER = "/usr/lib/micro/frozen-modprobe"  # what the kernel calls for modules once frozen
+REQUESTS = RUN_DIRECTORY + "/requests"  # whom the kernel asked for modules for (requests.py)
 KERNEL_HELPER = "/proc/sys/kernel/modprobe"
 MODPROBE = "/sbin/modprobe"
 INSMOD = "/sbin/insmod"

@@ -8,13 +8,14 @@ from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
+from modaliasd.core.device import Phase
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
-from modaliasd.linux.descriptors import keep_reserve
+from modaliasd.linux.descriptors import keep_reserve, with_reserve
 from modaliasd.linux.indexfile import open_index
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
@@ -30,6 +31,7 @@ from modaliasd.linux.paths import (
     MODPROBE,
     MODULES,
     POLICY,
+    REQUESTS,
     SETTLED_HOOK,
     SHELL,
 )
@@ -46,8 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.core.policy.rules import Policy
     from modaliasd.linux.process import Child
+    from modaliasd.service.devices import Registry
 
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
@@ -114,6 +118,19 @@ def serve(*, once: bool) -> int:
         "index": index.origin.value,
         "aliases": index.aliases,
     }
+    at_first = gate.phase is Phase.COLDPLUG
+
+    def chores(registry: Registry) -> None:
+        from modaliasd.service.chores import do_chores  # not needed before the first modprobe
+
+        do_chores(
+            modules_dir=modules_dir,
+            command_line=command_line,
+            load_listed=at_first,
+            registry=registry,
+            writer=writer,
+        )
+
     service = assemble(
         sysfs=sysfs,
         uevents=uevents,
@@ -129,6 +146,8 @@ def serve(*, once: bool) -> int:
         on_freeze=freeze,
         on_hotplug=end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
+        chores=None if once else chores,
+        find_request=_find_request,
     )
     keep_reserve()
     gc.freeze()
@@ -154,6 +173,17 @@ def _read_policy() -> Policy | None:
     from modaliasd.core.policy.rules import parse_policy
 
     return parse_policy(text, POLICY)
+
+
+def _find_request(module: str) -> Cause | None:
+    """Why the kernel itself had this module inserted; None if it had not."""
+
+    def find() -> Cause | None:
+        from modaliasd.linux.named.requests import find_request  # modules that come so are few
+
+        return find_request(module, REQUESTS)
+
+    return with_reserve(find)
 
 
 def _missing_modules(modules_dir: str, kernel: str) -> str:

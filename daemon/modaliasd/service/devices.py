@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.device import Device
     from modaliasd.core.inventory import InventoryEntry
+    from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.ledger.write import Json
     from modaliasd.service.ports import (
         AliasTable,
@@ -180,6 +181,32 @@ class Registry:
             self._writer.write("warning", {"what": who, "message": message})
         self._loader.want(plan, Cause(request=who), "")
         return (*(match.module for match in plan.matches), *(step.module for step in plan.steps))
+
+    def want_listed(self, entry: Listed) -> list[str]:
+        """Load what a line of modules-load.d names, with its options; gives what is wrong with that.
+
+        Options reach a module when it is inserted, and a device may have asked for it first.
+        """
+        plan = self._resolver.resolve(entry.name)
+        if plan.stage is Stage.NONE:
+            return [f"nothing is called {entry.name}, by name or by alias"]
+        late: list[str] = []
+        if entry.options:
+            found = {match.module for match in plan.matches}
+            late = sorted(module for module in found if self._loader.is_known(module))
+            steps = [
+                step._replace(options=f"{step.options} {entry.options}".lstrip())
+                if step.module in found
+                else step
+                for step in plan.steps
+            ]
+            plan = plan._replace(steps=tuple(steps))
+        self._loader.want(plan, Cause(request=entry.file), "")
+        return [
+            f"{module} was asked for before, by a device or by name, so its options `{entry.options}` come too late: "
+            f"put `options {module} {entry.options}` into a file of /etc/modprobe.d"
+            for module in late
+        ]
 
     def find(self, what: str) -> str:
         """The devpath (or module) that is meant, once it is there; "" until then.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from modaliasd.core.device import Device
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.core.uevent.parse import Uevent
     from modaliasd.service.coldplug import Walked
     from modaliasd.service.ports import (
@@ -45,6 +46,8 @@ EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their tur
 class Intake:
     """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
     could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
+
+    find_request: why the kernel asked for a module that came by somebody else's doing; None if it did not.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Intake:
         walker: WalkRequests,
         writer: Writer,
         clock: Clock,
+        find_request: Callable[[str], Cause | None] | None = None,
     ) -> None:
         self.sequence = Sequence(sysfs.uevent_seqnum())
         self.doubt = Doubt()
@@ -75,6 +79,7 @@ class Intake:
         self._walker = walker
         self._writer = writer
         self._clock = clock
+        self._find_request = find_request
 
     def read(self) -> bool:
         """Read and handle one batch; was there anything?"""
@@ -190,6 +195,9 @@ class Intake:
             self._registry.module_left(module)
             self._writer.write("module", fields, t_us)
         elif event.action is Action.ADD and self._loader.appeared(module, t_us):
+            cause = self._find_request(module) if self._find_request is not None else None
+            if cause is not None:
+                fields["causes"] = [cause.fields()]
             self._writer.write("module", fields, t_us)
 
     def lose(self, reason: str) -> None:

@@ -153,6 +153,10 @@ class Loader:
         load = self.scheduler.load_of(module)
         return load is not None and load.result is None
 
+    def is_known(self, module: str) -> bool:
+        """Is the module in the kernel, or asked for?"""
+        return module in self.live or self.scheduler.load_of(module) is not None
+
     def has_inserted(self, module: str) -> bool:
         """Is the module in the kernel by this daemon's doing?"""
         load = self.scheduler.load_of(module)

@@ -50,7 +50,7 @@ class Service:
 
     poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
     nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
-    kernel; "" where there are.
+    kernel; "" where there are. chores: what can wait until the first walk has ended.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Service:
         on_settled: Hook,
         on_hotplug: Callable[[], None],
         no_modules: str,
+        chores: Callable[[], None] | None = None,
     ) -> None:
         self._poll = poller
         self._registry = registry
@@ -97,6 +98,7 @@ class Service:
         self._on_settled = on_settled
         self._on_hotplug = on_hotplug
         self._no_modules = no_modules
+        self._chores = chores
         self._stop = False
         self._hook: Child | None = None
 
@@ -239,8 +241,11 @@ class Service:
 
     def _dispatch(self) -> None:
         """Start what may run now, write down what has ended."""
-        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
-            self._poll.register(pidfd, POLLIN)
+        self._start_jobs()
+        if self._chores is not None and not self._walker.first:
+            chores, self._chores = self._chores, None
+            with_reserve(chores)
+            self._start_jobs()
         if self._loader.write_ended():
             self._settlement.happened()
             self._intake.loads_ended()
@@ -253,6 +258,10 @@ class Service:
             pidfd = self._unloader.start()
             if pidfd >= 0:
                 self._poll.register(pidfd, POLLIN)
+
+    def _start_jobs(self) -> None:
+        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
+            self._poll.register(pidfd, POLLIN)
 
     def _wait(self) -> None:
         """Write what there is to write, wait for whatever comes first, and hand it over."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modaliasd.core.errors import Problem
     from modaliasd.core.inventory import Inventory, InventoryEntry
     from modaliasd.core.kmod.modprobe_d import Configuration
+    from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
@@ -285,6 +286,9 @@ class WantingLoader(Protocol):
     def forget_failures(self, modules: Iterable[str]) -> None:
         """Loads that did not succeed may be tried again."""
 
+    def is_known(self, module: str) -> bool:
+        """Is the module in the kernel, or asked for?"""
+
 
 class CheckingLoader(Protocol):
     """The walker's."""
@@ -495,6 +499,13 @@ class AskedRegistry(Protocol):
 
     def may_load(self, word: str) -> bool:
         """May the kernel have what it asks for by this word?"""
+
+
+class ListedRegistry(Protocol):
+    """The registry, as the chores know it."""
+
+    def want_listed(self, entry: Listed) -> list[str]:
+        """Load what a file names; gives what is wrong with that."""
 
 
 class CountingIntake(Protocol):

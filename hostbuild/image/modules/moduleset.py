@@ -11,6 +11,7 @@ from hostbuild.image.modules import check as finished
 from hostbuild.image.modules import selection
 from hostbuild.image.modules.carried import carry
 from hostbuild.image.modules.configured import ModprobeD, alias_targets, configured, read_modprobe_d
+from hostbuild.image.modules.listed import named_modules
 from hostbuild.image.modules.overlaid import Overlaid, read_overlaid, sources, with_overlaid
 from hostbuild.image.modules.selection import Index, Module
 from hostbuild.kernels.kernel import Kernel
@@ -60,6 +61,8 @@ def choose(
             f"the selection {words!r} leaves no module of kernel {kernel.version}",
             hint="--modules none builds without modules",
         )
+    if chosen:
+        chosen |= named_modules(brought.tree, index)
     if nothing and overlaid and kernel.indexes is not None:
         # what an overlay's module needs it gets all the same
         index = configured(

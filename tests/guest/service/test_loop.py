@@ -8,8 +8,10 @@ import pytest
 from modaliasd.core.device import Device, Phase
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.modules_load import Listed
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.linux.ledger import ERROR, INFORMATION
+from modaliasd.service.devices import Registry
 from modaliasd.service.intake import EVENTS_A_TURN
 from modaliasd.service.loop import Service
 from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes
@@ -31,6 +33,22 @@ def test_what_the_last_look_brings_is_started() -> None:
     fakes.sysfs.seqnums.extend([1])
     assert run_until_settled(fakes)
     assert fakes.loader.started == ["pci:late"]
+
+
+def test_chores_come_after_the_walks_modules_and_before_the_settle() -> None:
+    """They are done once, when the walk's modules have been started, and what they want is in before the settle."""
+    fakes = Fakes()
+    fakes.sysfs.devices = [Device("/devices/a", "pci", "pci:a")]
+    seen: list[list[str]] = []
+
+    def chores(registry: Registry) -> None:
+        seen.append(list(fakes.loader.started))
+        assert registry.want_listed(Listed("listed", "", "/etc/modules", 1)) == []
+
+    fakes.chores = chores
+    assert run_until_settled(fakes)
+    assert seen == [["pci:a"]]
+    assert fakes.loader.started == ["pci:a", "listed"]
 
 
 def test_once_ends_with_the_first_settle() -> None:

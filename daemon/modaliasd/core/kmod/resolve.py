@@ -23,7 +23,7 @@ from modaliasd.core.kmod.glob import is_wildcard, matches
 from modaliasd.core.kmod.modprobe_d import Blacklist, Configuration
 from modaliasd.core.kmod.modules_dep import Dependencies, Softdep
 from modaliasd.core.kmod.names import underscored
-from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
+from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Resolver:
         return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
 
     def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:
-        """The plan for a lookup.
+        """The plan for a lookup; for several, one a line, all that they come to.
 
         use_blacklist: whether blacklists count for a module's own name, too (`modprobe -b`); for aliases they
         always do. Machines have many devices of a kind: answers are remembered. That nothing was found is not,
@@ -114,7 +114,7 @@ class Resolver:
         if plan is None:
             if len(self._resolved) >= REMEMBERED:
                 self._resolved.clear()
-            plan = self._resolve(lookup, use_blacklist)
+            plan = self._resolve_each(lookup, use_blacklist)
             if plan.stage is not Stage.NONE:
                 self._resolved[lookup, use_blacklist] = plan
         return plan
@@ -129,6 +129,12 @@ class Resolver:
             into = self._wild_softdeps if wild else self._softdeps.setdefault(entry.module, [])
             into.append((place, entry))
         self._resolved.clear()
+
+    def _resolve_each(self, lookup: str, use_blacklist: bool) -> Plan:
+        if "\n" not in lookup:
+            return self._resolve(lookup, use_blacklist)
+        plans = [self._resolve(line, use_blacklist) for line in lookup.split("\n") if line]
+        return merged(lookup, plans)
 
     def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:
         stage, found = self.find(lookup)

@@ -17,6 +17,8 @@ from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import configuration_lines, nameless_lines
 from modaliasd.core.kmod.names import UnbalancedBracketsError, module_name, normalize_alias, text_of
 
+_MAJORS, _MINORS = (1 << 12) - 1, (1 << 20) - 1  # the largest: include/linux/kdev_t.h, MINORBITS
+_LONGEST = 16  # characters of TYPEMAJOR:MINOR
 _SHOWN = 80  # characters of a line that a problem shows
 
 
@@ -156,9 +158,12 @@ def parse_devname(text: str, file: str = "modules.devname") -> tuple[list[Device
 
 
 def _node(words: list[str]) -> DeviceNode | None:
-    if len(words) != 3 or words[2][0] not in "bc":
+    """The node of a line's words; None where it is none, or would be anywhere but below /dev."""
+    if len(words) != 3 or words[2][0] not in "bc" or len(words[2]) > _LONGEST:
         return None
     major, colon, minor = words[2][1:].partition(":")
     if not (colon and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        return None
+    if not {"", ".", ".."}.isdisjoint(words[1].split("/")) or int(major) > _MAJORS or int(minor) > _MINORS:
         return None
     return DeviceNode(module_name(words[0]), words[1], words[2][0], int(major), int(minor))

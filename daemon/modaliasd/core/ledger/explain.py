@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Match
     from modaliasd.core.ledger.history import History
     from modaliasd.core.ledger.history_values import Appearance, DeviceHistory, LoadHistory
+    from modaliasd.core.loading.cause import Cause
 
 
 class Asker(NamedTuple):
@@ -33,6 +34,7 @@ class WhyModule(NamedTuple):
     load: how it was loaded; None if it came by itself (`appearance`) or is only matched so far.
     askers: devices whose modalias it matches, the first to ask first. needed_by: modules that had it loaded
     because they depend on it; softdep_of: because they name it in a softdep; requests: who asked by name.
+    causes: all of these as the ledger has them.
     drives: the devices its drivers drive.
     """
 
@@ -43,6 +45,7 @@ class WhyModule(NamedTuple):
     needed_by: tuple[str, ...]
     softdep_of: tuple[str, ...]
     requests: tuple[str, ...]
+    causes: tuple[Cause, ...]
     drives: tuple[DeviceHistory, ...]
 
 
@@ -86,7 +89,8 @@ def why_module(history: History, module: str) -> WhyModule | None:
     askers = [Asker(device, match) for device, match in history.askers(name)]
     if load is None and appearance is None and not askers:
         return None
-    causes = load.causes if load is not None else ()
+    source = load if load is not None else appearance
+    causes = source.causes if source is not None else ()
     first = load.asker if load is not None else ""
     askers.sort(key=lambda asker: (asker.device.devpath != first, asker.device.seen_us))
     return WhyModule(
@@ -97,6 +101,7 @@ def why_module(history: History, module: str) -> WhyModule | None:
         once(cause.module for cause in causes),
         once(cause.softdep for cause in causes),
         once(cause.request for cause in causes),
+        causes,
         tuple(history.driven_by(name)),
     )
 

@@ -187,7 +187,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.lives += 1
     elif kind == "module":
         came = record.get("action") != "remove"
-        history.appearances.append(Appearance(record.get("module", ""), t_us, came))
+        causes = tuple(cause_of(fields) for fields in record.get("causes", ()))
+        history.appearances.append(Appearance(record.get("module", ""), t_us, came, causes))
     elif kind == "settled":
         if len(history.settles) > 1:  # a long life has very many
             history.settles[-1] = history.settles[-1]._replace(fields=NO_NUMBERS)

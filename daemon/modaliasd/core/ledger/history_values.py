@@ -114,11 +114,15 @@ class LoadHistory(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe."""
+    """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe.
+
+    causes: for whom the kernel asked for it; () where that is not known.
+    """
 
     module: str
     t_us: int
     came: bool = True
+    causes: tuple[Cause, ...] = ()
 
 
 class Settle(NamedTuple):

@@ -85,7 +85,7 @@ class Cause(NamedTuple):
         """For the kernel's log: with the device's whole path and its modalias."""
         if not self.devpath:
             return self.in_short()
-        modalias, alias = self.modalias[:_LOG_TEXT], self.alias[:_LOG_TEXT]
+        modalias, alias = self.modalias[:_LOG_TEXT].replace("\n", " "), self.alias[:_LOG_TEXT]
         return f"for {self.devpath} ({self.subsystem}) {modalias} by {alias}"
 
 

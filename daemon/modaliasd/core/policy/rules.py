@@ -59,7 +59,13 @@ class Rule(NamedTuple):
     conditions: dict[str, tuple[str, ...]]
 
     def holds(self, facts: Facts, module: str) -> bool:
-        """Do all its conditions hold for this device and module?"""
+        """Do all its conditions hold for this device and module?
+
+        A device with several modaliases is denied by any of them, and allowed by all.
+        """
+        if "\n" in facts.modalias:
+            each = [facts._replace(modalias=line) for line in facts.modalias.split("\n")]
+            return (all if self.allow else any)(self.holds(one, module) for one in each)
         return all(_holds(name, patterns, facts, module) for name, patterns in self.conditions.items())
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from hostbuild.image.build import BuiltImage
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.vm.test_vm import eventually
 
 pytestmark = pytest.mark.vm

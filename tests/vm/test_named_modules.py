@@ -6,8 +6,9 @@ import pytest
 
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.ledger.stream import Record
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 
 pytestmark = pytest.mark.vm
 

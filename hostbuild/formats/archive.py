@@ -98,7 +98,7 @@ def _parse(data: bytes, wanted: Callable[[str], bool]) -> Iterator[tuple[Segment
 
 
 def kernel_versions(members: Iterable[newc.Member]) -> list[str]:
-    """Give the kernels that the image has modules for, by the directories' names."""
+    """Return the kernels that the image has modules for, by the directories' names."""
     pattern = re.compile(r"(?:\./|/)?(?:usr/)?lib/modules/([^/]+?)(?:\.squashfs)?(?:/|$)")
     found = (pattern.match(member.name) for member in members)
     return sorted({match[1] for match in found if match})

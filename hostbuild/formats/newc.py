@@ -112,7 +112,7 @@ def read(stream: BinaryIO, at: int = 0) -> Iterator[tuple[Member, bytes]]:
 
 
 def _parse_header(header: bytes, offset: int) -> tuple[Member, int]:
-    """Give the member without its name, and the size of the name."""
+    """Return the member without its name, and the size of the name."""
     digits = header[6:]
     try:
         # int() would take signs, blanks and underscores too

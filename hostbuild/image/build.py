@@ -179,7 +179,7 @@ def _skeleton() -> FileTree:
 def _choose_modules(
     options: ImageOptions, kernel: Kernel
 ) -> tuple[set[str], list[selection.Module], list[str]]:
-    """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
+    """Return the names that the selection chose, all modules that come into the image, and lines left out of tables."""
     if options.modules.strip() == "none" and options.wanted is None:
         return set(), [], []
     index = selection.read_index(kernel)

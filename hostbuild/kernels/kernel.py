@@ -96,7 +96,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
 
 
 def require_spec(spec: str) -> Path:
-    """Give the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
+    """Return the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
     path = Path(spec)
     if not path.exists():
         package = re.fullmatch(r"(linux-image-[a-z0-9+.-]+)", spec)
@@ -124,7 +124,7 @@ def parse_version(vmlinuz: bytes) -> str:
 
 
 def read_vmlinuz(path: Path) -> tuple[str, str]:
-    """Give the version and the SHA-256 of a kernel image."""
+    """Return the version and the SHA-256 of a kernel image."""
     data = read_input(path, "the kernel", hint=_KERNEL_WORDS)
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
@@ -213,7 +213,7 @@ def _vermagic(module: Path) -> str:
 
 
 def _require_indexes(modules: Path, version: str, report: Reporter) -> Path:
-    """Give a directory with modules.dep: the modules' own, or one in the cache that depmod filled."""
+    """Return a directory with modules.dep: the modules' own, or one in the cache that depmod filled."""
     if (modules / "modules.dep").is_file():
         return modules
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ from modaliasd.core.ledger.read import parse_ledger
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The records in order; a last line without its newline is left out.
+    """Return the records in order; a last line without its newline is left out.
 
     Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """

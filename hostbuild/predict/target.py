@@ -45,7 +45,7 @@ _SQUASHFS = re.compile(r"(?:usr/)?lib/modules/([^/]+)\.squashfs")
 
 
 def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
-    """A kernel with every module that it has.
+    """Return a kernel as a target, with every module that it has.
 
     config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
     """
@@ -58,7 +58,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
-    """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
+    """Return an image as a target: its modules, its modprobe.d below `config`'s, its command line before `append`."""
     require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     files = read_files(image, _is_wanted)
@@ -76,7 +76,7 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
-    """What overlays bring of modprobe.d, and the policy; and files or directories that count as in /etc/modprobe.d."""
+    """Return what overlays bring of modprobe.d, and the policy; files and directories count as in /etc/modprobe.d."""
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
@@ -144,7 +144,7 @@ def _is_config(path: str) -> bool:
 
 
 def _trees(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """The tables by the kernel's release."""
+    """Return the tables by the kernel's release."""
     trees: dict[str, dict[str, bytes]] = {}
     for path, data in files.items():
         if found := _IN_TREE.fullmatch(path):

@@ -116,7 +116,7 @@ def run_why_not(arguments: list[str]) -> int:
 
 
 def _require_tree(directory: str) -> str:
-    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    """Return the directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
     for name in ("modules.dep", "modules.order"):
         try:
             posix.stat(f"{directory}/{name}")
@@ -129,7 +129,7 @@ def _require_tree(directory: str) -> str:
 
 
 def _live_modules() -> list[str] | None:
-    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    """Return the modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
     return read_live_modules() or None
 
 

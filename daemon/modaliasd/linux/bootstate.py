@@ -9,7 +9,7 @@ from modaliasd.linux.paths import FROZEN_HELPER, FROZEN_MARK, KERNEL_HELPER, LIV
 
 
 def count_life() -> int:
-    """How many lives the daemon has had before in this boot; counts this one, too."""
+    """Return how many lives the daemon has had before in this boot; counts this one, too."""
     try:
         lives = int(_read(LIVES) or b"0")
     except ValueError:
@@ -21,7 +21,7 @@ def count_life() -> int:
 
 
 def phase() -> Phase:
-    """Where the boot is: a respawned daemon goes on where its predecessor was."""
+    """Return where the boot is: a respawned daemon goes on where its predecessor was."""
     if _exists(FROZEN_MARK):
         return Phase.FROZEN
     return Phase.HOTPLUG if _exists(SETTLED_MARK) else Phase.COLDPLUG
@@ -40,7 +40,7 @@ def freeze() -> str:
 
 
 def first_settle() -> bool:
-    """Is this the boot's first settle? A respawned daemon finds the mark of its predecessor."""
+    """Return whether this is the boot's first settle; a respawned daemon finds the mark of its predecessor."""
     try:
         posix.close(posix.open(SETTLED_MARK, posix.O_CREAT | posix.O_EXCL | posix.O_WRONLY, 0o644))
     except OSError:

@@ -168,11 +168,11 @@ class Control:
             self.close(descriptor)
 
     def is_open(self, descriptor: int) -> bool:
-        """Is this still a client's connection?"""
+        """Return whether this is still a client's connection."""
         return descriptor in self._clients
 
     def wants_to_send(self, descriptor: int) -> bool:
-        """Is there an answer that the client has not taken yet?"""
+        """Return whether there is an answer that the client has not taken yet."""
         client = self._clients.get(descriptor)
         return client is not None and bool(client.outgoing)
 

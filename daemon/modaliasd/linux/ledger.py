@@ -90,14 +90,14 @@ class Ledger:
         return bool(self._backlog)
 
     def take_lost_lines(self) -> int:
-        """How many lines were lost since this was last asked; 0 until /run has room again, so that it can be told."""
+        """Return how many lines were lost since this was last asked; 0 until /run has room to tell of it."""
         if self._backlog:
             return 0
         lost, self.lost_lines = self.lost_lines, 0
         return lost
 
     def channel_fileno(self) -> int:
-        """The channel's descriptor while there is something to send on it, for poll; else -1."""
+        """Return the channel's descriptor while there is something to send on it, for poll; else -1."""
         return self._channel if self._sent < self.size else -1
 
     def drain(self) -> None:
@@ -167,7 +167,7 @@ class Ledger:
             self.failed_writes += 1
 
     def _end_torn_line(self) -> None:
-        """A daemon before this one may have been killed within a line: on the channel it ends here."""
+        """End the line within which a daemon before this one may have been killed, on the channel."""
         try:
             posix.write(self._channel, b"\n")
         except OSError:
@@ -196,7 +196,7 @@ def _make_directories(path: str) -> None:
 
 
 def _open_if_there(path: str) -> int:
-    """A descriptor for writing, not blocking; -1 where there is no such device."""
+    """Return a descriptor for writing, not blocking; -1 where there is no such device."""
     if not path:
         return -1
     try:

@@ -112,7 +112,7 @@ class Clients:
         return True
 
     def settled(self, fields: dict[str, Json]) -> None:
-        """The daemon has settled: tell those who wait for it."""
+        """Tell those who wait for it that the daemon has settled."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             self._answer(waiter.client, {"ok": True} | fields)
@@ -240,7 +240,7 @@ class Clients:
             self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:
-        """When `seconds` from now are over; None if that is no sensible number."""
+        """Return when `seconds` from now are over; None if that is no sensible number."""
         try:
             number = float(seconds)
         except ValueError:
@@ -258,7 +258,7 @@ class Clients:
             self._forget_if_closed(client)
 
     def _busy(self) -> dict[str, Json]:
-        """What the daemon is at."""
+        """Return what the daemon is at."""
         counts = self._registry.devices.counts()
         waiting: list[Json] = list(self._loader.unfinished())
         received = self._intake.counts()

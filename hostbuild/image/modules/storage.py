@@ -70,7 +70,7 @@ def require_readable(store: Store, carried: Sequence[Module], *, kmod: bool) -> 
 
 
 def packed(module: Module, store: Store) -> tuple[str, bytes | Path]:
-    """Give the path and the content of a module as the image holds it."""
+    """Return the path and the content of a module as the image holds it."""
     ending = module.ending if store is Store.KEEP else _ENDINGS[store][0] if store in _ENDINGS else ""
     if not ending:
         return module.path, module.content
@@ -79,7 +79,7 @@ def packed(module: Module, store: Store) -> tuple[str, bytes | Path]:
 
 
 def require_drivers(kernel: Kernel) -> tuple[Module, ...]:
-    """Give the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
+    """Return the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
     if kernel.config is not None:
         config = parse_config(kernel.config.read_text(encoding="utf-8", errors="replace"))
         missing = [option for option, values in _WANTED if value_of(config, option) not in values]

@@ -20,7 +20,7 @@ _EVERY_MODULE_HAS = frozenset({"dyndbg", "async_probe"})
 
 
 def findings(resolver: "Resolver", parameters: "Parameters") -> list[Problem]:
-    """All findings about the resolver's configuration, by file and line."""
+    """Return all findings about the resolver's configuration, by file and line."""
     configuration = resolver.configuration
     found = list(configuration.problems)
     for check in (_blacklists, _aliases, _softdeps, _installs):

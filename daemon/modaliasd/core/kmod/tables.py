@@ -106,7 +106,7 @@ def parse_builtin_modinfo(
 
 
 def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[str, int], list[Problem]]:
-    """Each module's place in the load order.
+    """Return each module's place in the load order.
 
     Where a module stands twice, its last place counts, as for depmod.
     """
@@ -122,7 +122,7 @@ def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[
 
 
 def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
-    """The lines of modules.weakdep."""
+    """Return the lines of modules.weakdep."""
     lines, bad = configuration_lines(text, "weakdep", file)
     return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
 

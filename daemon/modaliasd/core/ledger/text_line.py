@@ -15,7 +15,7 @@ TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
 
 
 def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
-    """The record in a line without its newline: the time in seconds since boot, the type, what it says."""
+    """Return the record in a line without its newline: the time in seconds since boot, the type, what it says."""
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = _DESCRIBE.get(kind, _fields)(record)

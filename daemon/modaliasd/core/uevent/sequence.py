@@ -31,7 +31,7 @@ class Sequence:
         return False
 
     def reached(self, number: int) -> bool:
-        """Has every event up to `number` come?"""
+        """Return whether every event up to `number` has come."""
         return self.last >= number and not self.missing
 
     def forgive(self, number: int) -> int:

@@ -53,7 +53,7 @@ class Package:
 
 
 def cache_directory() -> Path:
-    """Give the directory of everything that hostbuild keeps between runs; made on first use."""
+    """Return the directory of everything that hostbuild keeps between runs; made on first use."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     directory = Path(base) / "hostbuild"
     try:
@@ -108,7 +108,7 @@ def _directory_name(name: str, version: str, architecture: str, sha256: str) -> 
 
 
 def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
-    """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
+    """Return the directory that holds the package's files; fetch and unpack it if that was never done."""
     packages = cache_directory() / "packages"
     final = packages / _directory_name(package.name, package.version, package.architecture, package.sha256)
     if found := sealed.find(final):

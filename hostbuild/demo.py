@@ -86,7 +86,7 @@ def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], N
 
 
 def _without(machine: Machine, drivers: set[str]) -> Machine:
-    """The machine without the devices that are to be plugged in: so their drivers are not loaded either."""
+    """Return the machine without the devices that are to be plugged in: so their drivers are not loaded either."""
     return replace(machine, devices=tuple(one for one in machine.devices if one.driver not in drivers))
 
 

@@ -47,7 +47,7 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 
 
 def roots(tree: str) -> list[list[str]]:
-    """The tree's lines, a list for each root and what hangs on it."""
+    """Return the tree's lines, a list for each root and what hangs on it."""
     blocks: list[list[str]] = []
     for line in tree.splitlines():
         if not ESCAPE.sub("", line).startswith((" ", "│", "├", "└")) or not blocks:
@@ -63,7 +63,7 @@ def depth(line: str) -> int:
 
 
 def pruned(block: list[str], words: list[str]) -> list[str]:
-    """The root with those branches that hold a word, and the devices on the way to them."""
+    """Return the root with those branches that hold a word, and the devices on the way to them."""
     devices: list[list[str]] = [[]]
     for line in block:
         if depth(line) >= 0:

@@ -65,7 +65,7 @@ def report(command: str, error: Exception) -> int:
 
 
 def describe(error: Exception) -> str:
-    """The error as one line. An unexpected one is named with its type, and the place in the daemon where it arose."""
+    """Return the error as one line; an unexpected one with its type, and the place in the daemon where it arose."""
     if isinstance(error, ModaliasdError):
         return _one_line(str(error))
     text = str(error)
@@ -75,7 +75,7 @@ def describe(error: Exception) -> str:
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an error arose: " (core/index/build.py, line 10)", the innermost line of ours; "" for nowhere."""
+    """Return where an error arose: " (core/index/build.py, line 10)", the innermost line of ours; "" for nowhere."""
     found = ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename

@@ -108,7 +108,7 @@ def _file_line(path: str, node: Node) -> str:
 
 
 def _shown(text: str) -> str:
-    """A name for a terminal: what is no character, or moves its cursor, as an escape."""
+    """Return a name for a terminal: what is no character, or moves its cursor, as an escape."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
@@ -116,7 +116,7 @@ def _shown(text: str) -> str:
 
 
 def _notes(image: Image) -> Iterable[str]:
-    """What the kernel does not tell, and nobody would see."""
+    """Return what the kernel does not tell, and nobody would see."""
     for offset in image.untrailed if image.trouble is None else ():
         yield f"the archive at offset {offset} has no trailer: the kernel takes it, but it may be cut short"
     for name, why in image.passed_over[:_TOLD]:

@@ -232,7 +232,7 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
 
 
 def _shortened(word: str) -> str:
-    """Give what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
+    """Return what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
     return word if len(word) <= _WORD else f"{word[: _WORD - 1]}…"
 
 

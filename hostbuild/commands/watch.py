@@ -61,7 +61,7 @@ def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
 
 
 def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
-    """The records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
+    """Yield the records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
     Raises InputError where a line is no record.
     """

@@ -106,12 +106,12 @@ def mod2no(config: Config) -> dict[str, str]:
 
 
 def value_of(config: Config, option: str) -> str:
-    """The option's value; "n" where the configuration does not mention it, as the kernel's build reads it."""
+    """Return the option's value; "n" where the configuration does not mention it, as the kernel's build reads it."""
     return config.get(option, "n")
 
 
 def came_true(wish: Wish, config: Config) -> bool:
-    """Whether a finished configuration gives what was wished for; a module wished for may also be built
+    """Return whether a finished configuration gives what was wished for; a module wished for may also be built
     in."""
     value = value_of(config, wish.option)
     if wish.value == "m":

@@ -32,17 +32,17 @@ class ManifestError(InputError):
 
 
 def manifest_path(image: Path) -> Path:
-    """Give the path of an image's manifest."""
+    """Return the path of an image's manifest."""
     return _beside(image, ".manifest.json")
 
 
 def kernel_path(image: Path) -> Path:
-    """Give the path of the kernel that lies beside an image."""
+    """Return the path of the kernel that lies beside an image."""
     return _beside(image, ".vmlinuz")
 
 
 def files_beside(image: Path) -> tuple[Path, ...]:
-    """Give the files that are written, and read, with an image, also where its path is a link to it."""
+    """Return the files that are written, and read, with an image, also where its path is a link to it."""
     real = Path(os.path.realpath(image))
     return tuple(
         dict.fromkeys(beside(one) for one in (image, real) for beside in (manifest_path, kernel_path))
@@ -83,7 +83,7 @@ def no_manifest(image: Path) -> ManifestError:
 
 
 def _beside(image: Path, ending: str) -> Path:
-    """Give the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
+    """Return the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
     path = Path(f"{image}{ending}")  # with_name() takes no "." and no "/", which people name, too
     if image.is_symlink() and not path.exists():
         real = image.resolve()

@@ -22,7 +22,7 @@ def is_module(name: str) -> bool:
 
 
 def plain_path(path: str) -> str:
-    """Give the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
+    """Return the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
     before, ko, _ = path.rpartition(".ko")
     return before + ko if ko else path
 

@@ -260,7 +260,7 @@ def _read_header(source: Pieces) -> tuple[bytes, list[int]]:
 
 
 def _text(data: bytes) -> str:
-    """What a C string at the start of `data` says."""
+    """Return what a C string at the start of `data` says."""
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 

@@ -28,7 +28,7 @@ _LZO = b"\x89LZO"  # no decoder here
 
 
 def kernel_of(image: bytes) -> bytes:
-    """Give the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
+    """Return the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
     if image.startswith(_ELF) or image[_ARM64_AT : _ARM64_AT + len(_ARM64)] == _ARM64:
         return image
     if image[0x202:0x206] != _HEADER:
@@ -50,7 +50,7 @@ def kernel_of(image: bytes) -> bytes:
 
 
 def init_size(image: bytes) -> int | None:
-    """Bytes of memory that a bzImage says it needs to start, None if it does not. Its first KiB is enough."""
+    """Return how many bytes of memory a bzImage says it needs to start, None if none. Its first KiB is enough."""
     if image[0x202:0x206] != _HEADER or len(image) < 0x264:
         return None
     (protocol,) = struct.unpack_from("<H", image, 0x206)

@@ -51,7 +51,7 @@ class TreeEntry:
         return self.kind.value | self.permissions
 
     def read(self) -> bytes:
-        """Give what the archive holds as the object's data: a file's bytes, a symlink's target."""
+        """Return what the archive holds as the object's data: a file's bytes, a symlink's target."""
         if self.kind is NodeKind.SYMLINK:
             return self.target.encode("utf-8", "surrogateescape")
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()

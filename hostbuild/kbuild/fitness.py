@@ -48,7 +48,7 @@ def check(config: Config) -> tuple[Finding, ...]:
 
 
 def is_fit(findings: tuple[Finding, ...]) -> bool:
-    """Whether a guest can boot with this kernel and its daemon can work."""
+    """Return whether a guest can boot with this kernel and its daemon can work."""
     return all(finding.met or finding.requirement.grade is not Grade.UNFIT for finding in findings)
 
 
@@ -204,7 +204,7 @@ REQUIREMENTS = (
 
 
 def compressed_modules(config: Config) -> str:
-    """How modules_install packs modules: "gzip", "xz", "zstd", or "" if it does not.
+    """Return how modules_install packs modules: "gzip", "xz", "zstd", or "" if it does not.
 
     Until 6.11 one of four options is chosen (MODULE_COMPRESS_NONE among them), since 6.12 MODULE_COMPRESS
     stands above the three.

@@ -57,7 +57,7 @@ def parse_version(makefile: str) -> str:
 
 
 def require_source(spec: str, report: Reporter) -> SourceTree:
-    """Give a source tree: deb:PACKAGE, the path of a tree, or of a tarball; what is fetched once is kept."""
+    """Return a source tree: deb:PACKAGE, the path of a tree, or of a tarball; what is fetched once is kept."""
     if spec.startswith("deb:"):
         return _from_package(spec.removeprefix("deb:"), report)
     path = Path(spec).absolute()

@@ -21,7 +21,7 @@ from hostbuild.ui import Reporter, Silent
 
 
 def require_vmlinuz(image: Path, manifest: dict[str, Any], report: Reporter | None = None) -> Path:
-    """Give the kernel that the image was made for. Raises ManifestError, which says all that was tried."""
+    """Return the kernel that the image was made for. Raises ManifestError, which says all that was tried."""
     kernel = manifest["kernel"]
     tried: list[str] = []
     for path in _places(image, kernel):
@@ -56,7 +56,7 @@ def _places(image: Path, kernel: dict[str, Any]) -> Iterator[Path]:
 
 
 def _found(path: Path, tried: list[str]) -> Path:
-    """Give the path; say so if a better place has another kernel, which somebody may have put there on purpose."""
+    """Return the path; say so if a better place has another kernel, which somebody may have put there on purpose."""
     for line in tried:
         if _CHANGED in line:
             ui.note(f"{line}; taking {path}")

@@ -97,7 +97,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
 
 
 def require_spec(spec: str) -> Path:
-    """Give the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
+    """Return the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
     path = Path(spec)
     if not path.exists():
         package = re.fullmatch(r"(linux-image-[a-z0-9+.-]+)", spec)

@@ -23,7 +23,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 
 def read_history(path: Path) -> History:
-    """What the ledger tells; no more of it is held than that. Lines that are no records are counted in a note.
+    """Return what the ledger tells; no more of it is held than that. Lines that are no records are counted in a note.
 
     Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """

@@ -105,7 +105,7 @@ class Watch:
         self._rows.append(Text.assemble(stamp, (words, style), no_wrap=True, overflow="ellipsis"))
 
     def screen(self) -> RenderableType:
-        """What is to be seen now."""
+        """Return what is to be seen now."""
         head = Text.assemble(
             (f"{len(self._devices)} devices", "bold"),
             f", {len(self._matched)} matched, {len(self._bound)} bound, {len(self._loads)} loads",

@@ -72,7 +72,7 @@ def make_capture(
 
 
 def capture_of_history(history: History) -> Capture:
-    """The machine at the end of a ledger."""
+    """Return the machine at the end of a ledger."""
     devices = [
         Captured(
             Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname),
@@ -94,7 +94,7 @@ def capture_of_history(history: History) -> Capture:
 
 
 def render_capture(capture: Capture) -> str:
-    """The file's text: ASCII, a device a line, so that two captures can be compared by diff(1)."""
+    """Return the file's text: ASCII, a device a line, so that two captures can be compared by diff(1)."""
     head: dict[str, Any] = {"type": TYPE, "format": FORMAT, "source": capture.source.value}
     if capture.kernel:
         head["kernel"] = capture.kernel
@@ -181,7 +181,7 @@ def _unescaped(value: str) -> str:
 
 
 def _row(one: Captured) -> dict[str, str]:
-    """A device as the file has it: what is empty is left out."""
+    """Return a device as the file has it: what is empty is left out."""
     row = {"devpath": one.devpath} | {field: getattr(one.device, field) for field in _FIELDS}
     if one.module:
         row["module"] = one.module

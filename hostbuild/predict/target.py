@@ -45,7 +45,7 @@ _SQUASHFS = ".squashfs"
 
 
 def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
-    """A kernel with every module that it has.
+    """Return a kernel as a target, with every module that it has.
 
     config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
     """
@@ -58,7 +58,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
-    """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
+    """Return an image as a target: its modules, its modprobe.d below `config`'s, its command line before `append`."""
     require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     unpacked = archive.open_image(image).require_whole()
@@ -84,7 +84,7 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
-    """What overlays bring of modprobe.d, and the policy; and files or directories that count as in /etc/modprobe.d."""
+    """Return what overlays bring of modprobe.d, and the policy; files and directories count as in /etc/modprobe.d."""
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
@@ -153,13 +153,13 @@ def _table_paths(root: Root) -> dict[str, tuple[str, str]]:
 
 
 def _config_paths(root: Root) -> list[str]:
-    """The configuration files that an image has, dangling links included."""
+    """Return the configuration files that an image has, dangling links included."""
     paths = [f"{directory}/{name}" for directory in DIRECTORIES for name in root.names(directory)]
     return paths + ([_POLICY] if root.find(_POLICY) else [])
 
 
 def _trees(tables: Mapping[str, tuple[str, str]], files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """The tables by the kernel's release."""
+    """Return the tables by the kernel's release."""
     trees: dict[str, dict[str, bytes]] = {}
     for path, (release, name) in tables.items():
         if name:

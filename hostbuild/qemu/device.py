@@ -143,7 +143,7 @@ def parse_device(text: str) -> Device:
 
 
 def device_files(text: str) -> tuple[Path, ...]:
-    """Give whatever a device's properties may name as a file. Raises UsageError."""
+    """Return whatever a device's properties may name as a file. Raises UsageError."""
     return tuple(Path(value) for _, value in parse_device(text).props if value)
 
 

@@ -59,7 +59,7 @@ class SerialLines:
     """
 
     def __init__(self, listeners: dict[Line, Listener]) -> None:
-        """`listeners` get a line's raw bytes as they come, in the reader's thread."""
+        """Take listeners, which get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.arrivals: list[float] = []
         self.ended = False

@@ -214,7 +214,7 @@ def hardware_argv(machine: Machine) -> list[str]:
 
 
 def _made(machine: Machine) -> dict[str, frozenset[str]]:
-    """Give the ids of what the machine file makes, by its keys."""
+    """Return the ids of what the machine file makes, by its keys."""
     option_of = {option: key for key, option in _RAW_SECTIONS.items()}
     made: dict[str, set[str]] = {"audiodevs": {AUDIODEV}}
     for option, value in machine.raw:

@@ -80,7 +80,7 @@ class MemoryEstimate:
 
 
 def in_pages(sizes: list[int]) -> int:
-    """Bytes that files of these sizes take in a root file system of whole pages."""
+    """Return the bytes that files of these sizes take in a root file system of whole pages."""
     return sum(_round_up(size, _PAGE) for size in sizes)
 
 

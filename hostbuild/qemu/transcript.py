@@ -140,10 +140,10 @@ def unpacking_failure(text: str) -> Diagnosis | None:
 
 
 def panicked(text: str) -> bool:
-    """Whether the kernel said that it panicked."""
+    """Return whether the kernel said that it panicked."""
     return "Kernel panic - not syncing" in text
 
 
 def restarted_on_purpose(text: str) -> bool:
-    """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
+    """Return whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
     return "reboot: Restarting system" in text

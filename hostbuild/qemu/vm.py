@@ -54,7 +54,7 @@ class VM:
     def __init__(
         self, machine: Machine, boot: Boot, *, listeners: dict[Line, Listener] | None = None
     ) -> None:
-        """`listeners` are handed a serial line's raw bytes as they come, in the thread that reads them."""
+        """Take listeners, which are handed a serial line's raw bytes as they come, in the thread that reads them."""
         self.machine = machine
         self.boot = boot
         self._lines = SerialLines(listeners or {})
@@ -89,7 +89,7 @@ class VM:
         return self._lines.ledger
 
     def clock_rate(self) -> float | None:
-        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (exit_status.py)."""
+        """Return how fast the guest's clock ran by the host's, where that is beyond doubt wrong (exit_status.py)."""
         return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property

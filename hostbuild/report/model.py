@@ -45,13 +45,13 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
 
 
 def slowest(history: History) -> list[LoadHistory]:
-    """The ten loads whose own insertion took longest, the longest first."""
+    """Return the ten loads whose own insertion took longest, the longest first."""
     timed = [load for load in history.loads if load.own_us >= 0]
     return sorted(timed, key=lambda load: (-load.own_us, load.module))[:SLOWEST]
 
 
 def failures(history: History) -> list[dict[str, Any]]:
-    """Loads that came to nothing and devices that no driver took, each with its cause and fix."""
+    """Return loads that came to nothing and devices that no driver took, each with its cause and fix."""
     rows: list[dict[str, Any]] = []
     for load in history.loads:
         if load.succeeded:
@@ -70,7 +70,7 @@ def failures(history: History) -> list[dict[str, Any]]:
 
 
 def unused(history: History, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The image's modules that were never in the kernel, the largest first; sizes in bytes."""
+    """Return the image's modules that were never in the kernel, the largest first; sizes in bytes."""
     used = {load.module for load in history.loads if load.succeeded}
     used |= {appearance.module for appearance in history.appearances}
     rows = [
@@ -142,7 +142,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
 
 
 def _episodes(history: History) -> Iterator[dict[str, Any]]:
-    """The times between settles in which a device with a modalias came or went, or a module was wanted."""
+    """Yield the times between settles in which a device with a modalias came or went, or a module was wanted."""
     moments = sorted(
         [device.seen_us for device in history.devices.values() if device.modalias]
         + [device.gone_us for device in history.devices.values() if device.modalias and not device.present]

@@ -72,7 +72,7 @@ def run(arguments: list[str]) -> int:
 
 
 def enumerate_devices() -> list[Seen]:
-    """Every device that libudev enumerates. Raises WorldError where there is no libudev."""
+    """Return every device that libudev enumerates. Raises WorldError where there is no libudev."""
     try:
         # by name: an image without the audit shall not carry what this imports
         finder: Any = __import__("ctypes.util", fromlist=["find_library"])

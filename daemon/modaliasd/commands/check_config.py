@@ -182,7 +182,7 @@ def _hidden(root: str) -> list[Problem]:
 
 
 def _different(root: str, directories: tuple[str, ...]) -> list[str]:
-    """The directories, without those that are another by a link: /lib is /usr/lib."""
+    """Return the directories, without those that are another by a link: /lib is /usr/lib."""
     first: dict[str, str] = {}
     for directory in directories:
         first.setdefault(os.path.realpath(root + directory), directory)
@@ -190,7 +190,7 @@ def _different(root: str, directories: tuple[str, ...]) -> list[str]:
 
 
 def _listed(root: str, command_line: str, resolver: Resolver) -> list[Problem]:
-    """What modules-load.d and /etc/modules name, and is not there, or is denied."""
+    """Return what modules-load.d and /etc/modules name, and is not there, or is denied."""
     listed, problems = read_modules_load(command_line, root)
     for entry in listed:
         plan = resolver.resolve(entry.name)
@@ -218,7 +218,7 @@ def _listed(root: str, command_line: str, resolver: Resolver) -> list[Problem]:
 
 
 def _programs(root: str) -> Programs | None:
-    """What commands can run below `root`; None where that is no tree with programs."""
+    """Return what commands can run below `root`; None where that is no tree with programs."""
     if not os.path.lexists(f"{root}/bin/sh"):
         return None
     modprobe = f"{root}/sbin/modprobe"

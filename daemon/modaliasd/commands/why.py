@@ -118,13 +118,13 @@ def run_why_not(arguments: list[str]) -> int:
 
 
 def _tell_of_trim(history: History, command: str) -> None:
-    """What the ledger has no room for any more may be what was asked for."""
+    """Say what the ledger has no room for any more may be what was asked for."""
     if history.trimmed:
         sys.stderr.write(f"modaliasd {command}: {trimmed_text(history.trimmed)}\n")
 
 
 def _require_tree(directory: str) -> str:
-    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    """Return the directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
     for name in ("modules.dep", "modules.order"):
         try:
             posix.stat(f"{directory}/{name}")
@@ -137,7 +137,7 @@ def _require_tree(directory: str) -> str:
 
 
 def _live_modules() -> list[str] | None:
-    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    """Return the modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
     return read_live_modules() or None
 
 

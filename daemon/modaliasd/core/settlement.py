@@ -143,11 +143,11 @@ class Settlement:
         return -1 if advice is Advice.NOTHING else 0
 
     def work(self, *, busy: bool) -> None:
-        """Is a walk, a load or a removal under way, or about to be?"""
+        """Hear whether a walk, a load or a removal is under way, or about to be."""
         self._take(Event.WORK if busy else Event.IDLE)
 
     def received(self) -> None:
-        """The uevent socket held something."""
+        """Hear that the uevent socket held something."""
         self._take(Event.INPUT)
 
     def happened(self) -> None:
@@ -168,7 +168,7 @@ class Settlement:
         self._awaited = False
 
     def looked(self, *, drained: bool, complete: bool, number: int, now_us: int) -> None:
-        """The socket was read.
+        """Note that the socket was read.
 
         drained: it is empty. complete: every event up to `number` is accounted for. number: `target` while numbers
         are missing, else the kernel's, asked for before the socket was read. now_us: before either.
@@ -186,21 +186,21 @@ class Settlement:
                 self._take(Event.EXPIRED)
 
     def lost(self) -> None:
-        """The missing numbers were given up, and a walk was asked for that finds what they told of."""
+        """Hear that the missing numbers were given up, and a walk asked for that finds what they told of."""
         self._take(Event.LOST)
 
     def believed(self) -> None:
-        """The missing numbers up to `target` are taken for somebody else's."""
+        """Note that the missing numbers up to `target` are taken for somebody else's."""
         self._take(Event.BELIEVED)
         self._look_past_index()
 
     def index_checked(self, *, good: bool) -> None:
-        """The alias index was summed up. If it was damaged, a walk was asked for that looks all devices up again."""
+        """Hear that the alias index was summed up; if it was damaged, a walk was asked for, to look all devices up."""
         self._index_checked = True
         self._take(Event.INDEX_GOOD if good else Event.INDEX_BAD)
 
     def told(self) -> None:
-        """The settle was told, to the ledger and to those who waited."""
+        """Hear that the settle was told, to the ledger and to those who waited."""
         self.settles += 1
         self._news = self._awaited = False
 

@@ -9,7 +9,7 @@ from modaliasd.linux.paths import FROZEN_HELPER, FROZEN_MARK, HOTPLUG_MARK, KERN
 
 
 def count_life() -> int:
-    """How many lives the daemon has had before in this boot; counts this one, too."""
+    """Return how many lives the daemon has had before in this boot; counts this one, too."""
     try:
         lives = int(_read(LIVES) or b"0")
     except ValueError:
@@ -62,7 +62,7 @@ def first_settle() -> bool:
 
 
 def _is_closed() -> bool:
-    """Does the kernel call the helper that asks the policy? So it does if that cannot be told."""
+    """Return whether the kernel calls the helper that asks the policy; also if that cannot be told."""
     try:
         return _read_file(KERNEL_HELPER).strip() == FROZEN_HELPER.encode()
     except (FileNotFoundError, NotADirectoryError):
@@ -72,7 +72,7 @@ def _is_closed() -> bool:
 
 
 def _read(path: str) -> bytes:
-    """What the file holds; nothing where it cannot be read."""
+    """Return what the file holds; nothing where it cannot be read."""
     try:
         return _read_file(path)
     except OSError:

@@ -59,7 +59,7 @@ class Channel:
 
 
 def open_if_there(path: str) -> int:
-    """A descriptor for writing, not blocking; -1 where there is no such device."""
+    """Return a descriptor for writing, not blocking; -1 where there is no such device."""
     if not path:
         return -1
     try:

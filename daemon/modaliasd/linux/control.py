@@ -181,11 +181,11 @@ class Control:
             self.close(descriptor)
 
     def is_open(self, descriptor: int) -> bool:
-        """Is this still a client's connection?"""
+        """Return whether this is still a client's connection."""
         return descriptor in self._clients
 
     def wants_to_send(self, descriptor: int) -> bool:
-        """Is there an answer that the client has not taken yet?"""
+        """Return whether there is an answer that the client has not taken yet."""
         client = self._clients.get(descriptor)
         return client is not None and bool(client.outgoing)
 
@@ -197,7 +197,7 @@ class Control:
 
 
 def _bound(path: str) -> RawSocket:
-    """A socket that listens at the path. Raises OSError."""
+    """Return a socket that listens at the path. Raises OSError."""
     socket = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
     fresh = path + ".new"
     try:

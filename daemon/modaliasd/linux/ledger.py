@@ -124,7 +124,10 @@ class Ledger:
         return bool(self._backlog)
 
     def take_mishaps(self) -> list[str]:
-        """What has befallen the file since this was last asked, to be told in it; nothing while /run has no room."""
+        """Return what has befallen the file since this was last asked, to be told in it.
+
+        Nothing while /run has no room.
+        """
         if self._backlog:
             return []
         mishaps, self._mishaps = self._mishaps, []
@@ -149,7 +152,7 @@ class Ledger:
         self.trim_beyond = max(limit, self.size + limit // 4)
 
     def channel_fileno(self) -> int:
-        """The channel's descriptor while there is something to send on it, for poll; else -1."""
+        """Return the channel's descriptor while there is something to send on it, for poll; else -1."""
         return self._channel.fileno() if self._first or self._sent < self.size else -1
 
     def drain(self) -> None:
@@ -192,7 +195,7 @@ class Ledger:
             self._file.failed_writes += 1
 
     def _rest_of_line(self, at: int) -> bytes:
-        """What is still to come of the line that the channel is in; b"" if it is between two."""
+        """Return what is still to come of the line that the channel is in; b"" if it is between two."""
         if self._file.read(at - 1, 1) == b"\n":
             return b""
         rest = self._file.read(at, BACKLOG_LIMIT)

@@ -55,7 +55,7 @@ class LedgerFile:
         self._file, self.size = -1, 0
 
     def change(self) -> tuple[Change, int]:
-        """What has become of the file, and how many bytes it has now; looked up by its name."""
+        """Return what has become of the file, and how many bytes it has now; looked up by its name."""
         if self._file < 0:
             return Change.CLOSED, 0
         try:

@@ -140,7 +140,7 @@ def listens(table: bytes, group: int) -> bool:
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:
-    """Do the credentials that the kernel attached name uid 0? None attached counts as no."""
+    """Return whether the credentials that the kernel attached name uid 0; none attached counts as no."""
     for level, kind, data in ancillary:
         if level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= UCRED.size:
             _pid, uid, _gid = UCRED.unpack_from(data)

@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 
 
 def is_safe_name(name: str) -> bool:
-    """Can the name be nothing but a module's, whichever program reads it?
+    """Return whether the name can be nothing but a module's, whichever program reads it.
 
     No option, no path, no shell syntax.
     """

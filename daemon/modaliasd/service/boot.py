@@ -228,7 +228,7 @@ def _flavour() -> Flavour:
 
 
 def _default_job_limit(cpus: int) -> int:
-    """How many modprobes run at once where the command line does not say: enough that some do not sleep."""
+    """Return how many modprobes run at once where the command line does not say: enough that some do not sleep."""
     return 24 + 8 * cpus
 
 

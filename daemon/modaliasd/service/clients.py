@@ -283,7 +283,7 @@ class Clients:
             self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:
-        """When `seconds` from now are over; None if that is no sensible number."""
+        """Return when `seconds` from now are over; None if that is no sensible number."""
         try:
             number = float(seconds)
         except ValueError:
@@ -301,7 +301,7 @@ class Clients:
             self._forget_if_closed(client)
 
     def _busy(self) -> dict[str, Json]:
-        """What the daemon is at."""
+        """Return what the daemon is at."""
         counts = self._registry.devices.counts()
         waiting: list[Json] = list(self._loader.unfinished())
         received = self._intake.counts()

@@ -67,7 +67,7 @@ class Gate:
             self._writer.say(f"{self._policy.path}:{mistake.line}: {message}", ERROR)
 
     def first_settled(self) -> None:
-        """The boot's first settle: what shows from now on has been plugged in."""
+        """Note that the boot's first settle: what shows from now on has been plugged in."""
         self._early.clear()
         if self.phase is Phase.COLDPLUG:
             self.phase = Phase.HOTPLUG
@@ -101,11 +101,11 @@ class Gate:
         return self._policy is not None and bool(self._policy.unload)
 
     def unloads(self, subsystem: str) -> bool:
-        """Do modules go with the last device of this subsystem that asked for them?"""
+        """Return whether modules go with the last device of this subsystem that asked for them."""
         return self._policy is not None and subsystem in self._policy.unload
 
     def judge(self, plan: Plan, device: Device, t_us: int = -1) -> Plan:
-        """What is left of the plan for the device; every ruling is written down."""
+        """Return what is left of the plan for the device; every ruling is written down."""
         policy = self._policy
         if policy is None:
             return plan
@@ -119,7 +119,7 @@ class Gate:
         return left
 
     def may_load(self, plan: Plan) -> bool:
-        """May the kernel have what it asks for? Not if that stands for nothing, or brings along what is denied."""
+        """Return whether the kernel may have what it asks for; not if it means nothing, or brings what is denied."""
         plan = self.judge(plan, KERNEL)
         denied = {denial.module for denial in plan.denied}
         if not plan.matches or any(match.module in denied for match in plan.matches):
@@ -134,7 +134,7 @@ class Gate:
     def court(
         self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
     ) -> Callable[[Load], Admission | None]:
-        """Who is to be asked about each load just before its process is started."""
+        """Return who is to be asked about each load just before its process is started."""
 
         def ask(load: Load) -> Admission | None:
             policy = self._policy
@@ -166,7 +166,7 @@ class Gate:
     def _facts(
         self, policy: Policy, subsystem: str, modalias: str, devpath: str, phase: Phase | None = None
     ) -> Facts:
-        """What the rules ask about, as it is now."""
+        """Return what the rules ask about, as it is now."""
         from modaliasd.core.policy.rules import Facts
 
         removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""

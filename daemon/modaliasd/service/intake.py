@@ -102,7 +102,7 @@ class Intake:
         return bool(batch) or overrun
 
     def end_turn(self) -> None:
-        """The others get their turn now."""
+        """Give the others their turn now."""
         self.busiest_turn = max(self.busiest_turn, self._this_turn)
         self._this_turn = 0
 
@@ -142,7 +142,7 @@ class Intake:
         self._send(self._relay.offer(event.devpath, message, loads))
 
     def loads_ended(self) -> None:
-        """Loads have ended: what waited for them goes out."""
+        """Send on what waited for loads that have ended."""
         if len(self._relay):
             self._send(self._relay.release(self._loader.is_pending))
 
@@ -174,7 +174,7 @@ class Intake:
             self._registry.see(device, event.action.value, seqnum, t_us)
 
     def _is_over(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> bool:
-        """Does a late event tell of what is no more? Then it is written down, and nothing else."""
+        """Return whether a late event tells of what is no more; then it is written down, and nothing else."""
         is_there = self._sysfs.exists(device.devpath)
         if is_there == (event.action is not Action.REMOVE):
             return False
@@ -228,7 +228,7 @@ class Intake:
             self._walker.request(GAP, in_background=True)
 
     def walked(self, walked: Walked) -> None:
-        """A walk has ended."""
+        """Note that a walk has ended."""
         self.doubt.walked(
             begun_us=walked.begun_us,
             ended_us=self._clock(),
@@ -241,11 +241,11 @@ class Intake:
         return self.doubt.timeout_ms(self._clock())
 
     def made_good(self) -> None:
-        """All is settled: every loss has asked for a walk, and none is under way."""
+        """Note that all is settled: every loss has asked for a walk, and none is under way."""
         self.sequence.made_good()
 
     def counts(self) -> dict[str, Json]:
-        """The last uevent's number, and how many were lost, recovered and dropped."""
+        """Return the last uevent's number, and how many were lost, recovered and dropped."""
         sequence = self.sequence
         return {
             "seqnum": sequence.last,

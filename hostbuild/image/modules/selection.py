@@ -154,7 +154,7 @@ def parse_index(tables: Mapping[str, bytes]) -> Index:
 
 
 def select(selection: str, index: Index) -> list[str]:
-    """Give the names of the modules that a selection chooses, sorted, without what they bring with them."""
+    """Return the names of the modules that a selection chooses, sorted, without what they bring with them."""
     words = [word for word in re.split(r"[,\s]+", selection) if word]
     if not words:
         raise SelectionError(
@@ -218,7 +218,7 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
 
 
 def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
-    """Give the firmware names of a module's .modinfo, sorted."""
+    """Return the firmware names of a module's .modinfo, sorted."""
     if not data.startswith(elf.MAGIC):
         raise InputError(f"the module {path} is damaged: it is not an ELF file")
     if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds

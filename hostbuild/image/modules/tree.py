@@ -108,7 +108,7 @@ def put_modules(
 
 
 def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
-    """Give the indexes by name: depmod's, and the daemon's own made of them."""
+    """Return the indexes by name: depmod's, and the daemon's own made of them."""
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
@@ -121,7 +121,7 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
 
 
 def usual_first(indexes: Mapping[str, bytes]) -> bytes:
-    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
+    """Return modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
 
     busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
     Debian's has half a megabyte. To kmod the order means nothing.
@@ -137,7 +137,7 @@ def usual_first(indexes: Mapping[str, bytes]) -> bytes:
 
 
 def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
-    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
+    """Return the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
 
     It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
     (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for

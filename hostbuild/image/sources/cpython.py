@@ -206,7 +206,7 @@ def require_interpreter() -> Interpreter:
 
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
-    """Give the modules that the interpreter needs for its start, and those that `wanted` need."""
+    """Return the modules that the interpreter needs for its start, and those that `wanted` need."""
     return close([*start_up(interpreter.version), *wanted], interpreter.find)
 
 

@@ -83,7 +83,7 @@ class _Pool:
         self._places: dict[bytes, int] = {}
 
     def place(self, text: bytes) -> int:
-        """Where in the file the text stands."""
+        """Return where in the file the text stands."""
         place = self._places.get(text)
         if place is None:
             place = self._places[text] = HEADER_SIZE + len(self._text)
@@ -91,13 +91,13 @@ class _Pool:
         return place
 
     def append(self, texts: list[bytes]) -> int:
-        """Where in the file the texts stand, one after the other."""
+        """Return where in the file the texts stand, one after the other."""
         place = HEADER_SIZE + len(self._text)
         self._text += b"".join(text + b"\0" for text in texts)
         return place
 
     def padded(self) -> bytes:
-        """All of it, as long as a whole number of words."""
+        """Return all of it, as long as a whole number of words."""
         return bytes(self._text) + bytes(-len(self._text) % 4)
 
 

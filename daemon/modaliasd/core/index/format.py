@@ -121,7 +121,7 @@ def text_at(data: "Buffer", at: int) -> bytes:
 
 
 def write_warning(problem: Problem) -> bytes:
-    """Give a skipped line as text of the pool: "LINE MESSAGE" for modules.alias, else "FILE:LINE MESSAGE"."""
+    """Return a skipped line as text of the pool: "LINE MESSAGE" for modules.alias, else "FILE:LINE MESSAGE"."""
     file = "" if problem.file == _ALIASES else f"{problem.file}:"
     return f"{file}{problem.line} {problem.message}".encode("utf-8", "surrogateescape")
 

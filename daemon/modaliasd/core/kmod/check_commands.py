@@ -33,7 +33,7 @@ class Programs(NamedTuple):
 
 
 def check_commands(configuration: Configuration, programs: Programs) -> Iterator[Problem]:
-    """What install and remove lines run that is not there, or that does not take such options."""
+    """Return what install and remove lines run that is not there, or that does not take such options."""
     for entry in configuration.installs + configuration.removes:
         for words in _simple_commands(entry.text):
             name = words[0]
@@ -47,7 +47,7 @@ def check_commands(configuration: Configuration, programs: Programs) -> Iterator
 
 
 def _simple_commands(text: str) -> list[list[str]]:
-    """The commands of a shell's line as words, as far as they can be told without being the shell."""
+    """Return the commands of a shell's line as words, as far as they can be told without being the shell."""
     for separator in ("&&", "||", ";", "|", "&", "\n", "("):
         text = text.replace(separator, " ; ")
     commands: list[list[str]] = []

@@ -57,7 +57,7 @@ class Invocation(NamedTuple):
 
 
 def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
-    """How to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
+    """Return how to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
     if step.command:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
         return _shell(step.module, command, flavour)
@@ -73,12 +73,12 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
 
 
 def bare_invocation(step: "Step", modules_dir: str) -> Invocation:
-    """How to carry out the step, and nothing besides, whatever modprobe would make of it: by insmod, or the shell."""
+    """Return how to carry out the step, and no more, whatever modprobe would make of it: by insmod, or the shell."""
     return invocation(step._replace(shadowed=True), Flavour.BUSYBOX, modules_dir)
 
 
 def removal(module: str, command: str, flavour: Flavour) -> Invocation:
-    """How to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
+    """Return how to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
     if command and flavour is Flavour.BUSYBOX:
         return _shell(module, command, flavour)
     return Invocation(Tool.MODPROBE, ("-r", "--", module))
@@ -96,7 +96,7 @@ def _shell(module: str, command: str, flavour: Flavour) -> Invocation:
 
 
 def _with_path(command: str, path: str, instead: str) -> str:
-    """The command with another program in the place of `path`, where that is not a part of a longer path."""
+    """Return the command with another program in the place of `path`, where that is not a part of a longer path."""
     done, rest = "", command
     while path in rest:
         before, _, rest = rest.partition(path)
@@ -134,7 +134,7 @@ def _unquoted(word: str) -> str:
 
 
 def _finds_options(step: "Step", flavour: Flavour) -> bool:
-    """Whether that modprobe, given the bare name, passes the very same options."""
+    """Return whether that modprobe, given the bare name, passes the very same options."""
     if flavour is Flavour.KMOD:
         return step.options == step.plain_options
     return not step.options

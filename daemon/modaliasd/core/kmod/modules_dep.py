@@ -131,7 +131,7 @@ class Dependencies:
         return LoadOrder((*file.needs, name), missing, self._cycle(name))
 
     def _cycle(self, name: str) -> tuple[str, ...]:
-        """The first cycle met on the way down from `name`, () where there is none."""
+        """Return the first cycle met on the way down from `name`, () where there is none."""
         path: list[str] = []
         place: dict[str, int] = {}  # of each name on the path
         ways = [iter((name,))]
@@ -155,7 +155,7 @@ class Dependencies:
 
 
 def parse_modules_dep(text: str, file: str = "modules.dep") -> tuple[dict[str, ModuleFile], list[Problem]]:
-    """All of modules.dep: name -> its line, in the file's order. A boot goes by `Dependencies`."""
+    """Return all of modules.dep: name -> its line, in the file's order. A boot goes by `Dependencies`."""
     found: dict[str, ModuleFile] = {}
     bad: list[Problem] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -235,7 +235,7 @@ def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
 
 
 def nameless_lines(text: str, file: str) -> list[Problem]:
-    """The lines of a list of paths that name no module."""
+    """Return the lines of a list of paths that name no module."""
     return [
         Problem(file, number, f"no module's path: {line[:80]!r}")
         for number, line in enumerate(text.split("\n"), 1)

@@ -74,7 +74,7 @@ class Match(NamedTuple):
 
 
 def match_of(fields: "Mapping[str, Any]") -> Match:
-    """The match that `fields()` has written, as far as it was."""
+    """Return the match that `fields()` has written, as far as it was."""
     get = fields.get
     file = get("file", ALIAS_FILE)
     return Match(get("module", ""), get("alias", ""), file, get("line", 0), builtin=bool(get("builtin")))
@@ -160,7 +160,7 @@ class Plan(NamedTuple):
 
 
 def merged(lookup: str, plans: "list[Plan]") -> Plan:
-    """The plans of several lookups as one: of each module what the first of them says that names it."""
+    """Return the plans of several lookups as one: of each module what the first of them says that names it."""
     stages = [plan.stage for plan in plans if plan.stage is not Stage.NONE]
     loadable = [stage for stage in stages if stage not in (Stage.BUILTIN, Stage.BUILTIN_ALIAS)]
     matches: dict[str, Match] = {}
@@ -188,5 +188,5 @@ def merged(lookup: str, plans: "list[Plan]") -> Plan:
 
 
 def place_of(line: int, file: str) -> str:
-    """Where a pattern stands: "line 605 of modules.alias"; "" for line 0, which is unknown. file: "" for that one."""
+    """Return where a pattern stands: "line 605 of modules.alias"; "" for line 0, unknown. file: "" for that one."""
     return f"line {line} of {file or ALIAS_FILE}" if line else ""

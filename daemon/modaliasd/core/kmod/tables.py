@@ -108,7 +108,7 @@ def parse_builtin_modinfo(
 
 
 def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[str, int], list[Problem]]:
-    """Each module's place in the load order.
+    """Return each module's place in the load order.
 
     Where a module stands twice, its last place counts, as for depmod.
     """
@@ -124,7 +124,7 @@ def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[
 
 
 def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
-    """The lines of modules.weakdep."""
+    """Return the lines of modules.weakdep."""
     lines, bad = configuration_lines(text, "weakdep", file)
     return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
 
@@ -158,7 +158,7 @@ def parse_devname(text: str, file: str = "modules.devname") -> tuple[list[Device
 
 
 def _node(words: list[str]) -> DeviceNode | None:
-    """The node of a line's words; None where it is none, or would be anywhere but below /dev."""
+    """Return the node of a line's words; None where it is none, or would be anywhere but below /dev."""
     if len(words) != 3 or words[2][0] not in "bc" or len(words[2]) > _LONGEST:
         return None
     major, colon, minor = words[2][1:].partition(":")

@@ -83,7 +83,7 @@ class WhyDevice(NamedTuple):
 
 
 def why_module(history: History, module: str) -> WhyModule | None:
-    """What speaks for the module; None where the ledger does not know its name."""
+    """Return what speaks for the module; None where the ledger does not know its name."""
     name = module.replace("-", "_")
     load, appearance = history.load_of(name), history.appearance_of(name)
     askers = [Asker(device, match) for device, match in history.askers(name)]
@@ -107,12 +107,12 @@ def why_module(history: History, module: str) -> WhyModule | None:
 
 
 def once(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name once, in the order of its first; none that is empty."""
+    """Return each name once, in the order of its first; none that is empty."""
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def find_devices(history: History, name: str) -> list[DeviceHistory]:
-    """The devices that `name` means: a devpath, with or without /sys, a /dev node, an interface, a last part.
+    """Return the devices that `name` means: a devpath, with or without /sys, a /dev node, an interface, a last part.
 
     Devices that are there go before those that went. Empty where nothing is called so.
     """
@@ -130,7 +130,7 @@ def find_devices(history: History, name: str) -> list[DeviceHistory]:
 
 
 def why_device(history: History, device: DeviceHistory) -> WhyDevice:
-    """What the ledger tells of the device."""
+    """Return what the ledger tells of the device."""
     driver_module = device.module
     above: list[DeviceHistory] = []
     parent = history.devices.get(device.parent)

@@ -24,7 +24,7 @@ FIXES = {  # of loads that failed; for other kinds the kernel's log has to tell
 
 
 def fix_of(history: History, name: str, load: LoadHistory) -> str:
-    """What to do about a load of the module `name`; about the first that failed, if it failed for lack of another."""
+    """Return what to do about a load of `name`; about the first that failed, if it failed for lack of another."""
     root = _root_of(history, load)
     module = name if root is load else root.module
     if root.failure is FailureKind.NOT_IN_IMAGE:
@@ -38,12 +38,12 @@ def fix_of(history: History, name: str, load: LoadHistory) -> str:
 
 
 def image_with(name: str) -> str:
-    """How to make an image that has the module."""
+    """Return how to make an image that has the module."""
     return f"hostbuild make-image --modules qemu,{name} (put your own selection in place of `qemu`)"
 
 
 def _root_of(history: History, load: LoadHistory) -> LoadHistory:
-    """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
+    """Return the load that failed first, for lack of which this one failed; itself, if it failed by itself."""
     seen = {load.module}
     while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen:
         need = history.load_of(load.blocked_by)

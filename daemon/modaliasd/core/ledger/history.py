@@ -84,16 +84,16 @@ class History:
         return self.settles[0].t_us if self.settles else UNKNOWN
 
     def load_of(self, module: str) -> LoadHistory | None:
-        """The module's last load; None if there was none. `-` and `_` are the same in a module's name."""
+        """Return the module's last load; None if there was none. `-` and `_` are the same in a module's name."""
         return self._by_module.get(module.replace("-", "_"))
 
     def appearance_of(self, module: str) -> Appearance | None:
-        """The last that was heard of a module that came by itself; None if nothing was."""
+        """Return the last that was heard of a module that came by itself; None if nothing was."""
         name = module.replace("-", "_")
         return next((one for one in reversed(self.appearances) if one.module.replace("-", "_") == name), None)
 
     def askers(self, module: str) -> Iterator[tuple[DeviceHistory, Match]]:
-        """Every device whose modalias matched the module, with the alias."""
+        """Yield every device whose modalias matched the module, with the alias."""
         name = module.replace("-", "_")
         for device in self.devices.values():
             for match in device.matches:
@@ -101,12 +101,12 @@ class History:
                     yield device, match
 
     def driven_by(self, module: str) -> list[DeviceHistory]:
-        """The devices that the module's drivers drive."""
+        """Return the devices that the module's drivers drive."""
         name = module.replace("-", "_")
         return [d for d in self.devices.values() if d.module == name]
 
     def matters(self, device: DeviceHistory) -> bool:
-        """Has the device something to tell: a match, a module's driver, or a node that came with a module?"""
+        """Return whether it has something to tell: a match, a module's driver, or a node that came with a module."""
         if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
             return True
         if device.driver and device.module:
@@ -116,7 +116,7 @@ class History:
         return self._grows_from_module(device)
 
     def _grows_from_module(self, device: DeviceHistory) -> bool:
-        """Is it there because a module drives the device above it?"""
+        """Return whether it is there because a module drives the device above it."""
         above = self.devices.get(device.parent)
         while above is not None:
             if above.driver:
@@ -125,7 +125,7 @@ class History:
         return False
 
     def roots(self) -> list[DeviceHistory]:
-        """The devices without a known ancestor, by devpath."""
+        """Return the devices without a known ancestor, by devpath."""
         return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
 
 
@@ -163,7 +163,7 @@ def history_of(records: Iterable[Fields]) -> History:
 
 
 def _guess_module(history: History, device: DeviceHistory) -> str:
-    """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
+    """Return the module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
 
     The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
     drivers/base/module.c), and some never (acpi, hdaudio). Then it is the module that is called like the driver, or
@@ -240,7 +240,7 @@ def _hear_device(history: History, record: Fields, t_us: int) -> None:
 
 
 def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
-    """The device at `old`, and all below it, stand at `new` now."""
+    """Move the device at `old`, and all below it, to `new`."""
     if not old:
         return
     below = old + "/"
@@ -251,7 +251,7 @@ def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
 
 
 def _loads(records: list[Fields]) -> list[LoadHistory]:
-    """The loads, with what can only be known from those that ended with them."""
+    """Return the loads, with what can only be known from those that ended with them."""
     jobs: dict[int, list[Fields]] = {}
     for record in records:
         if record.get("start_us", UNKNOWN) >= 0:
@@ -272,7 +272,7 @@ def _loads(records: list[Fields]) -> list[LoadHistory]:
 
 
 def _by_module(history: History) -> dict[str, LoadHistory]:
-    """Each module's last load.
+    """Return each module's last load.
 
     One that is denied by its alias is yet in the kernel if a module needed it; and one that a daemon before this one
     inserted is still there by that load, although the next one found it `live`.

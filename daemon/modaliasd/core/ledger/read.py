@@ -39,7 +39,7 @@ class LedgerText:
         self._file = file
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Raises FormatError for another format, and at the end if there was not one record, but something else."""
+        """Yield the records. Raises FormatError for another format, and at the end if there was not one record."""
         number = known = 0
         while line := self._file.readline(LINE_LIMIT):
             number += 1

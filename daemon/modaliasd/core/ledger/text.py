@@ -30,7 +30,7 @@ UNTIMED = {
 
 
 def duration(us: int) -> str:
-    """A span of time for people: `0.4 ms`, `17 ms`, `1.34 s`; `?` if it is unknown."""
+    """Return a span of time for people: `0.4 ms`, `17 ms`, `1.34 s`; `?` if it is unknown."""
     if us < 0:
         return "?"
     if us < 10_000:
@@ -41,7 +41,7 @@ def duration(us: int) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """The text in at most `width` columns, an ellipsis in place of its middle; 0: as it is."""
+    """Return the text in at most `width` columns, an ellipsis in place of its middle; 0: as it is."""
     if not width or len(text) <= width:
         return text
     tail = max(1, width // 3)
@@ -49,14 +49,14 @@ def shorten(text: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without control characters and undecodable bytes, which a device's strings may hold."""
+    """Return the text without control characters and undecodable bytes, which a device's strings may hold."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\x{ord(c) & 0xFF:02x}" for c in text)
 
 
 def style_of(color: bool) -> Callable[[str, str], str]:
-    """What puts a style's escape sequences around a text; without `color` it puts none."""
+    """Return what puts a style's escape sequences around a text; without `color` it puts none."""
     return _colored if color else _plain
 
 

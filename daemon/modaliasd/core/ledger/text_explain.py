@@ -84,7 +84,7 @@ def _load_lines(load: LoadHistory) -> list[str]:
 
 
 def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str:
-    """What became of a device, as lines."""
+    """Return what became of a device, as lines."""
     style, device = style_of(color), why.device
     lines = [f"{style('name', _device_name(device))}  {style('faint', printable(device.devpath))}"]
     lines.append(f"  seen at {duration(device.seen_us)}" + _bound(device, why.driver_module))

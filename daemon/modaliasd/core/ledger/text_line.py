@@ -15,7 +15,7 @@ TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
 
 
 def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
-    """The record in a line without its newline: the time in seconds since boot, the type, what it says."""
+    """Return the record in a line without its newline: the time in seconds since boot, the type, what it says."""
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = _DESCRIBE.get(kind, _fields)(record)
@@ -55,7 +55,7 @@ def _fields(record: Mapping[str, Any]) -> str:
 
 
 def trimmed_text(record: Mapping[str, Any]) -> str:
-    """What a `trimmed` line says: how many lines are no longer there, of which kinds, and of which time."""
+    """Return what a `trimmed` line says: how many lines are no longer there, of which kinds, and of which time."""
     kinds = ", ".join(f"{count} {printable(str(kind))}" for kind, count in record.get("types", {}).items())
     span = f"{record.get('from_us', 0) / 1e6:.3f} s to {record.get('t_us', 0) / 1e6:.3f} s"
     return f"{record.get('lines', 0)} lines of {span} went when the ledger was full ({kinds})"

@@ -28,7 +28,7 @@ WIDTH = 110  # columns; longer modaliases are cut in their middle
 def render_tree(
     history: History, by: str = "device", *, color: bool = False, width: int = WIDTH, since_us: int = UNKNOWN
 ) -> str:
-    """The tree as lines, each ended by a newline.
+    """Return the tree as text, each line ended by a newline.
 
     by: "device", "module" or "time". width: columns, 0 to cut nothing. since_us: only what came after.
     """
@@ -53,7 +53,7 @@ class _Devices:
         self._told: set[str] = set()  # modules whose load was told
 
     def lines(self) -> list[str]:
-        """All devices that have something to tell."""
+        """Return all devices that have something to tell."""
         out: list[str] = []
         for device in self._unfolded([d.devpath for d in self._history.roots()]):
             self._device(out, device, "", "")
@@ -72,7 +72,7 @@ class _Devices:
         return f", drives {printable(users[0].name)}" if users else ""
 
     def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceHistory]:
-        """The nearest devices at or below `devpaths` that are to be shown, by devpath."""
+        """Return the nearest devices at or below `devpaths` that are to be shown, by devpath."""
         shown: list[DeviceHistory] = []
         for devpath in devpaths:
             device = self._history.devices[devpath]
@@ -100,7 +100,7 @@ class _Devices:
             self._device(out, child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
 
     def _head(self, device: DeviceHistory) -> tuple[tuple[str, str], str]:
-        """The device's line, plain and styled, and the words about its times."""
+        """Return the device's line, plain and styled, and the words about its times."""
         parts = [("name", printable(device.name))]
         if device.subsystem:
             parts.append(("faint", device.subsystem))
@@ -123,7 +123,7 @@ class _Devices:
         return ("  ".join(text for _, text in parts), styled), when if told else ""
 
     def _details(self, device: DeviceHistory, indent: int) -> list[str]:
-        """The lines below a device: its modalias, then each alias that matched and what came of it."""
+        """Return the lines below a device: its modalias, then each alias that matched and what came of it."""
         if not device.matches:
             return []
         style, room = self._style, max(30, self._width - indent) if self._width else 0
@@ -137,7 +137,7 @@ class _Devices:
         return lines
 
     def _became(self, device: DeviceHistory, match: Match, room: int) -> list[str]:
-        """The lines that say what became of a module that the device asked for."""
+        """Return the lines that say what became of a module that the device asked for."""
         style, module = self._style, match.module
         name = style("module", printable(module))
         load = self._history.load_of(module)
@@ -177,7 +177,7 @@ class _Devices:
 
 
 def _wrapped(head: str, words: list[str], width: int) -> list[str]:
-    """The words with commas behind `head`, in lines of at most `width` columns (0: one line)."""
+    """Return the words with commas behind `head`, in lines of at most `width` columns (0: one line)."""
     lines, current = [], head
     for at, word in enumerate(words):
         comma = "" if at == len(words) - 1 else ", "
@@ -189,7 +189,7 @@ def _wrapped(head: str, words: list[str], width: int) -> list[str]:
 
 
 def _by_alias(device: DeviceHistory) -> list[tuple[str, list[Match]]]:
-    """The device's matches, those of one pattern together."""
+    """Return the device's matches, those of one pattern together."""
     groups: dict[str, list[Match]] = {}
     for match in device.matches:
         groups.setdefault(match.alias, []).append(match)
@@ -232,7 +232,7 @@ _STAMP = 13  # columns that the time in front takes
 
 
 def _by_time(history: History, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
-    """What happened, in order: loads at their start, modules that came by themselves, settles."""
+    """Return what happened, in order: loads at their start, modules that came by themselves, settles."""
     events: list[tuple[int, str]] = []
     for load in history.loads:
         at = load.start_us if load.start_us >= 0 else load.end_us
@@ -252,7 +252,7 @@ def _by_time(history: History, style: Callable[[str, str], str], width: int, sin
 
 
 def _closing(history: History, style: Callable[[str, str], str]) -> list[str]:
-    """What was folded, what was lost, and the numbers of the last settle."""
+    """Return what was folded, what was lost, and the numbers of the last settle."""
     lines = []
     lost = sum(int(record.get("events", 0)) for record in history.losses)
     if lost:

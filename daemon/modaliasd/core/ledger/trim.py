@@ -39,7 +39,10 @@ class Trim(NamedTuple):
 
 
 def plan_trim(lines: Iterable[bytes], size: int, limit: int, now_us: int) -> Trim | None:
-    """What to cut of a ledger of `size` bytes that is to have room to grow again within `limit`; None for nothing."""
+    """Return what to cut of a ledger of `size` bytes that is to have room to grow again within `limit`.
+
+    None for nothing.
+    """
     state = _State()
     went = _Went()
     at, head, wanted = 0, -1, 0
@@ -187,13 +190,13 @@ class _State:
             device.first = kept
 
     def _move(self, old: bytes, new: bytes) -> None:
-        """The device at `old`, and all below it, stand at `new` now."""
+        """Note that the device at `old`, and all below it, stand at `new` now."""
         below = old + b"/"
         for path in [path for path in self._devices if path == old or path.startswith(below)]:
             self._devices[new + path[len(old) :]] = self._devices.pop(path)
 
     def kept(self) -> list[bytes]:
-        """The lines that stay, in their order, each once."""
+        """Return the lines that stay, in their order, each once."""
         kept: dict[int, bytes] = dict(self._gone)
         for device in self._devices.values():
             kept.update(device.lines())
@@ -203,7 +206,7 @@ class _State:
 
 
 def type_of(text: bytes) -> str:
-    """The type of the record that the line holds; "unknown" where it is none of the daemon's lines."""
+    """Return the type of the record that the line holds; "unknown" where it is none of the daemon's lines."""
     if not text.startswith(b'{"type":"'):
         return "unknown"
     kind = text[9 : text.find(b'"', 9)].decode("ascii", "replace")
@@ -211,7 +214,7 @@ def type_of(text: bytes) -> str:
 
 
 def _value(text: bytes, key: bytes) -> bytes:
-    """The first string of this name in the line, as it is written there; b"" if there is none."""
+    """Return the first string of this name in the line, as it is written there; b"" if there is none."""
     mark = b'"' + key + b'":"'
     at = text.find(mark)
     if at < 0:
@@ -227,7 +230,7 @@ def _value(text: bytes, key: bytes) -> bytes:
 
 
 def _number(text: bytes, key: bytes) -> int:
-    """The first whole number of this name in the line; -1 if there is none."""
+    """Return the first whole number of this name in the line; -1 if there is none."""
     mark = b'"' + key + b'":'
     at = text.find(mark)
     digits = text[at + len(mark) : at + len(mark) + 20].partition(b",")[0].partition(b"}")[0]

@@ -91,7 +91,7 @@ class Policy(NamedTuple):
         return any("removable" in rule.conditions for rule in self.rules)
 
     def judge(self, facts: Facts, module: str) -> Ruling:
-        """May the module be loaded for what the facts tell of?"""
+        """Rule whether the module may be loaded for what the facts tell of."""
         if self.mistakes:
             return Ruling(False, self.mistakes[0].line)
         for rule in reversed(self.rules):
@@ -100,7 +100,7 @@ class Policy(NamedTuple):
         return self.defaults[facts.phase]
 
     def judge_brought(self, facts: Facts, module: str) -> Ruling:
-        """May the module come along as something that another needs? Only rules that name modules count."""
+        """Rule whether the module may come along as what another needs; only rules that name modules count."""
         for rule in reversed(self.rules):
             if "module" in rule.conditions and rule.holds(facts, module):
                 return Ruling(rule.allow, rule.line)
@@ -210,7 +210,7 @@ def _holds(name: str, patterns: tuple[str, ...], facts: Facts, module: str) -> b
 
 
 def _all_needs(module: str, plan: Plan) -> list[str]:
-    """All that must be inserted before the module, as far as the plan inserts it."""
+    """Return all that must be inserted before the module, as far as the plan inserts it."""
     steps = {step.module: step for step in plan.steps}
     found: dict[str, None] = {}
     waiting = [module]

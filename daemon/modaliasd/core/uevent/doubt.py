@@ -34,11 +34,14 @@ class Doubt:
         return now_us < self._until_us
 
     def believed(self, now_us: int) -> None:
-        """It was: a walk is to confirm that in its time."""
+        """Note that it was believed: a walk is to confirm that in its time."""
         self._since_us = now_us
 
     def walked(self, *, begun_us: int, ended_us: int, for_gap: bool, found: bool) -> None:
-        """A walk has ended. for_gap: a gap had asked for it. found: there was something that no event had told of."""
+        """Note that a walk has ended. for_gap: a gap had asked for it. found.
+
+        There was something that no event had told of.
+        """
         if self._since_us <= begun_us:
             self._since_us = -1
         if not for_gap:

@@ -82,14 +82,14 @@ def parse_uevent_file(content: bytes) -> dict[str, str]:
 
 
 def _keep_all_modaliases(env: dict[str, str], strings: list[str]) -> None:
-    """A key stands there twice: of MODALIAS every value counts."""
+    """Join a key that stands there twice: of MODALIAS every value counts."""
     found = [string[len(_MODALIAS) :] for string in strings if string.startswith("MODALIAS=")]
     if len(found) > 1:
         env["MODALIAS"] = "\n".join(found)
 
 
 def _modaliases(env: dict[str, str]) -> str:
-    """The modaliases, one a line. The HD-audio bus ends its own with a newline (hda_bus_type.c)."""
+    """Return the modaliases, one a line. The HD-audio bus ends its own with a newline (hda_bus_type.c)."""
     modalias = env.get("MODALIAS", "")
     if "\n" not in modalias:
         return modalias

@@ -39,7 +39,7 @@ class Sequence:
         return False
 
     def _fill(self, number: int) -> None:
-        """A missing number has come; one that is late is mostly missing from the newest gaps."""
+        """Note that a missing number has come; one that is late is mostly missing from the newest gaps."""
         for at in range(len(self._gaps) - 1, -1, -1):
             first, last = self._gaps[at]
             if number > last:
@@ -54,7 +54,7 @@ class Sequence:
         return self.last >= number and not (self._gaps and self._gaps[0][0] <= number)
 
     def believe(self, number: int) -> int:
-        """What is missing up to `number` was sent elsewhere; gives how many numbers that is."""
+        """Return what is missing up to `number` was sent elsewhere; gives how many numbers that is."""
         unseen = self._account_for(number)
         self.unseen += unseen
         return unseen

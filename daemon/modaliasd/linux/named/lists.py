@@ -33,7 +33,7 @@ def read_modules_load(command_line: str, root: str = "") -> tuple[list[Listed], 
 
 
 def list_files(root: str = "") -> list[str]:
-    """The files of modules-load.d that count, in order, as paths below `root`."""
+    """Return the files of modules-load.d that count, in order, as paths below `root`."""
     listings = []
     for directory in DIRECTORIES:
         try:

@@ -26,8 +26,9 @@ from pathlib import Path
 from benchmarks.boot_chart import chart, table
 from hostbuild.fs.files import check_output, write_file
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.udevd import make_overlay
 
 GUEST = Path(__file__).with_name("boot")
@@ -82,11 +83,11 @@ class Run:
     errors: str
 
     def mark(self, name: str) -> float:
-        """The time of a marker, of the trace's clock."""
+        """Return the time of a marker, of the trace's clock."""
         return self._first("tracing_mark_write", lambda text: text.rstrip() == name)
 
     def since_begin(self, ms: float) -> float:
-        """The same time counted from the way's start."""
+        """Return the same time counted from the way's start."""
         return ms - self.mark("begin")
 
     @property
@@ -236,7 +237,7 @@ def main() -> None:
 
 
 def medians(runs: list[Run]) -> dict[str, float]:
-    """The medians of the runs' figures."""
+    """Return the medians of the runs' figures."""
     return {name: statistics.median(getattr(run, name) for run in runs) for name in FIGURES}
 
 

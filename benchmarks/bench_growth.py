@@ -108,7 +108,7 @@ def copy_indexes(source: Path, target: Path) -> None:
 
 
 def made_up_modaliases(table: Path) -> list[str]:
-    """A modalias for every 40th pattern: its wildcards filled in."""
+    """Return a modalias for every 40th pattern: its wildcards filled in."""
     patterns = [line.split()[1] for line in table.read_text().splitlines() if line.startswith("alias pci:")]
     return [re.sub(r"\*", "00000000", pattern) for pattern in patterns[::40]]
 

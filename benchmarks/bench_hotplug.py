@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from tests.support.plugs import PCI_EXPRESS, SCSI, USB, Plug, plug
 from tests.support.udevd import make_overlay
 
@@ -120,7 +121,7 @@ def measure(built: BuiltImage, way: str, rules: str, kinds: tuple[Plug, ...]) ->
 
 
 def read_latency(look: str, kind: Plug) -> Latency | None:
-    """What LOOK tells of a plug: of the first device that the kernel added, and to which the driver was bound once
+    """Return what LOOK tells of a plug: of the first device that was added, and to which the driver was bound once
     its module had been inserted. None while there is none, or where the module was there already.
     """
     driven, _, trace = look.partition("\n\n")
@@ -153,7 +154,7 @@ def read_latency(look: str, kind: Plug) -> Latency | None:
 
 
 def covered(spans: list[tuple[float, float]], since: float, until: float) -> float:
-    """How much of the time from `since` to `until` at least one of the spans takes; udevd's workers insert at once."""
+    """Return how much of the time from `since` to `until` the spans cover; udevd's workers insert at once."""
     total, reached = 0.0, since
     for begin, end in sorted(spans):
         total += max(0.0, min(end, until) - max(begin, reached))
@@ -162,7 +163,7 @@ def covered(spans: list[tuple[float, float]], since: float, until: float) -> flo
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that at least this share of all does not exceed."""
+    """Return the smallest value that at least this share of all does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
@@ -187,7 +188,7 @@ def main() -> None:
 
 
 def print_summary(found: dict[str, list[Latency]]) -> None:
-    """A table of percentiles over the kinds that every way has a figure for."""
+    """Return a table of percentiles over the kinds that every way has a figure for."""
     print(f"\n{len(next(iter(found.values())))} kinds; p50, p90, p99 in ims\n")
     print("| | `add` to insertion | of it the loader's own | `add` to `bind` |\n|---|---|---|---|")
     for way, latencies in found.items():
@@ -201,7 +202,7 @@ def print_summary(found: dict[str, list[Latency]]) -> None:
 
 
 def print_kinds(found: dict[str, dict[str, Latency]], kinds: tuple[Plug, ...]) -> None:
-    """A row for each kind: insertion, the loader's own share of it, bind; a dash where there is no figure."""
+    """Return a row for each kind: insertion, the loader's own share of it, bind; a dash where there is no figure."""
     print(f"\n| | {' | '.join(found)} |\n|---|{'---|' * len(found)}")
     for kind in kinds:
         row = [latencies.get(kind.device) for latencies in found.values()]

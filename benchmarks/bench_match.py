@@ -50,18 +50,18 @@ def least_time(ask: Callable[[Any], object], asked: Sequence[object], rounds: in
 
 
 def side_by_side(one: Asking, other: Asking) -> tuple[float, float]:
-    """The least times of two matchers whose rounds alternate."""
+    """Return the least times of two matchers whose rounds alternate."""
     times = [(least_time(*one), least_time(*other)) for _ in range(ROUNDS)]
     return min(first for first, _ in times), min(second for _, second in times)
 
 
 def by_text(index: Index, asked: list[bytes]) -> Asking:
-    """The index and what it is asked: text, as sysfs hands it on, where libkmod takes bytes."""
+    """Return the index and what it is asked: text, as sysfs hands it on, where libkmod takes bytes."""
     return index.lookup, [text_of(modalias) for modalias in asked]
 
 
 def linear(aliases: list[Alias]) -> Callable[[bytes], object]:
-    """The standard library's fnmatch over the whole table."""
+    """Return the standard library's fnmatch over the whole table."""
     table = [(text_of(normalize_alias(alias.pattern)), alias.module) for alias in aliases]
 
     def ask(modalias: bytes) -> object:
@@ -89,7 +89,7 @@ def regular(aliases: list[Alias]) -> Callable[[bytes], object]:
 
 
 def resident_kib(setup: str, *arguments: str | Path) -> int:
-    """How much more memory a fresh process has after `setup`; arguments become sys.argv[1:]."""
+    """Return how much more memory a fresh process has after `setup`; arguments become sys.argv[1:]."""
     program = (
         "import sys\n"
         "def resident():\n"
@@ -132,7 +132,7 @@ if len(sys.argv) > 2:
 
 
 def show(console: Console, title: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table, the first column to the left, the others to the right."""
+    """Return a table, the first column to the left, the others to the right."""
     table = Table(title=title, title_justify="left")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
@@ -148,7 +148,7 @@ def main() -> None:
 
 
 def measure(scratch: str) -> None:
-    """The same, with files of its own in the directory `scratch`."""
+    """Return the same, with files of its own in the directory `scratch`."""
     parser = argparse.ArgumentParser(description="Measure matching")
     parser.add_argument("--modules-dir", type=Path, help="default: Debian's kernel")
     parser.add_argument("--corpus", type=Path, help="modaliases, one a line, in place of the mix")

@@ -15,7 +15,7 @@ _LEFT, _WIDTH, _BAR, _GAP = 330, 560, 9, 14
 
 
 def table(figures: Mapping[str, Mapping[str, float]], modules: Mapping[str, int]) -> str:
-    """The Markdown table; milliseconds."""
+    """Return the Markdown table; milliseconds."""
     lines = [f"| | {' | '.join(COLUMNS.values())} | modules |", f"|---|{'---:|' * (len(COLUMNS) + 1)}"]
     for way, row in figures.items():
         cells = " | ".join("–" if row[key] != row[key] else f"{row[key]:,.0f}" for key in COLUMNS)
@@ -25,7 +25,7 @@ def table(figures: Mapping[str, Mapping[str, float]], modules: Mapping[str, int]
 
 
 def chart(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """The SVG: a group of bars for each way, a bar for each time."""
+    """Return the SVG: a group of bars for each way, a bar for each time."""
     most = max(value for row in figures.values() for value in row.values() if value == value)
     height_of_group = _BAR * len(_COLOURS) + _GAP
     height = 40 + height_of_group * len(figures) + 24

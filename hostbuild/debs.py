@@ -2,11 +2,11 @@
 
     $XDG_CACHE_HOME/hostbuild/            ~/.cache/hostbuild by default
         apt-metadata.json                 what apt said, valid as long as its package lists do not change
-        packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 12 digits of the .deb's SHA-256
+        packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 16 digits of the .deb's SHA-256 (sealed.py)
 
-A package that is unpacked is never fetched again. apt verifies the lists' signatures; the .deb is compared
-with the SHA-256 that stands in them. A directory appears under its name only when it is complete, so that
-processes which work at the same time do not disturb one another.
+A package that is unpacked is not fetched again, unless somebody has changed what lies in the cache. apt verifies the
+lists' signatures; the .deb is compared with the SHA-256 that stands in them. A directory appears under its name only
+when it is complete, so that processes which work at the same time do not disturb one another.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.fs import sealed
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
 from hostbuild.fs.scratch import scratch_directory
@@ -52,7 +53,7 @@ class Package:
 
 
 def cache_directory() -> Path:
-    """Give the directory of everything that hostbuild keeps between runs; made on first use."""
+    """Return the directory of everything that hostbuild keeps between runs; made on first use."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     directory = Path(base) / "hostbuild"
     try:
@@ -98,21 +99,20 @@ def describe_exact(name: str, version: str, sha256: str) -> Package:
 
 def find_unpacked(name: str, version: str, architecture: str, sha256: str) -> Path | None:
     """Give the directory that holds a package's files, None if it is not in the cache."""
-    place = cache_directory() / "packages" / _directory_name(name, version, architecture, sha256)
-    return place if place.is_dir() else None
+    return sealed.find(cache_directory() / "packages" / _directory_name(name, version, architecture, sha256))
 
 
 def _directory_name(name: str, version: str, architecture: str, sha256: str) -> str:
     # an epoch as apt writes it in file names
-    return f"{name}_{version.replace(':', '%3a')}_{architecture}-{sha256[:12]}"
+    return f"{name}_{version.replace(':', '%3a')}_{architecture}-{sha256[:16]}"
 
 
 def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
-    """Give the directory that holds the package's files; fetch and unpack it if that was never done."""
+    """Return the directory that holds the package's files; fetch and unpack it if that was never done."""
     packages = cache_directory() / "packages"
     final = packages / _directory_name(package.name, package.version, package.architecture, package.sha256)
-    if final.is_dir():
-        return final
+    if found := sealed.find(final):
+        return found
     packages.mkdir(exist_ok=True)
     with scratch_directory(packages) as staging:
         report = report or Silent()
@@ -122,9 +122,10 @@ def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
         ):
             deb = _fetch(package, staging)
         with report.step(f"Unpacking {package}"):
-            run(["dpkg-deb", "-x", deb, staging / "root"], timeout=600)
-        publish(staging / "root", final)
-    return final
+            complete = staging / "sealed"
+            complete.mkdir()
+            run(["dpkg-deb", "-x", deb, sealed.root_of(complete)], timeout=600)
+        return sealed.publish(complete, final)
 
 
 def parse_stanzas(text: str) -> Iterable[Package]:
@@ -146,9 +147,7 @@ def parse_stanzas(text: str) -> Iterable[Package]:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is not a name that a Debian package can have", hint="deb:linux-image-amd64"
-        )
+        raise InputError(f"{name!r} is not a valid Debian package name", hint="deb:linux-image-amd64")
 
 
 def _unknown(names: Sequence[str], said: str) -> HostbuildError:

@@ -11,8 +11,8 @@ from typing import Any
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.machine import Machine, read_machine
-from hostbuild.qemu.memory_probe import read_estimate
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.session import prepare
+from hostbuild.qemu.vm import VM
 from hostbuild.ui import Reporter, size
 from modaliasd.core.ledger.history import DeviceHistory, History, history_of
 
@@ -63,13 +63,12 @@ class Told:
 def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], None]) -> Told:
     """Build `image`, boot it, plug devices in and one out; `say` is told of each thing once it has happened."""
     built = build_image(image, ImageOptions(kernel="deb:linux-image-amd64"), report)
-    manifest, kernel = built.manifest, built.kernel.vmlinuz
-    modules = len(manifest["modules"])
-    say(f"built {image}: {size(manifest['image']['size'])}, {modules} modules, kernel {built.kernel.version}")
+    modules = len(built.manifest["modules"])
+    packed = size(built.manifest["image"]["size"])
+    say(f"built {image}: {packed}, {modules} modules, kernel {built.kernel.version}")
     machine = _without(read_machine(MACHINE), {plug.device for plug in PLUGS})
-    memory = read_estimate(image, manifest, kernel).comfortable
-    boot = Boot(kernel, image, append=manifest.get("append", ""), accel=accel, memory=memory, limit_s=300)
-    with VM(machine, boot) as vm:
+    session = prepare(image, machine, accel=accel.value, agent=True, limit_s=300)
+    with session.vm() as vm:
         with report.step("Booting, and loading what the devices ask for"):
             settled = vm.settled(timeout=180)
         say(f"settled: {settled['matched']} devices matched, {settled['loads']} modules loaded")
@@ -87,7 +86,7 @@ def run_demo(image: Path, accel: Accel, report: Reporter, say: Callable[[str], N
 
 
 def _without(machine: Machine, drivers: set[str]) -> Machine:
-    """The machine without the devices that are to be plugged in: so their drivers are not loaded either."""
+    """Return the machine without the devices that are to be plugged in: so their drivers are not loaded either."""
     return replace(machine, devices=tuple(one for one in machine.devices if one.driver not in drivers))
 
 

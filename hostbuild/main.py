@@ -129,9 +129,7 @@ def status_of(argv: Sequence[str] | None = None) -> int:
     except ModaliasdError as e:
         return _tell(str(e), e.exit_status)
     except MemoryError:
-        return _tell(
-            "this machine has not enough memory for it", EXIT_WORLD, hint="see `free -m` and `ulimit -v`"
-        )
+        return _tell("not enough memory on this machine", EXIT_WORLD, hint="see `free -m` and `ulimit -v`")
     except RecursionError:
         return _tell("an input is nested too deeply", EXIT_USAGE)
     return status
@@ -145,7 +143,7 @@ def _run(argv: Sequence[str] | None) -> int:
 def _unforeseen(error: OSError | UnicodeError) -> HostbuildError:
     """Put an error of the system into words that no command had for it."""
     if isinstance(error, UnicodeDecodeError):
-        return InputError(f"an input is no text: {error}")
+        return InputError(f"an input is not text: {error}")
     if isinstance(error, UnicodeError):
         return WorldError(
             f"text that cannot be read or written in this encoding: {error}", hint="LC_ALL=C.UTF-8"
@@ -174,7 +172,7 @@ def _tell(message: str, status: int, *, hint: str = "", notes: Sequence[str] = (
 
 
 def _shown(text: str) -> str:
-    """The text, whose lines may quote files, guests and other programs, as what may go to a terminal."""
+    """Return the text, whose lines may quote files, guests and other programs, as what may go to a terminal."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -7,7 +7,7 @@ _CUTOFF = 0.6  # of difflib's ratio: make-imag, e1001 and vritio_net find theirs
 
 
 def near(word: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Give the known words that are most like `word`, the likeliest first and each once.
+    """Return the known words that are most like `word`, the likeliest first and each once.
 
     Case counts for nothing, and neither does the difference between `-` and `_`.
     """

@@ -140,7 +140,7 @@ def require_program(program: str) -> None:
 
 
 def child_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give `env` (the caller's own where None) with a PATH that ends with the administrator's directories."""
+    """Return `env` (the caller's own where None) with a PATH that ends with the administrator's directories."""
     environment = dict(os.environ if env is None else env)
     there = [part for part in environment.get("PATH", os.defpath).split(os.pathsep) if part]
     added = [part for part in _ALSO_IN if part not in there]

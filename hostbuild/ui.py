@@ -76,7 +76,7 @@ class Terminal:
 
 
 def reporter(*, as_json: bool = False) -> Reporter:
-    """The reporter that fits: bars if stderr is a terminal and the output is for people, else silence."""
+    """Return the reporter that fits: bars if stderr is a terminal and the output is for people, else silence."""
     return Terminal() if sys.stderr.isatty() and not as_json else Silent()
 
 

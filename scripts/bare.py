@@ -125,7 +125,7 @@ def _require_base(home: Path, release: str, *, fresh: bool) -> Path:
 
 
 def _with_apts_proxy() -> dict[str, str]:
-    """The environment for debootstrap, which does not ask apt for its proxy."""
+    """Return the environment for debootstrap, which does not ask apt for its proxy."""
     said = run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], timeout=20).stdout.decode().strip()
     proxy = said.removeprefix("proxy='").removesuffix("'")
     return {**os.environ, **({"http_proxy": proxy} if proxy else {})}

@@ -15,8 +15,7 @@ from rich.text import Text
 from hostbuild.errors import HostbuildError, UsageError
 from hostbuild.fs.files import write_file
 from hostbuild.fs.path_types import is_same
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 from modaliasd.core.ledger.text_tree import render_tree
 
 WIDTH = 112
@@ -48,7 +47,7 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 
 
 def roots(tree: str) -> list[list[str]]:
-    """The tree's lines, a list for each root and what hangs on it."""
+    """Return the tree's lines, a list for each root and what hangs on it."""
     blocks: list[list[str]] = []
     for line in tree.splitlines():
         if not ESCAPE.sub("", line).startswith((" ", "│", "├", "└")) or not blocks:
@@ -64,7 +63,7 @@ def depth(line: str) -> int:
 
 
 def pruned(block: list[str], words: list[str]) -> list[str]:
-    """The root with those branches that hold a word, and the devices on the way to them."""
+    """Return the root with those branches that hold a word, and the devices on the way to them."""
     devices: list[list[str]] = [[]]
     for line in block:
         if depth(line) >= 0:
@@ -84,7 +83,7 @@ def pruned(block: list[str], words: list[str]) -> list[str]:
 
 def main(ledger: str, out: str, *words: str) -> None:
     """Write the picture."""
-    history = history_of(read_ledger(Path(ledger)))
+    history = read_history(Path(ledger))
     blocks = roots(render_tree(history, color=True, width=WIDTH))
     shown = [pruned(block, list(words)) for block in blocks[:-1]]
     lines = [line for block in shown for line in block] + blocks[-1][-1:]

@@ -23,9 +23,14 @@ GUEST = {
     f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     "modaliasd.linux": room(CORES, "*"),
-    "modaliasd.service": room(f"modaliasd modaliasd.linux {CORES}", "assembly boot clients loader loop"),
+    "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.service": room(
+        f"modaliasd modaliasd.linux modaliasd.linux.named {CORES}", "assembly boot clients loader loop"
+    ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
-    "modaliasd.commands": room(f"modaliasd modaliasd.service modaliasd.linux {CORES}", "*"),
+    "modaliasd.commands": room(
+        f"modaliasd modaliasd.service modaliasd.linux modaliasd.linux.named {CORES}", "*"
+    ),
     "modaliasd.cli": room(
         f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"
     ),
@@ -60,7 +65,7 @@ HOST = {
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
         f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
-        "firmware selection storage tree",
+        "carried configured firmware moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
@@ -73,7 +78,7 @@ HOST = {
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
-        "accel catalog lines machine memory_probe monitor pairing terminal vm",
+        "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.debs {CORES}",

@@ -156,7 +156,7 @@ class _Helper:
             await asyncio.sleep(_AGAIN)
 
     async def _addresses(self, index: int) -> list[str]:
-        """Give the IPv4 addresses that a link has."""
+        """Return the IPv4 addresses that a link has."""
         dump = await self._route.get_addr(index=index, family=socket.AF_INET)
         return [one.get_attr("IFA_ADDRESS") async for one in dump]
 
@@ -244,7 +244,7 @@ class _Helper:
 
 
 def _link(message: nlmsg) -> Link:
-    """Give a link out of rtnetlink's message about it."""
+    """Return a link out of rtnetlink's message about it."""
     name = message.get_attr("IFLA_IFNAME")
     flags = message["flags"]
     return Link(

@@ -29,7 +29,7 @@ class Settings:
 
 
 def settings_of(address: str, options: Mapping[str, object]) -> Settings:
-    """Give the settings of a lease. Raises ValueError for one without a usable address."""
+    """Return the settings of a lease. Raises ValueError for one without a usable address."""
     own = ipaddress.IPv4Address(address)
     if own.is_unspecified or own.is_multicast or own.is_loopback:
         raise ValueError(f"{address} is not a usable address for a link")
@@ -54,7 +54,7 @@ def describe(name: str, settings: Settings) -> str:
 
 
 def resolv_conf(leases: Iterable[Settings]) -> str:
-    """Give the text of resolv.conf(5) for the leases of all links, the first link's servers first."""
+    """Return the text of resolv.conf(5) for the leases of all links, the first link's servers first."""
     leases = list(leases)
     lines = [RESOLV_CONF_MARK]
     domains = dict.fromkeys(one.domain for one in leases if one.domain)
@@ -65,7 +65,7 @@ def resolv_conf(leases: Iterable[Settings]) -> str:
 
 
 def _addresses(value: object) -> list[str]:
-    """Give the IPv4 addresses of an option that holds a list of them; what is none is left out."""
+    """Return the IPv4 addresses of an option that holds a list of them; what is none is left out."""
     found = []
     for one in value if isinstance(value, list) else []:
         try:

@@ -104,7 +104,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _has_failed() -> bool:
-    """Whether a daemon before this one failed in this boot; a system call, and no more, where none did."""
+    """Return whether a daemon before this one failed in this boot; a system call, and no more, where none did."""
     try:
         posix.stat(FAILURE)
     except OSError:

@@ -20,7 +20,7 @@ from time import CLOCK_BOOTTIME, clock_gettime, clock_gettime_ns, sleep
 from modaliasd.core.errors import EXIT_WORLD, ModaliasdError
 from modaliasd.core.ledger.write import line
 from modaliasd.core.printable import printable
-from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, RUN_DIRECTORY
+from modaliasd.linux.paths import CRASH, FAILURE, KMSG, LEDGER, LOCK, RUN_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def report(command: str, error: Exception) -> int:
 
 
 def describe(error: Exception) -> str:
-    """The error as one line. An unexpected one is named with its type, and the place in the daemon where it arose."""
+    """Return the error as one line; an unexpected one with its type, and the place in the daemon where it arose."""
     if isinstance(error, ModaliasdError):
         return _one_line(str(error))
     text = str(error)
@@ -76,7 +76,7 @@ def describe(error: Exception) -> str:
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an error arose: " (core/index/build.py, line 10)", the innermost line of ours; "" for nowhere."""
+    """Return where an error arose: " (core/index/build.py, line 10)", the innermost line of ours; "" for nowhere."""
     found = ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
@@ -123,12 +123,14 @@ def _report_daemon(message: str) -> None:
 
 
 def _write_ledger(message: str) -> None:
-    """Put the failure into the ledger, and on the host's channel, as a warning; where that can be done."""
+    """Put the failure into the ledger, and on the host's channel, as a warning; not where another process writes it."""
     try:
         from modaliasd.core.settings import parse_settings
         from modaliasd.linux.config import read_command_line
         from modaliasd.linux.ledger import Ledger
+        from modaliasd.linux.lock import acquire
 
+        acquire(LOCK)
         ledger = Ledger(LEDGER, "", parse_settings(read_command_line()).channel)
         fields: dict[str, Json] = {"what": "daemon failed", "message": message}
         ledger.append(line("warning", clock_gettime_ns(CLOCK_BOOTTIME) // 1000, fields))

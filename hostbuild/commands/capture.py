@@ -35,7 +35,7 @@ Examples:
     "source",
     type=InputPath(),
     metavar="FILE",
-    help="Turn a ledger or a umockdev recording into a capture.",
+    help="Convert a ledger or a umockdev recording to a capture.",
 )
 def command(output: Path | None, root: Path | None, source: Path | None) -> None:
     """Record which devices this machine has, as the kernel and libudev show them."""
@@ -43,7 +43,7 @@ def command(output: Path | None, root: Path | None, source: Path | None) -> None
     from hostbuild.predict.machine import capture_machine, capture_root
 
     if root is not None and source is not None:
-        raise UsageError("--root and --from are two places to read from; give one of them")
+        raise UsageError("--root and --from are mutually exclusive")
     if source is not None:
         text = render_capture(read_capture(source))
     elif root is not None:

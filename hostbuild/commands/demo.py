@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.demo import run_demo
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import OutputPath
 from hostbuild.ledger.file import write_ledger
-from hostbuild.qemu import accel
+from hostbuild.qemu.accel import choose
 from modaliasd.core.ledger.text_tree import render_tree
 
 
@@ -21,23 +22,16 @@ from modaliasd.core.ledger.text_tree import render_tree
     type=OutputPath("the image", beside=lambda image: (*files_beside(image), _ledger(image)), parents=True),
     default=Path("build/demo.img"),
     show_default=True,
-    help="Where the image goes.",
+    help="The image to write.",
 )
-@click.option(
-    "--accel",
-    "wanted",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="Hardware virtualisation, or emulation.",
-)
-def command(image: Path, wanted: str) -> int:
+@_options.accel
+def command(image: Path, accel: str) -> int:
     """Build an image, boot a zoo of emulated hardware, plug devices in and out, and tell the history as a tree.
 
     The exit status is 0 only if every device that should have a driver has one.
     """
     image.parent.mkdir(parents=True, exist_ok=True)
-    choice = accel.choose(wanted)
+    choice = choose(accel)
     click.echo(f"running under {choice.accel.value}: {choice.why}")
     told = run_demo(image, choice.accel, ui.reporter(), click.echo)
     ledger = _ledger(image)
@@ -47,7 +41,7 @@ def command(image: Path, wanted: str) -> int:
     sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:
-        ui.complain(f"not as it should be: {complaint}")
+        ui.complain(f"problem: {complaint}")
     if told.complaints:
         return 1
     click.echo("every device that should have a driver has one")

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 
 _SHOWN = 10  # rows of a section of little weight; --json has all
 _EPILOG = """\b
@@ -25,10 +25,10 @@ Example:
 @click.command("diff", epilog=_EPILOG)
 @click.argument("ledger_a", type=InputPath())
 @click.argument("ledger_b", type=InputPath())
-@click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
+@_options.as_json("the differences")
 def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
     """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
-    diff = compare(history_of(read_ledger(ledger_a)), history_of(read_ledger(ledger_b)))
+    diff = compare(read_history(ledger_a), read_history(ledger_b))
     if as_json:
         ui.print_json({"regression": diff.regression} | asdict(diff))
     else:
@@ -48,7 +48,7 @@ def _lines(diff: LedgerDiff) -> list[str]:
     lines += _names("devices without a driver that are new", diff.come, _SHOWN)
     lines += _changes("loading times", diff.times, _SHOWN, " ms")
     if not lines:
-        lines.append("nothing changed but small times")
+        lines.append("nothing changed but small differences in time")
     settle = diff.settle
     lines.append(f"settled after {settle.before or '?'} ms, now after {settle.after or '?'} ms")
     return lines

@@ -1,16 +1,20 @@
-"""hostbuild inspect: an image in, archive.read_image, tables out."""
+"""hostbuild inspect: an image in, archive.open_image, tables out."""
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.formats import archive
-from hostbuild.formats.archive import Segment
-from hostbuild.formats.newc import Member
+from hostbuild.formats.archive import Image
+from hostbuild.formats.rootfs import Node
 from hostbuild.fs.path_types import InputPath
+
+_TOLD = 10  # members that come to nothing, each named
 
 _EXAMPLES = """\b
 Examples:
@@ -23,29 +27,34 @@ Examples:
 @click.command("inspect", epilog=_EXAMPLES)
 @click.argument("image", type=InputPath())
 @click.option("--files", "show_files", is_flag=True, help="List the files, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, always with the files.")
+@_options.as_json("the list, always with the files,")
 def command(image: Path, show_files: bool, as_json: bool) -> None:
-    """List what is inside an initramfs IMAGE, whoever made it.
+    """List what a kernel makes of an initramfs IMAGE, whoever made it.
 
-    Reads newc archives, plain or packed with gzip, zstd, xz, lz4 or bzip2, and several of them in one file.
+    Reads newc archives, plain or packed with gzip, zstd, xz, lz4, bzip2 or lzma, and several of them in one file, as
+    the kernel does: of several members of one name the last counts, and what the kernel drops in silence is told. For
+    an image that the kernel does not unpack to its end, it lists what comes before, and ends with status 100.
     """
-    segments = archive.read_image(image)
+    found = archive.open_image(image)
+    if not found.segments:
+        found.require_whole()
     if as_json:
-        ui.print_json(_as_json(image, segments))
-        return
-    if show_files:
-        for segment in segments:
-            for member in segment.members:
-                ui.line(_file_line(member))
-        return
-    _print_summary(image, segments)
+        ui.print_json(_as_json(found))
+    elif show_files:
+        for path, node in found.root.walk():
+            ui.line(_file_line(path, node))
+    else:
+        _print_summary(found)
+    if not as_json:
+        for note in _notes(found):
+            ui.note(note)
+    found.require_whole()
 
 
-def _as_json(image: Path, segments: list[Segment]) -> dict[str, Any]:
-    members = [member for segment in segments for member in segment.members]
+def _as_json(image: Image) -> dict[str, Any]:
     return {
-        "image": image.name,
-        "size": image.stat().st_size,
+        "image": image.path.name,
+        "size": image.size,
         "archives": [
             {
                 "offset": segment.offset,
@@ -54,37 +63,71 @@ def _as_json(image: Path, segments: list[Segment]) -> dict[str, Any]:
                 "unpacked": segment.unpacked,
                 "files": len(segment.members),
             }
-            for segment in segments
+            for segment in image.segments
         ],
-        "kernels": archive.kernel_versions(members),
-        "groups": _groups(members),
-        "files": [
-            {"path": member.name, "mode": f"{member.mode:06o}", "size": member.size} for member in members
-        ],
+        "bootconfig": image.bootconfig,
+        "trouble": None
+        if image.trouble is None
+        else {
+            "offset": image.trouble.offset,
+            "message": str(image.trouble),
+            "kernel": image.trouble.said or None,
+        },
+        "passed_over": [{"path": path, "reason": why} for path, why in image.passed_over],
+        "kernels": archive.versions_in(path for path, _ in image.root.walk()),
+        "groups": _groups(image),
+        "files": [_file_json(path, node) for path, node in image.root.walk()],
     }
 
 
-def _groups(members: list[Member]) -> dict[str, dict[str, int]]:
+def _file_json(path: str, node: Node) -> dict[str, Any]:
+    row: dict[str, Any] = {"path": path, "mode": f"{node.mode:06o}", "size": node.size}
+    if stat.S_ISLNK(node.mode):
+        row["target"] = node.target
+    return row
+
+
+def _groups(image: Image) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = {}
-    for member in members:
-        row = groups.setdefault(archive.group_of(member), {"files": 0, "size": 0})
-        row["files"] += not stat.S_ISDIR(member.mode)
-        row["size"] += member.size
+    counted = set()
+    for path, node in image.root.walk():
+        row = groups.setdefault(archive.group_of(path), {"files": 0, "size": 0})
+        row["files"] += not stat.S_ISDIR(node.mode)
+        if id(node) not in counted:  # a hard link takes no room
+            row["size"] += node.size
+            counted.add(id(node))
     return dict(sorted(groups.items()))
 
 
-def _file_line(member: Member) -> str:
-    return f"{archive.permissions(member)} {member.size:>10} {member.name}"
+def _file_line(path: str, node: Node) -> str:
+    size = str(node.size)
+    if stat.S_ISCHR(node.mode) or stat.S_ISBLK(node.mode):
+        size = "{}, {}".format(*node.device)
+    arrow = f" -> {node.target}" if stat.S_ISLNK(node.mode) else ""
+    return f"{stat.filemode(node.mode)} {size:>10} {path}{arrow}"
 
 
-def _print_summary(image: Path, segments: list[Segment]) -> None:
-    members = [member for segment in segments for member in segment.members]
-    ui.line(f"{image}: {ui.size(image.stat().st_size)}")
-    for segment in segments:
+def _notes(image: Image) -> Iterable[str]:
+    """Return what the kernel does not tell, and nobody would see."""
+    for offset in image.untrailed if image.trouble is None else ():
+        yield f"the archive at offset {offset} has no trailer: the kernel takes it, but it may be cut short"
+    for name, why in image.passed_over[:_TOLD]:
+        yield f"the kernel drops {name[:200] or 'a member without a name'}: {why[:200]}"
+    if len(image.passed_over) > _TOLD:
+        yield f"and {len(image.passed_over) - _TOLD} more, which --json lists"
+
+
+def _print_summary(image: Image) -> None:
+    ui.line(f"{image.path}: {ui.size(image.size)}")
+    for segment in image.segments:
+        packed = f", {ui.size(segment.packed)}" if segment.packed else ""
         ui.line(
-            f"  at offset {segment.offset}: {segment.compressor.value}, {ui.size(segment.packed)}, "
+            f"  at offset {segment.offset}: {segment.compressor.value}{packed}, "
             f"unpacked {ui.size(segment.unpacked)}, {len(segment.members)} files"
         )
-    kernels = archive.kernel_versions(members)
+    if image.bootconfig:
+        offset = image.size - image.bootconfig
+        ui.line(f"  at offset {offset}: bootconfig, {ui.size(image.bootconfig)}")
+    kernels = archive.versions_in(path for path, _ in image.root.walk())
     ui.line(f"  modules for: {', '.join(kernels) or 'no kernel'}")
-    ui.sizes_table(_groups(members))
+    ui.sizes_table(_groups(image))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import UsageError
 from hostbuild.fs.files import write_file
@@ -49,13 +50,13 @@ def fetch(source: str) -> None:
     show_default=True,
     help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
 )
-@click.option("--mod2noconfig", is_flag=True, help="Unset all modules of the base first.")
+@click.option("--mod2noconfig", is_flag=True, help="Turn off all modules of the base first.")
 @click.option(
     "--enable",
     type=InputWord(),
     multiple=True,
     metavar="FRAGMENT|OPTION",
-    help="A file of options, or one: IPV6, IPV6=m.",
+    help="A file of options, or one option: IPV6, IPV6=m.",
 )
 @click.option(
     "--module",
@@ -66,7 +67,7 @@ def fetch(source: str) -> None:
     help="e1000, usb-storage, a modalias, or a capture's file.",
 )
 @click.option("--no-guest", is_flag=True, help="Leave out what a guest of modaliasd needs.")
-@click.option("--menuconfig", is_flag=True, help="Go on by hand in kbuild's menu.")
+@click.option("--menuconfig", is_flag=True, help="Continue by hand in kbuild's menu.")
 @click.option(
     "--aliases",
     type=InputWord(),
@@ -75,7 +76,14 @@ def fetch(source: str) -> None:
     metavar="KERNEL",
     help="The kernel whose modules.alias knows the modaliases.",
 )
-@click.option("-o", "--output", type=OutputPath("the configuration"), default=Path("kernel.config"))
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath("the configuration"),
+    default=Path("kernel.config"),
+    show_default=True,
+    help="The file to write.",
+)
 def configure(
     *,
     source: str,
@@ -88,16 +96,18 @@ def configure(
     aliases: str,
     output: Path,
 ) -> int:
-    """Make a configuration from a base, options and drivers; whatever did not come true is named.
+    """Make a configuration from a base, options and drivers; each option that could not be set is named.
 
-    Ends with status 1 if something did not: the configuration is written all the same.
+    Exit status 1 if there is one; the configuration is written all the same.
     """
     from hostbuild.kbuild import configure as work
     from hostbuild.kbuild.modaliases import KernelAliases, read_modaliases
     from hostbuild.kbuild.source import require_source
 
     if menuconfig and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("--menuconfig needs a terminal, and this is none", hint="use --enable and --module")
+        raise UsageError(
+            "--menuconfig needs a terminal, and this is not one", hint="use --enable and --module"
+        )
     report = reporter()
     wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
@@ -137,11 +147,11 @@ def configure(
 @command.command()
 @click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", type=InputWord(), default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@_options.as_json("the findings")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
-    """Is a kernel fit for make-image and modaliasd: each finding with its reason and its fix.
+    """Check whether a kernel suits make-image and modaliasd; each finding has its reason and its fix.
 
-    Ends with status 1 if it is not.
+    Exit status 1 if it does not.
     """
     from hostbuild.formats.kconfig import parse_config
     from hostbuild.kbuild import fitness
@@ -187,14 +197,14 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
 )
 @click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), help="Compilers at once. [default: one a processor]"
+    "-j", "--jobs", type=click.IntRange(min=1), help="Run this many jobs at once. [default: one per CPU]"
 )
-@click.option("--strip", is_flag=True, help="Take debug sections out of the modules (this voids signatures).")
+@click.option("--strip", is_flag=True, help="Strip debug sections from the modules (this voids signatures).")
 @click.option(
     "-o",
     "--output",
     type=OutputPath("the kernel", directory=True, parents=True),
-    help="Copy boot/ and lib/ there.",
+    help="Copy the kernel there, as boot/ and lib/.",
 )
 def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
@@ -223,7 +233,7 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
 
 
 def _shortened(word: str) -> str:
-    """Give what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
+    """Return what somebody asked for on one line: a cpu: modalias has more than a thousand characters."""
     return word if len(word) <= _WORD else f"{word[: _WORD - 1]}…"
 
 

@@ -1,23 +1,26 @@
 """hostbuild make-image: options in, initramfs.build_image, a table of sizes out."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
-from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.extras import Extra
-from hostbuild.kernels.kernel import require_kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
 
 _EXAMPLES = """\b
-Selections of modules are comma lists; the last word that speaks of a module counts:
+Selections of modules are comma-separated; the last word that matches a module counts:
   qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
   e1000,snd_*          modules by name or glob, with all they depend on
   kernel/fs/           everything below a directory
@@ -32,6 +35,10 @@ Examples:
   hostbuild make-image -o small.img --learn boot.jsonl
 """
 
+# How many are printed; all stand in the manifest.
+_WARNINGS = 20
+_FIRMWARE = 5
+
 
 @click.command("make-image", epilog=_EXAMPLES)
 @click.option(
@@ -42,18 +49,12 @@ Examples:
     type=OutputPath("the image", beside=files_beside),
     help="The image to write.",
 )
+@_options.kernel
+@_options.modules_dir
 @click.option(
-    "--kernel",
-    type=InputWord(),
-    metavar="KERNEL",
-    help="deb:PACKAGE, the path of a vmlinuz, or running. "
-    "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
-)
-@click.option(
-    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it or in /lib/modules."
-)
-@click.option(
-    "--modules", "selection", help="Which modules; see below. Default: qemu; with --learn none besides."
+    "--modules",
+    "selection",
+    help="Which modules; see below. Default: qemu, or with --learn only those learned.",
 )
 @click.option(
     "--learn",
@@ -81,13 +82,14 @@ Examples:
     type=click.Choice([compressor.value for compressor in WRITABLE]),
     default=Compressor.ZSTD.value,
     show_default=True,
+    help="How the image is compressed.",
 )
 @click.option(
     "--modprobe",
     type=click.Choice([modprobe.value for modprobe in Modprobe]),
     default=Modprobe.BUSYBOX.value,
     show_default=True,
-    help="Whose modprobe, lsmod and so on.",
+    help="Whose modprobe, lsmod and so on the image has.",
 )
 @click.option(
     "--compress-modules",
@@ -95,7 +97,7 @@ Examples:
     type=click.Choice([store.value for store in Store]),
     default=Store.PLAIN.value,
     show_default=True,
-    help="How the modules lie in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
 @click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
 @click.option(
@@ -106,7 +108,7 @@ Examples:
     help="Add audit: pyudev and libudev, for `modaliasd audit`. Or network: a helper with pyroute2 that sets network "
     "cards up and gets their addresses by DHCP.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the table.")
+@_options.as_json("the manifest")
 def command(
     image: Path,
     kernel: str | None,
@@ -127,13 +129,11 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
-    report = ui.reporter(as_json=as_json)
-    found = require_kernel(kernel, modules_dir, report)
     options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
-        wanted=learned_modules(read_capture(learn), open_kernel(found, {})).modules if learn else None,
+        wanted=_used_by(learn) if learn else None,
         wanted_from=learn.name if learn else "",
         overlays=overlays,
         firmware_dirs=firmware_dirs,
@@ -143,11 +143,26 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built = build_image(image, options, report, kernel=found)
+    built = build_image(image, options, ui.reporter(as_json=as_json))
+    warnings = built.manifest.get("warnings", ())
+    for warning in warnings[:_WARNINGS]:
+        ui.note(f"warning: {warning}")
+    if len(warnings) > _WARNINGS:
+        ui.note(f"{len(warnings) - _WARNINGS} more warnings stand in {built.manifest_path}")
     if as_json:
         ui.print_json(built.manifest)
         return
     _print_summary(built)
+
+
+def _used_by(machine: Path) -> Wanted:
+    """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
+    capture = read_capture(machine)
+
+    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> Iterable[str]:
+        return learned_modules(capture, open_kernel(kernel, modprobe_d)).modules
+
+    return used
 
 
 def _print_summary(built: BuiltImage) -> None:
@@ -161,8 +176,10 @@ def _print_summary(built: BuiltImage) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
-    for warning in built.manifest.get("warnings", ()):
-        ui.line(f"  left out: {warning}")
     if firmware["missing"]:
-        ui.line(f"  {len(firmware['missing'])} firmware files that some of them may ask for were not found")
+        ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
+        for name in firmware["missing"][:_FIRMWARE]:
+            ui.line(f"    {name!r} for {', '.join(firmware['wanted_by'][name])}")
+        if len(firmware["missing"]) > _FIRMWARE:
+            ui.line(f"    and those that stand in {built.manifest_path.name}")
     ui.sizes_table(built.manifest["groups"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.errors import UsageError
-from hostbuild.fs.path_types import InputPath, InputWord
+from hostbuild.fs.path_types import InputPath
 
 _EPILOG = """\b
 CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
@@ -25,27 +26,24 @@ Examples:
 @click.command("predict", epilog=_EPILOG)
 @click.argument("capture_file", metavar="CAPTURE", type=InputPath())
 @click.option("--image", type=InputPath(), help="Predict for this image: its modules and its modprobe.d.")
+@_options.kernel
+@_options.modules_dir
 @click.option(
-    "--kernel",
-    type=InputWord(),
-    metavar="KERNEL",
-    help="Predict for all modules of a kernel: deb:PACKAGE, a vmlinuz, or running.",
-)
-@click.option(
-    "--modules-dir", type=InputPath(), help="The kernel's modules, if not beside it.", metavar="DIR"
-)
-@click.option(
-    "--overlay", "overlays", multiple=True, type=InputPath(), help="Count an overlay's modprobe.d and policy."
+    "--overlay",
+    "overlays",
+    multiple=True,
+    type=InputPath(),
+    help="Include an overlay's modprobe.d and policy.",
 )
 @click.option(
     "--config",
     "configs",
     multiple=True,
     type=InputPath(),
-    help="Count a file, or a directory of files, of modprobe.d.",
+    help="Include a file, or a directory of files, of modprobe.d.",
 )
-@click.option("--append", default="", help="Words of the kernel's command line.")
-@click.option("--json", "as_json", is_flag=True, help="Print the prediction as JSON.")
+@_options.append
+@_options.as_json("the prediction")
 def command(
     capture_file: Path,
     image: Path | None,
@@ -56,7 +54,10 @@ def command(
     append: str,
     as_json: bool,
 ) -> int:
-    """Predict what the daemon would load on the machine of CAPTURE, without booting anything."""
+    """Predict what the daemon would load on the machine of CAPTURE, without booting anything.
+
+    With --image from that image's modules and its modprobe.d, else from all modules of a kernel.
+    """
     from hostbuild.kernels.kernel import require_kernel
     from hostbuild.predict.file import read_capture
     from hostbuild.predict.simulate import predict

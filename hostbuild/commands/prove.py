@@ -1,22 +1,25 @@
 """hostbuild prove: boots an image and holds its drivers against those of a ledger."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.errors import GuestTimeoutError, InputError
 from hostbuild.formats.manifest import files_beside
-from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath
 from hostbuild.predict.prove import Proof
-from hostbuild.qemu.device import device_files
 from hostbuild.qemu.vm import VM
 
 _LATE_S = 10.0  # how long nothing may come before a device counts as not coming
 _EPILOG = """\b
-The machine has to be the one that the ledger is of. Exit status 1 if a device that had a driver in the ledger has
-another one or none, or is not there; 112, 124: the guest was lost, or not in time.
+The machine has to be the one that the ledger was recorded on.
+
+\b
+Exit status 1 if a device that had a driver in the ledger has another one or none, or is not there; 112 if the
+guest was lost; 124 at the time limit.
 
 \b
 Example:
@@ -36,34 +39,14 @@ Example:
     help="The boot to compare with.",
     metavar="FILE",
 )
-@click.option(
-    "--kernel",
-    type=InputWord(),
-    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
-)
-@click.option(
-    "--machine",
-    "machine_name",
-    type=InputWord(),
-    default="virtio",
-    show_default=True,
-    metavar="NAME|FILE.toml",
-)
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    type=InputWord(device_files),
-    metavar="ARG",
-    help="Add a device, as QEMU's -device.",
-)
-@click.option("--append", default="", help="Words for the kernel's command line.")
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True, metavar="S")
-@click.option(
-    "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the new boot's ledger here."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@_options.boot_kernel
+@_options.machine
+@_options.devices
+@_options.append
+@_options.accel
+@_options.timeout(300.0)
+@_options.ledger_out
+@_options.as_json("the comparison")
 def command(
     image: Path,
     ledger_file: Path,
@@ -77,31 +60,24 @@ def command(
     as_json: bool,
 ) -> int:
     """Boot IMAGE and show that the devices of a ledger get the same drivers."""
-    from hostbuild.ledger.file import read_ledger, write_ledger
+    from hostbuild.ledger.file import read_history, write_ledger
     from hostbuild.predict.prove import prove
-    from hostbuild.qemu.accel import choose
-    from hostbuild.qemu.device import parse_device
     from hostbuild.qemu.machine import read_machine
-    from hostbuild.qemu.memory_probe import read_estimate
-    from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-    from hostbuild.qemu.vm import Boot
+    from hostbuild.qemu.session import prepare
     from modaliasd.core.ledger.history import history_of
 
-    before = history_of(read_ledger(ledger_file))
+    before = read_history(ledger_file)
     if not any(device.driver for device in before.devices.values()):
         raise InputError(f"the ledger {ledger_file} has no device with a driver: there is nothing to prove")
-    machine = read_machine(machine_name).plus(map(parse_device, devices))
-    manifest = read_manifest_if_any(image)
-    vmlinuz = require_kernel_for(image, manifest, kernel)
-    memory = machine.memory or read_estimate(image, manifest, vmlinuz, append).comfortable
-    words = " ".join(filter(None, (manifest.get("append", ""), append)))
-    boot = Boot(
-        vmlinuz, image, append=words, accel=choose(accel).accel, memory=memory, agent=False, limit_s=timeout
+    session = prepare(
+        image,
+        read_machine(machine_name, devices),
+        kernel=kernel,
+        append=append,
+        accel=accel,
+        limit_s=timeout,
     )
-    with (
-        ui.reporter(as_json=as_json).step(f"Booting {image.name}"),
-        VM(replace(machine, memory=None), boot) as vm,
-    ):
+    with ui.reporter(as_json=as_json).step(f"Booting {image.name}"), session.vm() as vm:
         vm.settled(timeout=timeout)
         proof = prove(before, history_of(vm.ledger))
         while not proof.holds and _more_comes(vm):
@@ -127,7 +103,7 @@ def _more_comes(vm: VM) -> bool:
 
 def _print(proof: Proof) -> None:
     for change in proof.changed:
-        ui.line(f"{change.what}: {change.before} had it, now {change.after or 'no driver'} has")
+        ui.line(f"{change.what}: was driven by {change.before}, now by {change.after or 'no driver'}")
     for devpath in proof.gone:
         late = " (it came after the first settle: was it plugged in?)" if devpath in proof.plugged else ""
         ui.line(f"{devpath} is not there{late}")

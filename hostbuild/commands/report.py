@@ -13,9 +13,9 @@ from hostbuild.formats.manifest import files_beside
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
 from hostbuild.fs.files import read_input, write_file
 from hostbuild.fs.path_types import InputPath, OutputPath
-from hostbuild.ledger.file import read_ledger
+from hostbuild.ledger.file import read_history
 from hostbuild.report.model import make_model
-from modaliasd.core.ledger.history import History, history_of
+from modaliasd.core.ledger.history import History
 
 _FORMATS = ("html", "perfetto", "dot", "svg", "text", "json")
 # The end of a file's name -> the format; the first that fits counts.
@@ -57,7 +57,7 @@ Examples:
     "--format",
     "kind",
     type=click.Choice(_FORMATS),
-    help="Default: what the end of the file's name says; html on stdout.",
+    help="Default: by the ending of the file's name; html on stdout.",
 )
 @click.option(
     "--image",
@@ -78,11 +78,11 @@ def command(
 ) -> None:
     """Show the boot that LEDGER tells of."""
     if image is not None and manifest_file is not None:
-        raise UsageError("--image and --manifest say the same; give one of them")
+        raise UsageError("--image and --manifest are mutually exclusive")
     kind = kind or _kind_of(output)
     if kind == "html" and output is None and sys.stdout.isatty():
-        raise UsageError("a page is nothing for a terminal", hint="-o report.html, or --format text")
-    history = history_of(read_ledger(ledger))
+        raise UsageError("refusing to write HTML to a terminal", hint="-o report.html, or --format text")
+    history = read_history(ledger)
     text = _render(history, kind, _manifest(image, manifest_file), title or ledger.stem)
     if output is None:
         ui.document(text) if kind in _UTF8 else sys.stdout.write(text)
@@ -98,10 +98,8 @@ def _kind_of(output: Path | None) -> str:
     for ending, kind in _ENDINGS.items():
         if output.name.lower().endswith(ending):
             return kind
-    ending = f"the ending {output.suffix}" if output.suffix else "a name without an ending"
-    known = ", ".join(_ENDINGS)
     raise UsageError(
-        f"{output}: no format goes by {ending}; known are {known}",
+        f"cannot tell a format from the name {output}; known endings are {', '.join(_ENDINGS)}",
         hint=f"--format {'|'.join(_FORMATS)} writes to a file of any name",
     )
 
@@ -123,7 +121,7 @@ def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] 
         raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
     if not isinstance(manifest, dict) or "modules" not in manifest:
         other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT)
-        raise InputError(other or f"{manifest_file} is no manifest of an image: it lists no modules")
+        raise InputError(other or f"{manifest_file} is not an image's manifest: it lists no modules")
     return manifest
 
 

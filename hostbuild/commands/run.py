@@ -5,27 +5,24 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from hostbuild import ui
-from hostbuild.errors import GuestError, UsageError
+from hostbuild.commands import _options
+from hostbuild.errors import GuestError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.files import Growing, growing_file
-from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.fs.path_types import InputPath
 from hostbuild.qemu import terminal
-from hostbuild.qemu.accel import Accel, choose
-from hostbuild.qemu.device import device_files, parse_device
 from hostbuild.qemu.exit_status import complaints, exit_status
 from hostbuild.qemu.lines import Line, Listener
-from hostbuild.qemu.machine import Machine, machine_names, parse_memory, read_machine
-from hostbuild.qemu.memory import MemoryEstimate, require_enough
-from hostbuild.qemu.memory_probe import read_estimate
-from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.session import Session, prepare
+from hostbuild.qemu.transcript import unpacking_failure
+from hostbuild.qemu.vm import VM
 
 _NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the machine from
 
@@ -56,28 +53,9 @@ Examples:
 
 @click.command("run", epilog=_EPILOG)
 @click.argument("image", type=InputPath(beside=files_beside))
-@click.option(
-    "--kernel",
-    type=InputWord(),
-    help="A vmlinuz, or deb:PACKAGE. Default: the kernel that the image was built for.",
-)
-@click.option(
-    "--machine",
-    "machine_name",
-    type=InputWord(),
-    default="virtio",
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
-)
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    type=InputWord(device_files),
-    metavar="ARG",
-    help="Add a device, as QEMU's -device.",
-)
+@_options.boot_kernel
+@_options.machine
+@_options.devices
 @click.option(
     "--list-devices",
     is_flag=True,
@@ -86,17 +64,13 @@ Examples:
     callback=lambda ctx, _param, wanted: _list_devices(ctx) if wanted else None,
     help="List the devices that --device and machine files take.",
 )
-@click.option("--append", default="", help="Words for the kernel's command line.")
-@click.option(
-    "--memory", default=None, metavar="auto|SIZE", help="Default: what the machine says, else auto."
-)
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@_options.append
+@_options.memory
+@_options.accel
 @click.option("--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %.")
-@click.option(
-    "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the ledger here as it comes."
-)
+@_options.ledger_out
 @click.option("--watch", is_flag=True, help="Show what is loaded as it happens, in place of the console.")
-@click.option("--timeout", type=click.FloatRange(min=1), metavar="S", help="End the machine after S seconds.")
+@_options.timeout()
 @click.option(
     "--exit-when-settled", is_flag=True, help="Have the guest switch itself off once it has settled."
 )
@@ -117,42 +91,35 @@ def command(
     dry_run: bool,
 ) -> int:
     """Boot IMAGE in QEMU, with its console here, and end with its exit status."""
-    machine = read_machine(machine_name).plus(map(parse_device, devices))
-    manifest = read_manifest_if_any(image)
-    vmlinuz = require_kernel_for(image, manifest, kernel)
-    wanted = machine.memory if memory is None else parse_memory(memory)
-    machine = replace(machine, memory=None)  # what is said here counts, not what the machine's file says
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    words = [manifest.get("append", ""), append, "modaliasd.poweroff=settled" if exit_when_settled else ""]
-    chosen = choose(accel)
-    if icount and chosen.accel is Accel.KVM:
-        raise UsageError("--icount counts instructions, which KVM cannot", hint="--accel tcg")
-    boot = Boot(
-        kernel=vmlinuz,
-        initrd=image,
-        append=" ".join(filter(None, words)),
-        accel=chosen.accel,
-        memory=_enough_memory(wanted, read_estimate(image, manifest, vmlinuz, append)),
+    session = prepare(
+        image,
+        read_machine(machine_name, devices),
+        kernel=kernel,
+        append=append,
+        memory=memory,
+        accel=accel,
         icount=icount,
-        agent=False,
+        poweroff=exit_when_settled,
         limit_s=timeout or (float("inf") if interactive else _NOBODY_LOOKS_S),
     )
     if dry_run:
         ledger = f"file:{ledger_out}" if ledger_out else "null"
-        click.echo(shlex.join([*boot.argv(machine), "-serial", "mon:stdio", "-serial", ledger]))
+        click.echo(shlex.join([*session.argv(), "-serial", "mon:stdio", "-serial", ledger]))
         return 0
-    if chosen.accel is Accel.TCG and accel == "auto":
-        click.echo(f"hostbuild: no KVM, so QEMU emulates: {chosen.why}", err=True)
+    for note in session.notes:
+        click.echo(f"hostbuild: {note}", err=True)
     vm: VM | None
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
         if watch:
-            vm, status = _run_watched(machine, boot, ledger_file)
+            vm, status = _run_watched(session, ledger_file)
         else:
-            vm, status = _run(machine, boot, ledger_file, interactive=interactive)
+            vm, status = _run(session, ledger_file, interactive=interactive)
     if vm is None:
         return status
     _tell(vm, steady=not interactive)
-    if exit_when_settled and machine.serial_lines > Line.CHANNEL.value and exit_status(vm.ledger) is None:
+    told = session.machine.serial_lines > Line.CHANNEL.value
+    if exit_when_settled and told and exit_status(vm.ledger) is None:
         raise GuestError("the guest switched itself off before it had settled and said its exit status")
     return status
 
@@ -169,6 +136,8 @@ def _tell(vm: VM, *, steady: bool) -> None:
 
     steady: nobody could stop the output, and with it our reading of the guest's lines.
     """
+    if failure := unpacking_failure(vm.console):
+        ui.note(f"{failure.reason} ({failure.line}); {failure.fix}")
     for complaint in complaints(vm.ledger):
         ui.note(f"in the guest: {complaint}")
     if vm.skipped.count:
@@ -183,10 +152,8 @@ def _tell(vm: VM, *, steady: bool) -> None:
         )
 
 
-def _run(
-    machine: Machine, boot: Boot, ledger_file: Growing | None, *, interactive: bool
-) -> tuple[VM | None, int]:
-    """Boot with the console; gives the machine, None if the user ended it, and its exit status."""
+def _run(session: Session, ledger_file: Growing | None, *, interactive: bool) -> tuple[VM | None, int]:
+    """Boot with the console; return the machine, None if the user ended it, and its exit status."""
     listeners: dict[Line, Listener] = {Line.CONSOLE: _show}
     if ledger_file is not None:
         listeners[Line.CHANNEL] = ledger_file.write
@@ -194,7 +161,7 @@ def _run(
     with contextlib.ExitStack() as stack:
         if interactive:
             stack.enter_context(terminal.raw(sys.stdin.fileno()))
-        vm = stack.enter_context(VM(machine, boot, listeners=listeners))
+        vm = stack.enter_context(session.vm(listeners=listeners))
 
         def end() -> None:
             nonlocal quitting
@@ -213,7 +180,7 @@ def _run(
     return vm, status
 
 
-def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> tuple[VM, int]:
+def _run_watched(session: Session, ledger_file: Growing | None) -> tuple[VM, int]:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
     from hostbuild.ledger.watch import ChannelWatch
 
@@ -224,7 +191,7 @@ def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> t
                 ledger_file.write(data)
             screen.feed(data)
 
-        with VM(machine, boot, listeners={Line.CHANNEL: take}) as vm:
+        with session.vm(listeners={Line.CHANNEL: take}) as vm:
             status = vm.wait()
     return vm, status
 
@@ -232,14 +199,6 @@ def _run_watched(machine: Machine, boot: Boot, ledger_file: Growing | None) -> t
 def _show(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
-
-
-def _enough_memory(wanted: int | None, prediction: MemoryEstimate) -> int:
-    """Return MiB: what is wanted if the image can be unpacked in it, else UsageError; auto where None."""
-    if wanted is None:
-        return prediction.comfortable
-    require_enough(prediction, wanted)
-    return wanted
 
 
 @contextlib.contextmanager

@@ -6,19 +6,22 @@ from pathlib import Path
 import click
 
 from hostbuild.fs.path_types import InputPath
-from hostbuild.ledger.file import read_ledger
-from modaliasd.core.ledger.history import history_of
+from hostbuild.ledger.file import read_history
 from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 
 @click.command("tree")
 @click.argument("ledger", type=InputPath())
-@click.option("--by", type=click.Choice(["device", "module", "time"]), default="device", show_default=True)
-@click.option("--color/--no-color", default=None, help="Default: colours on a terminal.")
-@click.option("--full", is_flag=True, help="Cut no line.")
+@click.option(
+    "--by",
+    type=click.Choice(["device", "module", "time"]),
+    default="device",
+    show_default=True,
+    help="What the tree is ordered by.",
+)
+@click.option("--color/--no-color", default=None, help="Colour the tree. Default: on a terminal only.")
+@click.option("--full", is_flag=True, help="Do not truncate lines.")
 def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
     """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
     color = sys.stdout.isatty() if color is None else color
-    sys.stdout.write(
-        render_tree(history_of(read_ledger(ledger)), by, color=color, width=0 if full else WIDTH)
-    )
+    sys.stdout.write(render_tree(read_history(ledger), by, color=color, width=0 if full else WIDTH))

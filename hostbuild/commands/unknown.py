@@ -18,7 +18,7 @@ def unknown_command(word: str, known: Iterable[str], ctx: click.Context) -> clic
         kind = kind_of_file(path)
         hint = use_of(path, kind)
         return click.UsageError(f"{word} is {kind.value}, not a command{f'; {hint}' if hint else ''}", ctx)
-    near = did_you_mean(word, names) or f"; there are {', '.join(names)}"
+    near = did_you_mean(word, names) or f"; the commands are {', '.join(names)}"
     return click.UsageError(f"No such command {word!r}{near}", ctx)
 
 

@@ -20,8 +20,8 @@ from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
 _EPILOG = """\b
-Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is no
-terminal, it prints a line a record.
+Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is
+not a terminal, it prints one line per record.
 
 \b
 Example, in two terminals:
@@ -62,9 +62,9 @@ def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
 
 
 def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
-    """The records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
+    """Yield the records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
-    Lines that are no records are skipped, and told of on stderr. Raises InputError where the file is no ledger.
+    Lines that are no records are skipped, and told of on stderr. Raises InputError where the file is not a ledger.
     """
     quiet_since = time.monotonic()
     while not path.exists():
@@ -99,4 +99,4 @@ def _require_ledger(reader: LedgerReader, path: Path) -> None:
         require_ledger(reader)
         require_records(reader)
     except FormatError as e:
-        raise InputError(f"{path} is no ledger: {e}") from e
+        raise InputError(f"{path} is not a ledger: {e}") from e

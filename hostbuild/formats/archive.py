@@ -1,26 +1,33 @@
-"""What is inside an initramfs image, whoever made it: one or several newc archives, packed or not.
+"""What is inside an initramfs image, whoever made it: its archives, and the root file system that they become.
 
-The kernel (init/initramfs.c) takes a file that holds, one after the other and with NULs between them, newc
-archives and compressed streams of newc archives: distributions put CPU microcode into a first, plain
-archive, and everything else into a second, compressed one.
+Reading takes two passes. The first builds the tree, without a byte of the files: which member has a file's data shows
+only at the end, since hard links, links and later members of the same name decide it. The second takes the data of the
+files that are wanted.
 """
 
 import io
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from hostbuild.errors import HostbuildError, InputError
-from hostbuild.formats import newc, sniff
-from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
+from hostbuild.errors import InputError
+from hostbuild.formats import initramfs, newc, sniff
+from hostbuild.formats.compress import Compressor
+from hostbuild.formats.initramfs import Part, UnpackingError
+from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind
-from hostbuild.fs.files import read_input
+from hostbuild.fs.files import read_error, read_input
+
+MEMBERS_MAX = 500_000  # five times the largest module trees; some 750 bytes of memory each
+CONTENTS_MAX = 1 << 30  # bytes of files that are read into memory
 
 
 class ImageError(InputError):
-    """A file is no image that the kernel would unpack."""
+    """A file is not an image that the kernel would unpack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Segment:
     """One archive of an image.
 
     offset, packed: where its bytes stand in the image, and how many; several archives of one compressed
-    stream have the same. unpacked: the archive's length.
+    stream have the same. unpacked: the archive's length. members: without the trailer.
     """
 
     offset: int
@@ -38,75 +45,176 @@ class Segment:
     members: tuple[newc.Member, ...]
 
 
-def read_image(path: Path) -> list[Segment]:
-    """Read an image. Raises ImageError where it cannot be read or holds something else than archives."""
-    segments = [segment for segment, _ in _read(path, lambda _: False)]
-    if not segments:
-        raise ImageError(f"{path} is no initramfs image: it is empty")
-    return segments
+@dataclass(slots=True)
+class Image:
+    """An image as the kernel sees it.
 
-
-def read_files(path: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """Read the regular files whose path in the image is `wanted`, as the kernel unpacks them: the last one counts.
-
-    Paths are without a leading `/` or `./`. Raises ImageError.
+    root: what unpacking it makes. bootconfig: bytes of it at the file's end, its frame included, 0 without one.
+    passed_over: members that come to nothing, which the kernel does not tell: (name, why).
+    untrailed: offsets of archives that end without a trailer. trouble: where the kernel stops, and nothing after it
+    is read; None where it comes to the end.
     """
-    files: dict[str, bytes] = {}
-    for _, kept in _read(path, wanted):
-        files |= kept
-    return files
+
+    path: Path
+    size: int
+    segments: list[Segment] = field(default_factory=list)
+    root: Root = field(default_factory=Root)
+    bootconfig: int = 0
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    untrailed: list[int] = field(default_factory=list)
+    trouble: UnpackingError | None = None
+
+    def require_whole(self) -> "Image":
+        """Raise ImageError for an image that a kernel does not unpack to its end."""
+        if self.trouble is not None:
+            raise self._error(self.trouble)
+        if not self.segments:
+            raise ImageError(f"{self.path} is not an initramfs image: it is empty")
+        return self
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Read the files at these paths in the root file system, through links; what is no file is left out.
+
+        A link to /dev/null is an empty file. Raises ImageError.
+        """
+        nodes = {path: self.root.find(path) for path in paths}
+        files = {path: node for path, node in nodes.items() if node is not None and stat.S_ISREG(node.mode)}
+        size = sum({id(node): node.size for node in files.values()}.values())
+        if size > CONTENTS_MAX:
+            raise ImageError(
+                f"the files that are needed from {self.path} have {size >> 20} MiB, more than the "
+                f"{CONTENTS_MAX >> 20} that are read into memory"
+            )
+        sources = {node.source for node in files.values() if node.source is not None}
+        data = self._data(sources) if sources else {}
+        contents = {
+            path: data[node.source] if node.source is not None else b"" for path, node in files.items()
+        }
+        return contents | {path: b"" for path in nodes if path not in files and self.root.is_null(path)}
+
+    def _data(self, sources: set[int]) -> dict[int, bytes]:
+        found: dict[int, bytes] = {}
+        with _opened(self.path) as (file, size):
+            try:
+                for number, (_, _, body) in enumerate(initramfs.members(file, size - self.bootconfig)):
+                    if number in sources:
+                        found[number] = b"".join(body)
+                        if len(found) == len(sources):
+                            break
+            except UnpackingError as e:
+                raise self._error(e) from e
+        if len(found) < len(sources):
+            raise ImageError(f"{self.path} has changed while it was read")
+        return found
+
+    def _error(self, trouble: UnpackingError) -> ImageError:
+        if not self.segments and (other := sniff.instead(self.path, Kind.IMAGE, Kind.PACKED, Kind.TEXT)):
+            return ImageError(other, hint=sniff.use_of(self.path))
+        kernel = f"; the kernel says: {trouble.said}" if trouble.said else ""
+        what = (
+            "is damaged, or more than a kernel unpacks"
+            if self.segments
+            else "is not an initramfs image, or a damaged one"
+        )
+        return ImageError(f"{self.path} {what}: {trouble}{kernel}", hint=trouble.hint)
 
 
-def _read(path: Path, wanted: Callable[[str], bool]) -> list[tuple[Segment, dict[str, bytes]]]:
+def read_image(path: Path) -> list[Segment]:
+    """Read an image's archives. Raises ImageError where a kernel would not unpack all of it, or it is empty."""
+    return open_image(path).require_whole().segments
+
+
+def open_image(path: Path) -> Image:
+    """Read an image as far as a kernel comes. Raises ImageError for a file that cannot be read."""
     sniff.require_there(path, "image")
     if path.is_dir():
         raise ImageError(f"{path} is a directory, not an initramfs image")
-    data = read_input(path, "the image")
+    with _opened(path) as (file, size):
+        try:
+            return _read(path, file, size)
+        except OSError as e:
+            raise read_error(path, "the image", e) from e
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    if not path.is_file():  # a pipe, which cannot be read twice
+        data = read_input(path, "the image")
+        yield io.BytesIO(data), len(data)
+        return
     try:
-        return list(_parse(data, wanted))
-    except HostbuildError as e:
-        if other := sniff.instead(path, Kind.IMAGE, Kind.PACKED, Kind.TEXT):
-            raise ImageError(other, hint=sniff.use_of(path)) from e
-        raise ImageError(f"{path} is no initramfs image, or a damaged one: {e}") from e
+        file = path.open("rb")
+    except OSError as e:
+        raise read_error(path, "the image", e) from e
+    with file:
+        yield file, file.seek(0, io.SEEK_END)
 
 
-def parse_image(data: bytes) -> Iterator[Segment]:
-    """Yield the archives of an image in their order."""
-    for segment, _ in _parse(data, lambda _: False):
-        yield segment
+def _read(path: Path, file: BinaryIO, size: int) -> Image:
+    end = initramfs.find_bootconfig(file, size)
+    image = Image(path, size, bootconfig=size - end)
+    archives: list[_Archive] = []
+    try:
+        for number, (part, member, body) in enumerate(initramfs.members(file, end)):
+            _require_few(number, part)
+            if not archives or archives[-1].ended or archives[-1].part is not part:
+                archives.append(_Archive(part, member.offset))
+            archives[-1].add(member, body.end)
+            if why := image.root.unpack(member, number):
+                image.passed_over.append((member.name, why))
+    except UnpackingError as e:
+        image.trouble = e
+    image.segments = [archive.segment(end) for archive in archives]
+    image.untrailed = [archive.part.offset for archive in archives if not archive.ended]
+    return image
 
 
-def _parse(data: bytes, wanted: Callable[[str], bool]) -> Iterator[tuple[Segment, dict[str, bytes]]]:
-    position = _skip_nuls(data, 0)
-    while position < len(data):
-        compressor = detect(data[position : position + 8])
-        if compressor is Compressor.NONE:
-            segment, files = _parse_archive(data, position, wanted)
-            yield segment, files
-            position = _skip_nuls(data, position + segment.unpacked)
-            continue
-        plain, rest = decompress(compressor, data[position:])
-        end = len(data) - len(rest)
-        inside = _skip_nuls(plain, 0)
-        if inside == len(plain):
-            raise CompressionError(f"the {compressor.value} stream at offset {position} holds nothing")
-        while inside < len(plain):
-            segment, files = _parse_archive(plain, inside, wanted)
-            yield Segment(position, end - position, compressor, segment.unpacked, segment.members), files
-            inside = _skip_nuls(plain, inside + segment.unpacked)
-        position = _skip_nuls(data, end)
+def _require_few(count: int, part: Part) -> None:
+    if count >= MEMBERS_MAX:
+        raise UnpackingError(
+            f"the image has more than {MEMBERS_MAX} members, at which hostbuild stops", offset=part.offset
+        )
+
+
+class _Archive:
+    """An archive that is being read."""
+
+    def __init__(self, part: Part, start: int) -> None:
+        self.part = part
+        self.ended = False
+        self._start = self._end = start
+        self._members: list[newc.Member] = []
+
+    def add(self, member: newc.Member, end: int) -> None:
+        self._end = end
+        self.ended = member.is_trailer
+        if not self.ended:
+            self._members.append(member)
+
+    def segment(self, size: int) -> Segment:
+        unpacked = self._end - self._start
+        if self.part.compressor is not Compressor.NONE:
+            return Segment(
+                self.part.offset, self.part.packed, self.part.compressor, unpacked, tuple(self._members)
+            )
+        length = min(unpacked, size - self._start)
+        return Segment(self._start, length, Compressor.NONE, length, tuple(self._members))
 
 
 def kernel_versions(members: Iterable[newc.Member]) -> list[str]:
     """Give the kernels that the image has modules for, by the directories' names."""
+    return versions_in(member.name for member in members)
+
+
+def versions_in(paths: Iterable[str]) -> list[str]:
+    """Give the kernels that these paths have modules for, by the directories' names."""
     pattern = re.compile(r"(?:\./|/)?(?:usr/)?lib/modules/([^/]+?)(?:\.squashfs)?(?:/|$)")
-    found = (pattern.match(member.name) for member in members)
-    return sorted({match[1] for match in found if match})
+    return sorted({match[1] for match in map(pattern.match, paths) if match})
 
 
-def group_of(member: newc.Member) -> str:
+def group_of(path: str) -> str:
     """Tell by its path what a file of somebody's image belongs to."""
-    name = member.name.removeprefix("./").removeprefix("/").removeprefix("usr/")
+    name = path.removeprefix("./").removeprefix("/").removeprefix("usr/")
     groups = (
         ("modules", r"lib/modules/.*\.ko(\.\w+)?$"),
         ("indexes", r"lib/modules/"),
@@ -119,30 +227,3 @@ def group_of(member: newc.Member) -> str:
         ("programs", r"(s?bin|lib(exec)?)/"),
     )
     return next((group for group, pattern in groups if re.match(pattern, name)), "other")
-
-
-def permissions(member: newc.Member) -> str:
-    """Render a mode as ls -l does."""
-    return stat.filemode(member.mode)
-
-
-def _parse_archive(
-    data: bytes, start: int, wanted: Callable[[str], bool]
-) -> tuple[Segment, dict[str, bytes]]:
-    stream = io.BytesIO(data)
-    stream.seek(start)
-    members = []
-    files = {}
-    for member, content in newc.read(stream, start):
-        members.append(member)
-        name = member.name.removeprefix(".").lstrip("/")
-        if stat.S_ISREG(member.mode) and wanted(name):
-            files[name] = content
-    length = min(stream.tell(), len(data)) - start
-    return Segment(start, length, Compressor.NONE, length, tuple(members)), files
-
-
-def _skip_nuls(data: bytes, position: int) -> int:
-    match = re.compile(rb"\0*").match(data, position)
-    assert match is not None, "the pattern matches the empty string"
-    return match.end()

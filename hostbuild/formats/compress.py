@@ -3,16 +3,20 @@
 zstd   any frame (lib/decompress_unzstd.c). xz: the integrity check must be CRC32 or none
 (lib/decompress_unxz.c). lz4    the legacy frame only (lib/decompress_unlz4.c): magic, then blocks of 8 MiB,
 each after its packed size. gzip   no name and no time in the header, so that two runs give the same bytes.
+lzma   the format before xz, and bzip2: only read. lzo    known by name: no kept library unpacks it.
 
 Which of them a kernel knows stands in its configuration as CONFIG_RD_ZSTD and so on.
+
+Whatever a stream unpacks to, unpacking takes a bounded amount of memory: it goes in pieces.
 """
 
 import bz2
+import io
 import lzma
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Protocol
 
@@ -22,6 +26,10 @@ from hostbuild.errors import HostbuildError
 
 _LZ4_BLOCK = 8 << 20
 _LZ4_LEGACY = 0x184C2102
+_LZ4_BOUND = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16  # LZ4_compressBound: a packed block is never larger
+_PIECE = 1 << 20
+_DICTIONARY = 1 << 29  # what a stream may ask for; xz -9e wants 64 MiB, zstd --long=27 128
+LIMIT = 1 << 30  # bytes of what is unpacked into memory: a module, a kernel, a firmware
 # Measured on an image of 44 MB, QEMU's instruction counter as the clock: unpacking adds to the boot 0.1 s for
 # lz4 (16.4 MB), 0.5 s for zstd at any level (12.2 MB at 6), 0.7 s for gzip (13.6 MB), 3.7 s for xz (9.4 MB).
 # zstd's level 6 packs in two thirds of the time of 9, for 3 % more bytes.
@@ -42,10 +50,12 @@ class Compressor(Enum):
     GZIP = "gzip"
     LZ4 = "lz4"
     BZIP2 = "bzip2"
+    LZMA = "lzma"
+    LZO = "lzo"
     NONE = "none"
 
 
-# those that make-image offers; bzip2 is only read
+# those that make-image offers; bzip2 and lzma are only read
 WRITABLE = (Compressor.ZSTD, Compressor.XZ, Compressor.GZIP, Compressor.LZ4, Compressor.NONE)
 
 # what the kernel's configuration calls the decoder
@@ -55,6 +65,8 @@ KERNEL_OPTION = {
     Compressor.GZIP: "CONFIG_RD_GZIP",
     Compressor.LZ4: "CONFIG_RD_LZ4",
     Compressor.BZIP2: "CONFIG_RD_BZIP2",
+    Compressor.LZMA: "CONFIG_RD_LZMA",
+    Compressor.LZO: "CONFIG_RD_LZO",
 }
 
 _MAGICS = (
@@ -69,6 +81,19 @@ _MAGICS = (
 def detect(head: bytes) -> Compressor:
     """Tell by the first bytes how data is packed; NONE where no magic is known."""
     return next((compressor for magic, compressor in _MAGICS if head.startswith(magic)), Compressor.NONE)
+
+
+class Source(Protocol):
+    """What is unpacked: a file, or the beginning of one."""
+
+    def read(self, count: int, /) -> bytes:
+        """Take so many bytes; fewer at the end."""
+
+    def tell(self) -> int:
+        """Give the offset of the next byte."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to an offset, as a file does."""
 
 
 class Sink(Protocol):
@@ -132,60 +157,152 @@ def sink(compressor: Compressor) -> Sink:
         return _Lz4Legacy()
     if compressor is Compressor.NONE:
         return _Plain()
-    raise ValueError(f"{compressor} is not written")
+    raise ValueError(f"cannot write {compressor}")
 
 
-def decompress(compressor: Compressor, data: bytes) -> tuple[bytes, bytes]:
-    """Unpack one stream at the start of `data`: what it holds, and what follows it."""
+def decompress(compressor: Compressor, data: bytes, limit: int = LIMIT) -> tuple[bytes, bytes]:
+    """Unpack one stream at the start of `data`: what it holds, and what follows it.
+
+    Raises CompressionError where it is damaged, or holds more than `limit` bytes.
+    """
     if compressor is Compressor.NONE:
         return data, b""
+    stream = io.BytesIO(data)
+    plain = bytearray()
+    for piece in unpacked(compressor, stream):
+        plain += piece
+        if len(plain) > limit:
+            raise CompressionError(f"{compressor.value} data unpacks to more than {limit >> 20} MiB")
+    return bytes(plain), data[stream.tell() :]
+
+
+def unpacked(compressor: Compressor, stream: Source) -> Iterator[bytes]:
+    """Unpack one stream from where `stream` stands, in pieces of at most 8 MiB; then `stream` stands behind it.
+
+    Raises CompressionError where the data is damaged, cut short, or asks for too much memory.
+    """
     if compressor is Compressor.LZ4:
-        return _decompress_lz4(data)
-    decoder: _Decoder = _DECODERS[compressor]()
+        yield from _unpacked_lz4(stream)
+        return
+    if compressor is Compressor.LZO:
+        raise CompressionError("lzo data is not read here", hint="lzop -dc unpacks it")
     try:
-        plain = decoder.decompress(data)
+        if compressor is Compressor.ZSTD:
+            yield from _unpacked_zstd(stream)
+        else:
+            yield from _unpacked_by(_DECODERS[compressor](), compressor.value, stream)
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, ValueError, EOFError) as e:
         raise CompressionError(f"{compressor.value} data is damaged: {e}") from e
-    if not decoder.eof:
-        raise CompressionError(f"{compressor.value} data is cut short after {len(data)} bytes")
-    return plain, decoder.unused_data
 
 
 class _Decoder(Protocol):
+    """What bz2 and lzma offer: output in pieces, input kept back."""
+
     @property
     def eof(self) -> bool: ...
     @property
+    def needs_input(self) -> bool: ...
+    @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's decoder in the same form."""
+
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(31)  # a gzip header, a 32 KiB window
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._decoder.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
 
 
 _DECODERS: dict[Compressor, Callable[[], _Decoder]] = {
-    Compressor.ZSTD: lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(),
-    Compressor.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
-    Compressor.GZIP: lambda: zlib.decompressobj(31),
+    Compressor.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY),
+    Compressor.LZMA: lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_DICTIONARY),
+    Compressor.GZIP: _Gzip,
     Compressor.BZIP2: bz2.BZ2Decompressor,
 }
 
 
-def _decompress_lz4(data: bytes) -> tuple[bytes, bytes]:
-    """Unpack a legacy frame. It has no end mark: it ends with the data, or where no block can follow."""
+def _unpacked_by(decoder: _Decoder, name: str, stream: Source) -> Iterator[bytes]:
+    start = stream.tell()
+    while not decoder.eof:
+        data = stream.read(_PIECE) if decoder.needs_input else b""
+        ended = decoder.needs_input and not data
+        plain = decoder.decompress(data, _PIECE)
+        if plain:
+            yield plain
+        elif ended and not decoder.eof:
+            raise CompressionError(f"{name} data is cut short after {stream.tell() - start} bytes")
+    stream.seek(-len(decoder.unused_data), io.SEEK_CUR)
+
+
+def _unpacked_zstd(stream: Source) -> Iterator[bytes]:
+    """Unpack a frame block by block (RFC 8878, 3.1.1): the decoder gives all that it can at once, 128 KiB a block."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=_DICTIONARY).decompressobj()
+    start = stream.tell()
+
+    def take(count: int) -> bytes:
+        data = stream.read(count)
+        if len(data) != count:
+            raise CompressionError(f"zstd data is cut short after {stream.tell() - start} bytes")
+        return data
+
+    head = take(5)
+    descriptor = head[4]
+    single = descriptor >> 5 & 1
+    content_size = (single, 2, 4, 8)[descriptor >> 6]
+    decoder.decompress(head + take((1 - single) + (0, 1, 2, 4)[descriptor & 3] + content_size))
+    last = False
+    while not last:
+        header = take(3)
+        number = int.from_bytes(header, "little")
+        last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
+        if plain := decoder.decompress(header + take(1 if kind == 1 else size)):
+            yield plain
+    if descriptor >> 2 & 1:
+        yield decoder.decompress(take(4))  # a checksum, behind which nothing is left
+    if not decoder.eof:
+        raise CompressionError("zstd data is damaged: its last block does not end it")
+
+
+def _unpacked_lz4(stream: Source) -> Iterator[bytes]:
+    """Unpack a legacy frame as the kernel does. It has no end mark: it ends with the data, or at 4 NULs."""
     import lz4.block
 
-    plain = []
-    position = 4
-    while position + 4 <= len(data):
-        (packed,) = struct.unpack_from("<I", data, position)
+    start = stream.tell()
+    stream.read(4)
+    while True:
+        at = stream.tell()
+        number = stream.read(4)
+        packed = int.from_bytes(number, "little")
         if packed == _LZ4_LEGACY:  # frames may follow one another
-            position += 4
             continue
-        if packed == 0 or packed > _LZ4_BLOCK * 2:
-            break
-        block = data[position + 4 : position + 4 + packed]
+        if len(number) < 4 or packed == 0:
+            stream.seek(at)
+            return
+        if packed > _LZ4_BOUND:
+            raise CompressionError(
+                f"lz4 data is damaged: {number!r} at offset {at} is no block's size (unless 4 NULs follow lz4 data, "
+                "the kernel takes what comes next for another block)"
+            )
+        block = stream.read(packed)
         if len(block) != packed:
-            raise CompressionError(f"lz4 data is cut short after {len(data)} bytes")
+            raise CompressionError(f"lz4 data is cut short after {stream.tell() - start} bytes")
         try:
-            plain.append(lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK))
+            yield lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
         except lz4.block.LZ4BlockError as e:
-            raise CompressionError(f"lz4 data is damaged in the block at offset {position}: {e}") from e
-        position += 4 + packed
-    return b"".join(plain), data[position:]
+            raise CompressionError(f"lz4 data is damaged in the block at offset {at}: {e}") from e

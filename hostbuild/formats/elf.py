@@ -22,7 +22,7 @@ class ElfError(HostbuildError):
 
 
 def needed(stream: BinaryIO) -> tuple[str, ...]:
-    """Give the sonames in DT_NEEDED, in their order; none for a static program."""
+    """Return the sonames in DT_NEEDED, in their order; none for a static program."""
     try:
         for section in ELFFile(stream).iter_sections():
             if isinstance(section, DynamicSection):
@@ -33,7 +33,7 @@ def needed(stream: BinaryIO) -> tuple[str, ...]:
 
 
 def interpreter(stream: BinaryIO) -> str | None:
-    """Give the path of the program's dynamic loader, or None for a static program and a library."""
+    """Return the path of the program's dynamic loader, or None for a static program and a library."""
     try:
         for segment in ELFFile(stream).iter_segments():
             if isinstance(segment, InterpSegment):
@@ -44,7 +44,7 @@ def interpreter(stream: BinaryIO) -> str | None:
 
 
 def modinfo(stream: BinaryIO) -> dict[str, tuple[str, ...]]:
-    """Give a module's .modinfo: field name -> its values in the file's order ("alias" has many)."""
+    """Return a module's .modinfo: field name -> its values in the file's order ("alias" has many)."""
     try:
         section = ELFFile(stream).get_section_by_name(".modinfo")
         data = b"" if section is None else section.data()
@@ -64,7 +64,7 @@ def parse_modinfo(data: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def closure(programs: Iterable[Path], find: Callable[[str], Path | None]) -> dict[str, Path]:
-    """Give every library that `programs` need, directly or through one another: soname -> file.
+    """Return every library that `programs` need, directly or through one another: soname -> file.
 
     find: gives the file of a soname. Raises ElfError where it has none, naming who needs the library.
     """

@@ -40,7 +40,7 @@ class Wish:
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """Parse a .config; the last mention of an option counts. What is no option's line is passed over."""
+    """Parse a .config; the last mention of an option counts. What is not an option's line is passed over."""
     options: dict[str, str] = {}
     for line in text.splitlines():
         if match := _SET.fullmatch(line.rstrip()):
@@ -79,8 +79,8 @@ def parse_fragment(text: str, *, origin: str) -> tuple[Wish, ...]:
             comments = []
         else:
             raise InputError(
-                f"{origin}, line {number}: {line!r} is no option",
-                hint="write CONFIG_NAME=y, CONFIG_NAME=m or # CONFIG_NAME is not set, one a line",
+                f"{origin}, line {number}: {line!r} is not an option",
+                hint="write CONFIG_NAME=y, CONFIG_NAME=m or # CONFIG_NAME is not set, one per line",
             )
     return tuple(wishes.values())
 
@@ -106,12 +106,12 @@ def mod2no(config: Config) -> dict[str, str]:
 
 
 def value_of(config: Config, option: str) -> str:
-    """The option's value; "n" where the configuration does not mention it, as the kernel's build reads it."""
+    """Return the option's value; "n" where the configuration does not mention it, as the kernel's build reads it."""
     return config.get(option, "n")
 
 
 def came_true(wish: Wish, config: Config) -> bool:
-    """Whether a finished configuration gives what was wished for; a module wished for may also be built
+    """Return whether a finished configuration gives what was wished for; a module wished for may also be built
     in."""
     value = value_of(config, wish.option)
     if wish.value == "m":

@@ -32,17 +32,17 @@ class ManifestError(InputError):
 
 
 def manifest_path(image: Path) -> Path:
-    """Give the path of an image's manifest."""
+    """Return the path of an image's manifest."""
     return _beside(image, ".manifest.json")
 
 
 def kernel_path(image: Path) -> Path:
-    """Give the path of the kernel that lies beside an image."""
+    """Return the path of the kernel that lies beside an image."""
     return _beside(image, ".vmlinuz")
 
 
 def files_beside(image: Path) -> tuple[Path, ...]:
-    """Give the files that are written, and read, with an image, also where its path is a link to it."""
+    """Return the files that are written, and read, with an image, also where its path is a link to it."""
     real = Path(os.path.realpath(image))
     return tuple(
         dict.fromkeys(beside(one) for one in (image, real) for beside in (manifest_path, kernel_path))
@@ -77,13 +77,13 @@ def no_manifest(image: Path) -> ManifestError:
     """Make the error for an image whose kernel nobody names."""
     beside = kernel_path(image)
     return ManifestError(
-        f"nobody says which kernel {image} is for: it has no manifest {manifest_path(image).name}",
+        f"cannot tell which kernel {image} is for: it has no manifest {manifest_path(image).name}",
         hint=_moved(image) or f"--kernel {beside if beside.is_file() else 'VMLINUZ'}",
     )
 
 
 def _beside(image: Path, ending: str) -> Path:
-    """Give the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
+    """Return the file of an image's company; beside what a symlink points to, if it is not beside the symlink."""
     path = Path(f"{image}{ending}")  # with_name() takes no "." and no "/", which people name, too
     if image.is_symlink() and not path.exists():
         real = image.resolve()
@@ -95,12 +95,12 @@ def _trouble(manifest: dict[str, Any]) -> str:
     """Say what is missing in a manifest, or of a wrong type; "" if nothing is."""
     for key, kind in _SHAPE.items():
         if not isinstance(manifest.get(key), kind):
-            return f"its {key!r} is missing or no {kind.__name__}"
+            return f"its {key!r} is missing or not a {kind.__name__}"
     for key in _KERNEL_STRINGS:
         if not isinstance(manifest["kernel"].get(key), str):
-            return f"its kernel's {key!r} is missing or no string"
+            return f"its kernel's {key!r} is missing or not a string"
     package = manifest["kernel"].get("package")
-    return "" if package is None or _is_package(package) else "its kernel's 'package' is not as it should be"
+    return "" if package is None or _is_package(package) else "its kernel's 'package' is invalid"
 
 
 def _is_package(package: object) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.fs.regular import read_regular
 
-_ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
+ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
 class ModuleFileError(InputError):
@@ -17,19 +18,20 @@ class ModuleFileError(InputError):
 
 def is_module(name: str) -> bool:
     """Tell whether a file name is that of a kernel module."""
-    return name.endswith(_ENDINGS)
+    return name.endswith(ENDINGS)
 
 
 def plain_path(path: str) -> str:
-    """Give the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
+    """Return the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
     before, ko, _ = path.rpartition(".ko")
     return before + ko if ko else path
 
 
 def read_module(path: Path) -> bytes:
-    """Read a module, uncompressed."""
+    """Read a module, uncompressed, whatever its name says. Raises ModuleFileError, for a FIFO as well."""
     try:
-        data = path.read_bytes()
-        return data if path.suffix == ".ko" else decompress(detect(data), data)[0]
+        data = read_regular(path)
+        return decompress(detect(data), data)[0]
     except (OSError, CompressionError) as e:
-        raise ModuleFileError(f"cannot read the module {path}: {e}") from e
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else e
+        raise ModuleFileError(f"cannot read the module {path}: {reason}") from e

@@ -4,17 +4,15 @@ Compressed data is looked into as far as a few kilobytes go. What nobody knows i
 against a file: its reader decides.
 """
 
+import contextlib
+import io
 import json
-import lzma
 import re
-import zlib
 from enum import Enum
 from pathlib import Path
 
-import zstandard
-
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.compress import CompressionError, Compressor, detect, unpacked
 from hostbuild.near import did_you_mean
 
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB
@@ -177,14 +175,11 @@ def _kind_of_json(head: bytes) -> Kind:
 
 
 def _unpacked_head(compressor: Compressor, head: bytes) -> bytes:
-    """Unpack as much as the head has; b"" where that is not worth a try."""
-    try:
-        if compressor is Compressor.GZIP:
-            return zlib.decompressobj(wbits=31).decompress(head, _HEAD)
-        if compressor is Compressor.XZ:
-            return lzma.LZMADecompressor().decompress(head, _HEAD)
-        if compressor is Compressor.ZSTD:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(head)[:_HEAD]
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, MemoryError):
-        return b""
-    return b""
+    """Unpack as much as the head has, up to its own size; b"" where that is nothing."""
+    plain = bytearray()
+    with contextlib.suppress(CompressionError, MemoryError):  # it is cut short
+        for piece in unpacked(compressor, io.BytesIO(head)):
+            plain += piece
+            if len(plain) >= _HEAD:
+                break
+    return bytes(plain[:_HEAD])

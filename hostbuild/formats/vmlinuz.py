@@ -23,12 +23,12 @@ _INIT_SIZE_FIELD = 0x020A
 _ARM64 = b"ARM\x64"  # Documentation/arm64/booting.rst
 _ARM64_AT = 0x38
 
-_LZMA = b"\x5d\x00\x00"  # the old format of xz's makers; initramfs images of it are not read (compress.py)
+_LZMA = b"\x5d\x00\x00"  # too short to be told from other data by compress.detect()
 _LZO = b"\x89LZO"  # no decoder here
 
 
 def kernel_of(image: bytes) -> bytes:
-    """Give the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
+    """Return the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
     if image.startswith(_ELF) or image[_ARM64_AT : _ARM64_AT + len(_ARM64)] == _ARM64:
         return image
     if image[0x202:0x206] != _HEADER:
@@ -50,7 +50,7 @@ def kernel_of(image: bytes) -> bytes:
 
 
 def init_size(image: bytes) -> int | None:
-    """Bytes of memory that a bzImage says it needs to start, None if it does not. Its first KiB is enough."""
+    """Return how many bytes of memory a bzImage says it needs to start, None if none. Its first KiB is enough."""
     if image[0x202:0x206] != _HEADER or len(image) < 0x264:
         return None
     (protocol,) = struct.unpack_from("<H", image, 0x206)

@@ -72,7 +72,7 @@ def write_error(path: Path, what: str, error: OSError) -> HostbuildError:
         if not existing.is_dir():
             return UsageError(f"{cannot}: {existing} is a file, not a directory", hint="choose another place")
         if parent.is_dir():  # as in /proc
-            return UsageError(f"{cannot}: no file can be made in {parent}", hint="choose another place")
+            return UsageError(f"{cannot}: cannot create a file in {parent}", hint="choose another place")
         return UsageError(f"{cannot}: there is no directory {parent}", hint=f"mkdir -p {parent}")
     if error.errno == errno.EFBIG:
         return WorldError(
@@ -143,8 +143,8 @@ class Output:
 def replace_file(path: Path, what: str) -> Iterator[Output]:
     """Write a file that gets its name when the block has ended well; otherwise all is as it was.
 
-    A symlink stays one, and an existing file's mode is kept. What is no regular file (a pipe, /dev/null) is written to
-    as it is. Raises UsageError or WorldError.
+    A symlink stays one, and an existing file's mode is kept. What is not a regular file (a pipe, /dev/null) is written
+    to as it is. Raises UsageError or WorldError.
     """
     check_output(path, what)
     target = Path(os.path.realpath(path))

@@ -46,7 +46,7 @@ class InputPath(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Give the path, once it is compared with the others."""
+        """Return the path, once it is compared with the others."""
         path = Path(value)
         _name(ctx, [_Named(_shown(param), one, False, self.inside) for one in (path, *self.beside(path))])
         return path
@@ -61,7 +61,7 @@ class InputWord(click.ParamType[str]):
         self.paths = paths or (lambda word: [Path(word)])
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Give the word, once what it names is compared with the others."""
+        """Return the word, once what it names is compared with the others."""
         _name(
             ctx, [_Named(_shown(param), path, False) for path in self.paths(value) if os.path.lexists(path)]
         )
@@ -87,7 +87,7 @@ class OutputPath(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """Give the path, once it can be written to and is compared with the others."""
+        """Return the path, once it can be written to and is compared with the others."""
         path = Path(value)
         check_output(path, self.what, directory=self.directory, parents=self.parents)
         _name(ctx, [_Named(_shown(param), one, True) for one in (path, *self.beside(path))])

@@ -1,13 +1,24 @@
-"""Directories for half-done work, which are gone at the end, however that comes."""
+"""Directories for half-done work, which are gone at the end, however that comes.
 
+Each is locked (flock) by the process that works in it. Whoever makes the next one in the same place removes those of
+this user's that nobody holds any more: their process was killed, or the machine went down.
+"""
+
+import fcntl
+import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hostbuild.errors import WorldError
 from hostbuild.fs.room import room_in
+
+_NAME = "hostbuild-scratch-"
+_OURS = re.compile(rf"\.?{_NAME}[a-z0-9_]{{8}}")  # as mkdtemp names them
 
 
 @contextmanager
@@ -19,7 +30,7 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
     """
     variable = "XDG_CACHE_HOME" if parent else "TMPDIR"
     try:
-        path = Path(tempfile.mkdtemp(prefix=".hostbuild-" if parent else "hostbuild-", dir=parent))
+        path, lock = _make(parent)
     except OSError as e:
         where = parent or (e.filename and Path(e.filename).parent)
         place = f"a directory for temporary files in {where}" if where else "a directory for temporary files"
@@ -28,6 +39,7 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
             hint=f"set {variable} to a directory with room that is yours",
         ) from e
     try:
+        _sweep(path.parent)
         with room_in(path.parent, variable):
             yield path
     finally:
@@ -36,3 +48,38 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
+        finally:
+            os.close(lock)
+
+
+def _make(parent: Path | None) -> tuple[Path, int]:
+    """Make a directory and lock it; a sweep that came in between may have taken it away, then another one."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f".{_NAME}" if parent else _NAME, dir=parent))
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):  # where nothing can be locked nothing is swept either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.is_dir() and os.path.samestat(os.fstat(lock), path.stat()):
+            return path, lock
+        os.close(lock)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the directories of processes that are no more. What cannot be removed stays."""
+    with suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if _OURS.fullmatch(entry.name):
+                with suppress(OSError):
+                    _remove_if_left(entry.path)
+
+
+def _remove_if_left(path: str) -> None:
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(lock)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
+            return
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(lock)

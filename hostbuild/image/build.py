@@ -5,18 +5,18 @@ The same inputs give the same bytes.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
-from hostbuild.formats.manifest import FORMAT, manifest_path
+from hostbuild.formats.manifest import manifest_path
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
-from hostbuild.image.modules import selection, storage
+from hostbuild.image.manifest import Contents, make_manifest
+from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
@@ -64,8 +64,8 @@ class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
-    (modules/selection.py). wanted: modules to take by name, to which the selection, which may then be empty, adds;
-    wanted_from: where these names come from, for the manifest. python: further modules of Python's standard library.
+    (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
+    wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     store: how the modules are kept. extras: see extras.py.
     """
 
@@ -79,7 +79,7 @@ class ImageOptions:
     python: tuple[str, ...] = ()
     store: storage.Store = storage.Store.PLAIN
     extras: tuple[Extra, ...] = ()
-    wanted: tuple[str, ...] | None = None
+    wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
 
 
@@ -93,28 +93,24 @@ class BuiltImage:
     manifest: dict[str, Any]
 
 
-def build_image(
-    image: Path, options: ImageOptions, report: Reporter | None = None, *, kernel: Kernel | None = None
-) -> BuiltImage:
-    """Build an image and its manifest. On error neither is there, or the previous ones are as they were.
-
-    kernel: the one that the options name, where it has been found already.
-    """
+def build_image(image: Path, options: ImageOptions, report: Reporter | None = None) -> BuiltImage:
+    """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
     report = report or Silent()
     image = image.resolve()  # a symlink to an image stays one
     check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    kernel = require_kernel(options.kernel, options.modules_dir, report)
     _check_compressor(options.compressor, kernel)
+    brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
     for_kmod = options.modprobe is Modprobe.KMOD
+    modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = _choose_modules(options, kernel)
-    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
-        put_modules(tree, kernel, carried, for_kmod=for_kmod, store=options.store, advance=advance)
-        firmware = put_firmware(tree, carried, options.firmware_dirs)
+        chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
+        warnings += storage.require_readable(options.store, carried, readable, modprobe)
+        firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = daemon.require_sources()
@@ -123,50 +119,49 @@ def build_image(
             wanted += daemon.script_imports(laid.python_sources(), interpreter)
         wanted += _asked_for(options.python, interpreter)
         closure = cpython.library_for(interpreter, wanted)
-        brought = extras.require_packages(options.extras, interpreter)
-        for one in brought.values():
+        added = extras.require_packages(options.extras, interpreter)
+        for one in added.values():
             closure |= one.library
         closure = cpython.complete_library(interpreter, closure)
         cpython.put_interpreter(tree, interpreter, closure)
         daemon.put_daemon(tree, sources, interpreter)
-        for extra, one in brought.items():
+        for extra, one in added.items():
             extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
+    for path in brought.overlaid.paths:
+        tree.remove(path)
+    with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
+        indexes = put_modules(
+            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+        )
+    warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
     if kernel.package is not None:
         packages.append(kernel.package)
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "hostbuild": distribution_version("modaliasd"),
-        "image": {},
-        "kernel": _kernel_row(kernel),
-        "selection": options.modules,
-        **({"learned_from": options.wanted_from} if options.wanted_from else {}),
-        "modprobe": options.modprobe.value,
-        "store": options.store.value,
-        "append": storage.APPEND if options.store is storage.Store.SQUASHFS else "",
-        **({"warnings": warnings} if warnings else {}),
-        "groups": _groups(tree),
-        "modules": [_module_row(module, chosen) for module in carried],
-        "firmware": {"present": firmware.present, "missing": firmware.missing},
-        "python": {
-            "version": interpreter.version,
-            "modules": sorted(closure.modules),
-            "missing": sorted(name for name, importer in closure.missing.items() if not importer),
-        },
-        "packages": [
-            {"name": package.name, "version": package.version, "sha256": package.sha256}
-            for package in sorted(set(packages), key=lambda package: package.name)
-        ],
-        "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in overlays],
-        "files": [_file_row(path, entry) for path, entry in tree.items()],
-    }
+    manifest = make_manifest(
+        Contents(
+            kernel=kernel,
+            selection=options.modules,
+            learned_from=options.wanted_from,
+            modprobe=options.modprobe.value,
+            store=options.store,
+            tree=tree,
+            chosen=chosen,
+            modules=carried,
+            warnings=warnings,
+            firmware=firmware,
+            python=interpreter.version,
+            library=closure,
+            packages=packages,
+            overlays=overlays,
+        )
+    )
     pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
 
@@ -184,24 +179,16 @@ def _skeleton() -> FileTree:
     return tree
 
 
-def _choose_modules(
-    options: ImageOptions, kernel: Kernel
-) -> tuple[set[str], list[selection.Module], list[str]]:
-    """Give the names that the selection chose, all modules that come into the image, and lines left out of tables."""
-    if options.modules.strip() == "none" and options.wanted is None:
-        return set(), [], []
-    index = selection.read_index(kernel)
-    assert kernel.modules is not None, "read_index refuses a kernel without modules"
-    chosen = set(options.wanted or ())
-    if options.modules or options.wanted is None:
-        chosen.update(selection.select(options.modules, index))
-    if not chosen:
-        raise selection.SelectionError(
-            f"the selection {options.modules!r} leaves no module of kernel {kernel.version}",
-            hint="--modules none builds without modules",
-        )
-    warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in index.problems]
-    return chosen, selection.load(selection.close(chosen, index), index, kernel.modules), warnings
+def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
+    """Lay overlays over nothing else, to see what they bring."""
+    tree = _skeleton()
+    for laid in overlays:
+        laid.put(tree)
+    return tree
+
+
+def _is_squashed(options: ImageOptions) -> bool:
+    return options.store is storage.Store.SQUASHFS
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
@@ -228,56 +215,3 @@ def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
         f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
-
-
-def _kernel_row(kernel: Kernel) -> dict[str, object]:
-    """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
-    row: dict[str, object] = {
-        "version": kernel.version,
-        "sha256": kernel.sha256,
-        "origin": kernel.origin,
-    }
-    package = kernel.package
-    if package is None:
-        return {**row, "vmlinuz": str(kernel.vmlinuz)}
-    return {
-        **row,
-        "package": {
-            "name": package.name,
-            "version": package.version,
-            "architecture": package.architecture,
-            "sha256": package.sha256,
-            "path": kernel.package_path,
-        },
-    }
-
-
-def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
-    groups: dict[str, dict[str, int]] = {}
-    for entry in tree.values():
-        row = groups.setdefault(entry.group, {"files": 0, "size": 0})
-        row["files"] += entry.kind is not NodeKind.DIRECTORY
-        row["size"] += entry.size()
-    return dict(sorted(groups.items()))
-
-
-def _module_row(module: selection.Module, chosen: set[str]) -> dict[str, object]:
-    row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
-    if module.name not in chosen:
-        row["dependency"] = True
-    if module.firmware:
-        row["firmware"] = list(module.firmware)
-    return row
-
-
-def _file_row(path: str, entry: TreeEntry) -> dict[str, object]:
-    row: dict[str, object] = {
-        "path": path,
-        "mode": f"{entry.mode:06o}",
-        "size": entry.size(),
-        "group": entry.group,
-        "origin": entry.origin,
-    }
-    if entry.kind is NodeKind.SYMLINK:
-        row["target"] = entry.target
-    return row

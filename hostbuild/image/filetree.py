@@ -51,7 +51,7 @@ class TreeEntry:
         return self.kind.value | self.permissions
 
     def read(self) -> bytes:
-        """Give what the archive holds as the object's data: a file's bytes, a symlink's target."""
+        """Return what the archive holds as the object's data: a file's bytes, a symlink's target."""
         if self.kind is NodeKind.SYMLINK:
             return self.target.encode("utf-8", "surrogateescape")
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
@@ -115,6 +115,35 @@ class FileTree:
     def symlink(self, path: str, target: str, *, group: str, origin: str) -> None:
         """Put a symlink to `target`, which is not checked."""
         self.put(path, TreeEntry(NodeKind.SYMLINK, 0o777, group, origin, target=target))
+
+    def names(self, directory: str) -> list[str]:
+        """Give the names in a directory, sorted, links on the way to it followed; none where it is none."""
+        place = self.target(directory)
+        if not place:
+            return []
+        return sorted(path[len(place) + 1 :] for path in self._entries if path.rpartition("/")[0] == place)
+
+    def resolve(self, path: str) -> TreeEntry | None:
+        """Give what a path leads to, all symlinks followed inside the tree; None for nothing, or a ring of links."""
+        return self._entries.get(self.target(path))
+
+    def remove(self, path: str) -> None:
+        """Take out what is at a path, which is no directory."""
+        del self._entries[self._canonical(path)]
+
+    def target(self, path: str) -> str:
+        """Give the path that a path leads to, all symlinks followed; "" where that is a ring, or the root."""
+        try:
+            for _ in range(_LINKS_FOLLOWED):
+                path = self._canonical(path)
+                entry = self._entries.get(path)
+                if entry is None or entry.kind is not NodeKind.SYMLINK:
+                    return path
+                base = [] if entry.target.startswith("/") else path.split("/")[:-1]
+                path = "/".join(_joined(base, entry.target))
+        except InputError:  # a ring among the parents, or the root itself
+            pass
+        return ""
 
     def _canonical(self, path: str) -> str:
         """Resolve symlinks among the parents of `path`, not its last part."""

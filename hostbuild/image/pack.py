@@ -23,7 +23,7 @@ from hostbuild.ui import Reporter
 def check_writable(image: Path) -> None:
     """Refuse before the work what would fail after it."""
     if image.exists() and not image.is_file() and not image.is_dir():
-        raise UsageError(f"cannot write the image {image}: it is no regular file")
+        raise UsageError(f"cannot write the image {image}: it is not a regular file")
     check_output(image, "the image")
     check_output(manifest_path(image), "the image's manifest")
     check_output(kernel_path(image), "the image's kernel")
@@ -102,4 +102,4 @@ def _source_date_epoch() -> int:
     with suppress(ValueError):
         if 0 <= int(text) <= 0xFFFFFFFF:
             return int(text)
-    raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, not whole seconds since 1970")
+    raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of whole seconds since 1970")

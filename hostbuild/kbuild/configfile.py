@@ -18,7 +18,7 @@ _NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:
-    """Give the text of a kernel's configuration, and where it was found.
+    """Return the text of a kernel's configuration, and where it was found.
 
     kernel: "running", "deb:PACKAGE", the path of a .config (plain or gzipped, as /proc/config.gz is), or of a vmlinuz.
     """
@@ -48,7 +48,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
 
 
 def read_running_config() -> tuple[str, str]:
-    """Give the configuration of the kernel that runs here; InputError where the system does not tell."""
+    """Return the configuration of the kernel that runs here; InputError where the system does not tell."""
     inside, beside = Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")
     if inside.is_file():
         return gzip.decompress(inside.read_bytes()).decode(), str(inside)

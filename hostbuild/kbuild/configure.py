@@ -59,17 +59,17 @@ class Configured:
     unanswered: tuple[str, ...]
 
     def count(self, value: str) -> int:
-        """How many options have this value: "m" counts the modules."""
+        """Return how many options have this value: "m" counts the modules."""
         return sum(found == value for found in kconfig.parse_config(self.text).values())
 
 
 def guest_fragment() -> tuple[Wish, ...]:
-    """The fragment that a guest of modaliasd needs."""
+    """Return the fragment that a guest of modaliasd needs."""
     return kconfig.parse_fragment(GUEST_FRAGMENT.read_text(encoding="utf-8"), origin=GUEST_FRAGMENT.name)
 
 
 def wishes_of(word: str) -> tuple[Wish, ...]:
-    """What --enable names: the options of a fragment's file, or a single one."""
+    """Return what --enable names: the options of a fragment's file, or a single one."""
     path = Path(word)
     if path.is_file():
         return kconfig.parse_fragment(path.read_text(encoding="utf-8"), origin=word)
@@ -148,7 +148,7 @@ def _run_menu(source: SourceTree, objects: Path) -> None:
     status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
     if status != 0:
         raise CommandError(
-            f"kbuild's menu ended with status {status}; what it said stands above",
+            f"kbuild's menu ended with status {status}; its output is above",
             argv=tuple(argv),
             status=status,
             stderr="",
@@ -181,7 +181,7 @@ def _find_drivers(
     modaliases: Sequence[str],
     lookup: drivers.Lookup,
 ) -> tuple[list[drivers.Driver], tuple[str, ...]]:
-    """Give the drivers that words and modaliases mean, each once, and the modaliases that mean none."""
+    """Return the drivers that words and modaliases mean, each once, and the modaliases that mean none."""
     if not words and not modaliases:
         return [], ()
     index = drivers.read_index(source.path)

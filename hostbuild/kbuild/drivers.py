@@ -100,6 +100,6 @@ def resolve(
 
 
 def of_modalias(modalias: str, index: Mapping[str, tuple[str, ...]], lookup: Lookup) -> tuple[Driver, ...]:
-    """The drivers of this source that a modalias wants; none if nothing of this source matches."""
+    """Return the drivers of this source that a modalias wants; none if nothing of this source matches."""
     modules = dict.fromkeys(module_name(name) for name in lookup(modalias))
     return tuple(Driver(modalias, module, index[module]) for module in modules if module in index)

@@ -48,7 +48,7 @@ def check(config: Config) -> tuple[Finding, ...]:
 
 
 def is_fit(findings: tuple[Finding, ...]) -> bool:
-    """Whether a guest can boot with this kernel and its daemon can work."""
+    """Return whether a guest can boot with this kernel and its daemon can work."""
     return all(finding.met or finding.requirement.grade is not Grade.UNFIT for finding in findings)
 
 
@@ -82,6 +82,8 @@ _COMPRESSED = (
     "modules_install compresses them; make-image unpacks them again, since busybox's modprobe cannot read them "
     "(by hand it would say: Invalid ELF header magic)"
 )
+
+_MODPROBES = ('"/sbin/modprobe"', '"/usr/sbin/modprobe"')  # one place in the image
 
 REQUIREMENTS = (
     _built_in(Grade.UNFIT, "BLK_DEV_INITRD", "the image is an initramfs"),
@@ -161,6 +163,25 @@ REQUIREMENTS = (
         "UEVENT_HELPER_PATH",
         "the kernel starts that program for every uevent, beside the daemon",
     ),
+    _off(
+        Grade.LIMIT,
+        "FW_LOADER_USER_HELPER_FALLBACK",
+        "for a missing firmware file the kernel waits a minute for a program that writes it to /sys/class/firmware, "
+        "and there is none in the image: such a driver's load takes 60 s, and the boot settles after that",
+    ),
+    _off(
+        Grade.LIMIT,
+        "STATIC_USERMODEHELPER",
+        "the kernel starts CONFIG_STATIC_USERMODEHELPER_PATH only, whatever /proc/sys/kernel/modprobe says: "
+        "what it asks for by itself (file systems, protocols, ciphers, a node's module) is not loaded; devices' are",
+    ),
+    Requirement(
+        'CONFIG_MODPROBE_PATH="/sbin/modprobe"',
+        lambda config: value_of(config, "MODPROBE_PATH") in ("n", '""', *_MODPROBES),
+        Grade.NOTE,
+        "the kernel calls another program for modules until /init has written its own to /proc/sys/kernel/modprobe",
+        ('MODPROBE_PATH="/sbin/modprobe"',),
+    ),
     _built_in(Grade.LIMIT, "PRINTK", "without the kernel's messages a guest that fails says nothing"),
     _one_of(
         Grade.LIMIT,
@@ -183,7 +204,7 @@ REQUIREMENTS = (
 
 
 def compressed_modules(config: Config) -> str:
-    """How modules_install packs modules: "gzip", "xz", "zstd", or "" if it does not.
+    """Return how modules_install packs modules: "gzip", "xz", "zstd", or "" if it does not.
 
     Until 6.11 one of four options is chosen (MODULE_COMPRESS_NONE among them), since 6.12 MODULE_COMPRESS
     stands above the three.

@@ -78,6 +78,6 @@ def _directory_options(rules: Mapping[str, tuple[Rule, ...]]) -> dict[str, set[s
 
 
 def _logical_lines(text: str) -> Iterable[str]:
-    """Lines with their continuations joined and their comments cut off."""
+    """Return the lines with their continuations joined and their comments cut off."""
     for line in text.replace("\\\n", " ").splitlines():
         yield line.split("#", 1)[0].strip()

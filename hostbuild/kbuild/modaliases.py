@@ -39,7 +39,7 @@ def read_modaliases(path: Path) -> tuple[str, ...]:
     if not found:
         raise InputError(
             instead(path, Kind.CAPTURE, Kind.LEDGER, Kind.TEXT) or f"{path} holds no modalias",
-            hint="name what `hostbuild capture -o FILE` wrote, a ledger, or a file with one modalias a line",
+            hint="name what `hostbuild capture -o FILE` wrote, a ledger, or a file with one modalias per line",
         )
     return found
 

@@ -52,12 +52,12 @@ class KernelOptions:
         self._needed: dict[str, str] = {}  # what was set to grant a wish -> that wish's option
 
     def known(self, option: str) -> bool:
-        """Whether the source defines such an option (for this architecture or another)."""
+        """Return whether the source defines such an option (for this architecture or another)."""
         symbol = self._tree.syms.get(option)
         return symbol is not None and bool(symbol.nodes)
 
     def value(self, option: str) -> str:
-        """The option's present value as a .config has it: n for one that does not exist."""
+        """Return the option's present value as a .config has it: n for one that does not exist."""
         symbol = self._tree.syms.get(option)
         return symbol.str_value if symbol is not None and symbol.nodes else "n"
 
@@ -97,7 +97,7 @@ class KernelOptions:
                 for term in kconfiglib.split_expr(symbol.rev_dep, OR)
                 if kconfiglib.expr_value(term) > _N
             ]
-            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not let it be n"
+            return f"selected by {', '.join(selectors)}" if selectors else "Kconfig does not allow n"
         conditions = [node.prompt[1] for node in symbol.nodes if node.prompt]
         if not conditions and kconfiglib.expr_value(symbol.direct_dep) >= level:
             return "it has no prompt, and nothing that selects it could be turned on"
@@ -105,7 +105,7 @@ class KernelOptions:
         return "needs " + ", ".join(reasons) if reasons else f"Kconfig gives it {symbol.str_value}"
 
     def needed_for(self, option: str) -> str:
-        """The wish for which this option was turned on, "" if it was not."""
+        """Return the wish for which this option was turned on, "" if it was not."""
         return self._needed.get(option, "")
 
     def _apply(self, wanted: Symbol, plan: Plan | None) -> None:
@@ -116,7 +116,7 @@ class KernelOptions:
 
 
 def _plan(expr: object, want: int, depth: int) -> Plan | None:
-    """The settings that raise an expression to `want`; {} if it is there already, None if there is no way."""
+    """Return the settings that raise an expression to `want`; {} if it is there already, None if there is no way."""
     if kconfiglib.expr_value(expr) >= want:
         return {}
     if isinstance(expr, Symbol):
@@ -135,7 +135,7 @@ def _plan(expr: object, want: int, depth: int) -> Plan | None:
 
 
 def _plan_relation(expr: tuple[object, ...], depth: int) -> Plan | None:
-    """Settings for `X = y` and the like, as `depends on X=y || X=Y` writes them."""
+    """Return settings for `X = y` and the like, as `depends on X=y || X=Y` writes them."""
     operator, left, right = expr
     if not isinstance(left, Symbol) or not isinstance(right, Symbol) or right.name not in _LEVEL:
         return None
@@ -148,7 +148,7 @@ def _plan_relation(expr: tuple[object, ...], depth: int) -> Plan | None:
 
 
 def _plan_off(operand: object) -> Plan | None:
-    """Settings that turn a single option off; None if another selects it or it cannot be set."""
+    """Return settings that turn a single option off; None if another selects it or it cannot be set."""
     if isinstance(operand, Symbol) and _N in operand.assignable:
         return {operand: _N}
     return None
@@ -192,7 +192,7 @@ def _first(plans: Iterator[Plan | None]) -> Plan | None:
 
 
 def _failing(expr: object, want: int) -> list[str]:
-    """The terms of a conjunction that stop it, each followed down to what fails first.
+    """Return the terms of a conjunction that stop it, each followed down to what fails first.
 
     Of terms below `want` those stop it which nothing can raise; the others are off just because of them.
     """
@@ -208,7 +208,7 @@ def _failing(expr: object, want: int) -> list[str]:
 
 
 def _shown(item: object) -> str:
-    """An option with its present value, as a reason shows it; constants and choices as Kconfig writes them."""
+    """Return an option with its present value, as a reason shows it; constants and choices as Kconfig writes them."""
     if not isinstance(item, Symbol) or item.is_constant:
         return str(kconfiglib.standard_sc_expr_str(item))
     return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
@@ -242,7 +242,7 @@ class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types
 
 
 def _environment(tree: Path, version: str, compiler: str) -> dict[str, str]:
-    """What the kernel's top Makefile exports for Kconfig files to refer to."""
+    """Return what the kernel's top Makefile exports for Kconfig files to refer to."""
     return {
         "srctree": str(tree),
         "ARCH": "x86",

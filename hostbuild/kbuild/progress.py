@@ -30,18 +30,18 @@ _ERRORS = (
 
 
 def counts(line: str) -> bool:
-    """Whether a line of make's output is one of the steps that are counted."""
+    """Return whether a line of make's output is one of the steps that are counted."""
     match = _STEP.match(line)
     return match is not None and match[1] in _COUNTED
 
 
 def count_steps(dry_run: Iterable[str]) -> int:
-    """How many counted steps stand in what `make -n` printed."""
+    """Return how many counted steps stand in what `make -n` printed."""
     return sum(1 for line in dry_run for match in _RECIPE.finditer(line) if match[1] in _COUNTED)
 
 
 def first_error(log: Iterable[str]) -> str:
-    """The first error of a build log, with its file where one is named; "" if there is none.
+    """Return the first error of a build log, with its file where one is named; "" if there is none.
 
     Whatever a compiler or a linker says comes before make's own "*** Error 1", which only repeats it.
     """

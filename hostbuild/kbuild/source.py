@@ -57,7 +57,7 @@ def parse_version(makefile: str) -> str:
 
 
 def require_source(spec: str, report: Reporter) -> SourceTree:
-    """Give a source tree: deb:PACKAGE, the path of a tree, or of a tarball; what is fetched once is kept."""
+    """Return a source tree: deb:PACKAGE, the path of a tree, or of a tarball; what is fetched once is kept."""
     if spec.startswith("deb:"):
         return _from_package(spec.removeprefix("deb:"), report)
     path = Path(spec).absolute()
@@ -82,7 +82,7 @@ def read_tree(path: Path, identity: str = "") -> SourceTree:
     """Look at a directory and make sure that it is a kernel tree in which nothing was built."""
     makefile = path / "Makefile"
     if not makefile.is_file() or not (path / "Kconfig").is_file():
-        raise InputError(f"{path} is no kernel source tree: it has no Makefile and Kconfig")
+        raise InputError(f"{path} is not a kernel source tree: it has no Makefile and Kconfig")
     try:
         version = parse_version(makefile.read_text(errors="replace"))
     except InputError as e:

@@ -60,12 +60,12 @@ def require_toolchain(*, menu: bool = False) -> None:
 
 
 def compiler_version() -> str:
-    """The first line of `gcc --version`: what Kconfig calls CC_VERSION_TEXT."""
+    """Return the first line of `gcc --version`: what Kconfig calls CC_VERSION_TEXT."""
     return run(["gcc", "--version"], timeout=20).stdout.decode().partition("\n")[0]
 
 
 def make_argv(source: SourceTree, objects: Path, *words: str, ccache: bool = False) -> list[str]:
-    """The command that has kbuild make something in a directory of its own.
+    """Return the command that has kbuild make something in a directory of its own.
 
     ccache: compile by way of ccache. Kbuild sees the same compiler version, so the configuration stays as it
     is.
@@ -77,7 +77,7 @@ def make_argv(source: SourceTree, objects: Path, *words: str, ccache: bool = Fal
 
 
 def make_environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """The environment for kbuild: English messages, fixed stamps, no steering from outside."""
+    """Return the environment for kbuild: English messages, fixed stamps, no steering from outside."""
     kept = {
         name: value
         for name, value in outer.items()

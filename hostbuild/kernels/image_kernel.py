@@ -21,7 +21,7 @@ from hostbuild.ui import Reporter, Silent
 
 
 def require_vmlinuz(image: Path, manifest: dict[str, Any], report: Reporter | None = None) -> Path:
-    """Give the kernel that the image was made for. Raises ManifestError, which says all that was tried."""
+    """Return the kernel that the image was made for. Raises ManifestError, which says all that was tried."""
     kernel = manifest["kernel"]
     tried: list[str] = []
     for path in _places(image, kernel):
@@ -42,7 +42,7 @@ def require_vmlinuz(image: Path, manifest: dict[str, Any], report: Reporter | No
                 return _found(path, tried)
             tried.append(f"{name}, {path}: {trouble}")
     raise ManifestError(
-        f"the kernel {kernel['version']}, which {image} was made for, is not to be had:\n  "
+        f"the kernel {kernel['version']}, which {image} was made for, cannot be found:\n  "
         + "\n  ".join(tried),
         hint=f"--kernel VMLINUZ, or {shlex.join(['hostbuild', 'make-image', '-o', str(image)])}",
     )
@@ -56,7 +56,7 @@ def _places(image: Path, kernel: dict[str, Any]) -> Iterator[Path]:
 
 
 def _found(path: Path, tried: list[str]) -> Path:
-    """Give the path; say so if a better place has another kernel, which somebody may have put there on purpose."""
+    """Return the path; say so if a better place has another kernel, which somebody may have put there on purpose."""
     for line in tried:
         if _CHANGED in line:
             ui.note(f"{line}; taking {path}")
@@ -71,7 +71,7 @@ def _trouble(path: Path, sha256: str) -> str:
     if not path.exists():
         return "it does not exist"
     if not path.is_file():
-        return "it is no regular file"
+        return "it is not a regular file"
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as e:

@@ -3,39 +3,33 @@
 The version stands in the x86 boot header (Documentation/arch/x86/boot.rst): "HdrS" at 0x202, at 0x20e a
 16-bit offset, to which 0x200 is added, of a string that begins with the version.
 
-Debian's packages carry no modules.dep, since depmod runs when they are installed. The indexes are then made
-once, in hostbuild's cache, and the package's own files are left as they are.
+Its modules and their indexes are found by kernelmodules.py.
 """
 
 import hashlib
 import os
 import platform
 import re
-import shutil
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.errors import HostbuildError, InputError, WorldError
-from hostbuild.formats import elf
-from hostbuild.formats.modfile import is_module, read_module
+from hostbuild.errors import WorldError
 from hostbuild.formats.sniff import Kind, kind_of_file, use_of
-from hostbuild.fs.files import read_input
-from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.files import read_error
+from hostbuild.fs.regular import read_regular
+from hostbuild.kernels.kernel_modules import KernelError, modules_of, require_indexes
 from hostbuild.near import did_you_mean
-from hostbuild.run import run
 from hostbuild.ui import Reporter
+
+__all__ = ["Kernel", "KernelError", "parse_version", "read_vmlinuz", "require_kernel", "require_spec"]
 
 _KERNEL_WORDS = (
     "name a kernel by the path of a vmlinuz, by deb:PACKAGE (deb:linux-image-amd64), or as running"
 )
+_VERSION = re.compile(r"(?!\.)[!-.0-~]+")
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-class KernelError(InputError):
-    """The kernel or its modules are not what they have to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +42,8 @@ class Kernel:
     config: the kernel's configuration, None where it is not known.
     origin: where it came from: "linux-image-6.1.0-56-amd64 6.1.192-2", "running", a path.
     package: the package that it is from, if it is from one; package_path: the vmlinuz's path in it.
+    left_out: module files that are none, or that nobody can read, in words.
+    vermagic: its version magic, as a module tells that came with it; "" if it is not known.
     """
 
     vmlinuz: Path
@@ -59,6 +55,8 @@ class Kernel:
     config: Path | None = None
     package: debs.Package | None = None
     package_path: str = ""
+    left_out: tuple[str, ...] = ()
+    vermagic: str = ""
 
 
 def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
@@ -80,7 +78,8 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         # an unpacked package has boot/vmlinuz-X beside lib/modules/X
         root, origin = (vmlinuz.parent.parent if vmlinuz.parent.name == "boot" else Path("/")), str(vmlinuz)
     version, digest = read_vmlinuz(vmlinuz)
-    modules = _modules_of(version, root, modules_dir)
+    modules, files, magic = modules_of(version, root, modules_dir)
+    indexes, lacking = require_indexes(modules, version, files, report) if modules else (None, [])
     config = vmlinuz.with_name(f"config-{version}")
     return Kernel(
         vmlinuz=vmlinuz,
@@ -88,15 +87,17 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         sha256=digest,
         origin=origin,
         modules=modules,
-        indexes=_require_indexes(modules, version, report) if modules else None,
+        indexes=indexes,
         config=config if config.is_file() else None,
         package=package,
         package_path=str(vmlinuz.relative_to(root)) if package else "",
+        left_out=(*files.problems, *lacking),
+        vermagic=magic,
     )
 
 
 def require_spec(spec: str) -> Path:
-    """Give the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
+    """Return the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
     path = Path(spec)
     if not path.exists():
         package = re.fullmatch(r"(linux-image-[a-z0-9+.-]+)", spec)
@@ -120,16 +121,24 @@ def parse_version(vmlinuz: bytes) -> str:
     text = vmlinuz[offset + 0x200 : offset + 0x400].partition(b"\0")[0].decode("ascii", "replace")
     if offset == 0 or not text.split():
         raise KernelError("its boot header names no version")
-    return text.split()[0]
+    version = text.split()[0]
+    if not _VERSION.fullmatch(version):  # it becomes a directory's name
+        raise KernelError(
+            f"its boot header has {version!r} for a version, which can name no directory of modules"
+        )
+    return version
 
 
 def read_vmlinuz(path: Path) -> tuple[str, str]:
     """Give the version and the SHA-256 of a kernel image."""
-    data = read_input(path, "the kernel", hint=_KERNEL_WORDS)
+    try:
+        data = read_regular(path)
+    except OSError as e:
+        raise read_error(path, "the kernel", e, hint=_KERNEL_WORDS) from e
     try:
         return parse_version(data), hashlib.sha256(data).hexdigest()
     except KernelError as e:
-        raise KernelError(f"{path} is no kernel that QEMU can boot: {e}") from e
+        raise KernelError(f"{path} is not a kernel that QEMU can boot: {e}") from e
 
 
 def _running_is_readable() -> bool:
@@ -160,88 +169,3 @@ def _from_package(name: str, report: Reporter) -> tuple[debs.Package, Path, Path
             hint=f"deb:linux-image-{_deb_architecture()}",
         )
     return package, images[0], root
-
-
-def _modules_of(version: str, root: Path, given: Path | None) -> Path | None:
-    """Find the modules of a kernel, and make sure that they are its own."""
-    if given is None:
-        places = [root / "lib/modules" / version, root / "usr/lib/modules" / version]
-        found = next((place for place in places if place.is_dir()), None)
-    else:
-        places = [given / "lib/modules" / version, given / version, given]
-        found = next((place for place in places if _holds_modules(place)), None)
-        if found is None:
-            what = "is no directory" if not given.is_dir() else "holds no kernel modules"
-            raise KernelError(
-                f"the modules directory {given} {what}; it has to be the /lib/modules/{version} of the kernel"
-            )
-    if found is None:
-        return None
-    sample = next(_module_files(found), None)
-    if sample is None:
-        return None
-    built_for = _vermagic(sample)
-    if built_for != version:
-        raise KernelError(
-            f"the modules in {found} are for kernel {built_for or 'unknown'}, but the kernel is {version} "
-            f"(as {sample.name} says); one would refuse the other"
-        )
-    return found
-
-
-def _holds_modules(directory: Path) -> bool:
-    return directory.is_dir() and next(_module_files(directory), None) is not None
-
-
-def _module_files(directory: Path) -> Iterator[Path]:
-    """Yield module files in a fixed order. Links, as build/ and source/ are, are not followed."""
-    for parent, below, names in os.walk(directory):
-        below.sort()
-        for name in sorted(names):
-            if is_module(name):
-                yield Path(parent, name)
-
-
-def _vermagic(module: Path) -> str:
-    import io
-
-    try:
-        fields = elf.modinfo(io.BytesIO(read_module(module)))
-    except HostbuildError as e:
-        raise KernelError(f"cannot read the module {module}: {e}") from e
-    return " ".join(fields.get("vermagic", ("",))).partition(" ")[0]
-
-
-def _require_indexes(modules: Path, version: str, report: Reporter) -> Path:
-    """Give a directory with modules.dep: the modules' own, or one in the cache that depmod filled."""
-    if (modules / "modules.dep").is_file():
-        return modules
-    digest = hashlib.sha256()
-    for path in _module_files(modules):
-        status = path.stat()
-        digest.update(f"{path.relative_to(modules)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    kept = debs.cache_directory() / "indexes"
-    final = kept / f"{version}-{digest.hexdigest()[:16]}"
-    if final.is_dir():
-        return final
-    kept.mkdir(exist_ok=True)
-    with scratch_directory(kept) as staging:
-        base = staging / "lib/modules" / version
-        base.mkdir(parents=True)
-        for entry in modules.iterdir():
-            # depmod reads the trees and lists of the original, and writes beside them here
-            if entry.is_dir() and entry.name not in ("build", "source"):
-                (base / entry.name).symlink_to(entry.absolute())
-            elif entry.name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
-                shutil.copyfile(entry, base / entry.name)
-        with report.step(f"Indexing the modules of {version}"):
-            run_depmod(staging, version)
-        debs.publish(base, final)
-    return final
-
-
-def run_depmod(base: Path, version: str) -> None:
-    """Write modules.dep and its companions into base/lib/modules/VERSION."""
-    run(["depmod", "-b", base, version], timeout=300)
-    if not (base / "lib/modules" / version / "modules.dep").is_file():
-        raise WorldError(f"depmod wrote no modules.dep for {version} in {base}")

@@ -62,7 +62,7 @@ class LedgerDiff:
 
 
 def compare(before: History, after: History) -> LedgerDiff:
-    """What changed."""
+    """Return what changed."""
     old, new = keyed(before.devices.values()), keyed(after.devices.values())
     unbound, bound, drivers, gone, come = [], [], [], [], []
     for key in sorted(old.keys() | new.keys()):
@@ -95,7 +95,7 @@ def compare(before: History, after: History) -> LedgerDiff:
 
 
 def keyed(devices: Iterable[DeviceHistory]) -> dict[str, DeviceHistory]:
-    """The devices that are there, by what they are known by in every boot."""
+    """Return the devices that are there, by what they are known by in every boot."""
     found: dict[str, DeviceHistory] = {}
     seen: dict[str, int] = {}
     for device in sorted(devices, key=lambda device: _natural(device.devpath)):
@@ -120,7 +120,7 @@ def _without_numbers(part: str) -> str:
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
-    """A sort key that puts usb2 before usb10."""
+    """Return a sort key that puts usb2 before usb10."""
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", path)]
 
 
@@ -140,7 +140,7 @@ def _outcomes(before: History, after: History) -> tuple[Change, ...]:
 
 
 def _times(before: History, after: History) -> tuple[Change, ...]:
-    """Loads whose own time changed much, the largest difference first."""
+    """Return loads whose own time changed much, the largest difference first."""
     found: list[tuple[int, Change]] = []
     for load in before.loads:
         now = after.load_of(load.module)

@@ -1,40 +1,58 @@
 """Reads and writes a ledger file, as `hostbuild run --ledger-out` and the guest write it (docs/ledger.md)."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hostbuild import ui
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
-from hostbuild.fs.files import read_input, write_file
+from hostbuild.fs.files import read_error, write_file
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import LedgerReader, read_records
+from modaliasd.core.ledger.history import History, history_of
+from modaliasd.core.ledger.read import PIECE, LedgerReader, read_records
+
+Taken = TypeVar("Taken")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """The records in order; a last line without its newline is left out.
+    """All records in order; for whoever needs them more than once. Raises as read_history does."""
+    return _read(path, list)
+
+
+def read_history(path: Path) -> History:
+    """Return what the ledger tells; no more of it is held than that.
 
     Lines that are no records are skipped, and told of on stderr.
-    Raises InputError where the file cannot be read, is empty, or is no ledger.
+    Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """
+    return _read(path, history_of)
+
+
+def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Taken:
+    """Have `take` go through the records."""
     require_there(path, "ledger")
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
-    data = read_input(path, "the ledger")
     reader = LedgerReader()
     try:
-        records = list(read_records(reader, [data]))
+        with path.open("rb") as file:
+            records = read_records(reader, iter(lambda: file.read(PIECE), b""))
+            first = next(records, None)
+            taken = take(chain([first] if first is not None else [], records))
+    except OSError as e:
+        raise read_error(path, "the ledger", e) from e
     except FormatError as e:
-        raise InputError(f"{path} is no ledger: {e}") from e
-    if reader.skipped.count:
-        ui.note(f"in {path}, {reader.skipped}")
-    if not records:
+        raise InputError(f"{path} is not a ledger: {e}") from e
+    if first is None:
         raise InputError(
             f"the ledger {path} is empty", hint="hostbuild run IMAGE --exit-when-settled --ledger-out FILE"
         )
-    return records
+    if reader.skipped.count:
+        ui.note(f"in {path}, {reader.skipped}")
+    return taken
 
 
 def write_ledger(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -106,11 +106,11 @@ class Watch:
         self._rows.append(Text.assemble(stamp, (printable(words), style), no_wrap=True, overflow="ellipsis"))
 
     def screen(self) -> RenderableType:
-        """What is to be seen now."""
+        """Return what is to be seen now."""
         head = Text.assemble(
             (f"{len(self._devices)} devices", "bold"),
             f", {len(self._matched)} matched, {len(self._bound)} bound, {len(self._loads)} loads",
-            (f", {len(self._failures)} not as they should be" if self._failures else "", "red"),
+            (f", {len(self._failures)} failed or denied" if self._failures else "", "red"),
             (f"   kernel {printable(self._start.get('kernel', '?'))}   {self._last_us / 1e6:.1f} s", "dim"),
         )
         return Group(head, "", *self._rows, "", self._sides())

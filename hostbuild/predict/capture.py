@@ -72,7 +72,7 @@ def make_capture(
 
 
 def capture_of_history(history: History) -> Capture:
-    """The machine at the end of a ledger."""
+    """Return the machine at the end of a ledger."""
     devices = [
         Captured(
             Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname),
@@ -94,7 +94,7 @@ def capture_of_history(history: History) -> Capture:
 
 
 def render_capture(capture: Capture) -> str:
-    """The file's text: ASCII, a device a line, so that two captures can be compared by diff(1)."""
+    """Return the file's text: ASCII, a device a line, so that two captures can be compared by diff(1)."""
     head: dict[str, Any] = {"type": TYPE, "format": FORMAT, "source": capture.source.value}
     if capture.kernel:
         head["kernel"] = capture.kernel
@@ -111,10 +111,10 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
     try:
         value = json.loads(text)
     except ValueError as e:
-        raise InputError(f"{origin} is no capture: it is not JSON: {e}") from e
+        raise InputError(f"{origin} is not a capture: it is not JSON: {e}") from e
     if not isinstance(value, dict) or value.get("type") != TYPE:
         raise InputError(
-            f"{origin} is no capture: it is JSON of another kind", hint="hostbuild capture -o FILE"
+            f"{origin} is not a capture: it is JSON of another kind", hint="hostbuild capture -o FILE"
         )
     if value.get("format") != FORMAT:
         raise InputError(
@@ -128,7 +128,7 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
         return make_capture(source, str(value.get("kernel", "")), devices, modules, left)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(
-            f"{origin} is a damaged capture: {e!r}", hint="docs/capture.md says what stands where"
+            f"{origin} is a damaged capture: {e!r}", hint="docs/capture.md describes the format"
         ) from e
 
 
@@ -181,7 +181,7 @@ def _unescaped(value: str) -> str:
 
 
 def _row(one: Captured) -> dict[str, str]:
-    """A device as the file has it: what is empty is left out."""
+    """Return a device as the file has it: what is empty is left out."""
     row = {"devpath": one.devpath} | {field: getattr(one.device, field) for field in _FIELDS}
     if one.module:
         row["module"] = one.module

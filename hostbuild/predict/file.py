@@ -5,9 +5,8 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, require_there, use_of
 from hostbuild.fs.files import read_input
-from hostbuild.ledger.file import read_ledger
+from hostbuild.ledger.file import read_history
 from hostbuild.predict.capture import Capture, capture_of_history, parse_capture, parse_umockdev
-from modaliasd.core.ledger.history import history_of
 
 
 def read_capture(path: Path) -> Capture:
@@ -22,8 +21,8 @@ def read_capture(path: Path) -> Capture:
     if '"capture"' in first:
         return parse_capture(text, str(path))
     if first.startswith("{"):
-        return capture_of_history(history_of(read_ledger(path)))
+        return capture_of_history(read_history(path))
     raise InputError(
-        f"{path} is no capture, no ledger and no umockdev recording",
+        f"{path} is not a capture, a ledger or a umockdev recording",
         hint="hostbuild capture -o FILE makes a capture",
     )

@@ -39,7 +39,7 @@ def capture_root(root: Path) -> Capture:
 
 
 def _enumerated() -> Iterator[Captured]:
-    """Every device that libudev enumerates."""
+    """Yield every device that libudev enumerates."""
     try:
         import pyudev
 
@@ -56,8 +56,10 @@ def _enumerated() -> Iterator[Captured]:
 def _from_libudev(device: "pyudev.Device") -> Captured:
     properties = dict(device.properties)
     modalias = properties.get("MODALIAS", "")
-    if not modalias and "modalias" in device.attributes.available_attributes:
-        modalias = (device.attributes.get("modalias") or b"").decode("utf-8", "surrogateescape").rstrip("\n")
+    if "modalias" in device.attributes.available_attributes:
+        shown = (device.attributes.get("modalias") or b"").decode("utf-8", "surrogateescape").rstrip("\n")
+        if not modalias or "\n" in shown:  # of several in a uevent libudev keeps the last
+            modalias = shown
     subsystem = device.subsystem or ""
     return Captured(
         Device(
@@ -74,7 +76,7 @@ def _from_libudev(device: "pyudev.Device") -> Captured:
 
 
 def walk(sys: Path) -> Iterator[Captured]:
-    """Every device below `sys`/devices: every directory with a `uevent` and a `subsystem`."""
+    """Yield every device below `sys`/devices: every directory with a `uevent` and a `subsystem`."""
     for parent, below, files in os.walk(sys / "devices"):
         below.sort()
         if "uevent" not in files or "subsystem" not in [*below, *files]:
@@ -88,12 +90,12 @@ def walk(sys: Path) -> Iterator[Captured]:
 
 
 def live_modules(sys: Path) -> list[str]:
-    """The modules in the kernel: those below `sys`/module that say how far their initialisation is."""
+    """Return the modules in the kernel: those below `sys`/module that say how far their initialisation is."""
     return sorted(path.parent.name for path in (sys / "module").glob("*/initstate"))
 
 
 def _link(path: Path) -> str:
-    """The last part of what a symbolic link points to; "" where there is no link."""
+    """Return the last part of what a symbolic link points to; "" where there is no link."""
     try:
         return path.readlink().name
     except OSError:

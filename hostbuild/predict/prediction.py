@@ -32,11 +32,11 @@ class Target:
         return (*self.resolver.dependencies.problems, *self.resolver.configuration.problems)
 
     def has(self, module: str) -> bool:
-        """Is there such a module, loadable or part of the kernel?"""
+        """Return whether there is such a module, loadable or part of the kernel."""
         return self.is_builtin(module) or self.resolver.dependencies.find(module) is not None
 
     def is_builtin(self, module: str) -> bool:
-        """Is it part of the kernel?"""
+        """Return whether it is part of the kernel."""
         return module in self.resolver.dependencies.builtin
 
 

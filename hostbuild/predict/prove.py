@@ -1,6 +1,6 @@
 """Shows that an image drives a machine as another boot did: the same devices, each with the same driver. Pure.
 
-Devices are known across boots as in ledgerdiff.py.
+Devices are known across boots as in hostbuild.ledger.diff.
 """
 
 from dataclasses import dataclass

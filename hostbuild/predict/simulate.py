@@ -59,7 +59,7 @@ class _Boot:
         self._requested: set[str] = set()
 
     def run(self) -> None:
-        """Rounds until nothing new appears."""
+        """Run rounds until nothing new appears."""
         for name in self._target.wanted:
             self._want(self._target.resolver.resolve(name), Cause(request="modaliasd.load="))
         number = 0
@@ -104,13 +104,13 @@ class _Boot:
                 self._want(self._target.resolver.resolve(need, use_blacklist=False), Cause(module=module))
 
     def _ruled(self, plan: Plan, devpath: str, subsystem: str) -> Plan:
-        """What the policy leaves of a plan, at coldplug. Whether a device is removable no capture tells."""
+        """Return what the policy leaves of a plan, at coldplug. Whether a device is removable no capture tells."""
         if self._target.policy is None:
             return plan
         return apply(self._target.policy, plan, Facts(Phase.COLDPLUG, subsystem, plan.lookup, devpath))[0]
 
     def _gate(self) -> Callable[[Load], Admission | None] | None:
-        """What the policy says of each job, as the daemon's gate asks it."""
+        """Return what the policy says of each job, as the daemon's gate asks it."""
         policy, resolver = self._target.policy, self._target.resolver
         if policy is None:
             return None
@@ -148,7 +148,7 @@ class _Boot:
         return INSERTED
 
     def _comes(self, module: str) -> bool:
-        """Is it in the kernel by now?"""
+        """Return whether it is in the kernel by now."""
         load = self._scheduler.load_of(module)
         loaded = load is not None and load.result is not None and load.result.outcome in SUCCESSES
         return loaded or self._target.is_builtin(module)
@@ -156,7 +156,7 @@ class _Boot:
     # --- what hangs on what -----------------------------------------------------------------------------
 
     def _blocker(self, path: str) -> str:
-        """The topmost device above that needs a driver before this one can appear, and has none; "" for none."""
+        """Return the topmost device above that needs a driver before this one can appear, and has none; "" for none."""
         found = ""
         above = path.rpartition("/")[0]
         while above:
@@ -170,7 +170,7 @@ class _Boot:
         return one.devpath in self._present and self._is_driven(one)
 
     def _is_driven(self, one: Captured) -> bool:
-        """Does a driver take the device that had one in the capture?"""
+        """Return whether a driver takes the device that had one in the capture."""
         if one.module and self._target.has(one.module):
             return self._comes(one.module)
         plan = self._plans.get(one.devpath)
@@ -197,7 +197,7 @@ class _Boot:
     # --- the result -------------------------------------------------------------------------------------
 
     def prediction(self) -> Prediction:
-        """What came out."""
+        """Return what came out."""
         loads = tuple(self._foreseen(load, number, by_kernel) for load, number, by_kernel in self._loads)
         fates = [self._fate(self._devices[path]) for path in self._devices if self._concerns(path)]
         unexplained = [name for name in self._capture.modules or () if self._target.has(name)]
@@ -206,7 +206,7 @@ class _Boot:
         return Prediction(self._target.kernel, loads, tuple(fates), tuple(sorted(others)), tuple(opened))
 
     def _explained(self) -> set[str]:
-        """What devices account for, there or absent, allowed or denied; and what is part of the kernel."""
+        """Return what devices account for, there or absent, allowed or denied; and what is part of the kernel."""
         dependencies = self._target.resolver.dependencies
         named = self._matched | {one.module for one in self._devices.values() if one.module}
         files = [file for name in named if (file := dependencies.find(name)) is not None]
@@ -283,7 +283,7 @@ class _Boot:
 
 
 def _brings(parent: Captured, child: Captured) -> bool:
-    """Has the parent a driver without which the child would not be there?
+    """Return whether the parent has a driver without which the child would not be there.
 
     Functions behind a PCI bridge are found by the PCI core; a host bridge in between (Intel's VMD) belongs to a driver.
     ACPI's tree comes from the firmware's tables.
@@ -297,7 +297,7 @@ def _brings(parent: Captured, child: Captured) -> bool:
 
 
 def _no_size(_module: str) -> int:
-    """The daemon lets the smaller of two equally urgent modules go first; a prediction has no files to measure."""
+    """Return 0: the daemon lets the smaller of two equally urgent modules go first; here are no files to measure."""
     return 0
 
 

@@ -4,13 +4,13 @@ The tables are the files that the daemon reads in the guest, and modprobe.d is r
 it will lie: in the image, in overlays, in files that the caller names, on the kernel's command line.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.formats.archive import read_files
+from hostbuild.formats import archive
 from hostbuild.formats.manifest import manifest_path, read_manifest
+from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind, require_kind
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kernels.kernel import Kernel, KernelError
@@ -40,12 +40,12 @@ _TABLES = (
     "modules.softdep",
 )
 _POLICY = "/etc/modaliasd/policy.toml"
-_IN_TREE = re.compile(r"(?:usr/)?lib/modules/([^/]+)/(modules\.[^/]+)")
-_SQUASHFS = re.compile(r"(?:usr/)?lib/modules/([^/]+)\.squashfs")
+_TREES = ("lib/modules", "usr/lib/modules")  # where the guest looks, and where it may yet be led by a link
+_SQUASHFS = ".squashfs"
 
 
 def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
-    """A kernel with every module that it has.
+    """Return a kernel as a target, with every module that it has.
 
     config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
     """
@@ -58,29 +58,37 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
-    """An image: its modules, its modprobe.d below `config`'s, its command line before `append`."""
+    """Return an image as a target: its modules, its modprobe.d below `config`'s, its command line before `append`."""
     require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
-    files = read_files(image, _is_wanted)
-    trees = _trees(files)
+    unpacked = archive.open_image(image).require_whole()
+    tables = _table_paths(unpacked.root)
+    settings = _config_paths(unpacked.root)
+    files = unpacked.read([*tables, *settings])
+    trees = _trees({path: where for path, where in tables.items() if path in files}, files)
     version = manifest.get("kernel", {}).get("version", "")
     if not version and len(trees) == 1:
         version = next(iter(trees))
     if not version or (version not in trees and manifest.get("modules")):
         found = ", ".join(sorted(trees)) or "none"
-        raise InputError(f"cannot tell which modules of {image} are booted with; it has modules for: {found}")
-    own = {f"/{path}": _text(data) for path, data in files.items() if _is_config(f"/{path}")}
+        dropped = f"{len(unpacked.passed_over)} of its members come to nothing: hostbuild inspect {image}"
+        raise InputError(
+            f"cannot tell which modules of {image} are booted with; it has modules for: {found}",
+            hint=dropped if unpacked.passed_over else "",
+        )
+    # what cannot be read says nothing, but hides a file of its name in the later directories
+    own = {path: _text(files.get(path, b"")) for path in settings}
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     flavour = Flavour(manifest.get("modprobe", Flavour.KMOD.value))
     return make_target(trees.get(version, {}), {**own, **config}, words, version, "this image", flavour)
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
-    """What overlays bring of modprobe.d, and the policy; and files or directories that count as in /etc/modprobe.d."""
+    """Return what overlays bring of modprobe.d, and the policy; files and directories count as in /etc/modprobe.d."""
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
-            raise InputError(f"the overlay {overlay} is no directory")
+            raise InputError(f"the overlay {overlay} is not a directory")
         for directory in DIRECTORIES:
             found |= {
                 f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))
@@ -132,25 +140,32 @@ def _configuration(config: Mapping[str, str], append: str) -> Configuration:
     return join(parse_modprobe_d([(path, config[path]) for path in paths]), parse_command_line(append))
 
 
-def _is_wanted(path: str) -> bool:
-    in_tree = _IN_TREE.fullmatch(path)
-    if in_tree:
-        return in_tree[2] in _TABLES
-    return bool(_SQUASHFS.fullmatch(path)) or _is_config(f"/{path}")
+def _table_paths(root: Root) -> dict[str, tuple[str, str]]:
+    """Where an image may have tables: path -> the kernel's release and the table's name; "" for all, in a squashfs."""
+    found: dict[str, tuple[str, str]] = {}
+    for directory in reversed(_TREES):  # the first counts, so it comes last
+        for release in root.names(directory):
+            if release.endswith(_SQUASHFS):
+                found[f"{directory}/{release}"] = (release.removesuffix(_SQUASHFS), "")
+            else:
+                found |= {f"{directory}/{release}/{name}": (release, name) for name in _TABLES}
+    return found
 
 
-def _is_config(path: str) -> bool:
-    return path == _POLICY or path.rpartition("/")[0] in DIRECTORIES
+def _config_paths(root: Root) -> list[str]:
+    """Return the configuration files that an image has, dangling links included."""
+    paths = [f"{directory}/{name}" for directory in DIRECTORIES for name in root.names(directory)]
+    return paths + ([_POLICY] if root.find(_POLICY) else [])
 
 
-def _trees(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
-    """The tables by the kernel's release."""
+def _trees(tables: Mapping[str, tuple[str, str]], files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
+    """Return the tables by the kernel's release."""
     trees: dict[str, dict[str, bytes]] = {}
-    for path, data in files.items():
-        if found := _IN_TREE.fullmatch(path):
-            trees.setdefault(found[1], {})[found[2]] = data
-        elif packed := _SQUASHFS.fullmatch(path):
-            trees[packed[1]] = _unsquashed(data)
+    for path, (release, name) in tables.items():
+        if name:
+            trees.setdefault(release, {})[name] = files[path]
+        else:
+            trees[release] = _unsquashed(files[path])
     return trees
 
 

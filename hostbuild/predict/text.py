@@ -12,7 +12,7 @@ _SHOWN = 3  # devices of a group that are named
 
 
 def render_prediction(prediction: Prediction, name: str) -> str:
-    """The prediction as lines. name: of what is booted, as in "this image"."""
+    """Return the prediction as lines. name: of what is booted, as in "this image"."""
     lines = [
         f"{len(prediction.modules)} modules would be loaded by {name} ({prediction.kernel}), first to last:"
     ]
@@ -43,7 +43,7 @@ def render_prediction(prediction: Prediction, name: str) -> str:
 
 
 def prediction_fields(prediction: Prediction) -> dict[str, Any]:
-    """The prediction as JSON."""
+    """Return the prediction as JSON."""
     return {
         "type": "prediction",
         "format": FORMAT,

@@ -128,7 +128,8 @@ def parse_device(text: str) -> Device:
     driver, *rest = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", driver):
         raise UsageError(
-            f"device {text!r}: {driver!r} is no name of a QEMU device (e1000, nvme,serial=1, ...)", hint=_LIST
+            f"device {text!r}: {driver!r} is not the name of a QEMU device (e1000, nvme,serial=1, ...)",
+            hint=_LIST,
         )
     if driver == "help" or "help" in rest:
         raise UsageError(f"device {text!r}: no device is called help", hint=_LIST)
@@ -142,7 +143,7 @@ def parse_device(text: str) -> Device:
 
 
 def device_files(text: str) -> tuple[Path, ...]:
-    """Give whatever a device's properties may name as a file. Raises UsageError."""
+    """Return whatever a device's properties may name as a file. Raises UsageError."""
     return tuple(Path(value) for _, value in parse_device(text).props if value)
 
 

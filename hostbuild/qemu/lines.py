@@ -22,8 +22,8 @@ from enum import Enum
 from pathlib import Path
 
 from hostbuild.errors import WorldError
+from hostbuild.ledger.kept import Kept
 from hostbuild.ledger.stream import LedgerReader, Record
-from hostbuild.qemu.kept import Kept
 from hostbuild.qemu.transcript import clean
 from modaliasd.core.ledger.read import Skipped
 
@@ -63,7 +63,7 @@ class SerialLines:
     """
 
     def __init__(self, listeners: dict[Line, Listener]) -> None:
-        """`listeners` get a line's raw bytes as they come, in the reader's thread."""
+        """Take listeners, which get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.arrivals: list[float] = []
         self.lost_answers = 0

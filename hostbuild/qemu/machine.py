@@ -103,7 +103,7 @@ def parse_memory(text: str) -> int | None:
         return None
     size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
     if size < 16 * MIB:
-        raise UsageError(f"memory {text!r}: no kernel starts in less than 16M")
+        raise UsageError(f"memory {text!r} is too little: no kernel starts in less than 16M")
     return size // MIB
 
 
@@ -112,8 +112,11 @@ def machine_names() -> list[str]:
     return sorted(path.stem for path in NAMED_MACHINES.glob("*.toml"))
 
 
-def read_machine(name: str) -> Machine:
-    """Read a machine that comes with hostbuild by name, or a machine file by path. Raises InputError."""
+def read_machine(name: str, devices: Iterable[str] = ()) -> Machine:
+    """Read a machine that comes with hostbuild by name, or a machine file by path, and add devices to it.
+
+    devices: as QEMU's -device. Raises InputError for the machine, UsageError for a device.
+    """
     is_path = name.endswith(".toml") or "/" in name
     path = Path(name) if is_path else NAMED_MACHINES / f"{name}.toml"
     if not is_path and not path.is_file():
@@ -125,7 +128,7 @@ def read_machine(name: str) -> Machine:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the machine file {path}: {getattr(e, 'strerror', None) or e}") from e
-    return parse_machine(text, path.stem, str(path))
+    return parse_machine(text, path.stem, str(path)).plus(map(parse_device, devices))
 
 
 def _unknown_machine(name: str) -> InputError:
@@ -139,7 +142,7 @@ def _unknown_machine(name: str) -> InputError:
         return InputError(f"{here} is {kind.value}, not a machine file", hint=use_of(here, kind))
     known = "".join(f"\n  {one:8}{read_machine(one).description}" for one in machine_names())
     near = did_you_mean(name, machine_names())
-    return InputError(f"there is no machine {name!r}{near}; known are any FILE.toml, and{known}")
+    return InputError(f"there is no machine {name!r}{near}; use any FILE.toml, or one of{known}")
 
 
 def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine:
@@ -211,7 +214,7 @@ def hardware_argv(machine: Machine) -> list[str]:
 
 
 def _made(machine: Machine) -> dict[str, frozenset[str]]:
-    """Give the ids of what the machine file makes, by its keys."""
+    """Return the ids of what the machine file makes, by its keys."""
     option_of = {option: key for key, option in _RAW_SECTIONS.items()}
     made: dict[str, set[str]] = {"audiodevs": {AUDIODEV}}
     for option, value in machine.raw:

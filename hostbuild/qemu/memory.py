@@ -36,7 +36,7 @@ _WORKING_BASE = 6 * MIB
 _WORKING_SHARE = 0.37  # of init_size: a kernel with more in it takes more at run time
 _UNKNOWN_KERNEL = 64 * MIB  # where a kernel has no init_size: as large as Debian's
 
-_TOLERANCE = 0.95  # of the estimated: what is less than this is refused
+_TOLERANCE = 0.95  # of the estimate: what is less than this is refused
 _MARGIN = 1.25  # for what the guest does once it has booted
 _LEAST_MARGIN = 64 * MIB
 _STEP = 32  # MiB
@@ -80,7 +80,7 @@ class MemoryEstimate:
 
 
 def in_pages(sizes: list[int]) -> int:
-    """Bytes that files of these sizes take in a root file system of whole pages."""
+    """Return the bytes that files of these sizes take in a root file system of whole pages."""
     return sum(_round_up(size, _PAGE) for size in sizes)
 
 
@@ -115,7 +115,7 @@ def require_enough(estimated: MemoryEstimate, memory: int) -> None:
     """Refuse an amount of memory (MiB) in which the image cannot be unpacked, with the reason."""
     if memory < estimated.least * _TOLERANCE:
         raise UsageError(
-            f"{memory} MiB are too little for this image, which needs {estimated.least}: "
+            f"{memory} MiB is too little for this image, which needs {estimated.least}: "
             f"{estimated.bound.value}",
             hint=f"--memory {estimated.comfortable}, or --memory auto",
         )

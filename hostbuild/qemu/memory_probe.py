@@ -1,7 +1,7 @@
-"""Measures for hostbuild.qemu.memory: reads the sizes that a estimated needs, and finds the true limit by booting.
+"""Measures for hostbuild.qemu.memory: reads the sizes that an estimate needs, and finds the true limit by booting.
 
 A boot counts as one if the daemon says that it has settled. The limit is found by halving an interval around
-the estimated, whose ends are tried first.
+the estimate, whose ends are tried first.
 """
 
 import stat
@@ -14,15 +14,16 @@ from typing import Any
 from hostbuild.errors import GuestError, GuestTimeoutError
 from hostbuild.formats.archive import read_image
 from hostbuild.formats.vmlinuz import init_size
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.memory import ImageSize, MemoryEstimate, estimate, in_pages
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 
 _HEADER = 1024  # bytes of a vmlinuz in which init_size stands
 _PATIENCE = 4  # a guest that takes so many times longer than it did with room enough is lost
 _LEAST_PATIENCE_S = 45.0
 _FIRST_PATIENCE_S = 600.0  # nobody knows yet how long this guest takes here
-_WIDTH = 0.12  # of the estimated: half of the interval in which the limit is looked for
+_WIDTH = 0.12  # of the estimate: half of the interval in which the limit is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def read_size(image: Path, manifest: Mapping[str, Any], append: str = "") -> Ima
 
 
 def read_estimate(image: Path, manifest: Mapping[str, Any], kernel: Path, append: str = "") -> MemoryEstimate:
-    """Predict from an image and the kernel that is going to boot it; append: words for the kernel."""
+    """Estimate from an image and the kernel that is going to boot it; append: words for the kernel."""
     with kernel.open("rb") as file:
         return estimate(read_size(image, manifest, append), init_size(file.read(_HEADER)))
 

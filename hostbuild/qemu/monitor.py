@@ -99,9 +99,9 @@ class Monitor:
         self.execute("device_del", {"id": device_id})
         event = self.wait_event(over, timeout=timeout, since=since)
         if event is None:
-            raise GuestTimeoutError(f"the guest did not let the device {device_id} go within {timeout:g} s")
+            raise GuestTimeoutError(f"the guest did not release the device {device_id} within {timeout:g} s")
         if event["event"] != "DEVICE_DELETED":
-            raise GuestError(f"the guest declined to let the device {device_id} go")
+            raise GuestError(f"the guest refused to release the device {device_id}")
 
     def shutdown_reason(self) -> str:
         """Return why QEMU ended, in its own words: guest-shutdown, guest-reset, ...; "" if it did not say."""

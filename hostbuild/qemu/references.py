@@ -58,7 +58,7 @@ REFERENCES: Mapping[str, ByHand] = {
 
 
 def by_hand(device: Device) -> ByHand | None:
-    """Give the backend that its user has to describe; None where it needs none, or one that is made up."""
+    """Return the backend that its user has to describe; None where it needs none, or one that is made up."""
     return next((needs for pattern, needs in _BY_HAND_OF if re.fullmatch(pattern, device.driver)), None)
 
 

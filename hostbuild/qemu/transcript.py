@@ -60,6 +60,16 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "build the image with another --compress (gzip is the most common), or a kernel with CONFIG_RD_...=y",
     ),
     (
+        r"(?:Initramfs unpacking failed: |rootfs image is not initramfs \()(?:broken padding|incorrect cpio method)",
+        "the kernel could not unpack the image: an archive in it begins at no multiple of 4, or is of an old format",
+        "hostbuild inspect IMAGE tells where, and how to write it",
+    ),
+    (
+        r"(?:Initramfs unpacking failed: |rootfs image is not initramfs \()Input was encoded with settings",
+        "the kernel could not unpack the image: its xz has settings that the kernel's decoder does not know",
+        "pack it with xz --check=crc32 --lzma2=dict=1MiB",
+    ),
+    (
         r"Initramfs unpacking failed|rootfs image is not initramfs",
         "the kernel could not unpack the image: it is damaged, cut short or not an initramfs",
         "build the image again, and look into it with: hostbuild inspect IMAGE",
@@ -116,11 +126,26 @@ def diagnose(text: str) -> Diagnosis | None:
     return None
 
 
+_UNPACKING = re.compile(
+    r"^\[ *\d+\.\d+\](?:\[[^\]]*\])? (?:Initramfs unpacking failed: |rootfs image is not initramfs).*$",
+    re.MULTILINE,
+)
+
+
+def unpacking_failure(text: str) -> Diagnosis | None:
+    """Find that the kernel did not unpack its image to the end; it boots all the same if /init came before that.
+
+    Only the kernel's own lines count, by the time that they begin with.
+    """
+    found = _UNPACKING.search(text)
+    return diagnose(found[0]) if found else None
+
+
 def panicked(text: str) -> bool:
-    """Whether the kernel said that it panicked."""
+    """Return whether the kernel said that it panicked."""
     return "Kernel panic - not syncing" in text
 
 
 def restarted_on_purpose(text: str) -> bool:
-    """Whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
+    """Return whether the kernel said that somebody asked for a restart (kernel/reboot.c); in a panic it does not."""
     return "reboot: Restarting system" in text

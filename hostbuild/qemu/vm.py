@@ -21,24 +21,16 @@ from typing import Self
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.ledger.stream import Record
-from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import ANSWERS, Line, Listener, SerialLines
-from hostbuild.qemu.machine import Machine, machine_argv
+from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
 from modaliasd.core.ledger.read import Skipped
-
-# The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
-CONSOLE_APPEND = "console=ttyS0 panic=-1"
-CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
-AGENT_APPEND = "micro.agent=/dev/ttyS2"
-# Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
-# would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
-CLOCK_APPEND = "clocksource=hpet"
 
 _PING_S = 0.5
 
@@ -49,45 +41,6 @@ class Completed:
 
     status: int
     output: str
-
-
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """What to boot and how.
-
-    memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
-    limit_s: the machine's whole life in seconds of wall time; it is ended then.
-    """
-
-    kernel: Path
-    initrd: Path
-    append: str = ""
-    accel: Accel = Accel.TCG
-    memory: int = 512
-    icount: bool = False
-    agent: bool = True
-    limit_s: float = 120.0
-
-    def command_line(self, machine: Machine) -> str:
-        """Return the kernel's command line: the contract with the guest, then the caller's words."""
-        words = [CONSOLE_APPEND]
-        if self.accel is Accel.TCG and not self.icount:
-            words.append(CLOCK_APPEND)
-        if machine.serial_lines > 1:
-            words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
-        return " ".join([*words, *self.append.split()])
-
-    def argv(self, machine: Machine) -> list[str]:
-        """Return QEMU's command line, all but the serial lines and the monitor."""
-        return machine_argv(
-            machine,
-            accel=self.accel.value,
-            memory=self.memory,
-            kernel=str(self.kernel),
-            initrd=str(self.initrd),
-            append=self.command_line(machine),
-            icount=self.icount,
-        )
 
 
 class VM:
@@ -102,7 +55,7 @@ class VM:
     def __init__(
         self, machine: Machine, boot: Boot, *, listeners: dict[Line, Listener] | None = None
     ) -> None:
-        """`listeners` are handed a serial line's raw bytes as they come, in the thread that reads them."""
+        """Take listeners, which are handed a serial line's raw bytes as they come, in the thread that reads them."""
         self.machine = machine
         self.boot = boot
         self._lines = SerialLines(listeners or {})
@@ -137,7 +90,7 @@ class VM:
         return self._lines.ledger
 
     def clock_rate(self) -> float | None:
-        """How fast the guest's clock ran by the host's, where that is beyond doubt wrong (exit_status.py)."""
+        """Return how fast the guest's clock ran by the host's, where that is beyond doubt wrong (exit_status.py)."""
         return None if self.boot.icount else clock_rate(self.ledger, self._lines.arrivals)
 
     @property

@@ -17,7 +17,7 @@ COLOURS = {  # the kinds' colours in the page, light
 
 
 def render_dot(model: dict[str, Any]) -> str:
-    """The graph: boxes are devices, ellipses are modules; dashed edges lead from a device to its parent's."""
+    """Return the graph: boxes are devices, ellipses are modules; dashed edges lead from a device to its parent's."""
     lines = ["digraph boot {", "  rankdir=LR;", '  node [fontname="sans-serif", fontsize=10];']
     shown = {at for at, device in enumerate(model["devices"]) if device["matches"]}
     for at in sorted(shown):

@@ -12,7 +12,7 @@ _SCRIPTS = ("base", "figures", "timeline", "tree", "side", "details", "search", 
 
 
 def render_html(model: dict[str, Any]) -> str:
-    """The page. The data stand in a script element that the browser does not run."""
+    """Return the page; its data stand in a script element that the browser does not run."""
     values = {
         "style": _read("page.css"),
         "script": _script(),
@@ -28,7 +28,7 @@ def render_html(model: dict[str, Any]) -> str:
 
 
 def _script() -> str:
-    """All parts as one function, so that the page has no names but the browser's own."""
+    """Return all parts as one function, so that the page has no names but the browser's own."""
     body = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{body}}})();\n'
 

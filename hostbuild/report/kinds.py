@@ -71,7 +71,7 @@ _CHAIN = 64  # modules that need one another, from a device's to the last: real 
 
 
 def kind_of(subsystem: str, modalias: str) -> Kind:
-    """The kind that a device's subsystem and modalias tell."""
+    """Return the kind that a device's subsystem and modalias tell."""
     bus, _, rest = modalias.partition(":")
     if bus == "cpu":
         return Kind.CPU
@@ -86,18 +86,18 @@ def kind_of(subsystem: str, modalias: str) -> Kind:
 
 
 def _field(text: str, name: str, width: int) -> str:
-    """The value behind the last place of `name`; keys are small letters, values are not."""
+    """Return the value behind the last place of `name`; keys are small letters, values are not."""
     at = text.rfind(name)
     return text[at + len(name) :][:width] if at >= 0 else ""
 
 
 def kind_of_device(device: DeviceHistory) -> Kind:
-    """The kind of a device."""
+    """Return the kind of a device."""
     return kind_of(device.subsystem, device.modalias)
 
 
 def kind_of_load(history: History, load: LoadHistory) -> Kind:
-    """The kind of what asked for the module, directly or through modules that need it."""
+    """Return the kind of what asked for the module, directly or through modules that need it."""
     seen: set[str] = set()
     current: LoadHistory | None = load
     while current is not None and current.module not in seen and len(seen) < _CHAIN:

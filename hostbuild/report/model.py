@@ -13,8 +13,7 @@ from typing import Any
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.ledger.explain_not import ModuleFacts, WhyNot, why_not
 from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
-from modaliasd.core.ledger.text import cause_text, node_of
-from modaliasd.core.ledger.text_tree import tells
+from modaliasd.core.ledger.text import cause_text
 from modaliasd.core.loading.cause import Cause
 
 FORMAT = 1
@@ -47,13 +46,13 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
 
 
 def slowest(history: History) -> list[LoadHistory]:
-    """The ten loads whose own insertion took longest, the longest first."""
+    """Return the ten loads whose own insertion took longest, the longest first."""
     timed = [load for load in history.loads if load.own_us >= 0]
     return sorted(timed, key=lambda load: (-load.own_us, load.module))[:SLOWEST]
 
 
 def failures(history: History) -> list[dict[str, Any]]:
-    """Loads that came to nothing and devices that no driver took, each with its cause and fix."""
+    """Return loads that came to nothing and devices that no driver took, each with its cause and fix."""
     rows: list[dict[str, Any]] = []
     answers: dict[str, WhyNot] = {}
     for load in history.loads:
@@ -75,7 +74,7 @@ def failures(history: History) -> list[dict[str, Any]]:
 
 
 def unused(history: History, manifest: dict[str, Any]) -> dict[str, Any]:
-    """The image's modules that were never in the kernel, the largest first; sizes in bytes."""
+    """Return the image's modules that were never in the kernel, the largest first; sizes in bytes."""
     used = {load.module for load in history.loads if load.succeeded}
     used |= {appearance.module for appearance in history.appearances}
     rows = [
@@ -100,7 +99,7 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
         "path": device.devpath,
         "name": device.name,
         "subsystem": device.subsystem,
-        "node": node_of(device),
+        "node": device.node,
         "modalias": device.modalias,
         "driver": device.driver,
         "former": device.former,
@@ -110,7 +109,7 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
         "gone": device.gone_us,
         "parent": index.get(device.parent, -1),
         "kind": kind_of_device(device).value,
-        "tells": tells(history, device),
+        "tells": history.matters(device),
         "idle_drivers": list(device.idle_drivers),
         "matches": [
             {"alias": m.alias, "line": m.line, "place": m.place, "module": m.module, "builtin": m.builtin}
@@ -151,7 +150,7 @@ def _cause(cause: Cause) -> dict[str, Any]:
 
 
 def _episodes(history: History) -> Iterator[dict[str, Any]]:
-    """The times between settles in which a device with a modalias came or went, or a module was wanted."""
+    """Yield the times between settles in which a device with a modalias came or went, or a module was wanted."""
     moments = sorted(
         [device.seen_us for device in history.devices.values() if device.modalias]
         + [device.gone_us for device in history.devices.values() if device.modalias and not device.present]

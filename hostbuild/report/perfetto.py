@@ -9,7 +9,7 @@ from typing import Any
 
 
 def make_trace(model: dict[str, Any]) -> dict[str, Any]:
-    """The trace, ready for json.dump."""
+    """Return the trace, ready for json.dump."""
     kinds = sorted({str(load["kind"]) for load in model["loads"]})
     events: list[dict[str, Any]] = []
     for number, kind in enumerate(kinds, 1):

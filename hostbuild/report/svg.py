@@ -10,7 +10,7 @@ _LABEL, _WIDTH, _ROW, _TOP = 190, 1000, 15, 34  # pixels: the names' column, the
 
 
 def render_svg(model: dict[str, Any]) -> str:
-    """The picture, of everything from the daemon's start to the ledger's end."""
+    """Return the picture, of everything from the daemon's start to the ledger's end."""
     loads = sorted((load for load in model["loads"] if load["end"] >= 0), key=_begin)
     begin, end = model["started"], max(model["last"], model["started"] + 1)
     height = _TOP + _ROW * len(loads) + 12

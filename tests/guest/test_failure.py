@@ -38,6 +38,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(cli, "FAILURE", str(made.run / "failure"))
     monkeypatch.setattr(failure, "CRASH", str(made.run / "crash"))
     monkeypatch.setattr(failure, "LEDGER", str(made.run / "ledger.jsonl"))
+    monkeypatch.setattr(failure, "LOCK", str(made.run / "lock"))
     monkeypatch.setattr(failure, "KMSG", str(made.kmsg))
     monkeypatch.setattr(failure, "clock_gettime", lambda _clock: made.now)
     monkeypatch.setattr(failure, "sleep", made.slept.append)

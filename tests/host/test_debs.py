@@ -107,7 +107,7 @@ def test_processes_at_the_same_time_agree(apt: Callable[[str], Path]) -> None:
     assert len(roots) == 1
     [root] = roots
     assert (root / "usr/hello").read_text() == "hello\n"
-    assert [path.name for path in root.parent.iterdir()] == [root.name]
+    assert list(root.parents[1].iterdir()) == [root.parent]
 
 
 def test_failed_download_shows_what_apt_said(apt: Callable[[str], Path], tmp_path: Path) -> None:
@@ -125,3 +125,15 @@ def test_no_apt(apt: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="apt-cache is not installed"):
         debs.describe(["hello"])
+
+
+def test_a_package_changed_in_the_cache_is_fetched_again(
+    apt: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that somebody has changed after it was unpacked is not used: the manifest names the package's SHA-256."""
+    log = apt("")
+    [package] = debs.describe(["hello"])
+    (debs.require_unpacked(package) / "usr/hello").write_text("jello\n")
+    assert (debs.require_unpacked(package) / "usr/hello").read_text() == "hello\n"
+    assert "usr/hello has been changed in the cache" in capsys.readouterr().err
+    assert log.read_text().split().count("apt-get") == 2

@@ -40,7 +40,7 @@ def test_the_long_search_can_be_started() -> None:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,7 +67,7 @@ def test_every_reader_of_foreign_bytes_is_searched() -> None:
         cwd=PROJECT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         check=True,
     )
     files = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}

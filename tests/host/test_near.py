@@ -192,7 +192,11 @@ WRONG: list[tuple[str, str, str]] = [
     ),
     ("inspect .", ". is a directory, not an initramfs image", ""),
     # overlays, modules of Python, configurations
-    ("make-image -o x.img --overlay boot.jsonl", "the overlay boot.jsonl is no directory, but a ledger", ""),
+    (
+        "make-image -o x.img --overlay boot.jsonl",
+        "the overlay boot.jsonl is a ledger, not a directory",
+        "",
+    ),
     ("make-image -o x.img --overlay boot.json", "boot.json does not exist; did you mean boot.jsonl?", ""),
     ("kernel build --config kernel.confg", "kernel.confg; did you mean kernel.config?", ""),
     # machines, devices
@@ -214,10 +218,10 @@ WRONG: list[tuple[str, str, str]] = [
     # what is written
     (
         "report boot.jsonl -o a.pdf",
-        "a.pdf: no format goes by the ending .pdf; known are .trace.json,",
+        "cannot tell a format from the name a.pdf; known endings are .trace.json,",
         "--format html",
     ),
-    ("report boot.jsonl -o page", "page: no format goes by a name without an ending", "--format html"),
+    ("report boot.jsonl -o page", "cannot tell a format from the name page", "--format html"),
     ("report boot.jsonl -o x.html --manifest vmlinuz", "vmlinuz is a kernel, not an image's manifest", ""),
 ]
 
@@ -284,7 +288,7 @@ def test_packages_that_apt_does_not_know(tmp_path: Path, capsys: pytest.CaptureF
     assert "(apt-cache says: " in said
     for name in ("", "--help", "../x", "-o=Dir=/tmp"):
         assert main.status_of([*argv, f"deb:{name}"]) == 100
-        assert "is not a name that a Debian package can have" in capsys.readouterr().err
+        assert "is not a valid Debian package name" in capsys.readouterr().err
     assert main.status_of([*argv, "deb:cpio"]) == 100
     assert "holds no kernel in /boot" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from modaliasd.service.writer import LedgerWriter
 from tests.support.schema import check_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from modaliasd.core.errors import Problem
     from modaliasd.core.ledger.write import Json
@@ -39,6 +39,7 @@ class FakeUevents:
     def __init__(self) -> None:
         self.script: deque[Datagram | Oddity] = deque()
         self.listening = False
+        self.dropped = 0
         self._rung = False
         self.sent: list[bytes] = []
         self._out, self._in = os.pipe()
@@ -59,6 +60,10 @@ class FakeUevents:
             os.read(self._out, 1)
             self._rung = False
         return self.script.popleft() if self.script else Oddity.EMPTY
+
+    def drops(self) -> int:
+        """As many as the test says."""
+        return self.dropped
 
     def has_listeners(self) -> bool:
         """Whether somebody listens to what is sent on: as the test has set it."""
@@ -82,6 +87,7 @@ class FakeSysfs:
     def __init__(self, devices: list[Device] | None = None, seqnums: list[int] | None = None) -> None:
         self.devices = devices or []
         self.seqnums = deque(seqnums or [0])
+        self.put_off: list[tuple[str, str]] = []
         self.drivers: dict[str, list[tuple[str, str]]] = {}  # module -> its drivers, each with its bus
 
     def uevent_seqnum(self) -> int:
@@ -104,6 +110,10 @@ class FakeSysfs:
         """Nor is any module known."""
         return ""
 
+    def deferred(self) -> list[tuple[str, str]]:
+        """The devices whose probes are put off, as the test has set them, each with the reason."""
+        return self.put_off
+
     def is_live(self, module: str) -> bool:  # noqa: ARG002
         """No module is in the kernel."""
         return False
@@ -111,10 +121,6 @@ class FakeSysfs:
     def removable(self, devpath: str) -> str:  # noqa: ARG002
         """Nobody knows."""
         return ""
-
-    def deferred(self) -> list[tuple[str, str]]:
-        """No probe waits."""
-        return []
 
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
         """The drivers of the module, as the test has set them: none by default."""
@@ -165,6 +171,10 @@ class FakeLoader:
         """No event has to wait for a load."""
         return False
 
+    def is_known(self, module: str) -> bool:
+        """What has been wanted is."""
+        return module in self.wanted
+
     def has_inserted(self, module: str) -> bool:  # noqa: ARG002
         """No module is known to be this daemon's."""
         return False
@@ -187,6 +197,14 @@ class FakeLoader:
 
     def report_waiting(self) -> None:
         """Nothing is waited for."""
+
+    def stuck(self) -> list[str]:
+        """Nothing is."""
+        return []
+
+    def causes(self) -> list[Cause]:
+        """Nobody wants anything."""
+        return []
 
     def is_job(self, descriptor: int) -> bool:  # noqa: ARG002
         """No process is a job."""
@@ -222,6 +240,7 @@ class FakeLedger:
     """Keeps the lines, once the schema has passed them."""
 
     torn_bytes = failed_writes = 0
+    problem = ""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -232,12 +251,19 @@ class FakeLedger:
         check_records([json.loads(text)])
         self.lines.append(text)
 
-    def take_lost_lines(self) -> int:
-        """None was lost."""
-        return 0
+    def take_mishaps(self) -> list[str]:
+        """Nothing has befallen it."""
+        return []
+
+    def trim(self, now_us: int) -> None:
+        """It has no limit."""
 
     def flush(self) -> None:
         """Nothing to flush."""
+
+    def is_due(self, now_us: int) -> bool:  # noqa: ARG002
+        """Nothing waits."""
+        return False
 
     def drain(self) -> None:
         """Nothing to wait for."""
@@ -290,9 +316,12 @@ class Fakes:
     resolver: FakeResolver = field(default_factory=FakeResolver)
     on_settled: Hook = _no_hook
     no_modules: str = ""
+    chores: Callable[[Registry], None] | None = None
+    find_request: Callable[[str], Cause | None] | None = None
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
+    hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
 
     def service(self) -> Service:
@@ -311,7 +340,10 @@ class Fakes:
             clock=clock,
             on_settled=self.on_settled,
             on_freeze=lambda: "",
+            on_hotplug=self._note_hotplug,
             no_modules=self.no_modules,
+            chores=self.chores,
+            find_request=self.find_request,
         )
         service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
         return service
@@ -343,6 +375,9 @@ class Fakes:
             writer=self.writer(),
             clock=self._clock(),
         )
+
+    def _note_hotplug(self) -> None:
+        self.hotplugs += 1
 
     def _clock(self) -> Clock:
         return self.clock or (lambda: self.now_us)

@@ -73,7 +73,7 @@ class GateRig:
         if policy:
             parsed = parse_policy(policy, "policy.toml")
             assert not parsed.mistakes
-        writer = LedgerWriter(ledger=self.ledger, clock=self.clock)
+        self.writer = writer = LedgerWriter(ledger=self.ledger, clock=self.clock)
         self.resolver = Resolver(
             parse_modprobe_d([("t.conf", conf)]) if conf else Configuration(),
             Dependencies(dep),
@@ -138,7 +138,7 @@ class GateRig:
         while job := self.loader.scheduler.next_job(self.clock()):
             program, arguments, _environment = self.loader._command(job)
             self.programs.append(f"{program} {' '.join(arguments)}")
-            modules = self._inserts(program, job)
+            modules = self._inserts(program, arguments, job)
             self.on_job(modules)
             for module in modules:
                 if module not in self.live:
@@ -184,8 +184,10 @@ class GateRig:
             self.gate.freeze()
         elif what == "hotplug":
             self.gate.first_settled()
+        elif what == "stuck" and self.gate.phase is Phase.COLDPLUG:
+            self.gate.end_coldplug(["a module"], self.loader.causes())
 
-    def _inserts(self, program: str, job: Job) -> list[str]:
+    def _inserts(self, program: str, arguments: list[str], job: Job) -> list[str]:  # noqa: ARG002
         """All that the process inserts, in order."""
         if program == "insmod":
             return [job.modules[-1]]

@@ -36,6 +36,7 @@ EVIL_VALUES: dict[str, Any] = {  # by the name of the door's check
     "names": [EVIL, EVIL + "2"],
     "time": 5,
     "count": 5,
+    "counts": {EVIL: 5, EVIL + "2": 6},
     "status": 5,
     "milliseconds": 5.5,
     "flag": True,

@@ -36,6 +36,7 @@ class FakeModule:
     needs: Sequence[str] = ()
     aliases: Sequence[str] = ()
     softdeps: Sequence[str] = ()
+    weakdeps: Sequence[str] = ()
     firmware: Sequence[str] = ()
     parameters: Sequence[str] = ()
     vermagic: str = "6.1.0-test SMP preempt mod_unload modversions "
@@ -60,6 +61,7 @@ def module_bytes(module: FakeModule) -> bytes:
     info += [("depends", ",".join(need.replace("-", "_") for need in module.needs))]
     info += [("alias", alias) for alias in module.aliases]
     info += [("softdep", softdep) for softdep in module.softdeps]
+    info += [("weakdep", weakdep) for weakdep in module.weakdeps]
     info += [("firmware", file) for file in module.firmware]
     info += [("parmtype", f"{parameter}:int") for parameter in module.parameters]
     modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info)

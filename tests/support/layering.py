@@ -22,7 +22,15 @@ IMPURE = _words(
 )
 # Of impure modules, what is a value or a computation.
 HARMLESS = frozenset(
-    {"sys.intern", "sys.byteorder", "io.BytesIO", "io.StringIO", "os.PathLike", "sys.getrefcount"}
+    {
+        "sys.intern",
+        "sys.byteorder",
+        "io.BytesIO",
+        "io.StringIO",
+        "os.PathLike",
+        "os.strerror",
+        "sys.getrefcount",
+    }
 )
 CALLS = frozenset({"open", "print", "input", "breakpoint", "exec", "eval"})
 PATH_CALLS = _words(

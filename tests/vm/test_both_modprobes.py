@@ -15,7 +15,7 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from tests.support.boots import vm_of
 
 pytestmark = pytest.mark.vm
 
@@ -111,7 +111,7 @@ def boot(directory: Path, modprobe: Modprobe) -> Seen:
     )
     built = build_image(directory / f"{modprobe.value}.img", options)
     machine = read_machine("virtio").plus(map(parse_device, ["e1000", "i6300esb"]))
-    with VM(machine, Boot(built.kernel.vmlinuz, built.image, append=COMMAND_LINE, limit_s=300)) as vm:
+    with vm_of(built, machine, append=COMMAND_LINE, limit_s=300) as vm:
         vm.settled(timeout=200)
         modules = vm.check("cut -d' ' -f1 /proc/modules | sort").split()
         parameters = vm.check("cd /sys/module; grep -r . */parameters | sort; true")
@@ -224,9 +224,7 @@ def test_off(debian_kernel: Kernel, tmp_path: Path) -> None:
     options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio")
     built = build_image(tmp_path / "off.img", options)
     append = "quiet modaliasd.off"
-    with VM(
-        read_machine("virtio"), Boot(built.kernel.vmlinuz, built.image, append=append, limit_s=240)
-    ) as vm:
+    with vm_of(built, read_machine("virtio"), append=append, limit_s=240) as vm:
         daemon = vm.check("until pidof modaliasd; do usleep 100000; done", timeout=100)
         assert vm.check("cat /proc/modules") == ""
         assert vm.sh("modaliasd coldplug --once", timeout=100).status == 0

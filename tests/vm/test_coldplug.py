@@ -10,8 +10,9 @@ import pytest
 from hostbuild.image.build import BuiltImage
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.cli import COMMANDS
+from tests.support.boots import vm_of
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -39,7 +40,7 @@ COLD = {
 @pytest.fixture(scope="module")
 def vm(image: BuiltImage) -> Iterator[VM]:
     """The machine q35, settled."""
-    with VM(read_machine("q35"), Boot(image.kernel.vmlinuz, image.image, memory=768, limit_s=400)) as machine:
+    with vm_of(image, read_machine("q35"), memory="768", limit_s=400) as machine:
         machine.settled(timeout=240)
         yield machine
 

@@ -3,10 +3,12 @@
 import pytest
 
 from hostbuild.image.build import BuiltImage
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.cli import COMMANDS
+from tests.support.boots import vm_of
 from tests.vm.test_vm import eventually
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
@@ -42,8 +44,7 @@ def test_stty_knows_the_terminals_size(image: BuiltImage) -> None:
 
 def test_a_console_that_nobody_looks_at(image: BuiltImage) -> None:
     """Where nobody answers the shell comes all the same; every command of the guest has its help there."""
-    boot = Boot(image.kernel.vmlinuz, image.image, append="quiet", limit_s=240)
-    with VM(read_machine("empty"), boot) as vm:
+    with vm_of(image, read_machine("empty"), append="quiet", limit_s=240) as vm:
         vm.settled(timeout=200)
         assert eventually(lambda: "micro:" in vm.console, 30)
         for command in (name for _group, commands in COMMANDS for name, *_ in commands):

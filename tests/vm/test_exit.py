@@ -10,9 +10,11 @@ import pytest
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.ledger.file import read_ledger
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
+from tests.support.boots import vm_of
 from tests.support.commandline import hostbuild_argv
 from tests.support.schema import check_records
 
@@ -165,9 +167,9 @@ def test_once_without_modules_ends(debian_kernel: Kernel, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("words", "rate"), [("", None), ("clocksource=tsc tsc=reliable", 60)])
 def test_a_wrong_rate_of_the_tsc(smallest: BuiltImage, words: str, rate: int | None) -> None:
     """A kernel that takes the TSC for one of 41 MHz has a right clock all the same; if it believes it, that is told."""
-    append = f"modaliasd.poweroff=settled tsc_early_khz=41000 {words}"
-    boot = Boot(smallest.kernel.vmlinuz, smallest.image, append=append, agent=False, limit_s=200)
-    with VM(read_machine("virtio"), boot) as vm:
+    append = f"tsc_early_khz=41000 {words}"
+    machine = read_machine("virtio")
+    with vm_of(smallest, machine, append=append, agent=False, poweroff=True, limit_s=200) as vm:
         assert vm.wait() == 0
         assert "tsc: Detected 41.000 MHz" in vm.console
         found = vm.clock_rate()

@@ -14,7 +14,8 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
+from tests.support.boots import vm_of
 from tests.support.faulty import (
     PYTHON,
     RESCAN,
@@ -57,10 +58,8 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     )
     built = build_image(folder / "faults.img", options)
     machine = replace(read_machine("empty"), root_ports=4).plus(map(parse_device, DEVICES))
-    boot = Boot(
-        built.kernel.vmlinuz, built.image, append="modaliasd.rcvbuf=4096 loglevel=4", memory=768, limit_s=1200
-    )
-    with VM(machine, boot) as running:
+    append = "modaliasd.rcvbuf=4096 loglevel=4"
+    with vm_of(built, machine, append=append, memory="768", limit_s=1200) as running:
         running.settled(timeout=240)
         yield running
 

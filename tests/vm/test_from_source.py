@@ -24,8 +24,9 @@ from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.memory_probe import read_estimate
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
+from tests.support.boots import vm_of
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
 
@@ -66,8 +67,7 @@ def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         tmp_path_factory.mktemp("image") / "x.img", ImageOptions(kernel=kernel, modules=selection)
     )
     machine = read_machine("empty").plus(map(parse_device, _DEVICES))
-    memory = read_estimate(image.image, image.manifest, image.kernel.vmlinuz).comfortable
-    with VM(machine, Boot(image.kernel.vmlinuz, image.image, memory=memory, limit_s=240)) as vm:
+    with vm_of(image, machine, memory="auto", limit_s=240) as vm:
         vm.settled()
         yield _Guest(vm, image)
 
@@ -139,7 +139,7 @@ def test_a_compressed_module_is_explained(tmp_path: Path) -> None:
     )
     image = build_image(tmp_path / "x.img", options)
     machine = read_machine("empty").plus([parse_device("virtio-rng-pci")])
-    with VM(machine, Boot(image.kernel.vmlinuz, image.image, memory=256)) as vm:
+    with vm_of(image, machine, memory="256") as vm:
         vm.settled()
         [load] = filter(partial(_is_load_of, "virtio_pci"), vm.ledger)
     assert load["outcome"] == "failed"
@@ -154,8 +154,7 @@ def test_all_of_debians_modules_boot_in_256_mib(tmp_path: Path) -> None:
     )
     assert len(image.manifest["modules"]) > 4000
     assert read_estimate(image.image, image.manifest, image.kernel.vmlinuz).least <= 256
-    boot = Boot(image.kernel.vmlinuz, image.image, memory=256, append=image.manifest["append"], limit_s=240)
-    with VM(read_machine("virtio"), boot) as vm:
+    with vm_of(image, read_machine("virtio"), memory="256", limit_s=240) as vm:
         vm.settled(timeout=200)
         loads = _loads(vm)
         assert "ext4" in vm.check("modprobe ext4 && lsmod")

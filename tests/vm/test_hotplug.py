@@ -9,7 +9,8 @@ from hostbuild.image.build import BuiltImage
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
+from tests.support.boots import vm_of
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -49,7 +50,7 @@ def vm(image: BuiltImage) -> Iterator[VM]:
     """A q35 with a USB and a SCSI controller that have nothing on them, and free ports."""
     controllers = ("qemu-xhci,id=xhci", "virtio-scsi-pci,id=scsi0")
     machine = replace(read_machine("empty"), root_ports=8).plus(map(parse_device, controllers))
-    with VM(machine, Boot(image.kernel.vmlinuz, image.image, limit_s=400)) as running:
+    with vm_of(image, machine, limit_s=400) as running:
         running.settled(timeout=200)
         yield running
 

@@ -12,7 +12,8 @@ import pytest
 from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import Machine, MachineType, read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
+from tests.support.boots import vm_of
 from tests.support.places import DOCS
 from tests.support.plugs import OLD_PCI, PCI_EXPRESS, SCSI, STAYS, USB, Plug, plug
 from tests.support.schema import check_records
@@ -77,7 +78,7 @@ class Bench:
 def q35(image: BuiltImage) -> Iterator[Bench]:
     """A q35 with eight free PCI Express ports, an xhci and a virtio-scsi controller."""
     machine = replace(read_machine("empty"), root_ports=BATCH).plus(map(parse_device, CONTROLLERS))
-    with VM(machine, Boot(image.kernel.vmlinuz, image.image, limit_s=500)) as vm:
+    with vm_of(image, machine, limit_s=500) as vm:
         vm.settled(timeout=200)
         yield Bench(vm, (*PCI_EXPRESS, *USB, *SCSI, *STAYS), ports=True)
 
@@ -85,7 +86,7 @@ def q35(image: BuiltImage) -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def i440fx(image: BuiltImage) -> Iterator[Bench]:
     """A PC of 1996 with nothing in its slots."""
-    with VM(Machine(type=MachineType.PC), Boot(image.kernel.vmlinuz, image.image, limit_s=400)) as vm:
+    with vm_of(image, Machine(type=MachineType.PC), limit_s=400) as vm:
         vm.settled(timeout=200)
         yield Bench(vm, OLD_PCI, ports=False)
 

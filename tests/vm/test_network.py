@@ -16,7 +16,8 @@ from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
+from tests.support.boots import vm_of
 
 pytestmark = pytest.mark.vm
 
@@ -61,7 +62,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
 @pytest.fixture(scope="module")
 def vm(built: BuiltImage) -> Iterator[VM]:
     machine = replace(read_machine("empty"), raw=HUB).plus(map(parse_device, CARDS))
-    with VM(machine, Boot(built.kernel.vmlinuz, built.image, memory=256, limit_s=300)) as running:
+    with vm_of(built, machine, memory="256", limit_s=300) as running:
         running.settled(timeout=150)
         yield running
 

@@ -15,8 +15,9 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.core.settings import next_args
+from tests.support.boots import vm_of
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -56,8 +57,7 @@ def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Itera
     directory = tmp_path_factory.mktemp("outcomes")
     built = make_image(debian_kernel, directory)
     machine = read_machine("virtio").plus(map(parse_device, ["e1000", "e1000e", "i6300esb", "rtl8139"]))
-    boot = Boot(built.kernel.vmlinuz, built.image, append=COMMAND_LINE, limit_s=300)
-    with VM(machine, boot) as running:
+    with vm_of(built, machine, append=COMMAND_LINE, limit_s=300) as running:
         running.settled(timeout=200)
         yield running
 
@@ -280,7 +280,7 @@ def test_a_kernel_that_permits_it_not(
     options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,i6300esb", overlays=(overlay,))
     built = build_image(tmp_path / "refused.img", options)
     machine = read_machine("virtio").plus([parse_device("i6300esb")])
-    with VM(machine, Boot(built.kernel.vmlinuz, built.image, append=append, limit_s=200)) as vm:
+    with vm_of(built, machine, append=append, limit_s=200) as vm:
         vm.settled(timeout=150)
         load = load_of(vm, module)
         answer = vm.check(f"modaliasd why-not {module}")

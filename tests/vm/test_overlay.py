@@ -1,16 +1,19 @@
 """What users add with --overlay takes its part in the boot: programs of /etc/settled.d, another inittab."""
 
+import lzma
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from tests.support.boots import vm_of
 from tests.support.commandline import hostbuild_argv
+from tests.support.kernelfiles import plain_module
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -73,10 +76,42 @@ def test_an_image_can_do_without_the_daemon(debian_kernel: Kernel, tmp_path: Pat
         "::wait:/usr/bin/modaliasd coldplug --once\n::once:/usr/lib/micro/agent\n", encoding="utf-8"
     )
     built = build(tmp_path)
-    with VM(read_machine("virtio"), Boot(built.kernel.vmlinuz, built.image, limit_s=240)) as vm:
+    with vm_of(built, read_machine("virtio"), limit_s=240) as vm:
         vm.settled(timeout=200)
         assert vm.check("cat /sys/block/vda/size").strip() == "131072"
         assert vm.sh("pidof modaliasd").status == 1
         assert "virtio_blk" in vm.check("modaliasd tree --color never", timeout=60)
         assert vm.ledger[0]["type"] == "start"
         check_records(list(vm.ledger))
+
+
+def test_a_module_of_an_overlay_is_loaded_for_its_device(debian_kernel: Kernel, tmp_path: Path) -> None:
+    """A driver that only an overlay has is found by its alias, from a squashfs as well, and its modprobe.d counts."""
+    inside = f"overlay/lib/modules/{debian_kernel.version}/updates/virtio-rng.ko.xz"
+    (tmp_path / inside).parent.mkdir(parents=True)
+    (tmp_path / inside).write_bytes(lzma.compress(plain_module(debian_kernel, "virtio-rng")))
+    configuration = tmp_path / "overlay/etc/modprobe.d/rng.conf"
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text("softdep virtio-rng pre: dummy\n")
+    options = ImageOptions(
+        "deb:linux-image-amd64",
+        modules="virtio,-virtio_rng",
+        overlays=(tmp_path / "overlay",),
+        store=Store.SQUASHFS,
+    )
+    built, ledger = build_image(tmp_path / "own.img", options), tmp_path / "boot.jsonl"
+    words: list[str | Path] = [
+        "--machine",
+        "virtio",
+        "--exit-when-settled",
+        "--accel",
+        "tcg",
+        "--timeout",
+        "200",
+    ]
+    argv = hostbuild_argv("run", built.image, *words, "--ledger-out", ledger)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done
+    loads = {record["module"]: record for record in read_ledger(ledger) if record["type"] == "load"}
+    assert loads["virtio_rng"]["outcome"] == "inserted"
+    assert loads["dummy"]["outcome"] == "inserted"

@@ -24,8 +24,8 @@ from hostbuild.predict.prove import prove
 from hostbuild.predict.simulate import predict
 from hostbuild.predict.target import open_image
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
 from modaliasd.core.ledger.history import DeviceHistory, history_of
+from tests.support.boots import vm_of
 from tests.support.schema import check_records
 from tests.support.sysdump import MACHINES, dump_capture
 
@@ -70,8 +70,7 @@ def path_of(machine: str) -> str:
 
 def boot(image: BuiltImage, machine: str, append: str = "") -> Seen:
     """Boot, wait until ledger and /sys tell of the same devices and drivers, and give both."""
-    start = Boot(image.kernel.vmlinuz, image.image, append=append, memory=768, limit_s=400)
-    with VM(read_machine(path_of(machine)), start) as vm:
+    with vm_of(image, read_machine(path_of(machine)), append=append, memory="768", limit_s=400) as vm:
         vm.settled(timeout=300)
         deadline = time.monotonic() + 60
         while True:

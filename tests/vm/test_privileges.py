@@ -9,7 +9,8 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
+from tests.support.boots import vm_of
 from tests.support.faulty import (
     PYTHON,
     last_load,
@@ -40,7 +41,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     built = build_image(folder / "privileges.img", options)
     devices = ("virtio-rng-pci", "virtio-scsi-pci", "e1000", "i6300esb", "AC97")
     machine = replace(read_machine("virtio"), root_ports=2).plus(map(parse_device, devices))
-    with VM(machine, Boot(built.kernel.vmlinuz, built.image, memory=768, limit_s=400)) as running:
+    with vm_of(built, machine, memory="768", limit_s=400) as running:
         running.settled(timeout=200)
         yield running
 

@@ -4,9 +4,10 @@ import pytest
 
 from hostbuild.errors import GuestError
 from hostbuild.image.build import BuiltImage
+from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.memory_probe import read_estimate
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 
 pytestmark = pytest.mark.vm
 

@@ -9,7 +9,7 @@ import pytest
 
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from tests.support.boots import vm_of
 from tests.support.udevd import make_overlay
 
 pytestmark = pytest.mark.vm
@@ -56,8 +56,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
 
 def loaded(image: BuiltImage, machine: str, loader: str) -> set[str]:
     """The modules in the kernel after that one has loaded what it wants."""
-    boot = Boot(image.kernel.vmlinuz, image.image, append=f"quiet loader={loader}", memory=1024, limit_s=300)
-    with VM(read_machine(machine), boot) as vm:
+    append = f"quiet loader={loader}"
+    with vm_of(image, read_machine(machine), append=append, memory="1024", limit_s=300) as vm:
         if loader == "modaliasd":
             vm.settled(timeout=200)
         return set(vm.check(WAIT, timeout=200).split())

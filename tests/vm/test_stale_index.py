@@ -9,8 +9,9 @@ import pytest
 
 from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.cli import COMMANDS
+from tests.support.boots import vm_of
 from tests.support.faulty import PYTHON, read_ledger, restart, settle
 
 pytestmark = pytest.mark.vm
@@ -63,7 +64,7 @@ ARGUMENTS = {  # what each command is given; None: it is not for this test
 @pytest.fixture(scope="module")
 def vm(image: BuiltImage) -> Iterator[VM]:
     """The machine virtio with the default image, settled."""
-    with VM(read_machine("virtio"), Boot(image.kernel.vmlinuz, image.image, limit_s=900)) as machine:
+    with vm_of(image, read_machine("virtio"), limit_s=900) as machine:
         machine.settled(timeout=150)
         yield machine
 

@@ -14,8 +14,9 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.qemu.device import Device, parse_device
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.service.intake import EVENTS_A_TURN
+from tests.support.boots import vm_of
 from tests.support.packed import read_packed
 from tests.support.schema import check_records
 from tests.support.stormguest import write_overlay
@@ -54,8 +55,7 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     options = ImageOptions(kernel="deb:linux-image-amd64", overlays=(overlay,), extras=(Extra.AUDIT,))
     built = build_image(folder / "storm.img", options)
     machine = replace(read_machine("empty"), root_ports=2).plus(crowd())
-    boot = Boot(built.kernel.vmlinuz, built.image, append="loglevel=4", memory=1536, limit_s=900)
-    with VM(machine, boot) as running:
+    with vm_of(built, machine, append="loglevel=4", memory="1536", limit_s=900) as running:
         running.settled(timeout=240)
         yield running
 

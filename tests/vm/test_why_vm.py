@@ -9,8 +9,9 @@ from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.ledger.diff import compare
 from hostbuild.qemu.machine import read_machine
-from hostbuild.qemu.vm import VM, Boot
+from hostbuild.qemu.vm import VM
 from modaliasd.core.ledger.history import history_of
+from tests.support.boots import vm_of
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -26,8 +27,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
 
 @pytest.fixture(scope="module")
 def vm(audited: BuiltImage) -> Iterator[VM]:
-    boot = Boot(audited.kernel.vmlinuz, audited.image, append="loglevel=4", limit_s=300)
-    with VM(read_machine("virtio"), boot) as machine:
+    with vm_of(audited, read_machine("virtio"), append="loglevel=4", limit_s=300) as machine:
         machine.settled(timeout=150)
         yield machine
 

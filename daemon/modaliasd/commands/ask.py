@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from modaliasd.linux.lock import HeldError
+
 TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for ever", "SECONDS")
 SETTLE = Syntax(
     "settle",
@@ -78,7 +80,7 @@ COLDPLUG = Syntax(
     "coldplug",
     """\
 Has the daemon walk /sys again, and waits until it has settled. With --once no daemon is needed: this process
-loads what the devices present ask for, settles and exits.
+loads what the devices present ask for, settles and exits. Where a daemon runs, it does the work.
 """,
     (
         ("coldplug", "look for devices again"),
@@ -90,8 +92,8 @@ loads what the devices present ask for, settles and exits.
 LOAD = Syntax(
     "load",
     """\
-Loads modules by name, records them in the ledger, and waits until settled. `modaliasd why-not MODULE` says what
-happened to one that was not loaded.
+Loads modules by name, records them in the ledger, and waits until these loads have ended. `modaliasd why-not
+MODULE` says what happened to one that was not loaded.
 """,
     (("load ext4 dm-mod", "load two modules and what they need"),),
     (),
@@ -178,11 +180,24 @@ def status(arguments: list[str]) -> int:
 
 def coldplug(arguments: list[str]) -> int:
     """Have /sys walked again; with --once do all of it here, 1 if a load failed."""
-    if parse(COLDPLUG, arguments).given("--once"):
-        from modaliasd.service.boot import serve
+    if not parse(COLDPLUG, arguments).given("--once"):
+        return _succeeded("coldplug", ["coldplug"], None)
+    from modaliasd.linux.lock import HeldError
+    from modaliasd.service.boot import serve
 
+    try:
         return serve(once=True)
-    return _succeeded("coldplug", ["coldplug"], None)
+    except HeldError as e:
+        return _coldplug_by(e)
+
+
+def _coldplug_by(holder: HeldError) -> int:
+    """Have the daemon that holds the lock do the work; raises the error itself where that is no daemon that answers."""
+    try:
+        answer = _ask("coldplug", ["coldplug"], None)
+    except WorldError as e:
+        raise holder from e
+    return int(answer is None or bool(answer.get("failed")))
 
 
 def load(arguments: list[str]) -> int:

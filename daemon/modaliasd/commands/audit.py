@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_records
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import NamedTuple
-from modaliasd.core.ledger.history import history_of
 from modaliasd.core.printable import printable
 from modaliasd.linux.paths import LEDGER
 
@@ -63,7 +62,7 @@ class Audit(NamedTuple):
 def run(arguments: list[str]) -> int:
     """Audit; 1 if libudev and the ledger disagree."""
     given = parse(AUDIT, arguments)
-    result = compare(enumerate_devices(), history_of(read_records(given.value("--ledger", LEDGER))))
+    result = compare(enumerate_devices(), read_history(given.value("--ledger", LEDGER)))
     if given.given("--json"):
         from json import dumps
 
@@ -74,7 +73,7 @@ def run(arguments: list[str]) -> int:
 
 
 def enumerate_devices() -> list[Seen]:
-    """Every device that libudev enumerates. Raises WorldError where there is no libudev."""
+    """Return every device that libudev enumerates. Raises WorldError where there is no libudev."""
     try:
         # by name: an image without the audit shall not carry what this imports
         finder: Any = __import__("ctypes.util", fromlist=["find_library"])
@@ -106,7 +105,8 @@ def compare(seen: Iterable[Seen], history: History) -> Audit:
             disagreements.append(f"libudev has {device.devpath}, the ledger {state}")
             continue
         # the kernel's uevent of an HD audio codec ends its modalias in a newline (sound/hda/hdac_device.c)
-        if known.modalias.rstrip("\n") != device.modalias:
+        # and libudev keeps the last one of several
+        if device.modalias != known.modalias.rstrip("\n").rpartition("\n")[2]:
             disagreements.append(
                 f"{device.devpath}: libudev has modalias {device.modalias!r}, the ledger {known.modalias!r}"
             )

@@ -10,10 +10,13 @@ import sys
 from modaliasd.commands.options import Option, Syntax, parse
 from modaliasd.core.errors import Problem, WorldError
 from modaliasd.core.kmod.check import findings, parameters_in
+from modaliasd.core.kmod.check_commands import Programs
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.modprobe_d import DIRECTORIES
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
+from modaliasd.core.kmod.modules_load import DIRECTORIES as LIST_DIRECTORIES
 from modaliasd.core.kmod.names import text_of, underscored
+from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_builtin_modinfo, parse_modules_alias
 from modaliasd.core.policy.check import pointless
@@ -21,6 +24,7 @@ from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.printable import printable
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.config import config_files, read_command_line, read_config, read_text
+from modaliasd.linux.named.lists import list_files, read_modules_load
 from modaliasd.linux.paths import POLICY
 
 TYPE_CHECKING = False
@@ -81,13 +85,14 @@ def check(arguments: list[str], stdout: "TextIO") -> int:
         except OSError:
             return None
 
-    found = findings(resolver, parameters) + _misplaced(root) + _policy(root, resolver)
+    found = findings(resolver, parameters, _programs(root)) + _misplaced(root) + _policy(root, resolver)
+    found += _listed(root, command_line, resolver)
     found += parse_settings(command_line).problems
     found += [problem._replace(file=f"{modules_dir}/{problem.file}") for problem in tables]
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(printable(f"{where}: {problem.message}"), file=stdout)
-    files = len(config_files(root)) + os.path.exists(root + POLICY)
+    files = len(config_files(root)) + len(list_files(root)) + os.path.exists(root + POLICY)
     counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
     print(f"{counts}, checked against {modules_dir}", file=stdout)
     return 1 if found else 0
@@ -136,7 +141,7 @@ def _bytes(modules_dir: str, name: str) -> bytes:
 
 def _misplaced(root: str) -> list[Problem]:
     """Files that look like configuration and that one modprobe or the other does not read."""
-    found = []
+    found = _hidden(root)
     for directory in DIRECTORIES:
         try:
             names = sorted(os.listdir(root + directory))
@@ -150,6 +155,76 @@ def _misplaced(root: str) -> list[Problem]:
         message = "read by busybox's modprobe only; move its lines to a file in /etc/modprobe.d"
         found.append(Problem("/etc/modprobe.conf", 0, message))
     return found
+
+
+def _hidden(root: str) -> list[Problem]:
+    """Files that count for nothing, because one of the same name stands in an earlier directory."""
+    found = []
+    for directories in (DIRECTORIES, LIST_DIRECTORIES):
+        first: dict[str, str] = {}
+        for directory in _different(root, directories):
+            try:
+                names = sorted(os.listdir(root + directory))
+            except OSError:
+                continue
+            for name in names:
+                path = f"{directory}/{name}"
+                before = first.setdefault(name, path)
+                if before == path or not name.endswith((".conf", ".alias")) or name.startswith("."):
+                    continue
+                try:
+                    same = os.path.samefile(root + before, root + path)
+                    meant = same or not os.path.getsize(root + before)  # an empty one is there to hide
+                except OSError:
+                    meant = False
+                if not meant:
+                    found.append(Problem(path, 0, f"not read: {before} has the same name, and goes first"))
+    return found
+
+
+def _different(root: str, directories: tuple[str, ...]) -> list[str]:
+    """Return the directories, without those that are another by a link: /lib is /usr/lib."""
+    first: dict[str, str] = {}
+    for directory in directories:
+        first.setdefault(os.path.realpath(root + directory), directory)
+    return list(first.values())
+
+
+def _listed(root: str, command_line: str, resolver: Resolver) -> list[Problem]:
+    """Return what modules-load.d and /etc/modules name, and is not there, or is denied."""
+    listed, problems = read_modules_load(command_line, root)
+    for entry in listed:
+        plan = resolver.resolve(entry.name)
+        if plan.stage is Stage.NONE:
+            message = f"nothing is called {entry.name}, by name or by alias"
+        elif plan.denied:
+            denial = plan.denied[0]
+            message = f"{entry.name} is not loaded: {denial.by.value}, {denial.file}:{denial.line}"
+        elif entry.options and plan.builtin:
+            message = f"{entry.name} is built into the kernel, and takes no options here: {entry.options}"
+        else:
+            continue
+        problems.append(Problem(entry.file, entry.line, message))
+    for directory in _different(root, LIST_DIRECTORIES):
+        try:
+            names = sorted(os.listdir(root + directory))
+        except OSError:
+            continue
+        problems += [
+            Problem(f"{directory}/{name}", 0, "not read: its name does not end in .conf")
+            for name in names
+            if not name.startswith((".", "README")) and not name.endswith((".conf", "~"))
+        ]
+    return problems
+
+
+def _programs(root: str) -> Programs | None:
+    """Return what commands can run below `root`; None where that is no tree with programs."""
+    if not os.path.lexists(f"{root}/bin/sh"):
+        return None
+    modprobe = f"{root}/sbin/modprobe"
+    busybox = os.path.islink(modprobe) and os.readlink(modprobe).endswith("busybox")
+    return Programs(lambda path: os.path.lexists(root + path), busybox)
 
 
 def _policy(root: str, resolver: Resolver) -> list[Problem]:

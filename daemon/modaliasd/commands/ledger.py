@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posix
 import sys
 from time import sleep
 
@@ -17,6 +18,7 @@ from modaliasd.linux.paths import LEDGER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     from modaliasd.core.ledger.door import Record
 
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _raw(line: bytes, record: Record) -> str:
-    """The line as it is, unless it has blanks between its words that would move a terminal's cursor."""
+    """Return the line as it is, unless it has blanks between its words that would move a terminal's cursor."""
     text = line.decode("ascii")
     return text if text.isprintable() else to_json(record)
 
@@ -67,15 +69,16 @@ def _raw(line: bytes, record: Record) -> str:
 def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[tuple[bytes, Record]]:
     """Yield the file's whole lines, each with its record; lines that are none are skipped, and told of on stderr.
 
-    Where the file ends, `wait` is called and it is looked at again (None: the end). Raises FormatError where it is not
-    a ledger.
+    Where the file ends, `wait` is called and it is looked at again (None: the end). The daemon may put a shorter file
+    in its place, and somebody may cut it: what comes behind the last line that was read follows then. Raises
+    FormatError where it is not a ledger.
     """
     reader = read.LedgerReader()
     told = 0
-    with open(path, "rb") as file:
+    file = open(path, "rb")  # noqa: SIM115 - it is closed below, and may be another one by then
+    try:
         while True:
-            data = file.read(read.PIECE)
-            if data:
+            if data := file.read(read.PIECE):
                 yield from reader.feed_lines(data)
                 read.require_ledger(reader)
                 continue
@@ -85,4 +88,44 @@ def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[tuple[bytes
                 told = reader.skipped.count
             if wait is None:
                 return
-            wait()
+            if _is_another(file, path):
+                file.close()
+                file = open(path, "rb")  # noqa: SIM115
+                place, lines = _behind(file, reader.last)
+                file.seek(place)
+                reader.go_on_behind(lines)
+            else:
+                wait()
+    finally:
+        file.close()
+
+
+def _is_another(file: BinaryIO, path: str) -> bool:
+    """Is another file there, or less of this one than has been read?"""
+    try:
+        there = posix.stat(path)
+    except FileNotFoundError:
+        return False  # it may come back
+    return (there.st_dev, there.st_ino) != _identity(file) or there.st_size < file.tell()
+
+
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    found = posix.fstat(file.fileno())
+    return found.st_dev, found.st_ino
+
+
+def _behind(file: BinaryIO, last: bytes) -> tuple[int, int]:
+    """Return where the file goes on behind the line `last`, in bytes and in lines.
+
+    If that line has gone, it is where the file says that lines went, or else its beginning.
+    """
+    at = number = 0
+    place = (0, 0)
+    while line := file.readline(read.LINE_LIMIT):
+        if line.startswith(b'{"type":"trimmed"'):
+            place = (at, number)
+        at += len(line)
+        number += line.endswith(b"\n")
+        if last and line == last + b"\n":
+            place = (at, number)
+    return place

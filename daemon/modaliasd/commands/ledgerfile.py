@@ -6,29 +6,29 @@ import sys
 
 from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.ledger import read
+from modaliasd.core.ledger.history import history_of
 from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from modaliasd.core.ledger.door import Record
+    from modaliasd.core.ledger.history import History
 
 
-def read_records(path: str) -> Iterator[Record]:
-    """The ledger's records in order; lines that are none are skipped, and told of on stderr at the end.
+def read_history(path: str) -> History:
+    """Read what the ledger tells; lines that are no records are skipped, and told of on standard error.
 
     Raises WorldError where the file cannot be read or is not a ledger.
     """
     reader = read.LedgerReader()
     try:
         with open(path, "rb") as file:
-            yield from read.read_records(reader, iter(lambda: file.read(read.PIECE), b""))
+            history = history_of(read.read_records(reader, iter(lambda: file.read(read.PIECE), b"")))
     except OSError as e:
         raise WorldError(f"cannot read the ledger {path}: {e.strerror}") from e
     except FormatError as e:
         raise WorldError(f"{path} is not a ledger: {e}") from e
     tell_skipped(path, reader.skipped)
+    return history
 
 
 def tell_skipped(path: str, skipped: read.Skipped) -> None:

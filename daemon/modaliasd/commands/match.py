@@ -53,7 +53,7 @@ what is built into the kernel. Blacklists are not applied.
 
 
 def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
-    """All stages over one module tree; its index is summed up first. Raises WorldError."""
+    """Return all stages over one module tree; its index is summed up first. Raises WorldError."""
     index = open_index(modules_dir)
     index.check()
     builtin, not_builtin = parse_builtin(_read_text(f"{modules_dir}/modules.builtin"))

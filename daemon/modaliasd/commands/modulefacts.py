@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def read_facts(
     module: str, modules_dir: str, sys_root: str, devpaths: Iterable[str], live: Iterable[str] | None = None
 ) -> ModuleFacts:
-    """The facts about `module`, from a kernel's module directory and from below `sys_root`.
+    """Return the facts about `module`, from a kernel's module directory and from below `sys_root`.
 
     devpaths: devices that may wait for a supplier. live: the modules in the kernel; None for another machine's.
     """
@@ -58,7 +58,7 @@ def _alias_lines(text: str) -> list[tuple[str, str]]:
 
 
 def _targets(aliases: list[tuple[str, str]], word: str) -> tuple[str, ...]:
-    """The modules whose patterns match the word; those of one letter or none, `*` for all, do not count."""
+    """Return the modules whose patterns match the word; those of one letter or none, `*` for all, do not count."""
     start = word[:2].replace("-", "_")
     near = [(a, module) for a, module in aliases if a[:2].replace("-", "_") == start]
     return tuple(dict.fromkeys(module for alias, module in near if alias_matches(alias, word)))
@@ -73,7 +73,7 @@ def _similar(name: str, names: set[str]) -> tuple[str, ...]:
 
 
 def _waits_for(path: str) -> tuple[str, ...] | None:
-    """The suppliers of a device that waits for one; None for a device that waits for none."""
+    """Return the suppliers of a device that waits for one; None for a device that waits for none."""
     if (_read(f"{path}/waiting_for_supplier") or "0").strip() != "1":
         return None
     try:

@@ -42,7 +42,7 @@ class Arguments(NamedTuple):
     options: dict[str, str]
 
     def given(self, name: str) -> bool:
-        """Whether the option was given."""
+        """Return whether the option was given."""
         return name in self.options
 
     def value(self, name: str, default: str) -> str:
@@ -112,7 +112,7 @@ def usage_line(syntax: Syntax) -> str:
 
 
 def help_text(syntax: Syntax) -> str:
-    """All that `--help` prints."""
+    """Return all that `--help` prints."""
     parts = [usage_line(syntax) + "\n", syntax.description]
     rows = [(option.shown, option.meaning) for option in syntax.options]
     rows.append(("-h, --help", "print this help"))

@@ -10,7 +10,7 @@ NARROWEST, WIDEST = 40, 160
 
 
 def wants_color(choice: str) -> bool:
-    """Is the output to have colours?
+    """Return whether the output is to have colours.
 
     choice: always, never, or auto: on a terminal, unless NO_COLOR is set or TERM is dumb.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.commands.ledgerfile import read_records
+from modaliasd.commands.ledgerfile import read_history
 from modaliasd.commands.modulefacts import read_facts
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
@@ -13,8 +13,8 @@ from modaliasd.core.errors import UsageError
 from modaliasd.core.kmod.names import module_name
 from modaliasd.core.ledger.explain import find_devices, why_device, why_module
 from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
-from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
+from modaliasd.core.ledger.text_line import trimmed_text
 from modaliasd.core.printable import printable
 from modaliasd.linux.paths import LEDGER, MODULES
 from modaliasd.linux.procmodules import read_live_modules
@@ -73,7 +73,8 @@ def run_why(arguments: list[str]) -> int:
     given = parse(WHY, arguments)
     (name,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    history = history_of(read_records(given.value("--ledger", LEDGER)))
+    history = read_history(given.value("--ledger", LEDGER))
+    _tell_of_trim(history, "why")
     devices = find_devices(history, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
@@ -96,7 +97,8 @@ def run_why_not(arguments: list[str]) -> int:
     given = parse(WHY_NOT, arguments)
     (word,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    history = history_of(read_records(given.value("--ledger", LEDGER)))
+    history = read_history(given.value("--ledger", LEDGER))
+    _tell_of_trim(history, "why-not")
     here = not given.given("--ledger")
     if "/" in word and find_devices(history, word):
         raise UsageError(
@@ -117,8 +119,14 @@ def run_why_not(arguments: list[str]) -> int:
     return int(answer.reason in GOOD)
 
 
+def _tell_of_trim(history: History, command: str) -> None:
+    """Say what the ledger has no room for any more may be what was asked for."""
+    if history.trimmed:
+        sys.stderr.write(f"modaliasd {command}: {trimmed_text(history.trimmed)}\n")
+
+
 def _require_tree(directory: str) -> str:
-    """The directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
+    """Return the directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
     for name in ("modules.dep", "modules.order"):
         try:
             posix.stat(f"{directory}/{name}")
@@ -131,7 +139,7 @@ def _require_tree(directory: str) -> str:
 
 
 def _live_modules() -> list[str] | None:
-    """The modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
+    """Return the modules in the kernel; None where /proc/modules shows none, and nothing can be told."""
     return read_live_modules() or None
 
 

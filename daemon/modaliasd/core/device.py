@@ -18,7 +18,7 @@ class Device(NamedTuple):
 
     devpath: path below /sys, starting with a slash: "/devices/pci0000:00/0000:00:03.0".
     subsystem: the name the `subsystem` link points to ("pci"), "" where there is none.
-    modalias: what the kernel would have user space look up, "" where the device has none.
+    modalias: what the kernel would have user space look up, "" where the device has none; several, one a line.
     driver: the name of the driver bound to it, "" while unbound.
     devname: its node below /dev ("vda"), its network interface is `ifname`; "" where it has none.
     """

@@ -69,7 +69,7 @@ else:
     _function = type(_CONSTRUCTORS[0])
 
     def _constructor(name, fields, defaults):
-        """A `__new__` with one parameter a field, as fast as a call can be in CPython; `exec` would be slow to make."""
+        """Return a `__new__` with a parameter for each field, as fast as calls are in CPython; `exec` would be slow."""
         if len(fields) >= len(_CONSTRUCTORS):
             raise TypeError(
                 f"{name}: {len(fields)} fields, and a NamedTuple has at most {len(_CONSTRUCTORS) - 1}"

@@ -44,7 +44,7 @@ class Inventory:
         self._entries.clear()
 
     def find(self, devpath: str) -> InventoryEntry | None:
-        """The device at devpath, None if there is none."""
+        """Return the device at devpath, None if there is none."""
         return self._entries.get(devpath)
 
     def see(self, device: Device) -> tuple[InventoryEntry, bool]:
@@ -61,18 +61,18 @@ class Inventory:
         return entry, news and bool(device.modalias)
 
     def bind(self, devpath: str, driver: str) -> InventoryEntry | None:
-        """A driver was bound to the device, or none is any more ("")."""
+        """Note that a driver was bound to the device, or that none is any more ("")."""
         entry = self._entries.get(devpath)
         if entry is not None:
             entry.device = entry.device._replace(driver=driver)
         return entry
 
     def remove(self, devpath: str) -> InventoryEntry | None:
-        """The device has gone."""
+        """Handle a device that has gone."""
         return self._entries.pop(devpath, None)
 
     def move(self, old: str, device: Device) -> None:
-        """The device, and all below it, stand at another path now."""
+        """Move the device, and all below it, to another path."""
         below = old + "/"
         moved = [path for path in self._entries if path == old or path.startswith(below)]
         for path in moved:
@@ -81,7 +81,7 @@ class Inventory:
             self._entries[entry.device.devpath] = entry
 
     def counts(self) -> Counts:
-        """What stands there now, in numbers."""
+        """Return what stands there now, in numbers."""
         with_modalias = matched = bound = 0
         for entry in self._entries.values():
             with_modalias += bool(entry.device.modalias)

@@ -30,7 +30,7 @@ def nearest(word: str, names: Iterable[str]) -> str:
 
 
 def distance(first: str, second: str) -> int:
-    """How many edits turn `first` into `second`."""
+    """Return how many edits turn `first` into `second`."""
     before: list[int] = []
     row = list(range(len(second) + 1))
     for at, mine in enumerate(first, 1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """The text in one line without anything that is not shown as itself: such characters become escapes.
+    """Return the text in one line without anything that is not shown as itself: such characters become escapes.
 
     `\\xNN` is a byte that is not UTF-8 (a surrogate escape) or a character below U+0100; `\\uNNNN` and `\\UNNNNNNNN`
     are other characters that str.isprintable() denies: controls, format characters, line separators, lone surrogates.

@@ -21,6 +21,8 @@ KERNEL_COMMAND_LINE = "kernel command line"  # in place of a file where somethin
 PREFIX = "modaliasd."
 MOST_JOBS = 1 << 15  # /proc/sys/kernel/pid_max's default: more processes there never are
 MOST_BYTES = (1 << 31) - 1  # setsockopt(2) takes an int
+LEAST_LEDGER = 64 << 10  # bytes: a boot's own part has to have room
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 _SPACES = " \t\n\v\f\r"  # isspace() of lib/ctype.c, of what is ASCII
 _TRUE, _FALSE = ("", "y", "Y", "1", "on"), ("n", "N", "0", "off")  # lib/kstrtox.c, kstrtobool
 
@@ -31,7 +33,8 @@ class Settings(NamedTuple):
     off: load nothing, only stay. jobs: how many modprobes at once, 0 for the daemon's own choice. first, last,
     sequential: module names with underscores. load: names or modaliases to load at the start. kernel_log: say in the
     kernel's log what is loaded. channel: a device that gets a copy of the ledger, "" for none. receive_buffer: bytes
-    of the uevent socket's buffer, 0 for the daemon's own choice. poweroff: end the machine once settled.
+    of the uevent socket's buffer, 0 for the daemon's own choice. ledger_limit: bytes of the ledger, 0 as well.
+    poweroff: end the machine once settled.
     debug: show the traceback of an unexpected error on the console.
     """
 
@@ -44,6 +47,7 @@ class Settings(NamedTuple):
     kernel_log: bool = True
     channel: str = ""
     receive_buffer: int = 0
+    ledger_limit: int = 0
     poweroff: bool = False
     debug: bool = False
     problems: tuple[Problem, ...] = ()
@@ -81,6 +85,17 @@ def _number(most: int) -> Callable[[str | None], int]:
         raise ValueError(f"expected a number from 1 to {most}")
 
     return parse
+
+
+def _size(value: str | None) -> int:
+    text = value or ""
+    digits = text.rstrip("KkMm")
+    unit = _UNITS.get(text[len(digits) :].upper(), 0)
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10:
+        size = int(digits) * unit
+        if LEAST_LEDGER <= size <= MOST_BYTES:
+            return size
+    raise ValueError("expected a size from 64K to 2047M, such as 512K or 16M")
 
 
 def _names(value: str | None) -> tuple[str, ...]:
@@ -162,6 +177,14 @@ WORDS = (
         "none",
         "channel",
         _device,
+    ),
+    Word(
+        "ledger",
+        "ledger=SIZE",
+        "let the ledger have at most SIZE bytes, as 512K or 16M; beyond that its oldest part after the boot goes",
+        "an eighth of /run, from 1M to 8M",
+        "ledger_limit",
+        _size,
     ),
     Word(
         "rcvbuf",

@@ -5,20 +5,20 @@ read up to the number that /sys/kernel/uevent_seqnum showed before the socket wa
 period.
 
     BUSY --IDLE--> UNSURE --ALL_CAME--> UNCHECKED --INDEX_GOOD--> SETTLED
-                    |  ^                                            |
-            MISSING |  | MORE                                       | INPUT, NEWS, ASKED
-                    v  |                                            v
+                    |  ^                    ^                       |
+            MISSING |  | MORE               | BELIEVED              | INPUT, NEWS, ASKED
+                    v  |                    |                       v
                    BLIND --EXPIRED--> OVERDUE --LOST--> UNSURE    UNSURE
 
-WORK leads to BUSY from everywhere. An event that a state's row does not name changes nothing.
+WORK leads to BUSY from everywhere. An event that a state's row does not name changes nothing. While numbers are
+missing, the one that has to be reached stays as it was when that showed: others may go on taking numbers for ever.
 """
 
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import Enum
 
-GRACE_US = 50_000  # how long a missing sequence number may be on its way before a walk is made
-BLIND_POLL_MS = 5  # how soon to look again while a number is awaited that no datagram announces
+GRACE_US = 50_000  # how long a missing sequence number may be on its way
 
 
 class State(Enum):
@@ -45,6 +45,7 @@ class Event(Enum):
     EXPIRED = "expired"
     ALL_CAME = "all came"
     LOST = "lost"
+    BELIEVED = "believed"
     INDEX_GOOD = "index good"
     INDEX_BAD = "index bad"
 
@@ -54,8 +55,12 @@ class Advice(Enum):
 
     NOTHING = "nothing"  # wait for whatever comes first
     READ_SOCKET = "read socket"  # ask for the kernel's number, then read the socket, then tell `looked`
-    LOOK_AGAIN = "look again"  # the same, within BLIND_POLL_MS
-    DECLARE_LOST = "declare lost"  # have a walk make good for the missing numbers, then tell `lost`
+    LOOK_AGAIN = (
+        "look again"  # read the socket when it holds something or time is up, then tell `looked` of `target`
+    )
+    JUDGE_GAP = (
+        "judge gap"  # have a walk make good for the missing numbers and tell `lost`, or tell `believed`
+    )
     CHECK_INDEX = "check index"  # sum the alias index up, then tell `index_checked`
     TELL = "tell"  # settled, and that is news: say so, then tell `told`
 
@@ -78,6 +83,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.OVERDUE: {
         Event.WORK: State.BUSY,
         Event.LOST: State.UNSURE,
+        Event.BELIEVED: State.UNCHECKED,
     },
     State.UNCHECKED: {
         Event.WORK: State.BUSY,
@@ -96,21 +102,25 @@ ADVICE = {
     State.BUSY: Advice.NOTHING,
     State.UNSURE: Advice.READ_SOCKET,
     State.BLIND: Advice.LOOK_AGAIN,
-    State.OVERDUE: Advice.DECLARE_LOST,
+    State.OVERDUE: Advice.JUDGE_GAP,
     State.UNCHECKED: Advice.CHECK_INDEX,
     State.SETTLED: Advice.NOTHING,
 }
 
 
 class Settlement:
-    """See the module's docstring. `state` is where it is, `settles` how many settles of this life were told."""
+    """See the module's docstring. `state` is where it is, `settles` how many settles of this life were told.
+
+    `target`: the kernel's number that is to be reached, or was; `as_of_us`: when that was asked for.
+    """
 
     def __init__(self) -> None:
         self.state = State.BUSY
         self.settles = 0
         self._news = True  # the boot itself
         self._awaited = False
-        self._blind_since_us = -1
+        self.target = -1
+        self.as_of_us = -1
         self._index_checked = False
 
     @property
@@ -125,19 +135,19 @@ class Settlement:
             return Advice.TELL
         return ADVICE[self.state]
 
-    def timeout_ms(self) -> int:
+    def timeout_ms(self, now_us: int) -> int:
         """How long to wait for other things before the advice is followed: 0 not at all, -1 for ever."""
         advice = self.advice
-        if advice is Advice.LOOK_AGAIN:
-            return BLIND_POLL_MS
+        if advice is Advice.LOOK_AGAIN:  # a datagram that comes after all ends the wait
+            return max(0, self.as_of_us + GRACE_US - now_us) // 1000 + 1
         return -1 if advice is Advice.NOTHING else 0
 
     def work(self, *, busy: bool) -> None:
-        """Is a walk, a load or a removal under way, or about to be?"""
+        """Hear whether a walk, a load or a removal is under way, or about to be."""
         self._take(Event.WORK if busy else Event.IDLE)
 
     def received(self) -> None:
-        """The uevent socket held something."""
+        """Hear that the uevent socket held something."""
         self._take(Event.INPUT)
 
     def happened(self) -> None:
@@ -157,41 +167,46 @@ class Settlement:
         """Nobody waits any more."""
         self._awaited = False
 
-    def looked(self, *, drained: bool, complete: bool, now_us: int) -> None:
-        """The socket was read, after the kernel's number was.
+    def looked(self, *, drained: bool, complete: bool, number: int, now_us: int) -> None:
+        """Note that the socket was read.
 
-        drained: it is empty. complete: every event up to the number has come.
+        drained: it is empty. complete: every event up to `number` is accounted for. number: `target` while numbers
+        are missing, else the kernel's, asked for before the socket was read. now_us: before either.
         """
+        if self.state is State.UNSURE:
+            self.target, self.as_of_us = number, now_us
         if not drained:
             self._take(Event.MORE)  # nothing is missing before the socket is empty
         elif complete:
             self._take(Event.ALL_CAME)
-            if self._index_checked:
-                self._take(Event.INDEX_GOOD)
+            self._look_past_index()
         else:
             self._take(Event.MISSING)
-            if self.state is not State.BLIND:
-                return
-            if self._blind_since_us < 0:
-                self._blind_since_us = now_us
-            elif now_us - self._blind_since_us > GRACE_US:
+            if self.state is State.BLIND and now_us - self.as_of_us > GRACE_US:
                 self._take(Event.EXPIRED)
 
     def lost(self) -> None:
-        """The missing numbers were given up, and a walk was asked for that finds what they told of."""
+        """Hear that the missing numbers were given up, and a walk asked for that finds what they told of."""
         self._take(Event.LOST)
 
+    def believed(self) -> None:
+        """Note that the missing numbers up to `target` are taken for somebody else's."""
+        self._take(Event.BELIEVED)
+        self._look_past_index()
+
     def index_checked(self, *, good: bool) -> None:
-        """The alias index was summed up. If it was damaged, a walk was asked for that looks all devices up again."""
+        """Hear that the alias index was summed up; if it was damaged, a walk was asked for, to look all devices up."""
         self._index_checked = True
         self._take(Event.INDEX_GOOD if good else Event.INDEX_BAD)
 
     def told(self) -> None:
-        """The settle was told, to the ledger and to those who waited."""
+        """Hear that the settle was told, to the ledger and to those who waited."""
         self.settles += 1
         self._news = self._awaited = False
 
+    def _look_past_index(self) -> None:
+        if self._index_checked:
+            self._take(Event.INDEX_GOOD)
+
     def _take(self, event: Event) -> None:
         self.state = TRANSITIONS[self.state].get(event, self.state)
-        if self.state is not State.BLIND:
-            self._blind_since_us = -1

@@ -4,7 +4,7 @@
 line of at most REQUEST_LIMIT bytes; its answer may come later (settle). Nothing here ever blocks the
 service: a client that sends slowly or never reads costs a descriptor. There are at most MOST_CLIENTS: for one
 more, the oldest makes room of those that have not finished asking, or do not take their answer. One whose
-answer is still to come keeps its place.
+answer is still to come keeps its place. Where /run has no room for the socket, nobody is heard until it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import posix
 from _socket import AF_UNIX, SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as RawSocket
 from _struct import Struct
-from errno import EMFILE, ENFILE
+from errno import EDQUOT, EMFILE, ENFILE, ENOSPC
 
 from modaliasd.core.errors import WorldError
 
@@ -52,22 +52,33 @@ class Control:
         self._path = path
         self._uid = uid
         self._clients: dict[int, Client] = {}
-        self._listener = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        self._listener: RawSocket | None = None
         self._spare = _open_spare()
-        fresh = path + ".new"
+        self.problem = ""  # why nobody is heard, or was not at first
+        self.listen()
+
+    def listen(self) -> bool:
+        """Make the socket if there is none yet; can clients connect?"""
+        if self._listener is not None:
+            return True
         try:
-            if _exists(fresh):
-                posix.unlink(fresh)  # a daemon was killed just here
-            self._listener.bind(fresh)
-            posix.chmod(fresh, 0o600)
-            self._listener.listen(MOST_CLIENTS)
-            posix.rename(fresh, path)  # a client finds the old daemon or this one, never nothing
+            self._listener = self._bind()
         except OSError as e:
-            raise WorldError(f"cannot listen at {path}: {e.strerror}") from e
+            self.problem = f"cannot listen at {self._path}: {e.strerror}"
+        return self._listener is not None
+
+    def _bind(self) -> RawSocket:
+        try:
+            return _bound(self._path)
+        except OSError as e:
+            if e.errno not in {ENOSPC, EDQUOT} or not _exists(self._path):
+                raise
+        posix.unlink(self._path)  # a killed daemon's: that makes room for one
+        return _bound(self._path)
 
     def fileno(self) -> int:
-        """Return the listening descriptor, for poll."""
-        return self._listener.fileno()
+        """Return the listening descriptor, for poll; -1 while nobody is heard."""
+        return -1 if self._listener is None else self._listener.fileno()
 
     def accept(self) -> tuple[list[int], list[int]]:
         """Take waiting connections, ACCEPTS_A_TURN at most.
@@ -99,6 +110,7 @@ class Control:
 
     def _accept(self) -> RawSocket | None:
         """Accept the next connection; None if there is none, or no descriptor to take it with."""
+        assert self._listener is not None
         try:
             descriptor, _address = self._listener._accept()  # type: ignore[attr-defined]  # accept() is in the costly half
         except OSError as e:
@@ -111,6 +123,7 @@ class Control:
 
     def _turn_away(self) -> None:
         """Out of descriptors: close the next connection, which would wake poll for ever if it were left."""
+        assert self._listener is not None
         if self._spare >= 0:
             posix.close(self._spare)
         try:
@@ -168,11 +181,11 @@ class Control:
             self.close(descriptor)
 
     def is_open(self, descriptor: int) -> bool:
-        """Is this still a client's connection?"""
+        """Return whether this is still a client's connection."""
         return descriptor in self._clients
 
     def wants_to_send(self, descriptor: int) -> bool:
-        """Is there an answer that the client has not taken yet?"""
+        """Return whether there is an answer that the client has not taken yet."""
         client = self._clients.get(descriptor)
         return client is not None and bool(client.outgoing)
 
@@ -181,6 +194,23 @@ class Control:
         client = self._clients.pop(descriptor, None)
         if client is not None:
             client.socket.close()
+
+
+def _bound(path: str) -> RawSocket:
+    """Return a socket that listens at the path. Raises OSError."""
+    socket = RawSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    fresh = path + ".new"
+    try:
+        if _exists(fresh):
+            posix.unlink(fresh)  # a daemon was killed just here
+        socket.bind(fresh)
+        posix.chmod(fresh, 0o600)
+        socket.listen(MOST_CLIENTS)
+        posix.rename(fresh, path)  # a client finds the old daemon or this one, never nothing
+    except OSError:
+        socket.close()
+        raise
+    return socket
 
 
 def _open_spare() -> int:

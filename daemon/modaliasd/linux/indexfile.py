@@ -76,7 +76,7 @@ class AliasIndex:
         return self._index.lookup(modalias)
 
     def changed(self) -> bool:
-        """Whether modules.alias is another file than it was when the index was opened."""
+        """Return whether modules.alias is another file than it was when the index was opened."""
         try:
             return _stamp(f"{self.modules_dir}/{SOURCES[0]}") != self._source
         except OSError:

@@ -49,6 +49,7 @@ class KernelLog:
                 device, _, rest = line.partition(": " + FIRMWARE)
                 self._missing.append((rest.partition(" failed")[0], device))
         del self._lines[:-KEPT]
+        del self._missing[:-KEPT]
         return self._lines
 
     def take_missing_firmware(self) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: str) -> Resolver:
-    """All stages of a lookup. When the index has been opened anew, so have the tables that depmod writes beside it."""
+    """Return all stages of a lookup. With an index that was opened anew come new tables of depmod's."""
     generation = index.generation
 
     def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:

@@ -25,9 +25,11 @@ TABLE_ROOM = 16384  # bytes of it that are looked at: some 150 sockets
 SOCK_CLOEXEC = 0o2000000
 SOCK_NONBLOCK = 0o4000
 SCM_CREDENTIALS = 2
+SO_MEMINFO = 55  # an array of numbers (linux/sock_diag.h); the last is how many datagrams found no room
 SO_RCVBUFFORCE = 33  # as SO_RCVBUF, beyond net.core.rmem_max; needs CAP_NET_ADMIN
 RECEIVE_BUFFER = 128 << 20  # bytes, a ceiling and not an allocation; systemd-udevd's figure
 UCRED = Struct("iII")  # pid, uid, gid: unix(7)
+MEMINFO = Struct("9I")
 ANCILLARY_SPACE = 64  # one cmsghdr and one ucred, with room
 
 
@@ -59,6 +61,19 @@ class UeventSocket:
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
+
+    def drops(self) -> int:
+        """How many datagrams the kernel has dropped for want of room, in this socket's life (af_netlink.c, sk_drops).
+
+        More than ENOBUFS tells: that comes once, and then not before all has been read.
+        """
+        try:
+            data = self._socket.getsockopt(SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+        except OSError:
+            data = b""
+        if len(data) < MEMINFO.size:
+            return 0  # a kernel that does not say: ENOBUFS and walks remain
+        return int(MEMINFO.unpack(data)[-1])
 
     def has_listeners(self) -> bool:
         """Tell whether anybody listens to what user space sends on (group 2). Where that is unknown: yes."""
@@ -125,7 +140,7 @@ def listens(table: bytes, group: int) -> bool:
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:
-    """Do the credentials that the kernel attached name uid 0? None attached counts as no."""
+    """Return whether the credentials that the kernel attached name uid 0; none attached counts as no."""
     for level, kind, data in ancillary:
         if level == SOL_SOCKET and kind == SCM_CREDENTIALS and len(data) >= UCRED.size:
             _pid, uid, _gid = UCRED.unpack_from(data)

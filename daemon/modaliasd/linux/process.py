@@ -9,10 +9,13 @@ one.
 from __future__ import annotations
 
 import posix
+from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl
 
 from modaliasd.core.fasttypes import NamedTuple
 
 WORDS_LIMIT = 65536  # bytes kept of what one child says
+WORDS_ROOM = 1 << 20  # bytes that it can say at all; what follows is an error for its write(2)
+SEEK_CUR = 1  # include/uapi/linux/fs.h
 SAFE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 ENVIRONMENT = {"PATH": "/sbin:/usr/sbin:/bin:/usr/bin", "LC_ALL": "C"}
 
@@ -33,7 +36,7 @@ class Ended(NamedTuple):
 
 
 def is_safe_name(name: str) -> bool:
-    """Can the name be nothing but a module's, whichever program reads it?
+    """Return whether the name can be nothing but a module's, whichever program reads it.
 
     No option, no path, no shell syntax.
     """
@@ -43,11 +46,14 @@ def is_safe_name(name: str) -> bool:
 def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
     """Run `path ARGUMENTS...`, its standard output and error in one file. `environment` adds to the usual one.
 
-    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to.
-    OSError where that cannot be done.
+    It is a file in memory and no pipe, which would be full at 64 KiB and stop a child that nobody listens to. Nor does
+    a child that says more and more fill the memory: the file is sealed at its full length, of which only what is
+    written takes any. OSError where that cannot be done.
     """
-    words = posix.memfd_create("words", posix.MFD_CLOEXEC)
+    words = posix.memfd_create("words", posix.MFD_CLOEXEC | posix.MFD_ALLOW_SEALING)
     try:
+        posix.ftruncate(words, WORDS_ROOM)
+        fcntl(words, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK)
         room = posix.dup(words)  # a place for the pidfd: a child that nobody can wait for must not begin
         try:
             pid = posix.posix_spawn(
@@ -71,7 +77,8 @@ def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], .
 def reap(child: Child) -> Ended:
     """Collect a process whose pidfd is readable."""
     _pid, wait_status = posix.waitpid(child.pid, 0)
-    words = posix.pread(child.words, WORDS_LIMIT, 0)
+    length = min(posix.lseek(child.words, 0, SEEK_CUR), WORDS_LIMIT)  # the offset is the child's, too
+    words = posix.pread(child.words, length, 0)
     posix.close(child.words)
     posix.close(child.pidfd)
     return Ended(posix.waitstatus_to_exitcode(wait_status), words.decode("utf-8", "surrogateescape"))

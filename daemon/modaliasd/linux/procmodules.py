@@ -8,7 +8,7 @@ from modaliasd.linux.descriptors import close_file, open_file
 
 
 def file_size(modules_dir: str, path: str) -> int:
-    """The size of a module's file, whose path is as in modules.dep; 0 where there is none."""
+    """Return the size of a module's file, whose path is as in modules.dep; 0 where there is none."""
     if not path:
         return 0
     try:
@@ -18,7 +18,7 @@ def file_size(modules_dir: str, path: str) -> int:
 
 
 def read_tail(modules_dir: str, path: str, size: int) -> bytes:
-    """The last bytes of a module's file; none where it cannot be read."""
+    """Return the last bytes of a module's file; none where it cannot be read."""
     try:
         descriptor = posix.open(_place(modules_dir, path), posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:
@@ -36,7 +36,7 @@ def _place(modules_dir: str, path: str) -> str:
 
 
 def read_live_modules(path: str = "/proc/modules") -> list[str]:
-    """The names of the modules in the kernel; none where the kernel has no /proc/modules."""
+    """Return the names of the modules in the kernel; none where the kernel has no /proc/modules."""
     try:
         descriptor = open_file(path)
     except OSError:
@@ -51,7 +51,7 @@ def read_live_modules(path: str = "/proc/modules") -> list[str]:
 
 
 def are_modules_disabled(path: str = "/proc/sys/kernel/modules_disabled") -> bool:
-    """Does the kernel take no modules until it is booted again? Not where it cannot be asked."""
+    """Return whether the kernel takes no modules until it is booted again; not where it cannot be asked."""
     try:
         descriptor = open_file(path)
     except OSError:

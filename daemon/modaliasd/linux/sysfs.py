@@ -48,7 +48,7 @@ class Sysfs:
             ) from e
 
     def walk(self) -> Iterator[list[Device]]:
-        """Every device that there is, once each, in strides.
+        """Yield every device that there is, once each, in strides.
 
         A CPU; of each of the first buses what leads to disks and networks, then what does not; then the rest.
         """
@@ -84,7 +84,7 @@ class Sysfs:
                 yield later
 
     def exists(self, devpath: str) -> bool:
-        """Is there a kernel object at `devpath`?"""
+        """Return whether there is a kernel object at `devpath`."""
         try:
             posix.stat(self.root + devpath)
         except OSError:
@@ -118,7 +118,7 @@ class Sysfs:
         return [(bus, driver) for bus, _, driver in pairs]
 
     def is_live(self, module: str) -> bool:
-        """Has the module been inserted and initialised?"""
+        """Return whether the module has been inserted and initialised."""
         return _read(f"{self.root}/module/{module}/initstate") == b"live\n"
 
     def deferred(self) -> list[tuple[str, str]]:
@@ -137,7 +137,7 @@ class Sysfs:
         return int(content)
 
     def _linked(self, directory: str, most: int | None = None) -> Iterator[str]:
-        """Return the devpaths that the first so many links in `directory` lead to, by the links' names."""
+        """Yield the devpaths that the first so many links in `directory` lead to, by the links' names."""
         directory = self.root + directory
         for name in _names(directory)[:most]:
             try:

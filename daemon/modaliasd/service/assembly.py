@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.service.gate import Gate
     from modaliasd.service.ports import (
         AliasTable,
@@ -45,13 +46,17 @@ def assemble(
     clock: Clock,
     on_settled: Hook,
     on_freeze: Callable[[], str],
+    on_hotplug: Callable[[], None],
     no_modules: str = "",
+    chores: Callable[[Registry], None] | None = None,
+    find_request: Callable[[str], Cause | None] | None = None,
 ) -> Service:
     """Put the parts of the service together.
 
     control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
-    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. no_modules: why
-    there are none for this kernel; "" where there are.
+    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug: called
+    where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where there are.
+    chores: called once the first walk has ended. find_request: see Intake.
     """
     settlement = Settlement()
     registry = Registry(
@@ -65,7 +70,7 @@ def assemble(
         clock=clock,
         has_modules=not no_modules,
     )
-    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer)
+    walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer, clock=clock)
     intake = Intake(
         uevents=uevents,
         sysfs=sysfs,
@@ -74,6 +79,7 @@ def assemble(
         walker=walker,
         writer=writer,
         clock=clock,
+        find_request=find_request,
     )
     poller = poll()
     clients = None
@@ -129,5 +135,7 @@ def assemble(
         writer=writer,
         clock=clock,
         on_settled=on_settled,
+        on_hotplug=on_hotplug,
         no_modules=no_modules,
+        chores=None if chores is None else lambda: chores(registry),
     )

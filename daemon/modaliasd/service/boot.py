@@ -8,16 +8,18 @@ from select import poll
 from time import CLOCK_BOOTTIME, clock_gettime_ns
 
 from modaliasd import __version__
+from modaliasd.core.device import Phase
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
-from modaliasd.linux.bootstate import count_life, first_settle, freeze, phase
+from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
-from modaliasd.linux.descriptors import keep_reserve
+from modaliasd.linux.descriptors import keep_reserve, with_reserve
 from modaliasd.linux.indexfile import open_index
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
+from modaliasd.linux.lock import acquire
 from modaliasd.linux.module_tables import find_hash_drivers, open_resolver
 from modaliasd.linux.netlink import RECEIVE_BUFFER, subscribe
 from modaliasd.linux.paths import (
@@ -25,9 +27,11 @@ from modaliasd.linux.paths import (
     INSMOD,
     KMSG,
     LEDGER,
+    LOCK,
     MODPROBE,
     MODULES,
     POLICY,
+    REQUESTS,
     SETTLED_HOOK,
     SHELL,
 )
@@ -44,8 +48,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.core.policy.rules import Policy
     from modaliasd.linux.process import Child
+    from modaliasd.service.devices import Registry
 
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
@@ -56,11 +62,15 @@ def boottime_us() -> int:
 
 
 def serve(*, once: bool) -> int:
-    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then."""
+    """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
+
+    Raises HeldError where another process does so, before anything of its is touched.
+    """
     command_line = read_command_line()
     settings = parse_settings(command_line)
     if settings.off and not once:
         return _idle()
+    acquire(LOCK)  # held until this process ends
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
     sysfs = Sysfs()
@@ -71,7 +81,7 @@ def serve(*, once: bool) -> int:
     configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
     resolver = open_resolver(configuration, index, modules_dir)
-    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel)
+    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel, settings.ledger_limit)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
     ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
@@ -108,6 +118,19 @@ def serve(*, once: bool) -> int:
         "index": index.origin.value,
         "aliases": index.aliases,
     }
+    at_first = gate.phase is Phase.COLDPLUG
+
+    def chores(registry: Registry) -> None:
+        from modaliasd.service.chores import do_chores  # not needed before the first modprobe
+
+        do_chores(
+            modules_dir=modules_dir,
+            command_line=command_line,
+            load_listed=at_first,
+            registry=registry,
+            writer=writer,
+        )
+
     service = assemble(
         sysfs=sysfs,
         uevents=uevents,
@@ -121,7 +144,10 @@ def serve(*, once: bool) -> int:
         clock=boottime_us,
         on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
+        on_hotplug=end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
+        chores=None if once else chores,
+        find_request=_find_request,
     )
     keep_reserve()
     gc.freeze()
@@ -147,6 +173,17 @@ def _read_policy() -> Policy | None:
     from modaliasd.core.policy.rules import parse_policy
 
     return parse_policy(text, POLICY)
+
+
+def _find_request(module: str) -> Cause | None:
+    """Why the kernel itself had this module inserted; None if it had not."""
+
+    def find() -> Cause | None:
+        from modaliasd.linux.named.requests import find_request  # modules that come so are few
+
+        return find_request(module, REQUESTS)
+
+    return with_reserve(find)
 
 
 def _missing_modules(modules_dir: str, kernel: str) -> str:
@@ -191,7 +228,7 @@ def _flavour() -> Flavour:
 
 
 def _default_job_limit(cpus: int) -> int:
-    """How many modprobes run at once where the command line does not say: enough that some do not sleep."""
+    """Return how many modprobes run at once where the command line does not say: enough that some do not sleep."""
     return 24 + 8 * cpus
 
 

@@ -27,14 +27,23 @@ if TYPE_CHECKING:
     )
 
 LONGEST_WAIT_S = 1e6
+LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
 
 
 class Waiter(NamedTuple):
-    """A client that waits for the next settle, until `deadline_us` (0: for ever)."""
+    """A client that has waited since `since_us` for a settle, until `deadline_us` (0: for ever)."""
 
     client: int
+    since_us: int
     deadline_us: int
+
+
+class LoadWaiter(NamedTuple):
+    """A client that waits for the loads of these modules to end."""
+
+    client: int
+    modules: tuple[str, ...]
 
 
 class Patient(NamedTuple):
@@ -81,6 +90,7 @@ class Clients:
         self._clock = clock
         self._waiters: list[Waiter] = []
         self._patient: list[Patient] = []
+        self._loading: list[LoadWaiter] = []
         self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
             "status": self._status,
@@ -92,7 +102,13 @@ class Clients:
             "may-load": self._may_load,
             "wait": self._wait_for,
         }
-        poller.register(control.fileno(), POLLIN)
+        self._listening = False
+        self._listen()
+
+    @property
+    def problem(self) -> str:
+        """Why nobody is heard; "" if clients can connect."""
+        return "" if self._listening else self._control.problem
 
     def serve(self, descriptor: int) -> bool:
         """Deal with a ready descriptor; False if it is none of the clients'."""
@@ -111,14 +127,22 @@ class Clients:
             self._forget_if_closed(descriptor)
         return True
 
-    def settled(self, fields: dict[str, Json]) -> None:
-        """The daemon has settled: tell those who wait for it."""
+    def settled(self, fields: dict[str, Json], as_of_us: int) -> None:
+        """All that had happened by `as_of_us` has been dealt with: tell those who have waited since then or longer."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            self._answer(waiter.client, {"ok": True} | fields)
+            if waiter.since_us <= as_of_us:
+                self._answer(waiter.client, {"ok": True} | fields)
+            else:
+                self._waiters.append(waiter)
+        if self._waiters:
+            self._settlement.asked()
 
     def attend(self) -> None:
-        """Answer those for whom the device has come, or whose time is up."""
+        """Answer those for whom the device has come, or whose loads have ended, or whose time is up."""
+        if not self._listening:
+            self._listen()
+        self._attend_loads()
         for patient in list(self._patient):
             found = self._registry.find(patient.what)
             if found:
@@ -133,11 +157,28 @@ class Clients:
             self._leave(waiter)
             self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
 
+    def _listen(self) -> None:
+        self._listening = self._control.listen()
+        if self._listening:
+            self._poll.register(self._control.fileno(), POLLIN)
+
+    def _attend_loads(self) -> None:
+        pending = self._loader.is_pending
+        ended = [one for one in self._loading if not any(map(pending, one.modules))]
+        if not ended:
+            return
+        self._ledger.flush()  # who has the answer finds the loads' lines
+        self._loading = [one for one in self._loading if one not in ended]
+        for one in ended:
+            self._answer(one.client, {"ok": True})
+
     def timeout_ms(self) -> int:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
         now = self._clock()
         waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
         times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
+        if not self._listening:
+            times.append(LISTEN_AGAIN_MS)
         return min(times) if times else -1
 
     def _admit(self) -> None:
@@ -159,6 +200,7 @@ class Clients:
         for waiter in [waiter for waiter in self._waiters if waiter.client == descriptor]:
             self._leave(waiter)
         self._patient = [patient for patient in self._patient if patient.client != descriptor]
+        self._loading = [one for one in self._loading if one.client != descriptor]
 
     def _handle(self, client: int, words: list[str]) -> None:
         """Do what the words ask for; an unknown request, or one that makes no sense, is answered with an error."""
@@ -186,9 +228,10 @@ class Clients:
     def _load(self, client: int, arguments: list[str]) -> str | None:
         if not arguments:
             return "load: expected the names of modules"
+        modules: dict[str, None] = {}
         for name in arguments:
-            self._registry.want_by_name(name, "modaliasd load")
-        self._wait(client, 0)
+            modules |= dict.fromkeys(self._registry.want_by_name(name, "modaliasd load"))
+        self._loading.append(LoadWaiter(client, tuple(modules)))
         return None
 
     def _exit(self, client: int, arguments: list[str]) -> str | None:
@@ -230,7 +273,7 @@ class Clients:
 
     def _wait(self, client: int, deadline_us: int) -> None:
         """Answer at the next settle, which is not one that has been."""
-        self._waiters.append(Waiter(client, deadline_us))
+        self._waiters.append(Waiter(client, self._clock(), deadline_us))
         self._settlement.asked()
 
     def _leave(self, waiter: Waiter) -> None:
@@ -240,7 +283,7 @@ class Clients:
             self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:
-        """When `seconds` from now are over; None if that is no sensible number."""
+        """Return when `seconds` from now are over; None if that is no sensible number."""
         try:
             number = float(seconds)
         except ValueError:
@@ -258,7 +301,7 @@ class Clients:
             self._forget_if_closed(client)
 
     def _busy(self) -> dict[str, Json]:
-        """What the daemon is at."""
+        """Return what the daemon is at."""
         counts = self._registry.devices.counts()
         waiting: list[Json] = list(self._loader.unfinished())
         received = self._intake.counts()
@@ -273,6 +316,7 @@ class Clients:
             "bound": counts.bound,
             "lost": received["lost"],
             "recovered": received["recovered"],
+            "unseen": received["unseen"],
             "dropped": received["dropped"],
             "unsent": self._intake.unsent,
             "busiest_turn": self._intake.busiest_turn,

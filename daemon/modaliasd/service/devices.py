@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.device import Device
     from modaliasd.core.inventory import InventoryEntry
+    from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.ledger.write import Json
     from modaliasd.service.ports import (
         AliasTable,
@@ -48,6 +49,7 @@ class Registry:
         has_modules: bool = True,
     ) -> None:
         self.devices = Inventory()
+        self.found = 0  # times that a walk met, or missed, what events had not told of
         self._sysfs = sysfs
         self._aliases = aliases
         self._resolver = resolver
@@ -76,15 +78,16 @@ class Registry:
             self._writer.write("warning", {"what": skipped.file, "line": skipped.line, "message": message})
 
     def start_over(self) -> None:
-        """The index of aliases was damaged: know no devices, so that a walk looks all of them up again."""
+        """Forget all devices, for the index of aliases was damaged: a walk looks all of them up again."""
         self.tell_of_index()
         self.devices.clear()
 
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
-        """A device is there: match its modalias where that is news, have the modules loaded, write it down."""
+        """Handle a device that is there: match its modalias where that is news, load the modules, write it down."""
         known = self.devices.find(device.devpath)
         if known is not None and known.device == device and action == "coldplug":
             return known
+        self.found += action == "coldplug"
         entry, news = self.devices.see(device)
         if device.modalias:
             self._listener.happened()
@@ -100,13 +103,13 @@ class Registry:
         return entry
 
     def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
-        """A driver has taken the device (`bind`) or left it (`unbind`)."""
+        """Handle a driver that has taken the device (`bind`) or left it (`unbind`)."""
         self._listener.happened()
         self.devices.bind(device.devpath, driver if action == "bind" else "")
         self._writer.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
 
     def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
-        """The device has gone."""
+        """Handle a device that has gone."""
         entry = self.devices.remove(device.devpath)
         if device.modalias:
             self._listener.happened()
@@ -115,10 +118,11 @@ class Registry:
         self._writer.write("device", device_fields(device, "remove") | extra, t_us)
 
     def forget_gone(self, seen: set[str], walk: int) -> None:
-        """A walk has ended: of the devices that it did not meet, those have gone that /sys does not have."""
+        """End a walk: of the devices that it did not meet, those have gone that /sys does not have."""
         missed = [entry.device for entry in self.devices if entry.device.devpath not in seen]
         for device in missed:
             if not self._sysfs.exists(device.devpath):
+                self.found += 1
                 self.remove(device, {"walk": walk})
 
     def take_orphans(self) -> dict[str, str]:
@@ -127,20 +131,20 @@ class Registry:
         return orphans
 
     def has_orphans(self) -> bool:
-        """Are there any?"""
+        """Return whether there are any."""
         return bool(self._orphans)
 
     def module_left(self, module: str) -> None:
-        """A module was removed: the next `add` of a device that it is for has it loaded again."""
+        """Handle a module's removal: the next `add` of a device that it is for has it loaded again."""
         self._left.add(module)
         self._loader.left(module)
 
     def is_wanted(self, module: str) -> bool:
-        """Is there a device whose modalias matches the module?"""
+        """Return whether there is a device whose modalias matches the module."""
         return any(module in entry.modules for entry in self.devices)
 
     def want_again(self, module: str) -> None:
-        """The module has been unloaded: devices that came meanwhile have it loaded again."""
+        """Handle a module that has been unloaded: devices that came meanwhile have it loaded again."""
         for entry in self.devices:
             if module in entry.modules:
                 self._want_modules(entry, self._clock())
@@ -166,19 +170,46 @@ class Registry:
         return written
 
     def may_load(self, word: str) -> bool:
-        """May the kernel have what it asks for by this word loaded?"""
+        """Return whether the kernel may have what it asks for by this word loaded."""
         return self._gate.may_load(self._resolver.resolve(word))
 
-    def want_by_name(self, name: str, who: str) -> None:
-        """Load what a name or an alias stands for, because somebody asked for it."""
+    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+        """Load what a name or an alias stands for, because somebody asked for it; gives the modules that go in."""
         plan = self._resolver.resolve(name)
         if plan.stage is Stage.NONE:
             message = f"nothing is called {name}, by name or by alias"
             self._writer.write("warning", {"what": who, "message": message})
         self._loader.want(plan, Cause(request=who), "")
+        return (*(match.module for match in plan.matches), *(step.module for step in plan.steps))
+
+    def want_listed(self, entry: Listed) -> list[str]:
+        """Load what a line of modules-load.d names, with its options; gives what is wrong with that.
+
+        Options reach a module when it is inserted, and a device may have asked for it first.
+        """
+        plan = self._resolver.resolve(entry.name)
+        if plan.stage is Stage.NONE:
+            return [f"nothing is called {entry.name}, by name or by alias"]
+        late: list[str] = []
+        if entry.options:
+            found = {match.module for match in plan.matches}
+            late = sorted(module for module in found if self._loader.is_known(module))
+            steps = [
+                step._replace(options=f"{step.options} {entry.options}".lstrip())
+                if step.module in found
+                else step
+                for step in plan.steps
+            ]
+            plan = plan._replace(steps=tuple(steps))
+        self._loader.want(plan, Cause(request=entry.file), "")
+        return [
+            f"{module} was asked for before, by a device or by name, so its options `{entry.options}` come too late: "
+            f"put `options {module} {entry.options}` into a file of /etc/modprobe.d"
+            for module in late
+        ]
 
     def find(self, what: str) -> str:
-        """The devpath (or module) that is meant, once it is there; "" until then.
+        """Return the devpath (or module) that is meant, once it is there; "" until then.
 
         what: a path below /sys or /dev, or subsystem:NAME, driver:NAME, module:NAME.
         """

@@ -13,10 +13,11 @@ from modaliasd.linux.ledger import ERROR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.load import Admission, Load, Needs
     from modaliasd.core.policy.admission import Court
     from modaliasd.core.policy.rules import Facts, Policy, Ruling
@@ -28,8 +29,8 @@ KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a modu
 class Gate:
     """`policy`: None where there is none, and then all is allowed until it is frozen.
 
-    `phase`: coldplug until the boot's first settle, then hotplug, until it is frozen. follows_softdeps: does this
-    image's modprobe?
+    `phase`: coldplug until the boot's first settle, or until nothing but slow loads keeps it from that; then hotplug,
+    until it is frozen. follows_softdeps: does this image's modprobe?
     """
 
     def __init__(
@@ -50,6 +51,9 @@ class Gate:
         self._sysfs = sysfs
         self._writer = writer
         self._clock = clock
+        # What was wanted in the coldplug when that ended before all was loaded. By identity: an equal cause that comes
+        # later is another device in the same place.
+        self._early: dict[int, Cause] = {}
         self._court: type[Court] | None = None  # imported once there is a policy and a load
 
     def write_mistakes(self) -> None:
@@ -63,9 +67,21 @@ class Gate:
             self._writer.say(f"{self._policy.path}:{mistake.line}: {message}", ERROR)
 
     def first_settled(self) -> None:
-        """The boot's first settle: what shows from now on has been plugged in."""
+        """Note that the boot's first settle: what shows from now on has been plugged in."""
+        self._early.clear()
         if self.phase is Phase.COLDPLUG:
             self.phase = Phase.HOTPLUG
+
+    def end_coldplug(self, slow: Iterable[str], wanted: Iterable[Cause]) -> None:
+        """All that was there at the boot is dealt with, but for slow loads: what shows from now on is hotplug.
+
+        slow: the modules that are awaited. wanted: why any module has been wanted; what these still wait for is judged
+        as they were.
+        """
+        self.phase = Phase.HOTPLUG
+        self._early = {id(cause): cause for cause in wanted}
+        message = f"not over yet: {', '.join(slow)}; devices that show from now on count as plugged in"
+        self._writer.write("warning", {"what": "coldplug", "message": message})
 
     def freeze(self) -> None:
         """From now on only what the policy names is loaded for new devices."""
@@ -85,11 +101,11 @@ class Gate:
         return self._policy is not None and bool(self._policy.unload)
 
     def unloads(self, subsystem: str) -> bool:
-        """Do modules go with the last device of this subsystem that asked for them?"""
+        """Return whether modules go with the last device of this subsystem that asked for them."""
         return self._policy is not None and subsystem in self._policy.unload
 
     def judge(self, plan: Plan, device: Device, t_us: int = -1) -> Plan:
-        """What is left of the plan for the device; every ruling is written down."""
+        """Return what is left of the plan for the device; every ruling is written down."""
         policy = self._policy
         if policy is None:
             return plan
@@ -103,7 +119,7 @@ class Gate:
         return left
 
     def may_load(self, plan: Plan) -> bool:
-        """May the kernel have what it asks for? Not if that stands for nothing, or brings along what is denied."""
+        """Return whether the kernel may have what it asks for; not if it means nothing, or brings what is denied."""
         plan = self.judge(plan, KERNEL)
         denied = {denial.module for denial in plan.denied}
         if not plan.matches or any(match.module in denied for match in plan.matches):
@@ -118,7 +134,7 @@ class Gate:
     def court(
         self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
     ) -> Callable[[Load], Admission | None]:
-        """Who is to be asked about each load just before its process is started."""
+        """Return who is to be asked about each load just before its process is started."""
 
         def ask(load: Load) -> Admission | None:
             policy = self._policy
@@ -129,7 +145,9 @@ class Gate:
             resolver = self._resolver
             court = self._court(
                 policy=policy,
-                facts_of=lambda cause: self._facts(policy, cause.subsystem, cause.modalias, cause.devpath),
+                facts_of=lambda cause: self._facts(
+                    policy, cause.subsystem, cause.modalias, cause.devpath, self._phase_of(cause)
+                ),
                 load_of=load_of,
                 needs_of=needs_of,
                 brings=resolver.brings,
@@ -140,12 +158,19 @@ class Gate:
 
         return ask
 
-    def _facts(self, policy: Policy, subsystem: str, modalias: str, devpath: str) -> Facts:
-        """What the rules ask about, as it is now."""
+    def _phase_of(self, cause: Cause) -> Phase:
+        """In which phase it is judged."""
+        early = self.phase is Phase.HOTPLUG and id(cause) in self._early
+        return Phase.COLDPLUG if early else self.phase
+
+    def _facts(
+        self, policy: Policy, subsystem: str, modalias: str, devpath: str, phase: Phase | None = None
+    ) -> Facts:
+        """Return what the rules ask about, as it is now."""
         from modaliasd.core.policy.rules import Facts
 
         removable = self._sysfs.removable(devpath) if devpath and policy.asks_removable else ""
-        return Facts(self.phase, subsystem, modalias, devpath, removable)
+        return Facts(phase or self.phase, subsystem, modalias, devpath, removable)
 
     def _write_ruling(self, policy: Policy, facts: Facts, module: str, ruling: Ruling, t_us: int) -> None:
         fields: dict[str, Json] = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from modaliasd.core.errors import FormatError
 from modaliasd.core.ledger.write import device_fields
+from modaliasd.core.uevent.doubt import Doubt
 from modaliasd.core.uevent.parse import Action, device_from_env, parse_uevent
 from modaliasd.core.uevent.relay import Relay
 from modaliasd.core.uevent.sequence import Sequence
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from modaliasd.core.device import Device
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.cause import Cause
     from modaliasd.core.uevent.parse import Uevent
+    from modaliasd.service.coldplug import Walked
     from modaliasd.service.ports import (
         Clock,
         EventLoader,
@@ -35,12 +38,16 @@ if TYPE_CHECKING:
         Writer,
     )
 
+GAP = "gap"  # why a walk is made: numbers are missing
+OVERRUN = "overrun"  # or the kernel dropped events
 EVENTS_A_TURN = 32  # uevents handled before the other descriptors get their turn
 
 
 class Intake:
     """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
     could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
+
+    find_request: why the kernel asked for a module that came by somebody else's doing; None if it did not.
     """
 
     def __init__(
@@ -53,8 +60,11 @@ class Intake:
         walker: WalkRequests,
         writer: Writer,
         clock: Clock,
+        find_request: Callable[[str], Cause | None] | None = None,
     ) -> None:
         self.sequence = Sequence(sysfs.uevent_seqnum())
+        self.doubt = Doubt()
+        self._drops = uevents.drops()
         self.dropped = 0
         self.unsent = 0
         self.busiest_turn = 0
@@ -69,6 +79,7 @@ class Intake:
         self._walker = walker
         self._writer = writer
         self._clock = clock
+        self._find_request = find_request
 
     def read(self) -> bool:
         """Read and handle one batch; was there anything?"""
@@ -84,12 +95,14 @@ class Intake:
             self._handle(event, latest)
             if listening:
                 self._send_on(event, data)
+        # The kernel tells of a full buffer once, and goes on dropping until the socket has been read to its end.
+        overrun = overrun or (self.drained and self._uevents.drops() != self._drops)
         if overrun:
-            self.lose("overrun")
+            self.lose(OVERRUN)
         return bool(batch) or overrun
 
     def end_turn(self) -> None:
-        """The others get their turn now."""
+        """Give the others their turn now."""
         self.busiest_turn = max(self.busiest_turn, self._this_turn)
         self._this_turn = 0
 
@@ -129,7 +142,7 @@ class Intake:
         self._send(self._relay.offer(event.devpath, message, loads))
 
     def loads_ended(self) -> None:
-        """Loads have ended: what waited for them goes out."""
+        """Send on what waited for loads that have ended."""
         if len(self._relay):
             self._send(self._relay.release(self._loader.is_pending))
 
@@ -161,7 +174,7 @@ class Intake:
             self._registry.see(device, event.action.value, seqnum, t_us)
 
     def _is_over(self, event: Uevent, device: Device, seqnum: dict[str, Json], t_us: int) -> bool:
-        """Does a late event tell of what is no more? Then it is written down, and nothing else."""
+        """Return whether a late event tells of what is no more; then it is written down, and nothing else."""
         is_there = self._sysfs.exists(device.devpath)
         if is_there == (event.action is not Action.REMOVE):
             return False
@@ -182,26 +195,63 @@ class Intake:
             self._registry.module_left(module)
             self._writer.write("module", fields, t_us)
         elif event.action is Action.ADD and self._loader.appeared(module, t_us):
+            cause = self._find_request(module) if self._find_request is not None else None
+            if cause is not None:
+                fields["causes"] = [cause.fields()]
             self._writer.write("module", fields, t_us)
 
     def lose(self, reason: str) -> None:
-        """Events were lost: what they told is found by a new walk, which begins after the count is taken."""
+        """Events were lost: what they told is found by a new walk, which begins after the counts are taken."""
+        self._drops = self._uevents.drops()  # before the number: all that these were is made good
         number = self._sysfs.uevent_seqnum()
         lost = self.sequence.forgive(number)
         self._writer.write("lost", {"reason": reason, "events": lost, "seqnum": number})
         self._walker.request(reason)
 
+    def judge_gap(self, number: int) -> bool:
+        """Numbers up to this one are missing: are they somebody else's? If not, they are lost, and a walk follows.
+
+        The kernel has not dropped anything, or `read` would have found that.
+        """
+        now = self._clock()
+        confirming = self._walker.walking  # in the background: nothing is judged while others wait for a walk
+        if not confirming and not self.doubt.believes(now):
+            self.lose(GAP)
+            return False
+        self.sequence.believe(number)
+        self.doubt.believed(now)
+        return True
+
+    def confirm(self) -> None:
+        """If it is time for that, have a walk look whether what was believed holds."""
+        if self.doubt.is_due(self._clock()) and not self._walker.walking:
+            self._walker.request(GAP, in_background=True)
+
+    def walked(self, walked: Walked) -> None:
+        """Note that a walk has ended."""
+        self.doubt.walked(
+            begun_us=walked.begun_us,
+            ended_us=self._clock(),
+            for_gap=walked.reason == GAP,
+            found=walked.found,
+        )
+
+    def timeout_ms(self) -> int:
+        """Until `confirm` may have something to do; -1 for never."""
+        return self.doubt.timeout_ms(self._clock())
+
     def made_good(self) -> None:
-        """All is settled: every loss has asked for a walk, and none is under way."""
+        """Note that all is settled: every loss has asked for a walk, and none is under way."""
         self.sequence.made_good()
 
     def counts(self) -> dict[str, Json]:
-        """The last uevent's number, and how many were lost, recovered and dropped."""
+        """Return the last uevent's number, and how many were lost, recovered and dropped."""
         sequence = self.sequence
         return {
             "seqnum": sequence.last,
             "lost": sequence.lost,
             "recovered": sequence.recovered,
+            "unseen": sequence.unseen,
             "dropped": self.dropped,
         }
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from modaliasd.linux.process import Child, Ended
     from modaliasd.service.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
 
+MOST_WARNED = (
+    1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
+)
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
@@ -146,25 +149,43 @@ class Loader:
         return self.scheduler.idle
 
     def is_pending(self, module: str) -> bool:
-        """Is the module wanted, and its load not at its end?"""
+        """Return whether the module is wanted, and its load not at its end."""
         load = self.scheduler.load_of(module)
         return load is not None and load.result is None
 
+    def is_known(self, module: str) -> bool:
+        """Is the module in the kernel, or asked for?"""
+        return module in self.live or self.scheduler.load_of(module) is not None
+
     def has_inserted(self, module: str) -> bool:
-        """Is the module in the kernel by this daemon's doing?"""
+        """Return whether the module is in the kernel by this daemon's doing."""
         load = self.scheduler.load_of(module)
         return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
 
     def unfinished(self) -> list[str]:
-        """The modules that are wanted and whose loads have not ended."""
+        """Return the modules that are wanted and whose loads have not ended."""
         return [load.module for load in self.scheduler.loads() if load.result is None]
 
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
+        return [cause for load in self.scheduler.loads() for cause in load.causes]
+
+    def stuck(self) -> list[str]:
+        """Return the modules that everything waits for, if nothing runs but jobs that were named as slow; else none.
+
+        To be asked after `start_jobs`: whatever may start has.
+        """
+        jobs = self._running.values()
+        if not all(running.reported for running in jobs):
+            return []
+        return [module for running in jobs for module in running.job.modules if self.is_pending(module)]
+
     def outcomes(self) -> list[Outcome]:
-        """How each load that has ended did so."""
+        """Return how each load that has ended did so."""
         return [load.result.outcome for load in self.scheduler.loads() if load.result is not None]
 
     def forget_failures(self, modules: Iterable[str]) -> None:
-        """Loads that failed, or found no device to drive, may be tried again."""
+        """Allow loads that failed, or found no device to drive, to be tried again."""
         for module in modules:
             load = self.scheduler.load_of(module)
             if load is not None and load.result is not None and load.result.outcome in TRIED_AGAIN:
@@ -223,7 +244,7 @@ class Loader:
                 posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
 
     def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
-        """The program that carries the job out, its arguments, and what it finds in its environment."""
+        """Return the program that carries the job out, its arguments, and what it finds in its environment."""
         last = job.modules[-1]
         if job.bare:
             return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
@@ -244,11 +265,11 @@ class Loader:
         return start(*self._program(removal(module, command, self._tools.flavour)))
 
     def is_job(self, descriptor: int) -> bool:
-        """Is this the pidfd of a running job?"""
+        """Return whether this is the pidfd of a running job."""
         return descriptor in self._running
 
     def finish(self, pidfd: int) -> None:
-        """The process behind `pidfd` has ended: find out what became of each of its modules."""
+        """Find out what became of each module of the process behind `pidfd`, which has ended."""
         running = self._running.pop(pidfd)
         ended = reap(running.child)
         results: dict[str, LoadResult] = {}
@@ -273,7 +294,7 @@ class Loader:
         return explain_failure(module, status, own_words, kernel_words, modules_disabled=disabled)
 
     def _blame_dependencies(self, results: dict[str, LoadResult]) -> None:
-        """A module whose dependency did not come in failed for that reason, whatever modprobe said of it."""
+        """Blame the dependency that did not come in for a module's failure, whatever modprobe said of it."""
         for module, own in results.items():
             load = self.scheduler.load_of(module)
             if load is None or own.outcome in SUCCESSES:
@@ -286,7 +307,7 @@ class Loader:
                 break
 
     def appeared(self, module: str, at_us: int) -> bool:
-        """A `module` uevent, which came at `at_us`, says that it is being inserted; was that somebody else's doing?
+        """Return whether somebody else inserts a module, of which a `module` uevent told at `at_us`.
 
         In a job modules go in one after the other, so the one before it has ended now. While events queue up,
         one can come after its job's end: the first of a module that a job has inserted is that job's.
@@ -307,7 +328,7 @@ class Loader:
         return False
 
     def left(self, module: str) -> None:
-        """A `module` uevent says that it has been removed."""
+        """Handle a `module` uevent that says that it has been removed."""
         self.live.discard(module)
         self._announced.discard(module)
         self.scheduler.forget(module)
@@ -364,6 +385,8 @@ class Loader:
         for warning in found:
             if warning in self._warned:
                 continue
+            if len(self._warned) >= MOST_WARNED:
+                self._warned.clear()
             self._warned.add(warning)
             what, message = warning
             self._writer.write("warning", {"what": what, "message": message})

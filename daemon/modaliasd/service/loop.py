@@ -6,8 +6,8 @@ The loop waits for whatever comes first and hands it to the one whose it is:
     /sys     ->  Walker  --->  Registry  ->  Gate  ->  Loader  ->  modprobe
     clients  ->  Clients    --/
 
-It tells the Settlement what goes on, and does what that advises: look whether all events have come, declare some
-lost, check the index, tell that all is settled.
+It tells the Settlement what goes on, and does what that advises: look whether all events have come, judge what is
+missing, check the index, tell that all is settled.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from modaliasd.core.settlement import Advice
 from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.ledger import ERROR
 from modaliasd.linux.process import reap
+from modaliasd.service.ledger_care import LedgerCare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Service:
 
     poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
     nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
-    kernel; "" where there are.
+    kernel; "" where there are. chores: what can wait until the first walk has ended.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Service:
         writer: Writer,
         clock: Clock,
         on_settled: Hook,
+        on_hotplug: Callable[[], None],
         no_modules: str,
+        chores: Callable[[], None] | None = None,
     ) -> None:
         self._poll = poller
         self._registry = registry
@@ -89,10 +92,13 @@ class Service:
         self._sysfs = sysfs
         self._aliases = aliases
         self._ledger = ledger
+        self._ledger_care = LedgerCare(ledger=ledger, writer=writer, clock=clock)
         self._writer = writer
         self._clock = clock
         self._on_settled = on_settled
+        self._on_hotplug = on_hotplug
         self._no_modules = no_modules
+        self._chores = chores
         self._stop = False
         self._hook: Child | None = None
 
@@ -119,6 +125,10 @@ class Service:
         if self._ledger.torn_bytes:
             message = f"{self._ledger.torn_bytes} bytes of a line that was never finished were cut off"
             self._writer.write("warning", {"what": "ledger repaired", "message": message})
+        for lacking in (self._ledger.problem, self._clients.problem if self._clients is not None else ""):
+            if lacking:
+                self._writer.write("warning", {"what": "/run", "message": f"{lacking}; going on without it"})
+                self._writer.say(f"{lacking}; going on without it", ERROR)
         if self._no_modules:
             self._writer.write("warning", {"what": "modules", "message": self._no_modules})
             self._writer.say(self._no_modules, ERROR)
@@ -155,19 +165,27 @@ class Service:
     def _turn(self) -> None:
         """One round: walk on, look for more events if nothing else is to do, start jobs, follow the advice."""
         settlement = self._settlement
-        self._walker.walk_on()
+        walked = self._walker.walk_on()
+        if walked is not None:
+            self._intake.walked(walked)
+        self._intake.confirm()
         settlement.work(busy=self._is_busy())
-        number = -1
+        now = number = -1
         if settlement.advice in LOOKS:
-            number = self._sysfs.uevent_seqnum()  # before the socket is read: all that it counts is in there
+            now = self._clock()
+            again = settlement.advice is Advice.LOOK_AGAIN
+            # before the socket is read: all that it counts has been sent by now, or is being sent
+            number = settlement.target if again else self._sysfs.uevent_seqnum()
             self._take_uevents()
         self._dispatch()
+        if self._gate.phase is Phase.COLDPLUG:
+            self._leave_coldplug()
         settlement.work(busy=self._is_busy())
         if number >= 0:
             intake = self._intake
             complete = intake.sequence.reached(number)
-            settlement.looked(drained=intake.drained, complete=complete, now_us=self._clock())
-            self._follow(number)
+            settlement.looked(drained=intake.drained, complete=complete, number=number, now_us=now)
+            self._follow()
         if self._clients is not None:
             self._clients.attend()
 
@@ -175,17 +193,33 @@ class Service:
         if self._intake.read():
             self._settlement.received()
 
+    def _leave_coldplug(self) -> None:
+        """End the phase where nothing is left of it but loads that are known to be slow."""
+        if self._walker.walking:
+            return
+        self._loader.report_slow()
+        if not self._loader.stuck():
+            return
+        self._take_uevents()  # what the loads before these have brought about is part of the boot
+        self._dispatch()
+        slow = self._loader.stuck()
+        if slow and self._intake.drained and not self._walker.walking:
+            self._gate.end_coldplug(slow, self._loader.causes())
+            self._on_hotplug()
+
     def _is_busy(self) -> bool:
         unloading = self._unloader is not None and self._unloader.busy
-        return self._walker.walking or not self._loader.idle or unloading
+        return self._walker.pressing or not self._loader.idle or unloading
 
-    def _follow(self, number: int) -> None:
-        """Do what the settlement advises now that the socket was read. number: the kernel's, of the last uevent."""
+    def _follow(self) -> None:
+        """Do what the settlement advises now that the socket was read."""
         settlement = self._settlement
-        if settlement.advice is Advice.DECLARE_LOST:
-            self._intake.lose("gap")
-            settlement.lost()
-        elif settlement.advice is Advice.CHECK_INDEX:
+        if settlement.advice is Advice.JUDGE_GAP:
+            if self._intake.judge_gap(settlement.target):
+                settlement.believed()
+            else:
+                settlement.lost()
+        if settlement.advice is Advice.CHECK_INDEX:
             good = self._aliases.check()
             if not good:
                 self._registry.start_over()
@@ -196,19 +230,22 @@ class Service:
         if settlement.advice is Advice.TELL:
             if self._report is None:
                 self._report = with_reserve(self._make_report)
-            fields = self._report.write(self._intake.counts() | {"seqnum": number})
+            fields = self._report.write(self._intake.counts() | {"seqnum": settlement.target})
             self._ledger.flush()
             settlement.told()
             if self._clients is not None:
-                self._clients.settled(fields)
+                self._clients.settled(fields, settlement.as_of_us)
             if settlement.settles == 1:
                 self._gate.first_settled()
                 self._start_hook()
 
     def _dispatch(self) -> None:
         """Start what may run now, write down what has ended."""
-        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
-            self._poll.register(pidfd, POLLIN)
+        self._start_jobs()
+        if self._chores is not None and not self._walker.first:
+            chores, self._chores = self._chores, None
+            with_reserve(chores)
+            self._start_jobs()
         if self._loader.write_ended():
             self._settlement.happened()
             self._intake.loads_ended()
@@ -222,14 +259,15 @@ class Service:
             if pidfd >= 0:
                 self._poll.register(pidfd, POLLIN)
 
+    def _start_jobs(self) -> None:
+        for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
+            self._poll.register(pidfd, POLLIN)
+
     def _wait(self) -> None:
         """Write what there is to write, wait for whatever comes first, and hand it over."""
         timeout = self._timeout()
-        channel = -1
-        if timeout != 0:
-            self._ledger.flush()
-            self._tell_of_lost_lines()
-            channel = self._ledger.channel_fileno()
+        self._ledger_care.tend(idle=timeout != 0)
+        channel = self._ledger.channel_fileno() if timeout != 0 else -1
         if channel >= 0:
             self._poll.register(channel, POLLOUT)
         self._intake.end_turn()
@@ -243,19 +281,15 @@ class Service:
         """Milliseconds that poll may sleep; -1 for ever, 0 while there is something to do."""
         if self._walker.walking or self._stop:
             return 0
-        times = [self._settlement.timeout_ms(), self._loader.report_slow()]
+        times = [
+            self._settlement.timeout_ms(self._clock()),
+            self._loader.report_slow(),
+            self._intake.timeout_ms(),
+        ]
         if self._clients is not None:
             times.append(self._clients.timeout_ms())
         due = [t for t in times if t >= 0]
         return min(due) if due else -1
-
-    def _tell_of_lost_lines(self) -> None:
-        """/run was full, and has room again: what is missing from the ledger is said in it."""
-        lost = self._ledger.take_lost_lines()
-        if lost:
-            message = f"{lost} lines were lost while there was no room for them"
-            self._writer.write("warning", {"what": "ledger", "message": message})
-            self._ledger.flush()
 
     def _serve(self, descriptor: int) -> None:
         if descriptor == self._uevents_fileno:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modaliasd.core.errors import Problem
     from modaliasd.core.inventory import Inventory, InventoryEntry
     from modaliasd.core.kmod.modprobe_d import Configuration
+    from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
@@ -45,11 +46,24 @@ class LineSink(Protocol):
 class Flushable(LineSink, Protocol):
     """What the loop does with the ledger besides."""
 
-    torn_bytes: int
-    failed_writes: int
+    problem: str
 
-    def take_lost_lines(self) -> int:
-        """How many lines were lost since this was last asked."""
+    @property
+    def torn_bytes(self) -> int:
+        """What was cut off behind the last newline at the start."""
+
+    @property
+    def failed_writes(self) -> int:
+        """How often something could not be written."""
+
+    def take_mishaps(self) -> list[str]:
+        """Return what has befallen the ledger since this was last asked."""
+
+    def is_due(self, now_us: int) -> bool:
+        """Is it time to flush, although there is something else to do?"""
+
+    def trim(self, now_us: int) -> None:
+        """Keep it within its limit."""
 
     def flush(self) -> None:
         """Write what was taken."""
@@ -61,20 +75,20 @@ class Flushable(LineSink, Protocol):
         """Have the host get everything, and nothing after it."""
 
     def channel_fileno(self) -> int:
-        """The channel's descriptor while there is something to send on it; else -1."""
+        """Return the channel's descriptor while there is something to send on it; else -1."""
 
 
 class Writer(Protocol):
     """Writes lines with their times."""
 
     def write(self, kind: str, fields: dict[str, Json], t_us: int = -1) -> None:
-        """A line of this kind; t_us is when what it tells of was learnt, -1 for now."""
+        """Write a line of this kind; t_us is when what it tells of was learnt, -1 for now."""
 
     def append(self, text: str) -> None:
-        """A line that has been made already."""
+        """Write a line that has been made already."""
 
     def say(self, text: str, priority: int = 6) -> None:
-        """A short line for the kernel's log, of this priority."""
+        """Write a short line to the kernel's log, of this priority."""
 
 
 # /sys, as far as each part looks at it.
@@ -84,44 +98,44 @@ class NumberedSysfs(Protocol):
     """The loop's."""
 
     def uevent_seqnum(self) -> int:
-        """The number of the last uevent that the kernel made."""
+        """Return the number of the last uevent that the kernel made."""
 
 
 class WalkableSysfs(Protocol):
     """The walker's."""
 
     def walk(self) -> Iterator[list[Device]]:
-        """Every device, in strides."""
+        """Yield every device, in strides."""
 
     def driver_module(self, devpath: str) -> str:
-        """The module of the driver bound to the device, or ""."""
+        """Return the module of the driver bound to the device, or ""."""
 
 
 class EventSysfs(NumberedSysfs, Protocol):
     """The intake's."""
 
     def exists(self, devpath: str) -> bool:
-        """Is the device there?"""
+        """Return whether the device is there."""
 
     def driver(self, devpath: str) -> str:
-        """The driver bound to the device, or ""."""
+        """Return the driver bound to the device, or ""."""
 
     def driver_module(self, devpath: str) -> str:
-        """The module of the driver bound to the device, or ""."""
+        """Return the module of the driver bound to the device, or ""."""
 
 
 class LiveSysfs(Protocol):
     """The unloader's."""
 
     def is_live(self, module: str) -> bool:
-        """Has the module been inserted and initialised?"""
+        """Return whether the module has been inserted and initialised."""
 
 
 class DeviceSysfs(LiveSysfs, Protocol):
     """The registry's."""
 
     def exists(self, devpath: str) -> bool:
-        """Is the device there?"""
+        """Return whether the device is there."""
 
 
 class LoadSysfs(LiveSysfs, Protocol):
@@ -135,14 +149,14 @@ class PolicySysfs(Protocol):
     """The gate's."""
 
     def removable(self, devpath: str) -> str:
-        """The `removable` attribute of the device or of its nearest ancestor that has one, or ""."""
+        """Return the `removable` attribute of the device or of its nearest ancestor that has one, or ""."""
 
 
 class DriverSysfs(Protocol):
     """The settle report's."""
 
     def driver(self, devpath: str) -> str:
-        """The driver bound to the device, or ""."""
+        """Return the driver bound to the device, or ""."""
 
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
         """(bus, driver) of every driver that the live module has registered."""
@@ -159,13 +173,16 @@ class UeventSource(Protocol):
     """The uevent socket."""
 
     def fileno(self) -> int:
-        """The descriptor, for poll."""
+        """Return the descriptor, for poll."""
 
     def receive(self) -> Datagram | Oddity:
         """One datagram, or why there is none."""
 
+    def drops(self) -> int:
+        """How many datagrams the kernel has dropped for want of room."""
+
     def has_listeners(self) -> bool:
-        """Does anybody listen to what user space sends on?"""
+        """Return whether anybody listens to what user space sends on."""
 
     def send(self, message: bytes) -> bool:
         """Send a message on; False if it did not go out."""
@@ -189,21 +206,21 @@ class Lookup(Protocol):
     """The resolver, as the registry asks it."""
 
     def resolve(self, lookup: str) -> Plan:
-        """The plan for a modalias or a name."""
+        """Return the plan for a modalias or a name."""
 
 
 class RemoveCommands(Protocol):
     """The resolver, as the unloader asks it."""
 
     def remove_command(self, module: str) -> str:
-        """The command of the module's `remove` line, or ""."""
+        """Return the command of the module's `remove` line, or ""."""
 
 
 class Brings(Protocol):
     """The resolver, as the gate asks it."""
 
     def brings(self, module: str, *, softdeps: bool = False) -> frozenset[str]:
-        """All that modprobe inserts along with the module."""
+        """Return all that modprobe inserts along with the module."""
 
 
 class AnyResolver(Lookup, RemoveCommands, Protocol):
@@ -218,7 +235,7 @@ class MessageLog(Protocol):
     """The kernel's log."""
 
     def lines(self) -> list[str]:
-        """The texts of the records since the start, the newest last."""
+        """Return the texts of the records since the start, the newest last."""
 
     def take_missing_firmware(self) -> list[tuple[str, str]]:
         """(file, who asked) of the firmware that was not found since the last call."""
@@ -227,26 +244,31 @@ class MessageLog(Protocol):
 class ClientListener(Protocol):
     """The control socket."""
 
+    problem: str
+
+    def listen(self) -> bool:
+        """Make the socket if there is none yet; can clients connect?"""
+
     def fileno(self) -> int:
-        """The listening descriptor."""
+        """Return the listening descriptor; -1 while there is none."""
 
     def accept(self) -> tuple[list[int], list[int]]:
         """Take waiting connections: fresh descriptors, and those closed to make room."""
 
     def request(self, descriptor: int) -> list[str] | None:
-        """The words of a client's request once it is whole."""
+        """Return the words of a client's request once it is whole."""
 
     def answer(self, descriptor: int, line: str) -> None:
         """Answer a client."""
 
     def wants_to_send(self, descriptor: int) -> bool:
-        """Is a part of the answer still to be sent?"""
+        """Return whether a part of the answer is still to be sent."""
 
     def send(self, descriptor: int) -> None:
         """Go on sending."""
 
     def is_open(self, descriptor: int) -> bool:
-        """Is it a client's?"""
+        """Return whether it is a client's."""
 
 
 # The loader, as far as each part knows it.
@@ -259,10 +281,13 @@ class WantingLoader(Protocol):
         """Have done what the plan says."""
 
     def left(self, module: str) -> None:
-        """The module has been removed."""
+        """Handle a module that has been removed."""
 
     def forget_failures(self, modules: Iterable[str]) -> None:
-        """Loads that did not succeed may be tried again."""
+        """Allow loads that did not succeed to be tried again."""
+
+    def is_known(self, module: str) -> bool:
+        """Is the module in the kernel, or asked for?"""
 
 
 class CheckingLoader(Protocol):
@@ -276,10 +301,10 @@ class EventLoader(Protocol):
     """The intake's."""
 
     def appeared(self, module: str, at_us: int) -> bool:
-        """A module is being inserted: was that somebody else's doing?"""
+        """Return whether somebody else inserts the module that is being inserted."""
 
     def is_pending(self, module: str) -> bool:
-        """Is the module wanted, and its load not at its end?"""
+        """Return whether the module is wanted, and its load not at its end."""
 
 
 class RemovingLoader(Protocol):
@@ -296,7 +321,7 @@ class ReportingLoader(Protocol):
     """The settle report's."""
 
     def outcomes(self) -> list[Outcome]:
-        """How each load that has ended did so."""
+        """Return how each load that has ended did so."""
 
     def report_waiting(self) -> None:
         """Write down what keeps drivers from their devices."""
@@ -306,7 +331,10 @@ class StatusLoader(Protocol):
     """The clients'."""
 
     def unfinished(self) -> list[str]:
-        """The modules that are wanted and whose loads have not ended."""
+        """Return the modules that are wanted and whose loads have not ended."""
+
+    def is_pending(self, module: str) -> bool:
+        """Is the module wanted, and its load not at its end?"""
 
 
 class LoopLoader(Protocol):
@@ -325,14 +353,23 @@ class LoopLoader(Protocol):
     def report_slow(self) -> int:
         """Name slow jobs; milliseconds until the next could be one, -1 for none."""
 
+    def stuck(self) -> list[str]:
+        """Return the modules that everything waits for, if nothing runs but jobs that were named as slow.
+
+        Else none.
+        """
+
+    def causes(self) -> list[Cause]:
+        """Why each module that is or was wanted is."""
+
     def is_job(self, descriptor: int) -> bool:
-        """Is it a job's pidfd?"""
+        """Return whether it is a job's pidfd."""
 
     def finish(self, pidfd: int) -> None:
-        """A job has ended."""
+        """Handle the end of a job."""
 
     def outcomes(self) -> list[Outcome]:
-        """How each load that has ended did so."""
+        """Return how each load that has ended did so."""
 
 
 class AnyLoader(
@@ -379,7 +416,7 @@ class WalkRequests(Protocol):
     def walking(self) -> bool:
         """Is a walk under way?"""
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, in_background: bool = False) -> None:
         """Begin a walk that sees everything that is there from now on."""
 
 
@@ -391,13 +428,13 @@ class DoorGate(Protocol):
         """Where the boot is."""
 
     def unloads(self, subsystem: str) -> bool:
-        """Do modules go with the last device of this subsystem?"""
+        """Return whether modules go with the last device of this subsystem."""
 
     def judge(self, plan: Plan, device: Device, t_us: int = -1) -> Plan:
-        """What the policy leaves of the plan."""
+        """Return what the policy leaves of the plan."""
 
     def may_load(self, plan: Plan) -> bool:
-        """May the kernel have what it asks for?"""
+        """Return whether the kernel may have what it asks for."""
 
 
 class LastGate(Protocol):
@@ -406,7 +443,7 @@ class LastGate(Protocol):
     def court(
         self, load_of: Callable[[str], Load | None], needs_of: Callable[[str], Needs | None]
     ) -> Callable[[Load], Admission | None]:
-        """Who is to be asked about each load just before its process is started."""
+        """Return who is to be asked about each load just before its process is started."""
 
 
 class FreezingGate(Protocol):
@@ -419,11 +456,15 @@ class FreezingGate(Protocol):
 class WalkedRegistry(Protocol):
     """The registry, as the walker knows it."""
 
+    @property
+    def found(self) -> int:
+        """How often walks met, or missed, what events had not told of."""
+
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
-        """A device is there."""
+        """Handle a device that is there."""
 
     def forget_gone(self, seen: set[str], walk: int) -> None:
-        """A walk has ended that met these devpaths."""
+        """End a walk that met these devpaths."""
 
 
 class EventRegistry(Protocol):
@@ -434,16 +475,16 @@ class EventRegistry(Protocol):
         """The devices that are there."""
 
     def see(self, device: Device, action: str, extra: dict[str, Json], t_us: int = -1) -> InventoryEntry:
-        """A device is there."""
+        """Handle a device that is there."""
 
     def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
-        """A driver has taken the device or left it."""
+        """Handle a driver that has taken the device or left it."""
 
     def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
-        """The device has gone."""
+        """Handle a device that has gone."""
 
     def module_left(self, module: str) -> None:
-        """The module was removed."""
+        """Handle a module that was removed."""
 
 
 class AskedRegistry(Protocol):
@@ -454,13 +495,20 @@ class AskedRegistry(Protocol):
         """The devices that are there."""
 
     def find(self, what: str) -> str:
-        """The devpath (or module) that is meant, once it is there; "" until then."""
+        """Return the devpath (or module) that is meant, once it is there; "" until then."""
 
-    def want_by_name(self, name: str, who: str) -> None:
-        """Load what the name stands for."""
+    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+        """Load what the name stands for; the modules that go in."""
 
     def may_load(self, word: str) -> bool:
-        """May the kernel have what it asks for by this word?"""
+        """Return whether the kernel may have what it asks for by this word."""
+
+
+class ListedRegistry(Protocol):
+    """The registry, as the chores know it."""
+
+    def want_listed(self, entry: Listed) -> list[str]:
+        """Load what a file names; gives what is wrong with that."""
 
 
 class CountingIntake(Protocol):
@@ -475,7 +523,7 @@ class CountingIntake(Protocol):
         """How many uevents at most were handled while clients had to wait."""
 
     def counts(self) -> dict[str, Json]:
-        """The last uevent's number, and how many were lost, recovered and dropped."""
+        """Return the last uevent's number, and how many were lost, recovered and dropped."""
 
 
 class Orphans(Protocol):
@@ -485,13 +533,13 @@ class Orphans(Protocol):
         """Modules whose last device may have gone -> that device; each once."""
 
     def has_orphans(self) -> bool:
-        """Are there any?"""
+        """Return whether there are any."""
 
     def is_wanted(self, module: str) -> bool:
-        """Does a device ask for the module?"""
+        """Return whether a device asks for the module."""
 
     def module_left(self, module: str) -> None:
-        """The module was removed."""
+        """Handle a module that was removed."""
 
     def want_again(self, module: str) -> None:
         """Devices that ask for the module have it loaded again."""

@@ -40,7 +40,7 @@ class SettleReport:
     def write(self, received: dict[str, Json]) -> dict[str, Json]:
         """Write all of it; gives the fields of the `settled` line.
 
-        received: the last uevent's number, and how many were lost, recovered and dropped.
+        received: the last uevent's number, and how many were lost, recovered, unseen and dropped.
         """
         self.write_unbound()
         self._loader.report_waiting()

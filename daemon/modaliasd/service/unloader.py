@@ -69,11 +69,11 @@ class Unloader:
         return self._loader.has_inserted(module) and not self._registry.is_wanted(module)
 
     def is_child(self, descriptor: int) -> bool:
-        """Is this the pidfd of the removal?"""
+        """Return whether this is the pidfd of the removal."""
         return self._child is not None and self._child.pidfd == descriptor
 
     def finish(self) -> None:
-        """The removal's process has ended."""
+        """Handle the end of the removal's process."""
         assert self._child is not None
         ended = reap(self._child)
         self._child = None

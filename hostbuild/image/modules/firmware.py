@@ -1,57 +1,169 @@
-"""Firmware that modules may ask for: names stand in their .modinfo, files come from directories of the host.
+"""Firmware that drivers may ask for: names stand in their .modinfo, files come from directories of the host.
 
-A name may hold wildcards. Files compressed with xz or zstd are put into the image plain, as any kernel can
-read them.
+In each directory the kernel's places are searched in its order (drivers/base/firmware_loader/main.c):
+
+    updates/VERSION   updates   VERSION   the directory itself
+
+first for the file as it is, then for .zst, then for .xz. Compressed files are put into the image plain, as any kernel
+can read them. A name is literal; only where there is no such file do `*` and `?` in it stand for any characters but
+`/`, as brcmfmac and others have them. A name that the kernel would refuse, or that leads out of the directory, is
+missing, and that is all. Drivers inside the kernel ask, too (modules.builtin.modinfo).
 """
 
-from collections.abc import Iterable, Sequence
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules.selection import Module
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.kernels.kernel_modules import read_list
+from modaliasd.core.kmod.names import module_name, text_of
 
 GROUP = "firmware"
 _SYSTEM = Path("/lib/firmware")
-_ENDINGS = ("", ".xz", ".zst")
+_INSIDE = "usr/lib/firmware"
+_ENDINGS = ("", ".zst", ".xz")
 
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """Names of firmware, sorted: those in the image, and those that nobody has."""
+    """Names of firmware, sorted: those in the image, and those that nobody has.
+
+    wanted_by: a missing name -> the modules, or drivers inside the kernel, that may ask for it.
+    """
 
     present: list[str]
     missing: list[str]
+    wanted_by: dict[str, list[str]]
 
 
-def put_firmware(tree: FileTree, modules: Iterable[Module], directories: Sequence[Path]) -> Firmware:
-    """Put the firmware that `modules` name into the image where it is found; the first directory wins."""
+def put_firmware(
+    tree: FileTree, modules: Iterable[Module], directories: Sequence[Path], kernel: Kernel, overlaid: FileTree
+) -> Firmware:
+    """Put the firmware that drivers name into the image where it is found; the first directory wins.
+
+    directories: those that the caller named. After them come those of the kernel's own system, and this host's.
+    overlaid: what overlays bring, which needs nothing more.
+    """
     for directory in directories:
         if not directory.is_dir():
-            raise InputError(f"the firmware directory {directory} is no directory")
-    wanted = sorted({name for module in modules for name in module.firmware})
-    places = [*directories, _SYSTEM]
-    present = [name for name in wanted if _put(tree, name, places)]
-    return Firmware(present, sorted(set(wanted) - set(present)))
+            raise InputError(f"the firmware directory {directory} is not a directory")
+    askers: dict[str, set[str]] = {}
+    for driver, names in (*((m.name, m.firmware) for m in modules), *builtin_firmware(kernel).items()):
+        for name in names:
+            askers.setdefault(name, set()).add(driver)
+    present = []
+    for name in sorted(askers):
+        inside = "/".join(_parts(name))
+        there = inside and any(f"{place}{inside}" in overlaid for place in _places_inside(kernel.version))
+        found = {} if there else find_firmware(name, _directories(directories, kernel), kernel.version)
+        for inside, path in found.items():
+            compressed = not inside.endswith(path.name)
+            tree.file(
+                f"{_INSIDE}/{inside}", _read(path, compressed=compressed), group=GROUP, origin=str(path)
+            )
+        if there or found:
+            present.append(name)
+    missing = sorted(askers.keys() - set(present))
+    return Firmware(present, missing, {name: sorted(askers[name]) for name in missing})
 
 
-def _put(tree: FileTree, name: str, places: Sequence[Path]) -> bool:
-    for place in places:
+def builtin_firmware(kernel: Kernel) -> dict[str, tuple[str, ...]]:
+    """Give what the drivers inside a kernel may ask for: driver -> names."""
+    found: dict[str, tuple[str, ...]] = {}
+    data = read_list(kernel.modules, "modules.builtin.modinfo") if kernel.modules else b""
+    for entry in data.split(b"\0"):
+        driver, _, field = text_of(entry).partition(".")
+        key, equals, name = field.partition("=")
+        if equals and key == "firmware":
+            driver = module_name(driver)
+            found[driver] = (*found.get(driver, ()), name)
+    return found
+
+
+def find_firmware(name: str, directories: Iterable[Path], version: str) -> dict[str, Path]:
+    """Give the files that a driver's name for firmware means: name in the guest -> file; none if there are none."""
+    parts = _parts(name)
+    if not parts:
+        return {}
+    literal = "/".join(parts)
+    directories = list(directories)
+    for directory in directories:
+        for path in _candidates(directory, version, literal):
+            if is_regular(path):
+                return {literal: path}
+    if not any(sign in name for sign in "*?"):
+        return {}
+    found: dict[str, Path] = {}
+    for directory in directories:
         for ending in _ENDINGS:
-            found = sorted(path for path in place.glob(name + ending) if path.is_file())
-            for path in found:
-                inside = path.relative_to(place).as_posix().removesuffix(ending)
-                tree.file(f"usr/lib/firmware/{inside}", _read(path, ending), group=GROUP, origin=str(path))
-            if found:
-                return True
-    return False
+            for place in _places(version):
+                for path in _matching(directory / place, parts, ending):
+                    inside = path.relative_to(directory / place).as_posix().removesuffix(ending)
+                    found.setdefault(inside, path)
+        if found:
+            break
+    return dict(sorted(found.items()))
 
 
-def _read(path: Path, ending: str) -> bytes:
+def _parts(name: str) -> list[str]:
+    """Split a name; nothing for one that means no file below the directory."""
+    parts = [part for part in name.split("/") if part]
+    if any(part in (".", "..") or "\0" in part for part in parts) or name.endswith("/"):
+        return []
+    return parts
+
+
+def _places(version: str) -> tuple[str, ...]:
+    return (f"updates/{version}", "updates", version, "")
+
+
+def _places_inside(version: str) -> list[str]:
+    return ["/".join(filter(None, (_INSIDE, place))) + "/" for place in _places(version)]
+
+
+def _directories(named: Sequence[Path], kernel: Kernel) -> list[Path]:
+    own = kernel.modules.parent.parent / "firmware" if kernel.modules is not None else _SYSTEM
+    return [*named, *dict.fromkeys((own, _SYSTEM))]
+
+
+def _candidates(directory: Path, version: str, name: str) -> Iterator[Path]:
+    for ending in _ENDINGS:
+        for place in _places(version):
+            yield directory / place / f"{name}{ending}"
+
+
+def _matching(place: Path, parts: Sequence[str], ending: str) -> Iterator[Path]:
+    """Yield the regular files below `place` whose names fit a pattern, part by part, sorted."""
+    *above, last = parts
+    ways = [place]
+    for part in above:
+        ways = [path for way in ways for path in _fitting(way, part) if os.path.isdir(path)]
+    for path in (path for way in ways for path in _fitting(way, last + ending)):
+        if is_regular(path) and (ending or path.suffix not in _ENDINGS):
+            yield path
+
+
+def _fitting(directory: Path, part: str) -> list[Path]:
+    if not any(sign in part for sign in "*?"):
+        return [directory / part]
+    pattern = part.replace("[", "[[]")  # a bracket is one
     try:
-        data = path.read_bytes()
-        return data if ending == "" else decompress(detect(data), data)[0]
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [directory / name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _read(path: Path, *, compressed: bool) -> bytes:
+    try:
+        data = read_regular(path)
+        return decompress(detect(data), data)[0] if compressed else data
     except (OSError, CompressionError) as e:
         raise InputError(f"cannot read the firmware {path}: {e}") from e

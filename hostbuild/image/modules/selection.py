@@ -9,29 +9,39 @@ A selection is a comma list, read from left to right; for each module the last w
     -nouveau        any of these, taken out again
 
 What the chosen modules depend on comes too (modules.dep), as does what their softdeps name before and after
-(modules.softdep; a softdep may name an alias, as ext4's crc32c), taken out or not: a module without its
-dependencies cannot be inserted.
+(modules.softdep; a softdep may name an alias, as ext4's crc32c) and what they may ask for later (modules.weakdep),
+taken out or not: a module without its dependencies cannot be inserted. What modprobe.d adds is in configured.py.
 """
 
 import fnmatch
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, UsageError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
+from hostbuild.formats.vermagic import magic_of
+from hostbuild.fs.regular import read_regular
 from hostbuild.image.modules.named_selections import NAMED
 from hostbuild.kernels.kernel import Kernel, KernelError
+from hostbuild.kernels.module_files import locate, place_in_tree
 from hostbuild.near import did_you_mean, listed
 from modaliasd.core.errors import Problem
+from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.modules_dep import parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.kmod.names import text_of, underscored
-from modaliasd.core.kmod.tables import parse_modules_alias
+from modaliasd.core.kmod.tables import parse_modules_alias, parse_weakdeps
 
-TABLES = ("modules.dep", "modules.softdep", "modules.alias", "modules.builtin")  # that an index is made of
+TABLES = (
+    "modules.dep",
+    "modules.softdep",
+    "modules.weakdep",
+    "modules.alias",
+    "modules.builtin",
+)  # that an index is made of
 _PATTERN = re.compile(rb"[*?\[:]")  # what no plain name has
 
 
@@ -45,21 +55,26 @@ class Index:
     directory.
 
     paths: name -> path of its file. depends: name -> all modules that must be there before it.
-    softdeps: name -> names or aliases that are wanted before or after it.
+    wanted: name -> names or aliases that are to be had with it: before, after, or once it is in.
+    shadowing: modprobe.d's aliases, as (pattern, module), which hide names and all other aliases.
     aliases: aliases without wildcards -> the modules that answer to them.
     builtin: names of what is inside the kernel itself. problems: lines of the tables that say nothing.
     """
 
     paths: Mapping[str, str]
     depends: Mapping[str, tuple[str, ...]]
-    softdeps: Mapping[str, tuple[str, ...]]
+    wanted: Mapping[str, tuple[str, ...]]
     aliases: Mapping[str, tuple[str, ...]]
     builtin: frozenset[str]
     problems: tuple[Problem, ...] = ()
+    shadowing: tuple[tuple[str, str], ...] = ()
 
     def resolve(self, word: str) -> tuple[str, ...]:
-        """Give the modules that a softdep's word means: a module, or all that answer to an alias."""
+        """Give the modules that a word means to modprobe: a module, or all that answer to an alias."""
         name = word.replace("-", "_")
+        hiding = [module for pattern, module in self.shadowing if matches(pattern, name)]
+        if hiding:
+            return tuple(module for module in hiding if module in self.paths)
         if name in self.paths:
             return (name,)
         return () if name in self.builtin else self.aliases.get(name, ())
@@ -71,7 +86,7 @@ class Module:
 
     path: where, below lib/modules/VERSION, uncompressed. content: its bytes, or its file if that is plain.
     firmware: the names of what it may ask for, sorted. ending: of its file on the host, ".xz" or the like,
-    "" if that is plain.
+    "" if that is plain. origin: the overlay that brings it, "" for one of the kernel's.
     """
 
     name: str
@@ -80,6 +95,12 @@ class Module:
     size: int
     firmware: tuple[str, ...]
     ending: str = ""
+    origin: str = ""
+    vermagic: str = ""
+
+    def read(self) -> bytes:
+        """Give its bytes, uncompressed."""
+        return self.content if isinstance(self.content, bytes) else read_module(self.content)
 
 
 def read_index(kernel: Kernel) -> Index:
@@ -111,9 +132,12 @@ def parse_index(tables: Mapping[str, bytes]) -> Index:
     softdeps, not_softdeps = parse_softdeps(text("modules.softdep"))
     aliases, not_aliases = parse_modules_alias(tables.get("modules.alias", b""))
     builtin, not_builtin = parse_builtin(text("modules.builtin"))
+    weakdeps, not_weakdeps = parse_weakdeps(text("modules.weakdep"))
     wanted: dict[str, tuple[str, ...]] = {}
     for line in softdeps:
         wanted[line.module] = (*wanted.get(line.module, ()), *line.pre, *line.post, *line.others)
+    for weak in weakdeps:
+        wanted[weak.module] = (*wanted.get(weak.module, ()), *weak.wanted)
     plain: dict[str, tuple[str, ...]] = {}
     for alias in aliases:
         if not _PATTERN.search(alias.pattern):
@@ -122,15 +146,15 @@ def parse_index(tables: Mapping[str, bytes]) -> Index:
     return Index(
         paths={name: file.path for name, file in files.items()},
         depends={name: file.needs for name, file in files.items()},
-        softdeps=wanted,
+        wanted=wanted,
         aliases=plain,
         builtin=builtin,
-        problems=(*not_files, *not_softdeps, *not_aliases, *not_builtin),
+        problems=(*not_files, *not_softdeps, *not_weakdeps, *not_aliases, *not_builtin),
     )
 
 
 def select(selection: str, index: Index) -> list[str]:
-    """Give the names of the modules that a selection chooses, sorted, without what they bring with them."""
+    """Return the names of the modules that a selection chooses, sorted, without what they bring with them."""
     words = [word for word in re.split(r"[,\s]+", selection) if word]
     if not words:
         raise SelectionError(
@@ -151,8 +175,14 @@ def select(selection: str, index: Index) -> list[str]:
     return sorted(chosen)
 
 
+def named_in(selection: str, index: Index) -> set[str]:
+    """Give the modules that a selection asks for by their names, in whose place nothing else would do."""
+    words = re.split(r"[,\s]+", selection)
+    return {name for word in words if word not in NAMED and (name := _underscored(word)) in index.paths}
+
+
 def close(names: Iterable[str], index: Index) -> list[str]:
-    """Add dependencies and softdeps, theirs too; sorted by name."""
+    """Add dependencies, softdeps and weakdeps, theirs too; sorted by name."""
     closed: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -161,13 +191,16 @@ def close(names: Iterable[str], index: Index) -> list[str]:
             continue
         closed.add(name)
         waiting.extend(index.depends.get(name, ()))
-        for word in index.softdeps.get(name, ()):
+        for word in index.wanted.get(name, ()):
             waiting.extend(index.resolve(word))
     return sorted(closed)
 
 
 def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
-    """Read modules, uncompressed, with the names of the firmware that they may ask for."""
+    """Read modules, uncompressed, with the names of the firmware that they may ask for.
+
+    Raises InputError for the first that is not there, or is damaged.
+    """
     loaded = []
     for name in names:
         path = index.paths.get(name)
@@ -175,19 +208,19 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
             raise KernelError(
                 f"modules.dep names {name} as a dependency, but has no line for it", hint="depmod"
             )
-        file = modules / path
+        file = locate(path, modules)
         data = read_module(file)
-        plain = plain_path(path)
-        content = file if plain == path else data
-        ending = path.removeprefix(plain)
-        loaded.append(Module(name, plain, content, len(data), _firmware(data, file), ending))
+        content = file if file.suffix == ".ko" and file.stat().st_size == len(data) else data
+        ending = file.name.rpartition(".ko")[2]
+        firmware, magic = _firmware(data, file), magic_of(data)
+        loaded.append(Module(name, place_in_tree(path), content, len(data), firmware, ending, vermagic=magic))
     return loaded
 
 
 def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
-    """Give the firmware names of a module's .modinfo, sorted."""
+    """Return the firmware names of a module's .modinfo, sorted."""
     if not data.startswith(elf.MAGIC):
-        raise InputError(f"the module {path} is damaged: it is no ELF file")
+        raise InputError(f"the module {path} is damaged: it is not an ELF file")
     if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds
         return ()
     try:
@@ -207,14 +240,19 @@ def _choose(patterns: Iterable[str], index: Index) -> set[str]:
 
 
 def _matching(word: str, index: Index) -> set[str]:
-    if word.endswith("/"):
-        return {name for name, path in index.paths.items() if path.startswith(word)}
     if "/" in word:
-        return {name for name, path in index.paths.items() if fnmatch.fnmatchcase(plain_path(path), word)}
+        fits = (lambda path: path.startswith(word)) if word.endswith("/") else _glob(word)
+        return {
+            name for name, path in index.paths.items() if fits(plain_path(path)) or fits(place_in_tree(path))
+        }
     name = _underscored(word)
     if name in index.paths:
         return {name}
     return set(fnmatch.filter(index.paths, name))
+
+
+def _glob(pattern: str) -> Callable[[str], bool]:
+    return lambda path: fnmatch.fnmatchcase(path, pattern)
 
 
 def _is_builtin(word: str, index: Index) -> bool:
@@ -238,10 +276,10 @@ def _unknown(word: str, index: Index) -> SelectionError:
 
 def _bytes(path: Path, *, required: bool) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError as e:
         if required:
-            raise KernelError(f"cannot read {path}: it does not exist", hint="depmod makes it") from e
+            raise KernelError(f"cannot read {path}: it does not exist", hint="depmod creates it") from e
         return b""
     except OSError as e:
         raise KernelError(f"cannot read {path}: {e.strerror}") from e

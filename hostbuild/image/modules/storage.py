@@ -3,8 +3,9 @@
 Plain modules need nothing of the guest, and the image's own compressor packs them best; unpacked they take
 their full size of the guest's memory. Where that is too much:
 
-    gzip, xz, zstd   each module is compressed, and kmod's modprobe unpacks it. busybox hands the file to the
-                     kernel as it is ("Invalid ELF header magic"), and gets no further with zstd.
+    gzip, xz, zstd   each module is compressed, and kmod's modprobe unpacks it, if it was built with the library
+                     (Debian 12's was not for gzip). busybox hands the file to the kernel as it is ("Invalid ELF
+                     header magic"), and gets no further with zstd.
     squashfs         one file, mounted at /usr/lib/modules/VERSION before anything asks for a module; any
                      modprobe reads it. Smaller than modules that are compressed one by one, since they have
                      much in common. The drivers loop and squashfs lie outside, plain, in usr/lib/micro/store.
@@ -16,7 +17,7 @@ while the image is unpacked, would count against the half that a tmpfs may take 
 import gzip
 import hashlib
 import lzma
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import zstandard
 from hostbuild import debs
 from hostbuild.errors import UsageError
 from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.modules.selection import Module, close, load, read_index
 from hostbuild.kernels.kernel import Kernel
@@ -57,29 +59,50 @@ _ENDINGS: dict[Store, tuple[str, Callable[[bytes], bytes]]] = {
     Store.ZSTD: (".zst", zstandard.ZstdCompressor(level=19).compress),
 }
 _BY_ENDING = dict(_ENDINGS.values())
+ALL = frozenset(_BY_ENDING)
 
 
-def require_readable(store: Store, carried: Sequence[Module], *, kmod: bool) -> None:
-    """Refuse compressed modules that the image's modprobe cannot read."""
-    compressed = store in _ENDINGS or (store is Store.KEEP and any(module.ending for module in carried))
-    if compressed and not kmod:
+def require_readable(
+    store: Store, carried: Sequence[Module], readable: Container[str], modprobe: str
+) -> list[str]:
+    """Refuse compressed modules that the image's modprobe cannot read; give warnings about those to be carried plain.
+
+    readable: the endings that it unpacks, modprobe: what it is called. What `keep` cannot keep is unpacked.
+    """
+    if store in _ENDINGS and _ENDINGS[store][0] not in readable:
+        able = [one.value for one, (ending, _) in _ENDINGS.items() if ending in readable]
         raise UsageError(
-            "busybox's modprobe cannot read compressed modules (Invalid ELF header magic)",
+            f"{modprobe} cannot read modules compressed by {store.value}",
+            hint=f"--compress-modules {' or '.join([*able, 'none', 'squashfs'])}"
+            + ("" if able else ", or --modprobe kmod"),
+        )
+    if store is not Store.KEEP:
+        return []
+    unreadable = sorted(
+        {module.ending for module in carried if module.ending and module.ending not in readable}
+    )
+    if unreadable and not any(ending in readable for ending in _BY_ENDING):
+        raise UsageError(
+            f"{modprobe} cannot read compressed modules (Invalid ELF header magic)",
             hint="--modprobe kmod, or --compress-modules none or squashfs",
         )
+    return [f"{modprobe} cannot read {ending} modules: they are carried plain" for ending in unreadable]
 
 
-def packed(module: Module, store: Store) -> tuple[str, bytes | Path]:
-    """Give the path and the content of a module as the image holds it."""
-    ending = module.ending if store is Store.KEEP else _ENDINGS[store][0] if store in _ENDINGS else ""
-    if not ending:
-        return module.path, module.content
-    data = module.content if isinstance(module.content, bytes) else module.content.read_bytes()
-    return module.path + ending, _BY_ENDING[ending](data)
+def ending(module: Module, store: Store, readable: Container[str]) -> str:
+    """Give what the name of a module's file in the image ends with after `.ko`."""
+    if store is Store.KEEP:
+        return module.ending if module.ending in readable else ""
+    return _ENDINGS[store][0] if store in _ENDINGS else ""
+
+
+def compressed(module: Module, ending: str) -> bytes:
+    """Give a module's bytes as a file with that ending holds them."""
+    return _BY_ENDING[ending](module.read())
 
 
 def require_drivers(kernel: Kernel) -> tuple[Module, ...]:
-    """Give the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
+    """Return the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
     if kernel.config is not None:
         config = parse_config(kernel.config.read_text(encoding="utf-8", errors="replace"))
         missing = [option for option, values in _WANTED if value_of(config, option) not in values]
@@ -109,13 +132,16 @@ def require_squashfs(directory: Path) -> Path:
         digest.update(f"{path.relative_to(directory)}\0{len(content)}\0".encode() + content)
     kept = debs.cache_directory() / "stores"
     kept.mkdir(exist_ok=True)
-    final = kept / f"{digest.hexdigest()[:24]}.squashfs"
-    if not final.is_file():
+    name = "modules.squashfs"
+    final = kept / digest.hexdigest()[:24]
+    found = sealed.find(final)
+    if found is None:
         with scratch_directory(kept) as staging:
-            out = staging / final.name
+            root = sealed.root_of(staging / "sealed")
+            root.mkdir(parents=True)
             run(
-                ["mksquashfs", directory, out, *options, "-noappend", "-no-progress", "-quiet"],
+                ["mksquashfs", directory, root / name, *options, "-noappend", "-no-progress", "-quiet"],
                 timeout=_PACK_TIMEOUT,
             )
-            out.replace(final)
-    return final
+            found = sealed.publish(staging / "sealed", final)
+    return found / name

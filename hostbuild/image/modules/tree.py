@@ -1,8 +1,7 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from hostbuild.fs.scratch import scratch_directory
@@ -10,7 +9,10 @@ from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import storage
 from hostbuild.image.modules.selection import Module, close, parse_index, select
 from hostbuild.image.modules.storage import Store
-from hostbuild.kernels.kernel import Kernel, run_depmod
+from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
+from hostbuild.kernels.kernel import Kernel, KernelError
+from hostbuild.kernels.kernel_modules import read_list
+from hostbuild.near import listed
 from hostbuild.ui import Advance, ignore
 from modaliasd.core.index import lookup
 from modaliasd.core.index.format import INDEX_NAME
@@ -33,6 +35,7 @@ _INDEXES = (
     "modules.devname",
     "modules.order",
     "modules.softdep",
+    "modules.weakdep",
 )
 _KMOD_INDEXES = (
     "modules.alias.bin",
@@ -42,7 +45,6 @@ _KMOD_INDEXES = (
     "modules.symbols",
     "modules.symbols.bin",
 )
-_COPIED = ("modules.builtin", "modules.builtin.modinfo", "modules.order")
 
 
 def put_modules(
@@ -52,32 +54,46 @@ def put_modules(
     *,
     for_kmod: bool,
     store: Store = Store.PLAIN,
+    readable: Container[str] = storage.ALL,
     advance: Advance = ignore,
-) -> None:
-    """Put modules into the image, with indexes made for just these; `advance` hears of each module."""
-    storage.require_readable(store, carried, kmod=for_kmod)
+) -> dict[str, bytes]:
+    """Put modules into the image, with indexes made for just these; give the indexes by name.
+
+    readable: the endings that the image's modprobe unpacks. `advance` hears of each module. Raises KernelError where
+    a module would have no line in modules.dep.
+    """
     inside = f"usr/lib/modules/{kernel.version}"
-    tree.directory(inside, group=GROUP, origin=kernel.origin)
-    files: dict[str, bytes | Path] = {}
-    for module in carried:
-        path, content = storage.packed(module, store)
-        files[path] = content
-        advance(1)
+    if inside not in tree:
+        tree.directory(inside, group=GROUP, origin=kernel.origin)
+    endings = {module.path: storage.ending(module, store, readable) for module in carried}
     with scratch_directory() as staging:
+        lacking = index_modules(
+            staging,
+            kernel.version,
+            [(module.path, module.content) for module in carried],
+            lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
+            weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
+            endings={path: ending for path, ending in endings.items() if ending},
+            linked=store is not Store.SQUASHFS,
+        )
+        if lacking:
+            raise KernelError(
+                f"depmod gives no line in modules.dep to {listed(lacking)}: modprobe would not find them",
+                hint=f"take what is damaged out of the selection: -{lacking[0]}",
+            )
         base = staging / "lib/modules" / kernel.version
-        base.mkdir(parents=True)
-        _stage(base, files, linked=store is not Store.SQUASHFS)
-        for name in _COPIED:
-            _copy_list(kernel, name, base / name)
-        run_depmod(staging, kernel.version)
         indexes = _read_indexes(base, for_kmod=for_kmod)
         if store is not Store.SQUASHFS:
-            for path, content in files.items():
-                tree.file(f"{inside}/{path}", content, group=GROUP, origin=kernel.origin)
+            for module in carried:
+                ending = endings[module.path]
+                content = storage.compressed(module, ending) if ending else module.content
+                origin = module.origin or kernel.origin
+                tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
+                advance(1)
             for name, content in indexes.items():
                 origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
-            return
+            return indexes
         for entry in base.iterdir():  # whatever else depmod wrote
             if entry.is_file() and entry.name not in indexes:
                 entry.unlink()
@@ -88,23 +104,11 @@ def put_modules(
     for number, driver in enumerate(storage.require_drivers(kernel)):
         path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
         tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
-
-
-def _stage(base: Path, files: dict[str, bytes | Path], *, linked: bool) -> None:
-    """Lay the modules out as depmod wants them; those that lie on the disk are linked or copied."""
-    for path, content in files.items():
-        target = base / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, bytes):
-            target.write_bytes(content)
-        elif linked:
-            target.symlink_to(content.absolute())
-        else:
-            shutil.copyfile(content, target)
+    return indexes
 
 
 def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
-    """Give the indexes by name: depmod's, and the daemon's own made of them."""
+    """Return the indexes by name: depmod's, and the daemon's own made of them."""
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
@@ -117,7 +121,7 @@ def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
 
 
 def usual_first(indexes: Mapping[str, bytes]) -> bytes:
-    """Give modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
+    """Return modules.dep with the lines of what most machines, and CPUs, ask for at its beginning.
 
     busybox's modprobe reads the file up to the lines that it needs, one process after the other, and all of
     Debian's has half a megabyte. To kmod the order means nothing.
@@ -133,7 +137,7 @@ def usual_first(indexes: Mapping[str, bytes]) -> bytes:
 
 
 def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
-    """Give the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
+    """Return the words beginning with `crypto` that stand for modules, each as WORD=MODULE with `_` for `-`.
 
     It is a line of shell, " WORD=MODULE ... " as the value of `crypto`, for what the kernel calls
     (rootfs-overlay/usr/lib/micro/request-module): the kernel asks for each algorithm that it does not know, and for
@@ -149,8 +153,3 @@ def crypto_words(indexes: Mapping[str, bytes]) -> bytes:
         return b""
     words = " ".join(f"{word}={module}" for word, module in sorted(named))
     return f"crypto=' {words} '\n".encode()
-
-
-def _copy_list(kernel: Kernel, name: str, to: Path) -> None:
-    source = kernel.modules / name if kernel.modules else None
-    to.write_bytes(source.read_bytes() if source and source.is_file() else b"")

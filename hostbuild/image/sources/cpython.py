@@ -206,7 +206,7 @@ def require_interpreter() -> Interpreter:
 
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
-    """Give the modules that the interpreter needs for its start, and those that `wanted` need."""
+    """Return the modules that the interpreter needs for its start, and those that `wanted` need."""
     return close([*start_up(interpreter.version), *wanted], interpreter.find)
 
 
@@ -254,4 +254,5 @@ def _command(program: Path, libraries: Libraries, extensions: Sequence[Path] = (
 def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: bytes = b"") -> bytes:
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
-    return run([*command, "-S", "-c", script], stdin=stdin, env=environment, timeout=120).stdout
+    # -B: the packages in the cache stay as they are
+    return run([*command, "-B", "-S", "-c", script], stdin=stdin, env=environment, timeout=120).stdout

@@ -62,7 +62,7 @@ def require_sources() -> list[ModuleSource]:
 
 
 def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
-    """Give the modules outside of its own package that the daemon imports, wherever the import stands."""
+    """Return the modules outside of its own package that the daemon imports, wherever the import stands."""
     wanted = [
         one
         for source in sources
@@ -73,7 +73,7 @@ def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
 
 
 def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[str]:
-    """Give the standard library's modules that scripts of an overlay import.
+    """Return the standard library's modules that scripts of an overlay import.
 
     What else they import has to be in the overlay, too. A file that is no Python 3 imports nothing.
     """
@@ -100,6 +100,6 @@ def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpr
 
 
 def start_script(interpreter: Interpreter, module: str, *, preload: str = "") -> bytes:
-    """Give a program of the image that runs main() of a module below /usr/lib/modaliasd."""
+    """Return a program of the image that runs main() of a module below /usr/lib/modaliasd."""
     text = _START.format(version=interpreter.version, library=LIBRARY, module=module, preload=preload)
     return text.encode()

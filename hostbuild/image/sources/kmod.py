@@ -1,7 +1,10 @@
 """Debian's kmod for the image, in place of busybox's modprobe and its companions."""
 
+from pathlib import Path
+
 from hostbuild import debs
 from hostbuild.errors import WorldError
+from hostbuild.formats import elf
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources.libraries import Libraries
 
@@ -9,13 +12,20 @@ GROUP = "kmod"
 _TOOLS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 
 
+# The libraries by which kmod unpacks modules. One that it opens by itself when it runs is not in the image.
+_UNPACKERS = {"liblzma.so.5": ".xz", "libz.so.1": ".gz", "libzstd.so.1": ".zst"}
+
+
+def readable_endings() -> tuple[str, frozenset[str]]:
+    """Give the name of the kmod that images get, and the endings of the modules that it unpacks."""
+    package, program = _require_kmod()
+    needed = elf.closure([program], Libraries().find)
+    return str(package), frozenset(ending for soname, ending in _UNPACKERS.items() if soname in needed)
+
+
 def put_kmod(tree: FileTree, libraries: Libraries) -> debs.Package:
     """Put kmod, its libraries and its names into the image; give the package that it is from."""
-    [package] = debs.describe(["kmod"])
-    root = debs.require_unpacked(package)
-    program = next((p for p in (root / "bin/kmod", root / "usr/bin/kmod") if p.is_file()), None)
-    if program is None:
-        raise WorldError(f"the package {package} holds no bin/kmod")
+    package, program = _require_kmod()
     origin = str(package)
     tree.file("usr/bin/kmod", program, group=GROUP, origin=origin, permissions=0o755)
     for tool in _TOOLS:
@@ -24,3 +34,12 @@ def put_kmod(tree: FileTree, libraries: Libraries) -> debs.Package:
             tree.symlink(f"usr/bin/{tool}", "/usr/bin/kmod", group=GROUP, origin=origin)
     libraries.put(tree, [program], group=GROUP)
     return package
+
+
+def _require_kmod() -> tuple[debs.Package, Path]:
+    [package] = debs.describe(["kmod"])
+    root = debs.require_unpacked(package)
+    program = next((p for p in (root / "bin/kmod", root / "usr/bin/kmod") if p.is_file()), None)
+    if program is None:
+        raise WorldError(f"the package {package} holds no bin/kmod")
+    return package, program

@@ -26,7 +26,7 @@ class Libraries:
         self._origin_of: dict[Path, debs.Package] = {}
 
     def find(self, soname: str) -> Path | None:
-        """Give the file of a soname, None where its package does not have it."""
+        """Return the file of a soname, None where its package does not have it."""
         package, root = self._package(soname)
         places = sorted(path for path in root.glob(f"**/{soname}") if path.is_file())
         if not places:
@@ -52,7 +52,7 @@ class Libraries:
             tree.symlink(loader.lstrip("/"), f"/{inside}", group=group, origin=origin)
 
     def require(self, soname: str) -> Path:
-        """Give the file of a soname. Raises WorldError where there is none."""
+        """Return the file of a soname. Raises WorldError where there is none."""
         path = self.find(soname)
         if path is None:
             raise WorldError(f"the package {self._package(soname)[0]} does not hold {soname}")
@@ -63,7 +63,7 @@ class Libraries:
         return str(self._origin_of[library])
 
     def used(self) -> list[debs.Package]:
-        """Give the packages that libraries were taken from, sorted by name."""
+        """Return the packages that libraries were taken from, sorted by name."""
         return sorted(set(self._origin_of.values()), key=lambda package: package.name)
 
     @staticmethod
@@ -84,5 +84,5 @@ def package_of(soname: str) -> str:
 
 
 def library_directory(path: Path) -> str:
-    """Give the directory of the image for a library: the multiarch one that its package has it in."""
+    """Return the directory of the image for a library: the multiarch one that its package has it in."""
     return f"usr/lib/{path.parent.name}"

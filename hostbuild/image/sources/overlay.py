@@ -38,7 +38,7 @@ class Overlay:
             tree.put(path, entry)
 
     def sha256(self) -> str:
-        """Give a digest of paths, modes and contents."""
+        """Return a digest of paths, modes and contents."""
         digest = hashlib.sha256()
         for path, entry in self.entries:
             data = entry.read()
@@ -47,7 +47,7 @@ class Overlay:
         return digest.hexdigest()
 
     def python_sources(self) -> list[bytes]:
-        """Give the sources of the Python files: those named *.py, and scripts that name python3 first."""
+        """Return the sources of the Python files: those named *.py, and scripts that name python3 first."""
         sources = []
         for path, entry in self.entries:
             if entry.kind is not NodeKind.FILE:
@@ -60,7 +60,7 @@ class Overlay:
 
 
 def find_own() -> Path:
-    """Give hostbuild's own overlay: inside the installed package, or beside it in a checkout."""
+    """Return hostbuild's own overlay: inside the installed package, or beside it in a checkout."""
     package = Path(hostbuild.__file__).parent
     for place in (package / OWN, package.parent / OWN):
         if place.is_dir():
@@ -78,7 +78,7 @@ def read_overlay(directory: Path) -> Overlay:
     if not directory.is_dir():
         if not directory.exists():
             raise OverlayError(f"the overlay {directory} does not exist{near_files(directory)}")
-        raise OverlayError(f"the overlay {directory} is no directory, but {kind_of_file(directory).value}")
+        raise OverlayError(f"the overlay {directory} is {kind_of_file(directory).value}, not a directory")
     return _read(directory, f"overlay {directory.resolve().name}", plain_modes=False)
 
 

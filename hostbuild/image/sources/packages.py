@@ -61,7 +61,7 @@ def bring(wanted: Wanted, find_in_library: Callable[[str], Found | None]) -> Bro
 
 
 def paths(modules: Iterable[tuple[str, Found]]) -> list[tuple[bytes, str]]:
-    """Give source and path of each module, the path relative to the directory that packages lie in."""
+    """Return source and path of each module, the path relative to the directory that packages lie in."""
     return [
         (found.source, name.replace(".", "/") + ("/__init__.py" if found.is_package else ".py"))
         for name, found in modules

@@ -32,7 +32,7 @@ START_UP = (
 
 
 def start_up(version: str) -> tuple[str, ...]:
-    """What the interpreter of this version ("3.11") cannot start without."""
+    """Return what the interpreter of this version ("3.11") cannot start without."""
     # since 3.13 the text of -c is kept for tracebacks (Python/pythonrun.c)
     newer = tuple(map(int, version.split("."))) >= (3, 13)
     return (*START_UP, "linecache") if newer else START_UP
@@ -69,7 +69,7 @@ class Closure:
     missing: dict[str, str]
 
     def __or__(self, other: "Closure") -> "Closure":
-        """What either has; missing is what one of them misses and none has."""
+        """Return what either has; missing is what one of them misses and none has."""
         modules = self.modules | other.modules
         missing = {name: who for name, who in (other.missing | self.missing).items() if name not in modules}
         return Closure(dict(sorted(modules.items())), dict(sorted(missing.items())))
@@ -135,7 +135,7 @@ class Import:
 
 
 def imports(source: bytes, package: str, *, inside_functions: bool) -> list[Import]:
-    """Give what a module imports, in the order of its text.
+    """Return what a module imports, in the order of its text.
 
     package: the package that relative imports start from, "" for a module outside of any.
     inside_functions: count the imports that run when a function is called, too.
@@ -159,7 +159,7 @@ def imports(source: bytes, package: str, *, inside_functions: bool) -> list[Impo
 
 
 def roots(found: Iterable[Import], find: Callable[[str], Found | None]) -> list[str]:
-    """Give the module names that imports mean, asking `find` which `from` names are submodules."""
+    """Return the module names that imports mean, asking `find` which `from` names are submodules."""
     return sorted({name for one in found for name in _existing(one, find)})
 
 
@@ -187,5 +187,5 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _is_main(test: ast.expr) -> bool:
-    """Whether a condition is `__name__ == "__main__"`."""
+    """Return whether a condition is `__name__ == "__main__"`."""
     return ast.unparse(test) == "__name__ == '__main__'"

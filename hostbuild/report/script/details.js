@@ -97,7 +97,7 @@ function showDevice(index, scroll = false) {
   if (scroll) { if (!device.tells) { $("all-devices").checked = true; $("tree").classList.add("all"); } reveal(node); }
   const matches = device.matches.map((match) => {
     const load = find(match.module);
-    const state = match.builtin ? "built into the kernel" : load ? (load.own >= 0 ? `${load.outcome}, ${span(load.own)}` : load.outcome) : "no load written";
+    const state = match.builtin ? "built into the kernel" : load ? (load.own >= 0 ? `${load.outcome}, ${span(load.own)}` : load.outcome) : "its load is not in the ledger";
     return [match.builtin ? match.module : moduleLink(match.module), ` ${state}`, el("div", {}, el("code", {}, match.alias)),
       el("span", { class: "faint" }, match.place)];
   });

@@ -14,5 +14,5 @@ $("subtitle").textContent = [data.kernel && `Linux ${data.kernel}`, data.version
   show(sum.bound ?? data.devices.filter((device) => device.driver).length, "have a driver");
   show(data.loads.filter((load) => load.outcome === "inserted").length, "modules loaded");
   show(bad, "failed, denied or unbound", bad > 0);
-  if (lost) show(lost, "uevents lost, made good", true);
+  if (lost) show(lost, "uevents lost, recovered", true);
 }

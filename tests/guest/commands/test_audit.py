@@ -1,4 +1,4 @@
-"""The audit's comparison of libudev with the ledger: audit_command.py."""
+"""The audit's comparison of libudev with the ledger: commands/audit.py."""
 
 from modaliasd.commands.audit import Seen, compare
 from modaliasd.core.ledger.history import history_of

@@ -1,4 +1,4 @@
-"""check_config_command.py: every mistake is named by file and line; a good configuration is clean."""
+"""commands/check_config.py: every mistake is named by file and line; a good configuration is clean."""
 
 import io
 from pathlib import Path
@@ -8,6 +8,8 @@ import pytest
 from modaliasd.commands.check_config import check as check_config
 from modaliasd.core.errors import UsageError, WorldError
 from tests.support.kmodlive import LiveTree
+
+ODD = "commas and quotes count as part of the name"
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,14 @@ def test_clean(tree: LiveTree) -> None:
         ("options kt-base debug=1 fast=2", "options kt_base: it has no parameter fast"),
         ("softdep kt_nothing pre: kt_net", "softdep kt_nothing: there is no such module"),
         ("softdep kt_net pre: kt_no", "softdep kt_net: there is no module or alias kt_no, so it is left out"),
+        ("blacklist kt_net,kt_bus", f"blacklist kt_net,kt_bus: {ODD}, so it denies nothing"),
+        ('blacklist "kt_net"', f'blacklist "kt_net": {ODD}, so it denies nothing'),
+        ("options 'kt_net' a=1", f"options 'kt_net': {ODD}"),
+        ("options kt_base debug = 1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug = 1)"),
+        ("options kt_base debug= 1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug= 1)"),
+        ("options kt_base debug =1", "options kt_base: no blanks around `=`: PARAMETER=VALUE (debug =1)"),
+        ("options kt_base debug=1,x=2", "options kt_base: parameters are separated by blanks (debug=1,x=2)"),
+        ("options kt_base a='1 2'", "options kt_base: single quotes count as part of the value (a='1 2')"),
         ("install kt_soft true", "install kt_soft: not used, because kt_soft has softdeps"),
     ],
 )  # fmt: skip
@@ -55,6 +65,65 @@ def test_findings(tree: LiveTree, line: str, message: str) -> None:
     """Each mistake is one finding, at its file and line, with status 1."""
     status, found = check(tree, {"run/modprobe.d/a.conf": f"# first line\n{line}\n"})
     assert (status, found) == (1, [f"/run/modprobe.d/a.conf:2: {message}"])
+
+
+def test_a_file_hidden_by_one_of_the_same_name(tree: LiveTree) -> None:
+    """It is named with the file that goes first; one that is hidden by an empty file is meant to be."""
+    line = "options kt_base debug=1\n"
+    files = {"etc/modprobe.d/a.conf": line, "usr/lib/modprobe.d/a.conf": line, "run/modprobe.d/b.conf": ""}
+    found = check(tree, {**files, "usr/lib/modprobe.d/b.conf": line})
+    assert found == (
+        1,
+        ["/usr/lib/modprobe.d/a.conf: not read: /etc/modprobe.d/a.conf has the same name, and goes first"],
+    )
+
+
+def test_what_modules_load_names(tree: LiveTree) -> None:
+    """A name that is nothing's, one that a blacklist denies, and a file that is not read."""
+    files = {
+        "etc/modules": "# mine\nkt_net a=1\nkt_no\n",
+        "etc/modules-load.d/a.conf": "kt_alt\n",
+        "etc/modules-load.d/b": "kt_net\n",
+        "etc/modprobe.d/a.conf": "blacklist kt_alt\n",
+    }
+    status, found = check(tree, files)
+    for name in files:
+        (tree.root / name).unlink()
+    assert (status, found) == (
+        1,
+        [
+            "/etc/modules:3: nothing is called kt_no, by name or by alias",
+            "/etc/modules-load.d/a.conf:1: kt_alt is not loaded: blacklist, /etc/modprobe.d/a.conf:1",
+            "/etc/modules-load.d/b: not read: its name does not end in .conf",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "finding"),
+    [
+        ("/sbin/modprobe --ignore-install kt_net && { modprobe -q kt_bus; :; }", ""),
+        ("X=1 /usr/bin/nothing -a; true", "there is no program /usr/bin/nothing"),
+        ("if ! sudo modprobe -i kt_net; then exit 1; fi", "there is no program sudo"),
+        ("$PROGRAM x; 'quoted' y", ""),
+        (
+            "modprobe --config /x kt_net",
+            "busybox's modprobe has no --config (make-image --modprobe kmod has)",
+        ),
+    ],
+)
+def test_commands(tree: LiveTree, command: str, finding: str) -> None:
+    """What an install line runs has to be there, and busybox's modprobe to have the option."""
+    for name in ("bin/sh", "sbin/modprobe", "bin/busybox"):
+        (tree.root / name).parent.mkdir(exist_ok=True)
+        (tree.root / name).unlink(missing_ok=True)
+        (tree.root / name).symlink_to("busybox")
+    try:
+        _, found = check(tree, {"etc/modprobe.d/a.conf": f"install kt_net {command}\n"})
+    finally:
+        (tree.root / "bin/sh").unlink()
+    about = [line for line in found if "this command runs instead" not in line]
+    assert about == ([f"/etc/modprobe.d/a.conf:1: {command}: {finding}"] if finding else [])
 
 
 def test_lines_of_the_module_trees_tables(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from tests.support.places import DOCS
         ("modaliasd.sequential=f-g", Settings(sequential=("f_g",))),
         ("modaliasd.load=a-b,c modaliasd.load=pci:v1d2", Settings(load=("a-b", "c", "pci:v1d2"))),
         ("modaliasd.load=a modaliasd.load=a", Settings(load=("a", "a"))),
+        ("modaliasd.ledger=512K", Settings(ledger_limit=512 << 10)),
+        ("modaliasd.ledger=2047m", Settings(ledger_limit=2047 << 20)),
+        ("modaliasd.ledger=65536", Settings(ledger_limit=65536)),
         ("modaliasd.channel=/dev/ttyS1", Settings(channel="/dev/ttyS1")),
         ("modaliasd.channel=", Settings()),
         ("modaliasd.poweroff=settled", Settings(poweroff=True)),
@@ -48,6 +51,13 @@ def test_words_become_settings(line: str, expected: Settings) -> None:
             "modaliasd.rcvbuf=2147483648",
             "`modaliasd.rcvbuf=2147483648` is ignored: expected a number from 1 to 2147483647",
         ),
+        *(
+            (
+                f"modaliasd.ledger={size}",
+                f"`modaliasd.ledger={size}` is ignored: expected a size from 64K to 2047M, such as 512K or 16M",
+            )
+            for size in ("63K", "2048M", "1G", "M", "1KK", "-1M", "1.5M", "")
+        ),
         ("modaliasd.log=serial", "`modaliasd.log=serial` is ignored: expected ledger or kernel"),
         ("modaliasd.off=perhaps", "`modaliasd.off=perhaps` is ignored: expected no value, or 1 or 0"),
         ("modaliasd.load", "`modaliasd.load` is ignored: expected names, separated by commas"),
@@ -63,7 +73,7 @@ def test_words_become_settings(line: str, expected: Settings) -> None:
         (
             "modaliasd.x.y=4",
             "`modaliasd.x.y=4` is ignored: there is no such setting; known: off, load, first, last, sequential, jobs, "
-            "log, channel, rcvbuf, poweroff, debug",
+            "log, channel, ledger, rcvbuf, poweroff, debug",
         ),
     ],
 )

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from modaliasd.core.device import Device
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.core.settlement import GRACE_US, Advice
 from modaliasd.linux.control import MOST_CLIENTS, Control, ask
 from modaliasd.linux.netlink import Datagram, Oddity
 from modaliasd.service.intake import EVENTS_A_TURN
-from tests.support.fakeworld import Fakes, FakeUevents
+from modaliasd.service.loop import Service
+from tests.support.fakeworld import FakeLoader, Fakes, FakeUevents
 from tests.support.fuzzing import examples
 from tests.support.privileges import descriptors
+from tests.support.simkernel import SimKernel
 
 DISK = Device("/devices/pci0/disk", "block", "", "sd", "disk", "vda")
 
@@ -240,8 +243,11 @@ def test_a_name_that_was_left_behind(tmp_path: Path) -> None:
     (tmp_path / "control.new").touch()
     Control(str(path))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["control"]
-    with pytest.raises(WorldError, match="cannot listen"):
-        Control(str(tmp_path / "no" / "control"))
+    nowhere = Control(str(tmp_path / "no" / "control"))
+    assert (nowhere.fileno(), nowhere.problem.partition(" at ")[0]) == (-1, "cannot listen")
+    (tmp_path / "no").mkdir()
+    assert nowhere.listen()
+    assert nowhere.fileno() >= 0
 
 
 def test_other_users_are_not_heard(tmp_path: Path) -> None:
@@ -355,3 +361,117 @@ def test_a_daemon_that_does_not_come_is_told(between_lives: Path, monkeypatch: p
     monkeypatch.setattr(ask, "RESTART_LIMIT", 1000.0)
     with pytest.raises(WorldError, match="no daemon answers"):
         ask.status([])
+
+
+def serve_ready(service: Service) -> None:
+    """What is ready now is dealt with."""
+    for descriptor, _events in service._poll.poll(0):
+        service._serve(descriptor)
+
+
+class HeldLoader(FakeLoader):
+    """Loads that end when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: set[str] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Not while one is held."""
+        return not self.held and super().idle
+
+    def is_pending(self, module: str) -> bool:
+        """Whether it is held."""
+        return module in self.held
+
+
+class RecordingClients:
+    """Notes as of when each settle was told."""
+
+    def __init__(self) -> None:
+        self.settles: list[int] = []
+
+    def settled(self, fields: dict[str, Any], as_of_us: int) -> None:  # noqa: ARG002
+        """It has settled."""
+        self.settles.append(as_of_us)
+
+    def attend(self) -> None:
+        """Nobody waits."""
+
+    def timeout_ms(self) -> int:
+        """For ever."""
+        return -1
+
+
+def test_a_load_is_answered_when_its_own_modules_are_dealt_with(tmp_path: Path) -> None:
+    """Though others keep it from settling: `load` waits for what it asked for, and its line is in the ledger then."""
+    path = tmp_path / "control"
+    fakes = Fakes(loader=HeldLoader())
+    fakes.control = Control(str(path), os.geteuid())
+    service = fakes.service()
+    thread = threading.Thread(target=service.run, daemon=True)
+    thread.start()
+    assert isinstance(fakes.loader, HeldLoader)
+    fakes.loader.held.add("other")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))
+        fakes.loader.held.add("mine")
+        client.sendall(b"load mine\n")
+        while "mine" not in fakes.loader.wanted:
+            time.sleep(0.01)
+        assert not select.select([client], [], [], 0.2)[0], "not before its end"
+        fakes.loader.held.discard("mine")
+        ask(str(path), ["status"], 5)  # something happens, and the loop turns
+        assert json.loads(client.recv(1000)) == {"ok": True}
+    assert fakes.loader.idle is False
+    service.stop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))  # wakes it
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_settle_is_as_of_when_it_was_asked_for() -> None:
+    """Who asks while a number is waited for that was missed before gets the settle after that, which soon follows."""
+    kernel = SimKernel()
+    kernel.eat(1)
+    kernel.settle(2_000_000)
+    kernel.eat(1)
+    clients = RecordingClients()
+    settlement = kernel.service._settlement
+    settlement.asked()
+    kernel.run(GRACE_US // 2)
+    assert settlement.advice is Advice.LOOK_AGAIN
+    asked_us = kernel.now_us
+    kernel.service._clients = clients  # type: ignore[assignment]
+    kernel.run(GRACE_US)
+    assert [as_of < asked_us for as_of in clients.settles] == [True]
+
+
+def test_who_has_asked_since_is_answered_by_the_next_settle(tmp_path: Path) -> None:
+    """A settle as of an earlier time answers those that waited then, and has another one made for the rest."""
+    path = tmp_path / "control"
+    fakes = Fakes(now_us=100)
+    fakes.control = Control(str(path), os.geteuid())
+    service = fakes.service()
+    clients, settlement = service._clients, service._settlement
+    assert clients is not None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as early:
+        early.connect(str(path))
+        early.sendall(b"settle\n")
+        for _ in range(2):
+            serve_ready(service)
+        fakes.now_us = 200
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late:
+            late.connect(str(path))
+            late.sendall(b"settle\n")
+            for _ in range(2):
+                serve_ready(service)
+            settlement.told()
+            clients.settled({}, 150)
+            assert json.loads(early.recv(100)) == {"ok": True}
+            assert not select.select([late], [], [], 0)[0]
+            assert settlement._awaited, "another settle is told, news or not"
+            clients.settled({}, 200)
+            assert json.loads(late.recv(100)) == {"ok": True}

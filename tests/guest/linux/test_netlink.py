@@ -144,6 +144,30 @@ def test_a_small_buffer_overruns_and_goes_on(pair: tuple[UeventSocket, socket.so
         assert uevents.receive() is Oddity.FORGED
 
 
+def test_what_is_dropped_is_counted_and_told_of_once(pair: tuple[UeventSocket, socket.socket, int]) -> None:
+    """Between ENOBUFS and the socket's end the kernel drops in silence; its count (SO_MEMINFO) knows of all of it."""
+    _, flood, _ = pair
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, NETLINK_USERSOCK) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        ours.bind((0, 8))
+        uevents = UeventSocket(ours)
+        assert uevents.drops() == 0
+        for _ in range(50):
+            send(flood, b"z" * 1000)
+        assert 0 < uevents.drops() < 50
+        assert uevents.receive() is Oddity.OVERRUN
+        assert uevents.receive() is Oddity.FORGED
+        before = uevents.drops()
+        for _ in range(3):
+            send(flood, b"z")  # there would be room for it
+        assert uevents.drops() == before + 3
+        seen = [uevents.receive() for _ in range(60)]
+        assert Oddity.OVERRUN not in seen
+        assert 2 + seen.count(Oddity.FORGED) - 1 + uevents.drops() == 53
+        send(flood, b"after")
+        assert uevents.receive() is Oddity.FORGED
+
+
 def test_who_listens_is_seen() -> None:
     """A socket in group 2 is seen in the kernel's table, and no other group or protocol is taken for it."""
     header = b"sk               Eth Pid        Groups   Rmem     Wmem\n"

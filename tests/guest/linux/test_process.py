@@ -1,4 +1,4 @@
-"""children.py: what a child process gets, and what of it is taken back."""
+"""What a child process gets, and what of it is taken back."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modaliasd.linux.process import WORDS_LIMIT, Ended, is_safe_name, reap, start
+from modaliasd.linux.process import WORDS_LIMIT, WORDS_ROOM, Ended, is_safe_name, reap, start
 
 
 def run(script: str) -> Ended:
@@ -46,6 +46,14 @@ def test_a_chatterbox_is_not_stopped_and_cut_short() -> None:
     """A child that says more than anybody wants to read comes to its end, and its first words are kept."""
     ended = run("head -c 3000000 /dev/zero | tr '\\0' x; exit 5")
     assert ended == Ended(5, "x" * WORDS_LIMIT)
+
+
+def test_a_chatterbox_fills_no_memory() -> None:
+    """However much a child says, it takes no more than its room, and it comes to its end."""
+    child = start("/bin/sh", ["-c", "cat /dev/zero; exit 6"])
+    select.select([child.pidfd], [], [], 20)
+    assert os.fstat(child.words).st_blocks * 512 <= WORDS_ROOM
+    assert reap(child).status == 6
 
 
 def test_no_program(tmp_path: Path) -> None:

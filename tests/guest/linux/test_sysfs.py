@@ -97,6 +97,13 @@ def test_a_newline_at_the_end_is_no_part_of_it(sys: FakeSys) -> None:
     assert sys.modaliases() == ["hdaudio:v1"]
 
 
+def test_several_modaliases(sys: FakeSys) -> None:
+    """Each line of `uevent` counts, or of `modalias`, as the kernel writes them for ACPI devices (device_sysfs.c)."""
+    sys.device("/devices/a/1", "/bus/acpi/devices/1", "MODALIAS=acpi:A:\nMODALIAS=of:Bx\n")
+    sys.device("/devices/a/2", "/bus/acpi/devices/2", "X=1\n", modalias="acpi:C:\nof:Dx\n")
+    assert sys.modaliases() == ["acpi:A:\nof:Bx", "acpi:C:\nof:Dx"]
+
+
 @pytest.mark.parametrize(
     "name", ["with space", "non\udcffutf8", "'; rm -rf .'", "line\nfeed", "x" * 200, "..x", "Ünïcode"]
 )

@@ -5,6 +5,7 @@ protocol, a device's own words. The scripts run here as they are in the image, u
 of the programs that they start replaced.
 """
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modaliasd.core.loading.cause import Cause
+from modaliasd.linux.named.requests import find_request
 from tests.support.places import OVERLAY
 
 SCRIPTS = OVERLAY / "usr/lib/micro"
@@ -58,6 +61,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert "modprobe" in text
         text = text.replace("/sbin/modprobe", str(folder / "modprobe"))
         text = text.replace("/usr/lib/micro/request-module", str(folder / "request-module"))
+        text = text.replace("/run/modaliasd", str(folder / "run")).replace(
+            "/proc/[0-9]", f"{folder}/proc/[0-9]"
+        )
         text = text.replace("/proc/modules", str(folder / "modules"))  # not everybody's kernel has it
         text = text.replace("modaliasd may-load", f"{folder / 'modaliasd'} may-load")
         text = text.replace("#!/bin/sh", "#!/usr/bin/env -S busybox sh")
@@ -116,3 +122,41 @@ def test_no_name_makes_anything_else_happen(place: Path, name: str) -> None:
     given, _, files = call(place, "request-module", name)
     assert given == asked_for(name)
     assert files == set()
+
+
+def test_who_waits_is_written_down(place: Path) -> None:
+    """The word, the modules and the tasks that sleep until the helper has ended; nothing for a module that is in."""
+    (place / "run").mkdir()
+    for task, wait, name in (
+        (7, "call_usermodehelper_exec", "lose tup"),
+        (8, "do_wait", "init"),
+        (9, "0", "x"),
+    ):
+        folder = place / f"proc/{task}/task/{task}"
+        folder.mkdir(parents=True)
+        (folder / "wchan").write_text(wait)
+        (folder / "comm").write_text(f"{name}\n")
+    try:
+        call(place, "request-module", "char-major-10-237")
+        call(place, "request-module", "two\nlines")
+        assert (place / "run/requests").read_text() == "char-major-10-237\txfs\tlose tup (pid 7)\n"
+        cause = find_request("xfs", str(place / "run/requests"))
+        assert cause == Cause(request="the kernel, for lose tup (pid 7)", alias="char-major-10-237")
+    finally:
+        shutil.rmtree(place / "run")
+        shutil.rmtree(place / "proc")
+
+
+def test_the_last_request_counts(tmp_path: Path) -> None:
+    """What a module needs came for its sake; of several requests the last counts; what is no request is passed over."""
+    file = tmp_path / "requests"
+    assert find_request("tun", str(file)) is None
+    file.write_text("a\tb-c tun\tmodprobe (pid 1)\nnet-pf-9\tx tun\t\nnonsense\n\t\n")
+    assert find_request("tun", str(file)) == Cause(
+        request="the kernel, for a task that had gone", alias="net-pf-9"
+    )
+    assert find_request("b_c", str(file)) == Cause(module="tun")
+    assert find_request("other", str(file)) is None
+    file.write_text("x" * 70000)
+    assert find_request("tun", str(file)) is None
+    assert file.read_bytes() == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,9 @@ from tests.support.fakekernel import dep_text
 from tests.support.fuzzing import examples
 from tests.support.gaterig import GateRig
 from tests.support.kmodlive import NAMES, LiveTree
+
+if TYPE_CHECKING:
+    from modaliasd.core.loading.load import Job
 
 DENY_D = '[[rule]]\naction = "deny"\nmodule = "d"\n'
 BOTH = pytest.mark.parametrize("flavour", list(Flavour), ids=lambda flavour: flavour.value)
@@ -175,7 +179,11 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("plug"), st.sampled_from(["1-1", "1-2"]), st.sampled_from(MODULES)),
         st.tuples(st.just("rmmod"), st.just(""), st.sampled_from(MODULES)),
-        st.tuples(st.sampled_from(["start", "end", "settle", "freeze", "hotplug"]), st.just(""), st.just("")),
+        st.tuples(
+            st.sampled_from(["start", "end", "settle", "freeze", "hotplug", "stuck"]),
+            st.just(""),
+            st.just(""),
+        ),
     ),
     min_size=3,
     max_size=14,
@@ -206,13 +214,24 @@ def test_nothing_denied_is_handed_over(
         conf=f"options {optioned} x=1\n",
         flavour=flavour,
     )
+    assert_nothing_denied_goes_in(rig, steps)
+
+
+def assert_nothing_denied_goes_in(rig: GateRig, steps: list[tuple[str, str, str]]) -> None:
+    """Carry the steps out; no process inserts what no device that was plugged in may bring in now."""
     plugged: set[tuple[str, str]] = set()  # (port, module that the device asks for)
+    early: set[tuple[str, str]] = set()  # those that were there when the coldplug ended with loads to come
     policy_now = rig.gate._policy
     assert policy_now is not None
 
     def may(port: str, asked: str, module: str) -> bool:
         """May the module go in for a device in that port that asks for `asked`?"""
-        facts = Facts(rig.gate.phase, "pci", f"pci:{asked}", f"/devices/{port}/x")
+        phase = rig.gate.phase
+        phases = {phase, Phase.COLDPLUG} if phase is Phase.HOTPLUG and (port, asked) in early else {phase}
+        return any(may_in(one, port, asked, module) for one in phases)
+
+    def may_in(phase: Phase, port: str, asked: str, module: str) -> bool:
+        facts = Facts(phase, "pci", f"pci:{asked}", f"/devices/{port}/x")
         if not policy_now.judge(facts, asked).allow:
             return False
         brought = module in rig.resolver.brings(asked, softdeps=True)
@@ -227,6 +246,10 @@ def test_nothing_denied_is_handed_over(
     for what, port, module in steps:
         if what == "plug":
             plugged.add((port, module))
+        elif what == "stuck" and rig.gate.phase is Phase.COLDPLUG:
+            early = set(plugged)
+        elif what == "hotplug":
+            early = set()
         rig.step(what, port, module)
     rig.settle()
 
@@ -259,6 +282,73 @@ def test_kmod_inserts_nothing_that_the_gate_was_not_asked_about(
     assert inserted <= {module, *tree.resolver(conf).brings(module, softdeps=True)}
 
 
+class KmodRig(GateRig):
+    """A rig whose modprobe is kmod's own, on a real tree, which says what it would insert."""
+
+    def __init__(self, tree: LiveTree, conf: str, policy: str) -> None:
+        self._tree = tree
+        self._conf = conf
+        aliases = {f"pci:{name}": [name] for name in NAMES} | {"crypto-kt": ["kt_crypt"]}
+        table = {name: (tree.folder / f"modules.{name}").read_text() for name in ("dep", "softdep")}
+        super().__init__(
+            table["dep"],
+            aliases,
+            softdep=table["softdep"],
+            policy=policy,
+            conf=conf,
+            flavour=Flavour.KMOD,
+        )
+
+    def _inserts(self, program: str, arguments: list[str], job: Job) -> list[str]:
+        if program != "modprobe":
+            return super()._inserts(program, arguments, job)
+        answer = self._tree.modprobe(self._conf, "-n", "-v", *arguments)
+        names = [Path(line.split()[1]).stem.replace("-", "_") for line in answer.out if "insmod" in line]
+        return [name for name in dict.fromkeys(names) if name not in self.live]
+
+
+KMOD_RULES = st.lists(
+    st.tuples(
+        st.sampled_from(["allow", "deny", "deny"]),
+        st.sampled_from(['phase = "frozen"', 'phase = ["coldplug", "hotplug"]', 'port = "1-1"', ""]),
+        st.sampled_from([*NAMES, ""]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+KMOD_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("plug"), st.sampled_from(["1-1", "1-2"]), st.sampled_from(NAMES)),
+        st.tuples(st.just("rmmod"), st.just(""), st.sampled_from(NAMES)),
+        st.tuples(
+            st.sampled_from(["start", "settle", "freeze", "hotplug", "stuck"]), st.just(""), st.just("")
+        ),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(softdeps=CONF, rules=KMOD_RULES, steps=KMOD_STEPS, optioned=st.sampled_from(NAMES))
+def test_kmods_modprobe_is_handed_nothing_by_which_a_denied_module_goes_in(
+    tree: LiveTree,
+    softdeps: list[tuple[str, str, str]],
+    rules: list[tuple[str, str, str]],
+    steps: list[tuple[str, str, str]],
+    optioned: str,
+) -> None:
+    """As above; kmod's own modprobe says what it would insert for the very arguments that it would be given."""
+    conf = f"options {optioned} x=1\n"
+    conf += "".join(f"softdep {name} {kind}: {other}\n" for name, kind, other in softdeps)
+    policy = ""
+    for action, condition, module in rules:
+        named = f'module = "{module}"\n' if module else ""
+        policy += f'[[rule]]\naction = "{action}"\n{condition}\n{named}'
+    rig = KmodRig(tree, conf, policy)
+    assert_nothing_denied_goes_in(rig, steps)
+
+
 def test_a_refusal_is_told_once_a_load() -> None:
     """However often a load is asked about while it waits, what it goes without has one cause of it in the ledger."""
     rig = GateRig(
@@ -289,3 +379,40 @@ def test_an_order_brings_nothing_in() -> None:
     rig.gate.freeze()
     rig.settle()
     assert rig.live == {"p"}
+
+
+def test_what_was_there_at_the_boot_is_judged_so_even_late() -> None:
+    """n waits behind a hung load when the coldplug ends; hotplug rules are not about it, but about one plugged then."""
+    rig = GateRig(
+        "k/m.ko:\nk/n.ko:\nk/o.ko:\n",
+        {"pci:m": ["m"], "pci:n": ["n"], "pci:o": ["o"]},
+        policy='[[rule]]\naction = "deny"\nphase = "hotplug"\nmodule = ["n", "o"]\n',
+        limit=1,
+    )
+    rig.plug("/devices/a", "pci:m")
+    rig.plug("/devices/b", "pci:n")
+    rig.start()
+    rig.gate.end_coldplug(["m"], rig.loader.causes())
+    assert rig.gate.phase is Phase.HOTPLUG
+    rig.plug("/devices/c", "pci:o")
+    rig.settle()
+    assert rig.live == {"m", "n"}
+    rig.rmmod("n")
+    rig.unplug("/devices/b", "pci:n")
+    rig.plug("/devices/b", "pci:n")
+    rig.settle()
+    assert rig.live == {"m"}, "the same device, plugged in anew"
+    [warning] = [record for record in rig.records() if record["type"] == "warning"]
+    assert (warning["what"], "m;" in warning["message"]) == ("coldplug", True)
+
+
+def test_a_freeze_is_about_what_was_there_at_the_boot_as_well() -> None:
+    """What waited behind a hung load when the coldplug ended does not come in once the machine is frozen."""
+    rig = GateRig("k/m.ko:\nk/n.ko:\n", {"pci:m": ["m"], "pci:n": ["n"]}, policy='frozen = "deny"\n', limit=1)
+    rig.plug("/devices/a", "pci:m")
+    rig.plug("/devices/b", "pci:n")
+    rig.start()
+    rig.gate.end_coldplug(["m"], rig.loader.causes())
+    rig.gate.freeze()
+    rig.settle()
+    assert rig.live == {"m"}

@@ -5,6 +5,10 @@ from collections import deque
 from typing import Any
 
 from modaliasd.core.device import Device, Phase
+from modaliasd.core.ledger.explain import why_module
+from modaliasd.core.ledger.history import history_of
+from modaliasd.core.ledger.text_explain import module_text
+from modaliasd.core.loading.cause import Cause
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.linux.netlink import Datagram, Oddity
 from modaliasd.service.intake import EVENTS_A_TURN
@@ -47,6 +51,23 @@ def test_a_batch_is_put_in_order() -> None:
     records = settle(fakes)
     assert [record["seqnum"] for record in of(records, "device")] == [1, 2, 3]
     assert of(records, "lost") == []
+
+
+def test_whom_the_kernel_asked_for_is_told() -> None:
+    """A module that came by the kernel's own request has its cause; one that came by somebody's hand has none."""
+    fakes = world(2)
+    known = {"loop": Cause(request="the kernel, for losetup (pid 7)", alias="char-major-10-237")}
+    fakes.find_request = known.get
+    fakes.uevents.event("/module/loop", 1, SUBSYSTEM="module")
+    fakes.uevents.event("/module/other", 2, SUBSYSTEM="module")
+    first, second = of(settle(fakes), "module")
+    assert first["causes"] == [known["loop"].fields()]
+    assert "causes" not in second
+    why = why_module(history_of(fakes.records()), "loop")
+    assert why is not None
+    assert "  the kernel, for losetup (pid 7) asked for it by name: char-major-10-237\n" in module_text(
+        history_of(fakes.records()), why
+    )
 
 
 def test_a_missing_number_is_lost_only_after_a_moment_and_found_by_a_walk() -> None:

@@ -1,4 +1,4 @@
-"""loader.py, children.py and kmsg.py with a modprobe that is a shell script on a made-up /sys."""
+"""loader.py, process.py and kmsg.py with a modprobe that is a shell script on a made-up /sys."""
 
 import json
 import select
@@ -292,9 +292,15 @@ def test_a_slow_load_is_reported_and_left_alone(tmp_path: Path) -> None:
     bench.want("pci:snd")
     bench.start()
     assert bench.loader.report_slow(limit_us=5000) == 6
+    assert bench.loader.stuck() == []
     bench.now += 7000
     assert bench.loader.report_slow(limit_us=5000) == -1
     assert bench.loader.report_slow(limit_us=5000) == -1
+    assert bench.loader.stuck() == ["base", "nic", "snd"], "whose end has not been seen yet"
+    assert [cause.devpath for cause in bench.loader.causes() if cause.devpath] == [
+        "/devices/slow",
+        "/devices/d",
+    ]
     bench.ledger.flush()
     records = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     slow = [record for record in records if record["type"] == "slow" and record["module"] == "nic"]

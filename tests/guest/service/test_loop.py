@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 
-from modaliasd.core.device import Device
+from modaliasd.core.device import Device, Phase
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modules_dep import Dependencies
+from modaliasd.core.kmod.modules_load import Listed
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.linux.ledger import ERROR, INFORMATION
-from tests.support.fakeworld import FakeResolver, Fakes
+from modaliasd.service.devices import Registry
+from modaliasd.service.intake import EVENTS_A_TURN
+from modaliasd.service.loop import Service
+from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes
 
 
 def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
@@ -29,6 +33,22 @@ def test_what_the_last_look_brings_is_started() -> None:
     fakes.sysfs.seqnums.extend([1])
     assert run_until_settled(fakes)
     assert fakes.loader.started == ["pci:late"]
+
+
+def test_chores_come_after_the_walks_modules_and_before_the_settle() -> None:
+    """They are done once, when the walk's modules have been started, and what they want is in before the settle."""
+    fakes = Fakes()
+    fakes.sysfs.devices = [Device("/devices/a", "pci", "pci:a")]
+    seen: list[list[str]] = []
+
+    def chores(registry: Registry) -> None:
+        seen.append(list(fakes.loader.started))
+        assert registry.want_listed(Listed("listed", "", "/etc/modules", 1)) == []
+
+    fakes.chores = chores
+    assert run_until_settled(fakes)
+    assert seen == [["pci:a"]]
+    assert fakes.loader.started == ["pci:a", "listed"]
 
 
 def test_once_ends_with_the_first_settle() -> None:
@@ -132,3 +152,71 @@ def test_a_turn_dispatches_once_and_a_settled_loop_sleeps() -> None:
     assert fakes.loader.dispatches == turns
     assert fakes.loader.started == ["pci:late"]
     assert [record["type"] for record in fakes.records()][-1] == "settled"
+
+
+class HungLoader(FakeLoader):
+    """The load of `hung` never ends, and was told of as slow once `told`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = False
+
+    @property
+    def idle(self) -> bool:
+        """Never."""
+        return False
+
+    def stuck(self) -> list[str]:
+        """The hung one, when it is known to be slow and nothing is left to be started."""
+        return ["hung"] if self.told and self.started == self.wanted else []
+
+
+def phase_of(service: Service) -> Phase:
+    """Where the boot is."""
+    return service._gate.phase
+
+
+HOTPLUG_DENIES = parse_policy('[[rule]]\naction = "deny"\nphase = "hotplug"\n', "policy.toml")
+
+
+def test_a_hung_load_does_not_keep_the_boot_for_ever() -> None:
+    """Known to be slow and all else dealt with: the phase is hotplug, its rules hold, and nothing has settled."""
+    fakes = Fakes(loader=HungLoader(), policy=HOTPLUG_DENIES)
+    fakes.sysfs.devices.append(Device("/devices/hung", "pci", "pci:hung"))
+    service = fakes.service()
+    for _ in range(5):
+        service._turn()
+    assert phase_of(service) is Phase.COLDPLUG, "it may only take its time"
+    assert isinstance(fakes.loader, HungLoader)
+    fakes.loader.told = True
+    fakes.uevents.event("/devices/of-the-boot", 1, MODALIAS="pci:boot")
+    service._turn()
+    assert phase_of(service) is Phase.HOTPLUG
+    fakes.uevents.event("/devices/plugged", 2, MODALIAS="pci:plugged")
+    service._take_uevents()
+    verdicts = {record["devpath"]: record["verdict"] for record in fakes.records() if "verdict" in record}
+    assert verdicts == {
+        "/devices/hung": "allow",
+        "/devices/of-the-boot": "allow",
+        "/devices/plugged": "deny",
+    }
+    types = [record["type"] for record in fakes.records()]
+    assert "settled" not in types
+    assert fakes.hotplugs == 1
+
+
+def test_what_is_still_in_the_socket_belongs_to_the_boot() -> None:
+    """More events than a turn reads are there when the load turns out to be slow: all are of the boot."""
+    fakes = Fakes(loader=HungLoader(), policy=HOTPLUG_DENIES)
+    service = fakes.service()
+    for _ in range(3):
+        service._turn()
+    assert isinstance(fakes.loader, HungLoader)
+    fakes.loader.told = True
+    for number in range(1, EVENTS_A_TURN + 2):
+        fakes.uevents.event(f"/devices/{number}", number, MODALIAS=f"pci:{number}")
+    service._turn()
+    assert phase_of(service) is Phase.COLDPLUG
+    service._turn()
+    assert phase_of(service) is Phase.HOTPLUG
+    assert {record["verdict"] for record in fakes.records() if "verdict" in record} == {"allow"}

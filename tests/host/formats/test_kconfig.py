@@ -20,7 +20,7 @@ def test_rendering_then_parsing_gives_the_same_options(options: dict[str, str]) 
 
 @given(st.text())
 def test_any_text_parses_as_a_config(text: str) -> None:
-    """What is no option is passed over, whatever it is; each option that is found stands in the text."""
+    """What is not an option is passed over, whatever it is; each option that is found stands in the text."""
     for name in kconfig.parse_config(text):
         assert f"CONFIG_{name}" in text
 
@@ -48,7 +48,7 @@ def test_comments_above_an_option_are_its_reason() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("CONFIG_A=y\nPCI=y\n", "frag, line 2: 'PCI=y' is no option"),
+        ("CONFIG_A=y\nPCI=y\n", "frag, line 2: 'PCI=y' is not an option"),
         ("CONFIG_A=y\n\nCONFIG_A=m\n", "frag, line 3: CONFIG_A is named a second time"),
     ],
     ids=["no-option", "twice"],

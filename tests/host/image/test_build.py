@@ -167,10 +167,10 @@ def _empty_modules_dir(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     return ImageOptions(kernel=str(kernel.vmlinuz), modules_dir=tmp_path / "empty")
 
 
-def _broken_dep(tmp_path: Path, kernel: Kernel) -> ImageOptions:
+def _no_true_module(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     copy = tmp_path / "modules"
     (copy / "kernel").mkdir(parents=True)
-    (copy / "kernel/e1000.ko").write_bytes(plain_module(kernel, "e1000"))
+    (copy / "kernel/e1000.ko").write_text("e1000")
     (copy / "modules.dep").touch()
     return ImageOptions(kernel=str(kernel.vmlinuz), modules_dir=copy)
 
@@ -190,7 +190,10 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
         "cannot read the kernel /nowhere/vmlinuz",
     ),
     "empty modules directory": (_empty_modules_dir, "empty holds no kernel modules"),
-    "empty modules.dep": (_broken_dep, r"modules\.dep lists no module"),
+    "modules that are none": (
+        _no_true_module,
+        r"no module in .*/modules can be indexed: .*e1000.ko is left out",
+    ),
     "unknown package": (
         lambda *_: ImageOptions(kernel="deb:linux-image-nope"),
         "apt does not know the package",
@@ -203,7 +206,7 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
     "absent overlay": (lambda *_: ImageOptions(overlays=(Path("/nowhere"),)), "/nowhere does not exist"),
     "absent firmware": (
         lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", firmware_dirs=(Path("/nowhere"),)),
-        "/nowhere is no directory",
+        "/nowhere is not a directory",
     ),
     "unknown python": (
         lambda _, k: ImageOptions(kernel=str(k.vmlinuz), modules="e1000", python=("numpy",)),

@@ -46,7 +46,7 @@ def test_missing_and_odd_overlays_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OverlayError, match="nowhere does not exist"):
         read_overlay(tmp_path / "nowhere")
-    with pytest.raises(OverlayError, match="file is no directory"):
+    with pytest.raises(OverlayError, match="file is an empty file, not a directory"):
         read_overlay(tmp_path / "file")
 
 

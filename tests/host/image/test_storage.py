@@ -30,20 +30,33 @@ def _options(store: Store, modprobe: Modprobe = Modprobe.BUSYBOX) -> ImageOption
 def test_a_compressed_module_is_unpacked_by_the_usual_tool(store: Store, tmp_path: Path) -> None:
     """What is packed as .gz, .xz, .zst comes back whole from gzip, xz and zstd."""
     data = b"\x7fELF" + bytes(range(256)) * 50
-    path, content = storage.packed(Module("a", "kernel/a.ko", data, len(data), ()), store)
-    (tmp_path / Path(path).name).write_bytes(content if isinstance(content, bytes) else b"")
-    done = subprocess.run(
-        [require_program(_TOOLS[store]), "-dc", tmp_path / Path(path).name], capture_output=True, check=True
-    )
+    module = Module("a", "kernel/a.ko", data, len(data), ())
+    ending = storage.ending(module, store, storage.ALL)
+    packed = tmp_path / f"a.ko{ending}"
+    packed.write_bytes(storage.compressed(module, ending))
+    done = subprocess.run([require_program(_TOOLS[store]), "-dc", packed], capture_output=True, check=True)
     assert done.stdout == data
 
 
 def test_keep_follows_the_kernels_own_files() -> None:
     """A module that the kernel has as .ko.xz stays one; a plain one stays plain."""
     plain = Module("a", "kernel/a.ko", b"\x7fELF", 4, ())
-    assert storage.packed(plain, Store.KEEP) == ("kernel/a.ko", b"\x7fELF")
-    assert storage.packed(replace(plain, ending=".xz"), Store.KEEP)[0] == "kernel/a.ko.xz"
-    assert storage.packed(replace(plain, ending=".xz"), Store.PLAIN) == ("kernel/a.ko", b"\x7fELF")
+    packed = replace(plain, ending=".xz")
+    assert storage.ending(plain, Store.KEEP, storage.ALL) == ""
+    assert storage.ending(packed, Store.KEEP, storage.ALL) == ".xz"
+    assert storage.ending(packed, Store.PLAIN, storage.ALL) == ""
+
+
+def test_what_modprobe_cannot_unpack_is_carried_plain_or_refused() -> None:
+    """A kmod without zlib gets the kernel's own .ko.gz plain, with a warning; asked for gzip, it is refused."""
+    module = Module("a", "kernel/a.ko", b"\x7fELF", 4, (), ".gz")
+    readable = frozenset({".xz", ".zst"})
+    assert storage.ending(module, Store.KEEP, readable) == ""
+    [warning] = storage.require_readable(Store.KEEP, [module], readable, "kmod 30")
+    assert ".gz" in warning
+    with pytest.raises(UsageError, match="kmod 30 cannot read modules compressed by gzip") as caught:
+        storage.require_readable(Store.GZIP, [module], readable, "kmod 30")
+    assert caught.value.hint == "--compress-modules xz or zstd or none or squashfs"
 
 
 @pytest.mark.parametrize("store", [Store.XZ, Store.ZSTD, Store.GZIP], ids=lambda store: store.value)

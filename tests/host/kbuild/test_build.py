@@ -138,7 +138,7 @@ def test_a_damaged_tarball_leaves_nothing(toy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda tree: (tree / "Kconfig").unlink(), "no kernel source tree"),
+        (lambda tree: (tree / "Kconfig").unlink(), "not a kernel source tree"),
         (lambda tree: (tree / "Makefile").write_text("all:\n"), "is not the kernel's"),
         (lambda tree: (tree / ".config").touch(), "refuses to build outside"),
     ],

@@ -113,6 +113,25 @@ def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.Capt
     assert f"{path}: not fit" in said
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("CONFIG_FW_LOADER_USER_HELPER_FALLBACK=y", "such a driver's load takes 60 s"),
+        ("CONFIG_STATIC_USERMODEHELPER=y", "what it asks for by itself"),
+        ('CONFIG_MODPROBE_PATH="/opt/modprobe"', "the kernel calls another program"),
+    ],
+)
+def test_what_it_does_to_a_boot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, words: str
+) -> None:
+    """Options that a guest boots with, and that take something from it, are told with what that is."""
+    path = tmp_path / "config"
+    for text, there in ((line, True), (f"# {line.partition('=')[0]} is not set", False)):
+        path.write_text(f"CONFIG_MODULES=y\n{text}\n")
+        status_of(["kernel", "check", str(path)])
+        assert (words in " ".join(capsys.readouterr().out.split())) is there
+
+
 def test_the_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json every point is there, met or not; a fit kernel ends with 0."""
     path = tmp_path / "config"

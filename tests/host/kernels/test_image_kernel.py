@@ -109,7 +109,7 @@ def test_all_that_was_tried_is_told(small: BuiltImage, tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         require_vmlinuz(image, told)
     first, *rest = str(caught.value).splitlines()
-    assert first == f"the kernel {small.kernel.version}, which {image} was made for, is not to be had:"
+    assert first == f"the kernel {small.kernel.version}, which {image} was made for, cannot be found:"
     name = told["kernel"]["package"]["name"]
     assert rest == [
         f"  {kernel_path(image)}: it does not exist",

@@ -1,4 +1,4 @@
-"""What changed between two boots: ledgerdiff.py and the command."""
+"""What changed between two boots: hostbuild.ledger.diff and the command."""
 
 import json
 from pathlib import Path

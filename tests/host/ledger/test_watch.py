@@ -1,4 +1,4 @@
-"""Watching a boot as it happens: watching.py and the command."""
+"""Watching a boot as it happens: hostbuild.ledger.watch and the command."""
 
 import threading
 import time

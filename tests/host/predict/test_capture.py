@@ -127,7 +127,7 @@ def test_every_form_is_known_by_its_content(tmp_path: Path) -> None:
     capture.write_text(render_capture(read_capture(Q35)), encoding="ascii")
     assert read_capture(capture) == read_capture(Q35)
     (tmp_path / "c").write_text("PATH=/bin\n", encoding="ascii")
-    with pytest.raises(InputError, match="no capture, no ledger and no umockdev"):
+    with pytest.raises(InputError, match="not a capture, a ledger or a umockdev"):
         read_capture(tmp_path / "c")
     with pytest.raises(InputError, match="No such file"):
         read_capture(tmp_path / "d")

@@ -4,7 +4,7 @@ Predictions are held against real boots in tests/vm/test_predict_vm.py.
 """
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -304,6 +304,9 @@ def test_a_proof_names_what_differs() -> None:
 def make_image(path: Path, files: dict[str, bytes]) -> Path:
     with path.open("wb") as out:
         archive = Writer(out.write)
+        parents = {str(parent) for name in files for parent in PurePath(name).parents} - {"."}
+        for number, name in enumerate(sorted(parents), len(files) + 1):
+            archive.add(Member(name, 0o40755, ino=number))
         for number, (name, data) in enumerate(files.items(), 1):
             archive.add(Member(name, 0o100644, ino=number), data)
         archive.close()

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from hostbuild.qemu.exit_status import clock_rate, complaints, exit_status
+from hostbuild.errors import GuestError, GuestTimeoutError
+from hostbuild.qemu.exit_status import Ending, clock_rate, complaints, exit_status, judge
 
 
 def test_complaints_name_places() -> None:
@@ -71,3 +72,49 @@ def test_a_status_that_none_can_be_is_not_one(status: object) -> None:
     """A process cannot end with 256: the shell would see 0."""
     assert exit_status([{"type": "exit", "status": status}]) is None
     assert exit_status([{"type": "exit", "status": status}, {"type": "exit", "status": 255}]) == 255
+
+
+PANIC = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n"
+RESTART = "reboot: Restarting system\n"
+
+
+def ending(
+    console: str = "", reason: str = "", *, status: int | None = None, over_limit_s: float | None = None
+) -> Ending:
+    """An end of a machine; `status`: what the guest said of itself."""
+    ledger = [] if status is None else [{"type": "exit", "status": status}]
+    return Ending(console, ledger, reason, over_limit_s, "status 1")
+
+
+def test_what_the_guest_says_of_itself_comes_first() -> None:
+    """Whatever the console has, and however QEMU ended; without a word, a guest that switched itself off did well."""
+    assert judge(ending(PANIC, "guest-reset", status=7)) == 7
+    assert judge(ending(over_limit_s=5, status=0)) == 0
+    assert judge(ending(reason="guest-shutdown")) == 0
+    assert judge(ending(RESTART, "guest-reset")) == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (ending(PANIC, "guest-reset"), "the guest's first process, /init, ended"),
+        (ending(PANIC, over_limit_s=5), "the guest's first process, /init, ended"),
+        (ending("", "guest-reset"), "the guest reset itself without saying why"),
+        (ending("", ""), "QEMU ended under the guest: status 1"),
+    ],
+)
+def test_a_lost_guest_is_112(end: Ending, message: str) -> None:
+    """A panic, a reset without a word, a QEMU that is gone: each says what it was."""
+    with pytest.raises(GuestError, match=message) as caught:
+        judge(end)
+    assert caught.value.exit_status == 112
+
+
+def test_a_guest_that_had_to_be_ended_is_124() -> None:
+    """The time limit is named, with more time as the fix, or what the console has to say."""
+    with pytest.raises(GuestTimeoutError, match="still running after 5 s") as caught:
+        judge(ending(over_limit_s=5))
+    assert (caught.value.exit_status, caught.value.hint) == (124, "give it more time (--timeout)")
+    console = "Initramfs unpacking failed: write error\n"
+    with pytest.raises(GuestTimeoutError, match="5 s and was ended: the image is too large"):
+        judge(ending(console, over_limit_s=5))

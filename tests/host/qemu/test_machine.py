@@ -248,7 +248,7 @@ def test_a_machine_file_says_everything() -> None:
         ("cpus = true", "cpus must be a number"),
         ("cpu = 3", "cpu must be a string"),
         ("devices = 'e1000'", "devices must be a list of strings"),
-        ("devices = ['a b']", "no name of a QEMU device"),
+        ("devices = ['a b']", "not the name of a QEMU device"),
         ("memory = 'lots'", "size 'lots'"),
         ("root_ports = 99", "root_ports must be a number from 0 to 16"),
     ],

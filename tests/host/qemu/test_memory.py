@@ -1,4 +1,4 @@
-"""hostbuild.qemu.memory and ramprobe: predictions against limits found by booting, and the search for them."""
+"""hostbuild.qemu.memory and memory_probe: estimates against limits found by booting, and the search for them."""
 
 import io
 import json
@@ -71,7 +71,7 @@ def test_a_kernel_that_says_nothing_counts_as_a_large_one() -> None:
 def test_less_than_needed_is_refused_with_the_reason() -> None:
     """The error says how much is needed and which condition fails; what is enough passes."""
     prediction = estimate(_size(11.4, 43.7), _DEBIAN)
-    with pytest.raises(UsageError, match=r"128 MiB are too little .* needs 159: .* half"):
+    with pytest.raises(UsageError, match=r"128 MiB is too little .* needs 159: .* half"):
         require_enough(prediction, 128)
     require_enough(prediction, prediction.least)
 
@@ -138,5 +138,5 @@ def test_run_refuses_what_cannot_do(image: BuiltImage, capsys: pytest.CaptureFix
     """hostbuild run with too little memory starts nothing, and says how much it takes."""
     assert status_of(["run", str(image.image), "--memory", "64M"]) == 100
     said = capsys.readouterr().err
-    assert "64 MiB are too little for this image" in said
+    assert "64 MiB is too little for this image" in said
     assert "--memory auto" in said

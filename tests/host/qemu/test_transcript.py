@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostbuild.ledger.stream import LedgerReader
-from hostbuild.qemu.transcript import clean, diagnose, panicked, restarted_on_purpose, tail
+from hostbuild.qemu.transcript import (
+    clean,
+    diagnose,
+    panicked,
+    restarted_on_purpose,
+    tail,
+    unpacking_failure,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,17 @@ def test_clean_keeps_plain_text(text: str) -> None:
             id="no-archive",
         ),
         pytest.param(
+            "[    2.266429] Initramfs unpacking failed: broken padding",
+            "no multiple of 4",
+            id="padding",
+        ),
+        pytest.param(
+            "[    2.2] Initramfs unpacking failed: Input was encoded with settings that are not supported by this "
+            "XZ decoder",
+            "its xz has settings",
+            id="xz",
+        ),
+        pytest.param(
             "[   16.945722] Out of memory: Killed process 85 (dd) total-vm:3284kB, anon-rss:1016kB\n"
             "[   17.026337] Kernel panic - not syncing: System is deadlocked on memory",
             "ran out of memory",
@@ -125,6 +143,21 @@ def test_a_good_boot_has_no_diagnosis() -> None:
     assert diagnose(console) is None
     assert not panicked(console)
     assert not restarted_on_purpose(console)
+
+
+def test_a_boot_that_goes_on_after_a_failed_unpacking_is_told() -> None:
+    """The kernel's line is found whatever came after it; a guest that prints the same words is not believed."""
+    for line in (
+        "[    2.266429] Initramfs unpacking failed: invalid magic at start of compressed archive",
+        "[    1.2][    T1] rootfs image is not initramfs (junk within compressed archive); looks like an initrd",
+    ):
+        found = unpacking_failure(
+            f"[    0.1] Linux version 6.1\n{line}\n[    3.0] Run /init as init process\n"
+        )
+        assert found is not None
+        assert found.line == line
+        assert unpacking_failure(f"/ # echo {line}\n") is None
+    assert unpacking_failure("[    3.0] Run /init as init process\n") is None
 
 
 def test_tail_counts_lines_with_text() -> None:

@@ -1,4 +1,4 @@
-"""Makes the index that trie.py reads: aliases in, bytes out. Same input, same bytes.
+"""Makes the index that lookup.py reads: aliases in, bytes out. Same input, same bytes.
 
 Patterns are normalised as kmod does it; those with small sets (`d0[1-3]*`, 65 of Debian's 26,222) become
 one literal pattern for each member; equal patterns of several modules become one with several rows. A row
@@ -83,7 +83,7 @@ class _Pool:
         self._places: dict[bytes, int] = {}
 
     def place(self, text: bytes) -> int:
-        """Where in the file the text stands."""
+        """Return where in the file the text stands."""
         place = self._places.get(text)
         if place is None:
             place = self._places[text] = HEADER_SIZE + len(self._text)
@@ -91,13 +91,13 @@ class _Pool:
         return place
 
     def append(self, texts: list[bytes]) -> int:
-        """Where in the file the texts stand, one after the other."""
+        """Return where in the file the texts stand, one after the other."""
         place = HEADER_SIZE + len(self._text)
         self._text += b"".join(text + b"\0" for text in texts)
         return place
 
     def padded(self) -> bytes:
-        """All of it, as long as a whole number of words."""
+        """Return all of it, as long as a whole number of words."""
         return bytes(self._text) + bytes(-len(self._text) % 4)
 
 

@@ -1,4 +1,4 @@
-"""The index file's format: header, tables and the meaning of their words; trie.py draws the whole.
+"""The index file's format: header, tables and the meaning of their words; lookup.py draws the whole.
 
 Layout: the header, the pool of texts (each ended by NUL), the tables. The header is a magic string and
 words, the tables are words. A word has 32 bits in the byte order of the machine that reads the file; its
@@ -121,7 +121,7 @@ def text_at(data: "Buffer", at: int) -> bytes:
 
 
 def write_warning(problem: Problem) -> bytes:
-    """Give a skipped line as text of the pool: "LINE MESSAGE" for modules.alias, else "FILE:LINE MESSAGE"."""
+    """Return a skipped line as text of the pool: "LINE MESSAGE" for modules.alias, else "FILE:LINE MESSAGE"."""
     file = "" if problem.file == _ALIASES else f"{problem.file}:"
     return f"{file}{problem.line} {problem.message}".encode("utf-8", "surrogateescape")
 

@@ -154,7 +154,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
                 yield row, *by[1:]
 
     def rank(found: "list[Found]", text: str) -> list[Hit]:
-        """In load order, each module once, built-in ones only if there are no others."""
+        """Return matches in load order, each module once, built-in ones only if there are no others."""
         if len(found) == 1 and found[0][0] < MANY:
             return [match(found[0], text)]
         found.sort()

@@ -1,4 +1,4 @@
-"""Walks the index that trie.py describes: which rows does a string match?
+"""Walks the index that lookup.py describes: which rows does a string match?
 
 All that the search reads is in one closure: attribute lookups would cost a third of the time. It takes the
 string twice: as bytes, of which slices are hashed, and as text with a character for each byte, in which
@@ -95,7 +95,7 @@ def _compile_tail(text: str) -> "Tail":
 
 
 def grams_of(raw: bytes) -> tuple[int, ...]:
-    """All runs of four bytes, as words, and some more that straddle the ends."""
+    """Return all runs of four bytes, as words, and some more that straddle the ends."""
     padded = raw + bytes(6)
     size = len(raw) + 3 & ~3
     shifted = padded[:size] + padded[1 : size + 1] + padded[2 : size + 2] + padded[3 : size + 3]
@@ -152,7 +152,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
         return frozenset(lists), lists
 
     def load_literals(special: _Other, lists: dict[int, int]) -> "dict[str, Node]":
-        """All tails behind these grams, by the rarest literal of each; they are kept in `special`."""
+        """Return all tails behind these grams, by the rarest literal of each; they are kept in `special`."""
         by_literal = special.by_literal
         for ref in lists.values():
             for op in load_ops(ref):

@@ -1,4 +1,4 @@
-"""The shape of the trie: which patterns share which nodes, edges and anchors (trie.py has the drawing).
+"""The shape of the trie: which patterns share which nodes, edges and anchors (lookup.py has the drawing).
 
 A node takes the patterns that stand at it apart: those that end here or go on with a set are tails, those
 that go on with `?` go on behind it, those that go on with a literal share edges of one length, and those
@@ -61,11 +61,11 @@ class Node:
         self.grams: dict[bytes, list[tuple[bytes, int]]] = {}  # tails by four bytes that each of them has
 
     def is_mere_star(self) -> bool:
-        """Whether all that it has is a star."""
+        """Return whether all that it has is a star."""
         return bool(self.groups) and not (self.tails or self.skips or self.children or self.grams)
 
     def only_edges(self) -> bytes:
-        """All its edges, if it has nothing else and few of them; what a search can give up by."""
+        """Return all its edges, if it has nothing else and few of them; what a search can give up by."""
         if self.groups or self.tails or self.skips or self.grams or len(self.children) > MOST_EDGES:
             return b""
         return b"".join(child.edge for child in self.children)
@@ -236,7 +236,7 @@ class Trie:
 
 
 def _grams(pattern: bytes, at: int) -> list[bytes]:
-    """All runs of four literal bytes from `at` on; none if there is more than stars and question marks."""
+    """Return all runs of four literal bytes from `at` on; none if there is more than stars and question marks."""
     if BRACKET in pattern or BACKSLASH in pattern:
         return []
     literals = pattern[at:].replace(b"?", b"*").split(b"*")
@@ -273,7 +273,7 @@ def _group_cost(text: bytes, once: bool, node: Node) -> float:
 
 
 def _literal_after_star(pattern: bytes, at: int) -> bool:
-    """Whether the star at `at` is followed by a literal, with nothing odd behind it."""
+    """Return whether the star at `at` is followed by a literal, with nothing odd behind it."""
     return BACKSLASH not in pattern and literal_length(pattern, at + 1) > 0
 
 

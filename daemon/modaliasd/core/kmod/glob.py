@@ -148,12 +148,12 @@ def compile_pattern(pattern: bytes) -> "Matcher":
 
 
 def is_wildcard(pattern: str) -> bool:
-    """Whether the pattern can match anything but its own text."""
+    """Return whether the pattern can match anything but its own text."""
     return "*" in pattern or "?" in pattern or "[" in pattern or "\\" in pattern
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the whole text matches the pattern; a pattern that is refused matches nothing. For a few patterns."""
+    """Return whether the whole text matches the pattern; a refused pattern matches nothing. For a few patterns."""
     matcher = _matchers.get(pattern)
     if matcher is None:
         try:

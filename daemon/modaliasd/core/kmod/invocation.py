@@ -11,6 +11,8 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
 - a name that a modprobe.d alias matches is taken for that alias, so such a module is inserted by insmod;
 - busybox ignores install and remove lines, and kmod inserts what a module with an install line needs, with the softdeps
   of that, before it runs the command: so the shell runs it, once all that it needs is in;
+- busybox has no long options and no -i (`modprobe --ignore-install x` in x's own install line): the command gets a
+  modprobe that has (rootfs-overlay/usr/lib/micro/install-modprobe);
 - a module that needs one with an install line, or has it as a softdep, is inserted by insmod: busybox's modprobe would
   insert that one itself, and kmod's would run the command once more;
 - kmod's modprobe follows softdeps by itself, also those of what it needs: the daemon has them loaded, in its order and
@@ -22,6 +24,9 @@ from modaliasd.core.fasttypes import Enum, NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Step
+
+
+INSTALL_MODPROBE = "/usr/lib/micro/install-modprobe"  # takes kmod's options, for busybox's
 
 
 class Flavour(Enum):
@@ -52,10 +57,10 @@ class Invocation(NamedTuple):
 
 
 def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
-    """How to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
+    """Return how to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
     if step.command:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
-        return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", step.module),))
+        return _shell(step.module, command, flavour)
     by_itself = step.has_softdeps and flavour is Flavour.KMOD
     if step.path and (step.shadowed or step.beside_command or by_itself):
         path = step.path if step.path.startswith("/") else f"{modules_dir}/{step.path}"
@@ -68,15 +73,41 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
 
 
 def bare_invocation(step: "Step", modules_dir: str) -> Invocation:
-    """How to carry out the step, and nothing besides, whatever modprobe would make of it: by insmod, or the shell."""
+    """Return how to carry out the step, and no more, whatever modprobe would make of it: by insmod, or the shell."""
     return invocation(step._replace(shadowed=True), Flavour.BUSYBOX, modules_dir)
 
 
 def removal(module: str, command: str, flavour: Flavour) -> Invocation:
-    """How to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
+    """Return how to remove a module. command: that of its `remove` line, which kmod's modprobe finds itself."""
     if command and flavour is Flavour.BUSYBOX:
-        return Invocation(Tool.SHELL, ("-c", command), (("MODPROBE_MODULE", module),))
+        return _shell(module, command, flavour)
     return Invocation(Tool.MODPROBE, ("-r", "--", module))
+
+
+def _shell(module: str, command: str, flavour: Flavour) -> Invocation:
+    """How to run the command of an install or remove line: as if its modprobe were kmod's."""
+    environment = (("MODPROBE_MODULE", module),)
+    if flavour is Flavour.BUSYBOX and "modprobe" in command:
+        for path in ("/usr/sbin/modprobe", "/sbin/modprobe"):
+            command = _with_path(command, path, INSTALL_MODPROBE)
+        # a function, since busybox's shell takes a bare name for its own applet before it looks along PATH
+        command = f'modprobe() {{ {INSTALL_MODPROBE} "$@"; }}\n{command}'
+    return Invocation(Tool.SHELL, ("-c", command), environment)
+
+
+def _with_path(command: str, path: str, instead: str) -> str:
+    """Return the command with another program in the place of `path`, where that is not a part of a longer path."""
+    done, rest = "", command
+    while path in rest:
+        before, _, rest = rest.partition(path)
+        done += before
+        whole = not _goes_on(done[-1:]) and not _goes_on(rest[:1])
+        done += instead if whole else path
+    return done + rest
+
+
+def _goes_on(character: str) -> bool:
+    return character.isalnum() or (character != "" and character in "/._-+")
 
 
 def option_words(options: str) -> tuple[str, ...]:
@@ -103,7 +134,7 @@ def _unquoted(word: str) -> str:
 
 
 def _finds_options(step: "Step", flavour: Flavour) -> bool:
-    """Whether that modprobe, given the bare name, passes the very same options."""
+    """Return whether that modprobe, given the bare name, passes the very same options."""
     if flavour is Flavour.KMOD:
         return step.options == step.plain_options
     return not step.options

@@ -86,7 +86,7 @@ def topic_of(problem: Problem) -> str:
 
 
 def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, str]]:
-    """Which (directory, name) are read, in order, given what lies in each directory, first directory first.
+    """Return which (directory, name) are read, in order, given what lies in each directory, first directory first.
 
     A name hides the same name in later directories; all together are sorted by name, as bytes.
     """

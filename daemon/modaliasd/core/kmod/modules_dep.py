@@ -21,6 +21,7 @@ from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.names import module_name, underscored
 
 PATH_MAX = 4096  # include/uapi/linux/limits.h
+MOST_ABSENT = 1024  # names remembered as those of no module
 
 
 class ModuleFile(NamedTuple):
@@ -74,17 +75,24 @@ class Dependencies:
         first, _, _ = dep_text[:PATH_MAX].partition(":")
         # ".ko" or ".ko.xz": most trees have one only
         self._ending = first[first.find(".", first.rfind("/") + 1) :]
-        self._found: dict[str, ModuleFile | None] = {}
+        self._found: dict[str, ModuleFile] = {}
+        self._absent: set[str] = set()
         self._acyclic: set[str] = set()
         self._orders: dict[str, LoadOrder] = {}
 
     def find(self, name: str) -> ModuleFile | None:
         """Return the line of the module called `name` (with underscores), None where there is no such module."""
-        try:
-            return self._found[name]
-        except KeyError:
-            file = self._found[name] = self._search(name)
+        known = self._found.get(name)
+        if known is not None or name in self._absent:
+            return known
+        file = self._search(name)
+        if file is not None:
+            self._found[name] = file
             return file
+        if len(self._absent) >= MOST_ABSENT:  # whoever asks for modules can think of ever more names
+            self._absent.clear()
+        self._absent.add(name)
+        return None
 
     def _search(self, name: str) -> ModuleFile | None:
         """Many lines may name a module as a need; its own begins with its path. depmod writes one for each name."""
@@ -123,7 +131,7 @@ class Dependencies:
         return LoadOrder((*file.needs, name), missing, self._cycle(name))
 
     def _cycle(self, name: str) -> tuple[str, ...]:
-        """The first cycle met on the way down from `name`, () where there is none."""
+        """Return the first cycle met on the way down from `name`, () where there is none."""
         path: list[str] = []
         place: dict[str, int] = {}  # of each name on the path
         ways = [iter((name,))]
@@ -147,7 +155,7 @@ class Dependencies:
 
 
 def parse_modules_dep(text: str, file: str = "modules.dep") -> tuple[dict[str, ModuleFile], list[Problem]]:
-    """All of modules.dep: name -> its line, in the file's order. A boot goes by `Dependencies`."""
+    """Return all of modules.dep: name -> its line, in the file's order. A boot goes by `Dependencies`."""
     found: dict[str, ModuleFile] = {}
     bad: list[Problem] = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -227,7 +235,7 @@ def softdep(module: str, words: list[str], file: str, line: int) -> Softdep:
 
 
 def nameless_lines(text: str, file: str) -> list[Problem]:
-    """The lines of a list of paths that name no module."""
+    """Return the lines of a list of paths that name no module."""
     return [
         Problem(file, number, f"no module's path: {line[:80]!r}")
         for number, line in enumerate(text.split("\n"), 1)

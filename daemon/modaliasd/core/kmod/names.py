@@ -24,7 +24,7 @@ def module_name(name: str) -> str:
 
 
 def text_of(raw: bytes) -> str:
-    """Bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
+    """Return the bytes of a file or of the kernel as text; what is not UTF-8 becomes lone surrogates."""
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -74,7 +74,7 @@ class Match(NamedTuple):
 
 
 def match_of(fields: "Mapping[str, Any]") -> Match:
-    """The match that `fields()` has written, as far as it was."""
+    """Return the match that `fields()` has written, as far as it was."""
     get = fields.get
     file = get("file", ALIAS_FILE)
     return Match(get("module", ""), get("alias", ""), file, get("line", 0), builtin=bool(get("builtin")))
@@ -159,6 +159,34 @@ class Plan(NamedTuple):
     broken: tuple[Broken, ...] = ()
 
 
+def merged(lookup: str, plans: "list[Plan]") -> Plan:
+    """Return the plans of several lookups as one: of each module what the first of them says that names it."""
+    stages = [plan.stage for plan in plans if plan.stage is not Stage.NONE]
+    loadable = [stage for stage in stages if stage not in (Stage.BUILTIN, Stage.BUILTIN_ALIAS)]
+    matches: dict[str, Match] = {}
+    steps: dict[str, Step] = {}
+    denied: dict[str, Denial] = {}
+    broken: dict[str, Broken] = {}
+    for plan in plans:
+        for match in plan.matches:
+            matches.setdefault(match.module, match)
+        for step in plan.steps:
+            steps.setdefault(step.module, step)
+        for denial in plan.denied:
+            denied.setdefault(denial.module, denial)
+        for one in plan.broken:
+            broken.setdefault(one.module, one)
+    return Plan(
+        lookup,
+        (loadable or stages or [Stage.NONE])[0],
+        tuple(matches.values()),
+        tuple(steps.values()),
+        tuple(denied.values()),
+        tuple(dict.fromkeys(module for plan in plans for module in plan.builtin)),
+        tuple(broken.values()),
+    )
+
+
 def place_of(line: int, file: str) -> str:
-    """Where a pattern stands: "line 605 of modules.alias"; "" for line 0, which is unknown. file: "" for that one."""
+    """Return where a pattern stands: "line 605 of modules.alias"; "" for line 0, unknown. file: "" for that one."""
     return f"line {line} of {file or ALIAS_FILE}" if line else ""

@@ -23,7 +23,7 @@ from modaliasd.core.kmod.glob import is_wildcard, matches
 from modaliasd.core.kmod.modprobe_d import Blacklist, Configuration
 from modaliasd.core.kmod.modules_dep import Dependencies, Softdep
 from modaliasd.core.kmod.names import underscored
-from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
+from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Resolver:
         self.renew(dependencies, tree_softdeps)
 
     def find(self, lookup: str) -> tuple[Stage, tuple[Match, ...]]:
-        """Which modules the lookup means, denied or not (`modprobe -R`); NONE and () if it means nothing."""
+        """Return which modules the lookup means, denied or not (`modprobe -R`); NONE and () if it means nothing."""
         name = underscored(lookup)
         if name is None:
             return Stage.NONE, ()
@@ -104,7 +104,7 @@ class Resolver:
         return (Stage.BUILTIN_ALIAS, _once(inside_kernel)) if inside_kernel else (Stage.NONE, ())
 
     def resolve(self, lookup: str, use_blacklist: bool = True) -> Plan:
-        """The plan for a lookup.
+        """Return the plan for a lookup; for several, one a line, all that they come to.
 
         use_blacklist: whether blacklists count for a module's own name, too (`modprobe -b`); for aliases they
         always do. Machines have many devices of a kind: answers are remembered. That nothing was found is not,
@@ -114,7 +114,7 @@ class Resolver:
         if plan is None:
             if len(self._resolved) >= REMEMBERED:
                 self._resolved.clear()
-            plan = self._resolve(lookup, use_blacklist)
+            plan = self._resolve_each(lookup, use_blacklist)
             if plan.stage is not Stage.NONE:
                 self._resolved[lookup, use_blacklist] = plan
         return plan
@@ -129,6 +129,12 @@ class Resolver:
             into = self._wild_softdeps if wild else self._softdeps.setdefault(entry.module, [])
             into.append((place, entry))
         self._resolved.clear()
+
+    def _resolve_each(self, lookup: str, use_blacklist: bool) -> Plan:
+        if "\n" not in lookup:
+            return self._resolve(lookup, use_blacklist)
+        plans = [self._resolve(line, use_blacklist) for line in lookup.split("\n") if line]
+        return merged(lookup, plans)
 
     def _resolve(self, lookup: str, use_blacklist: bool) -> Plan:
         stage, found = self.find(lookup)
@@ -149,11 +155,11 @@ class Resolver:
         return Denial("off", Denied.ALIAS_OFF, match.file, match.line) if off else None
 
     def has_softdeps(self, module: str) -> bool:
-        """Does a softdep line speak of the module? It may name nothing that is there."""
+        """Return whether a softdep line speaks of the module, which need not be there."""
         return bool(self._softdep_lines(module))
 
     def softdeps(self, module: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The lookups to insert before and after the module, of all its softdep lines, each once."""
+        """Return the lookups to insert before and after the module, of all its softdep lines, each once."""
         lines = self._softdep_lines(module)
         pre = tuple(dict.fromkeys(name for line in lines for name in line.pre))
         return pre, tuple(dict.fromkeys(name for line in lines for name in line.post))
@@ -186,23 +192,23 @@ class Resolver:
         return frozenset(found)
 
     def install_command(self, module: str) -> str:
-        """The command of the first install line whose pattern matches the module, "" if none does."""
+        """Return the command of the first install line whose pattern matches the module, "" if none does."""
         found = (entry.text for entry in self.configuration.installs if matches(entry.module, module))
         return next(found, "")
 
     def remove_command(self, module: str) -> str:
-        """The command of the first remove line whose pattern matches the module, "" if none does."""
+        """Return the command of the first remove line whose pattern matches the module, "" if none does."""
         found = (entry.text for entry in self.configuration.removes if matches(entry.module, module))
         return next(found, "")
 
     def options(self, module: str, via: str = "") -> str:
-        """All options for the module, and for the alias by which it was reached, in order."""
+        """Return all options for the module, and for the alias by which it was reached, in order."""
         names = (module, via) if via else (module,)
         texts = (entry.text for entry in self.configuration.options if entry.module in names)
         return " ".join(text for text in texts if text)
 
     def step(self, match: Match, why: Why, of: str, ignore_command: bool) -> Step:
-        """What is to be done about one module, not yet knowing what surrounds it."""
+        """Return what is to be done about one module, not yet knowing what surrounds it."""
         module = match.module
         file = self.dependencies.find(module)
         if self._plain and file:  # no line of the configuration can touch it
@@ -256,7 +262,7 @@ class _Work:
                 ways.append(further)
 
     def plan(self, lookup: str, stage: Stage, found: tuple[Match, ...]) -> Plan:
-        """What has come together."""
+        """Return what has come together."""
         for name in self._steps.keys() - self._required:
             self._steps[name] = self._steps[name]._replace(required=False)
         for name in self._broken.keys() - self._required:
@@ -347,7 +353,7 @@ def _place(placed: "tuple[int, Softdep]") -> int:
 
 
 def _once(found: list[Match]) -> tuple[Match, ...]:
-    """The first match of every module."""
+    """Return the first match of every module."""
     first: dict[str, Match] = {}
     for match in found:
         first.setdefault(match.module, match)

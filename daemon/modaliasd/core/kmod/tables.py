@@ -17,6 +17,8 @@ from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import configuration_lines, nameless_lines
 from modaliasd.core.kmod.names import UnbalancedBracketsError, module_name, normalize_alias, text_of
 
+_MAJORS, _MINORS = (1 << 12) - 1, (1 << 20) - 1  # the largest: include/linux/kdev_t.h, MINORBITS
+_LONGEST = 16  # characters of TYPEMAJOR:MINOR
 _SHOWN = 80  # characters of a line that a problem shows
 
 
@@ -106,7 +108,7 @@ def parse_builtin_modinfo(
 
 
 def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[str, int], list[Problem]]:
-    """Each module's place in the load order.
+    """Return each module's place in the load order.
 
     Where a module stands twice, its last place counts, as for depmod.
     """
@@ -122,7 +124,7 @@ def parse_modules_order(data: bytes, file: str = "modules.order") -> tuple[dict[
 
 
 def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weakdep, ...], list[Problem]]:
-    """The lines of modules.weakdep."""
+    """Return the lines of modules.weakdep."""
     lines, bad = configuration_lines(text, "weakdep", file)
     return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
 
@@ -156,9 +158,12 @@ def parse_devname(text: str, file: str = "modules.devname") -> tuple[list[Device
 
 
 def _node(words: list[str]) -> DeviceNode | None:
-    if len(words) != 3 or words[2][0] not in "bc":
+    """Return the node of a line's words; None where it is none, or would be anywhere but below /dev."""
+    if len(words) != 3 or words[2][0] not in "bc" or len(words[2]) > _LONGEST:
         return None
     major, colon, minor = words[2][1:].partition(":")
     if not (colon and major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
+        return None
+    if not {"", ".", ".."}.isdisjoint(words[1].split("/")) or int(major) > _MAJORS or int(minor) > _MINORS:
         return None
     return DeviceNode(module_name(words[0]), words[1], words[2][0], int(major), int(minor))

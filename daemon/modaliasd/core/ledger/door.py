@@ -43,7 +43,7 @@ class ForeignFormatError(FormatError):
 
 
 def admit(line: bytes) -> Record:
-    """The record that the line (without its newline) holds. Raises FormatError with the reason if it does not fit."""
+    """Return the record that the line (without its newline) holds. Raises FormatError if it does not fit."""
     if not line.isascii():
         raise FormatError("it is not ASCII")
     if _is_deep(line):
@@ -95,7 +95,7 @@ class Fields:
 
 
 def _misfit(record: Record, fields: Fields) -> str:
-    """What is wrong with the object, in words; "" if it fits."""
+    """Return what is wrong with the object, in words; "" if it fits."""
     for name in fields.required:
         if name not in record:
             return f"it has no {name}"
@@ -107,52 +107,59 @@ def _misfit(record: Record, fields: Fields) -> str:
 
 
 def text(value: object) -> str:
-    """A string."""
+    """Check for a string."""
     return "" if isinstance(value, str) else "is not text"
 
 
 def devpath(value: object) -> str:
-    """A path below /sys."""
+    """Check for a path below /sys."""
     if not isinstance(value, str) or not value.startswith("/"):
         return "is not a path"
     return "" if len(value) <= DEVPATH_LIMIT else f"is longer than {DEVPATH_LIMIT} characters"
 
 
 def time(value: object) -> str:
-    """Microseconds of CLOCK_BOOTTIME."""
+    """Check for microseconds of CLOCK_BOOTTIME."""
     return "" if type(value) is int and 0 <= value < _TIME_END else "is not a time"
 
 
 def count(value: object) -> str:
-    """A number of things, or a sequence number."""
+    """Check for a number of things, or a sequence number."""
     return "" if type(value) is int and 0 <= value < _COUNT_END else "is not a count"
 
 
 def status(value: object) -> str:
-    """An exit status."""
+    """Check for an exit status."""
     return "" if type(value) is int and 0 <= value <= 255 else "is not an exit status"
 
 
 def milliseconds(value: object) -> str:
-    """A span of time."""
+    """Check for a span of time."""
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _TIME_END
     return "" if fits else "is not a span of time"
 
 
 def flag(value: object) -> str:
-    """True or false."""
+    """Check for true or false."""
     return "" if isinstance(value, bool) else "is not true or false"
 
 
 def names(value: object) -> str:
-    """A list of strings."""
+    """Check for a list of strings."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ""
     return "is not a list of names"
 
 
+def counts(value: object) -> str:
+    """Check for numbers of things, each by the name of its kind."""
+    if isinstance(value, dict) and not any(count(number) for number in value.values()):
+        return ""
+    return "is not an object of counts"
+
+
 def any_value(value: object) -> str:
-    """Whatever JSON has, of which no reader knows what it means. Its depth is bounded already."""
+    """Check for whatever JSON has; no reader knows what it means. Its depth is bounded already."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -237,6 +244,7 @@ TYPES: dict[str, Fields] = {
         module=text,
         outcome=text,
         causes=causes,
+        more_causes=count,
         deps=names,
         message=text,
         failure=text,
@@ -259,7 +267,7 @@ TYPES: dict[str, Fields] = {
     "frozen": _line(),
     "unload": _line("module", module=text, devpath=devpath, outcome=text, message=text),
     "slow": _line("module", module=text, causes=causes, running_ms=milliseconds),
-    "module": _line("module", action=text, module=text, seqnum=count),
+    "module": _line("module", action=text, module=text, causes=causes, seqnum=count),
     "unbound": _line("devpath", devpath=devpath, subsystem=text, modalias=text, drivers=names, modules=names),
     "lost": _line(reason=text, events=count, seqnum=count),
     "dropped": _line(reason=text, count=count),
@@ -275,7 +283,9 @@ TYPES: dict[str, Fields] = {
         ms=milliseconds,
         lost=count,
         recovered=count,
+        unseen=count,
         dropped=count,
     ),
+    "trimmed": _line(from_us=time, at_us=time, lines=count, types=counts),
     "exit": _line(status=status),
 }

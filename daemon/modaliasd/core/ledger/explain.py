@@ -1,10 +1,10 @@
-"""Why a module was loaded, and what became of a device: the answers as values. whynot.py has the third question.
+"""Why a module was loaded, and what became of a device: the answers as values. explain_not.py has the third question.
 
     why_module(history, "sd_mod")        -> WhyModule, or None where the ledger has never heard of it
     find_devices(history, "vda")         -> the devices that a devpath, a /dev node or an interface names
     why_device(history, device)          -> WhyDevice
 
-answertext.py turns them into text.
+text_explain.py turns them into text.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.plan import Match
     from modaliasd.core.ledger.history import History
     from modaliasd.core.ledger.history_values import Appearance, DeviceHistory, LoadHistory
+    from modaliasd.core.loading.cause import Cause
 
 
 class Asker(NamedTuple):
@@ -33,6 +34,7 @@ class WhyModule(NamedTuple):
     load: how it was loaded; None if it came by itself (`appearance`) or is only matched so far.
     askers: devices whose modalias it matches, the first to ask first. needed_by: modules that had it loaded
     because they depend on it; softdep_of: because they name it in a softdep; requests: who asked by name.
+    causes: all of these as the ledger has them.
     drives: the devices its drivers drive.
     """
 
@@ -43,6 +45,7 @@ class WhyModule(NamedTuple):
     needed_by: tuple[str, ...]
     softdep_of: tuple[str, ...]
     requests: tuple[str, ...]
+    causes: tuple[Cause, ...]
     drives: tuple[DeviceHistory, ...]
 
 
@@ -80,13 +83,14 @@ class WhyDevice(NamedTuple):
 
 
 def why_module(history: History, module: str) -> WhyModule | None:
-    """What speaks for the module; None where the ledger does not know its name."""
+    """Return what speaks for the module; None where the ledger does not know its name."""
     name = module.replace("-", "_")
     load, appearance = history.load_of(name), history.appearance_of(name)
     askers = [Asker(device, match) for device, match in history.askers(name)]
     if load is None and appearance is None and not askers:
         return None
-    causes = load.causes if load is not None else ()
+    source = load if load is not None else appearance
+    causes = source.causes if source is not None else ()
     first = load.asker if load is not None else ""
     askers.sort(key=lambda asker: (asker.device.devpath != first, asker.device.seen_us))
     return WhyModule(
@@ -97,17 +101,18 @@ def why_module(history: History, module: str) -> WhyModule | None:
         once(cause.module for cause in causes),
         once(cause.softdep for cause in causes),
         once(cause.request for cause in causes),
+        causes,
         tuple(history.driven_by(name)),
     )
 
 
 def once(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name once, in the order of its first; none that is empty."""
+    """Return each name once, in the order of its first; none that is empty."""
     return tuple(dict.fromkeys(name for name in names if name))
 
 
 def find_devices(history: History, name: str) -> list[DeviceHistory]:
-    """The devices that `name` means: a devpath, with or without /sys, a /dev node, an interface, a last part.
+    """Return the devices that `name` means: a devpath, with or without /sys, a /dev node, an interface, a last part.
 
     Devices that are there go before those that went. Empty where nothing is called so.
     """
@@ -125,7 +130,7 @@ def find_devices(history: History, name: str) -> list[DeviceHistory]:
 
 
 def why_device(history: History, device: DeviceHistory) -> WhyDevice:
-    """What the ledger tells of the device."""
+    """Return what the ledger tells of the device."""
     driver_module = device.module
     above: list[DeviceHistory] = []
     parent = history.devices.get(device.parent)

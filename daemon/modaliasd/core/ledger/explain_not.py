@@ -4,7 +4,7 @@
 
 Pure: what the ledger does not tell (the module tree, what is in the kernel now, suppliers that a device waits for)
 comes in as ModuleFacts. Where the facts are of the machine as it is, they count more than the ledger's history.
-answertext.py turns the answer into text.
+text_explain.py turns the answer into text.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _answer(history: History, name: str, facts: ModuleFacts) -> WhyNot:
 
 
 def _is_in(why: WhyModule | None, facts: ModuleFacts) -> bool | None:
-    """Is the module in the kernel? False: it was, and is not any more. None: it never was, as far as is known."""
+    """Return whether the module is in the kernel; False: it was, and is no longer; None: as far as is known, never."""
     load = why.load if why is not None else None
     seen = why.appearance if why is not None else None
     told: bool | None = True if load is not None and load.succeeded else None
@@ -137,7 +137,7 @@ def _is_builtin(why: WhyModule) -> bool:
 
 
 def _other_kernel(history: History, facts: ModuleFacts) -> str:
-    """A ledger and a module tree of two kernels: what one has, the other need not."""
+    """Answer for a ledger and a module tree of two kernels: what one has, the other need not."""
     ours, theirs = str(history.start.get("kernel", "")), facts.tree.rstrip("/").rpartition("/")[2]
     if not ours or ours == theirs or not theirs[:1].isdigit() or "." not in theirs:
         return ""
@@ -202,7 +202,7 @@ def _suppliers(device: DeviceHistory, facts: ModuleFacts) -> str:
 
 
 def _fate(device: DeviceHistory) -> str:
-    """What became of a device that asked for a module and is not driven by it."""
+    """Return what became of a device that asked for a module and is not driven by it."""
     if not device.present:
         return f"{device.devpath} asked for it, and is gone."
     if device.driver:
@@ -216,7 +216,7 @@ def _fate(device: DeviceHistory) -> str:
 
 
 def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
-    """The ledger does not know the name: is there such a module, and whom would it be for?"""
+    """Answer for a name that the ledger does not know: is there such a module, and whom would it be for?"""
     devices = [device for device in history.devices.values() if device.modalias and device.present]
     wanting = [d for d in devices if any(alias_matches(alias, d.modalias) for alias in facts.aliases)]
     unmatched = sum(not device.matches for device in devices)
@@ -266,7 +266,7 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
 
 
 def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
-    """The module could be loaded, and no device here is for it."""
+    """Answer for a module that could be loaded and that no device here is for."""
     fix = f"modaliasd load {shell_word(name)} (if you want it all the same)"
     if not facts.aliases:
         words = "It has no aliases: it is loaded by name, or because another module needs it."
@@ -280,7 +280,7 @@ def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
 
 
 def alias_matches(alias: str, modalias: str) -> bool:
-    """Does the pattern match, by kmod's rules? Not if one of them is malformed."""
+    """Return whether the pattern matches, by kmod's rules; not if one of them is malformed."""
     try:
         pattern, text = _normal(alias), _normal(modalias)
     except FormatError:

@@ -27,7 +27,7 @@ _CHAIN = 64  # modules that need one another: real chains have some ten
 
 
 def fix_of(history: History, name: str, load: LoadHistory) -> str:
-    """What to do about a load of the module `name`; about the first that failed, if it failed for lack of another."""
+    """Return what to do about a load of `name`; about the first that failed, if it failed for lack of another."""
     root = _root_of(history, load)
     module = name if root is load else root.module
     if root.failure is FailureKind.NOT_IN_IMAGE:
@@ -41,19 +41,19 @@ def fix_of(history: History, name: str, load: LoadHistory) -> str:
 
 
 def image_with(name: str) -> str:
-    """How to make an image that has the module."""
+    """Return how to make an image that has the module."""
     return f"hostbuild make-image --modules {shell_word(f'qemu,{name}')} (put your own selection in place of `qemu`)"
 
 
 def shell_word(name: str) -> str:
-    """The name as one word of a shell, for a command that people may copy: a ledger's names are somebody else's."""
+    """Return the name as one word of a shell, for people to copy: a ledger's names are somebody else's."""
     if name and all(char.isalnum() or char in "_-,." for char in name) and name[0] != "-":
         return name
     return "'" + name.replace("'", "'\\''") + "'"
 
 
 def _root_of(history: History, load: LoadHistory) -> LoadHistory:
-    """The load that failed first, for lack of which this one failed; itself, if it failed by itself."""
+    """Return the load that failed first, for lack of which this one failed; itself, if it failed by itself."""
     seen = {load.module}
     while load.failure is FailureKind.DEPENDENCY and load.blocked_by not in seen and len(seen) < _CHAIN:
         need = history.load_of(load.blocked_by)

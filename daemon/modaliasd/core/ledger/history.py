@@ -4,8 +4,8 @@
     history.devices["/devices/pci0000:00/…"]    # -> DeviceHistory: last known state, matches, bindings, parent
     history.loads                               # -> LoadHistory: why, what it needed, what became of it, when
     history.load_of("virtio_blk")               # -> the module's last load, or None
-    treetext.render_tree(history, color=True)   # -> the tree as text (core/ledger/text_tree.py)
-    answers.why_module(history, "virtio_blk")   # -> why and why-not as values (core/ledger/explain.py)
+    render_tree(history, color=True)            # -> the tree as text (core/ledger/text_tree.py)
+    why_module(history, "virtio_blk")           # -> why and why-not as values (core/ledger/explain.py)
 
 Times are microseconds of CLOCK_BOOTTIME, as in the ledger; UNKNOWN (-1) where the ledger does not tell.
 docs/ledger.md describes the records. Whatever a record lacks or has too much is passed over: a ledger of
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     Fields = Mapping[str, Any]
 
+_BESIDE = ("bsg", "hidraw")  # second nodes of devices that have a better one
+
 __all__ = [
     "SUCCESSFUL",
     "UNKNOWN",
@@ -47,8 +49,11 @@ __all__ = [
 ]
 
 
+NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
+
+
 class History:
-    """Everything that a ledger tells, in the order of the ledger. Made by `tell`."""
+    """Everything that a ledger tells, in the order of the ledger. Made by `history_of`."""
 
     def __init__(self) -> None:
         self.start: Fields = {}  # the first `start` line
@@ -63,6 +68,7 @@ class History:
         self.losses: list[Fields] = []  # `lost` and `dropped` lines
         self.warnings: list[Fields] = []
         self.slow: list[Fields] = []
+        self.trimmed: Fields = {}  # the last `trimmed` line: what the ledger has no room for any more
         self.exit_status = UNKNOWN
         self.last_us = UNKNOWN
         self._by_module: dict[str, LoadHistory] = {}
@@ -82,27 +88,46 @@ class History:
         return self.settles[0].t_us if self.settles else UNKNOWN
 
     def load_of(self, module: str) -> LoadHistory | None:
-        """The module's last load; None if there was none. `-` and `_` are the same in a module's name."""
+        """Return the module's last load; None if there was none. `-` and `_` are the same in a module's name."""
         return self._by_module.get(module.replace("-", "_"))
 
     def appearance_of(self, module: str) -> Appearance | None:
-        """The last that was heard of a module that came by itself; None if nothing was."""
+        """Return the last that was heard of a module that came by itself; None if nothing was."""
         return self._seen.get(module.replace("-", "_"))
 
     def askers(self, module: str) -> Iterator[tuple[DeviceHistory, Match]]:
-        """Every device whose modalias matched the module, with the alias."""
+        """Yield every device whose modalias matched the module, with the alias."""
         yield from self._askers.get(module.replace("-", "_"), ())
 
     def driven_by(self, module: str) -> list[DeviceHistory]:
-        """The devices that the module's drivers drive."""
+        """Return the devices that the module's drivers drive."""
         return list(self._driven.get(module.replace("-", "_"), ()))
 
     def users_of(self, module: str) -> list[str]:
-        """The modules in the kernel whose load tells that they need this one, each load once."""
+        """Return the modules in the kernel whose load tells that they need this one, each load once."""
         return list(self._users.get(module.replace("-", "_"), ()))
 
+    def matters(self, device: DeviceHistory) -> bool:
+        """Return whether it has something to tell: a match, a module's driver, or a node that came with a module."""
+        if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
+            return True
+        if device.driver and device.module:
+            return True
+        if device.subsystem in _BESIDE or not device.node:
+            return False
+        return self._grows_from_module(device)
+
+    def _grows_from_module(self, device: DeviceHistory) -> bool:
+        """Return whether it is there because a module drives the device above it."""
+        above = self.devices.get(device.parent)
+        while above is not None:
+            if above.driver:
+                return bool(above.module)
+            above = self.devices.get(above.parent)
+        return False
+
     def roots(self) -> list[DeviceHistory]:
-        """The devices without a known ancestor, by devpath."""
+        """Return the devices without a known ancestor, by devpath."""
         return [self.devices[path] for path in sorted(self.devices) if not self.devices[path].parent]
 
 
@@ -153,7 +178,7 @@ def _index(history: History) -> None:
 
 
 def _guess_module(history: History, device: DeviceHistory) -> str:
-    """The module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
+    """Return the module of a driver whose `bind` line names none; "" if it seems to be part of the kernel.
 
     The kernel links a driver to its module only after the driver has taken its first devices (module_add_driver,
     drivers/base/module.c), and some never (acpi, hdaudio). Then it is the module that is called like the driver, or
@@ -177,8 +202,11 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.lives += 1
     elif kind == "module":
         came = record.get("action") != "remove"
-        history.appearances.append(Appearance(record.get("module", ""), t_us, came))
+        causes = tuple(cause_of(fields) for fields in record.get("causes", ()))
+        history.appearances.append(Appearance(record.get("module", ""), t_us, came, causes))
     elif kind == "settled":
+        if len(history.settles) > 1:  # a long life has very many
+            history.settles[-1] = history.settles[-1]._replace(fields=NO_NUMBERS)
         history.settles.append(Settle(t_us, {k: v for k, v in record.items() if k not in {"type", "t_us"}}))
     elif kind in {"walk", "walked"}:
         history.walks.append(record)
@@ -188,6 +216,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.warnings.append(record)
     elif kind == "slow":
         history.slow.append(record)
+    elif kind == "trimmed":
+        history.trimmed = record
 
 
 def _hear_device(history: History, record: Fields, t_us: int) -> None:
@@ -225,7 +255,7 @@ def _hear_device(history: History, record: Fields, t_us: int) -> None:
 
 
 def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
-    """The device at `old`, and all below it, stand at `new` now."""
+    """Move the device at `old`, and all below it, to `new`."""
     if not old:
         return
     below = old + "/"
@@ -236,7 +266,7 @@ def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
 
 
 def _loads(records: list[Fields]) -> list[LoadHistory]:
-    """The loads, with what can only be known from those that ended with them."""
+    """Return the loads, with what can only be known from those that ended with them."""
     jobs: dict[int, list[Fields]] = {}
     for record in records:
         if record.get("start_us", UNKNOWN) >= 0:
@@ -258,7 +288,7 @@ def _loads(records: list[Fields]) -> list[LoadHistory]:
 
 
 def _by_module(history: History) -> dict[str, LoadHistory]:
-    """Each module's last load.
+    """Return each module's last load.
 
     One that is denied by its alias is yet in the kernel if a module needed it; and one that a daemon before this one
     inserted is still there by that load, although the next one found it `live`.
@@ -325,5 +355,5 @@ def _adopt(devices: dict[str, DeviceHistory]) -> None:
 
 
 def _parts_first(path: str) -> str:
-    """A sort key that puts all that is below a path behind it, before its siblings: `/a`, `/a/b`, `/a-b`."""
+    """Return a sort key that puts all that is below a path behind it, before its siblings: `/a`, `/a/b`, `/a-b`."""
     return path.replace("/", "\0")

@@ -67,6 +67,13 @@ class DeviceHistory:
         return self.devpath.rpartition("/")[2]
 
     @property
+    def node(self) -> str:
+        """How user space reaches it: its network interface, or its node in /dev; "" if there is neither."""
+        if self.ifname:
+            return self.ifname
+        return f"/dev/{self.devname}" if self.devname else ""
+
+    @property
     def present(self) -> bool:
         """Is it there, as far as the ledger goes?"""
         return self.gone_us < 0
@@ -112,15 +119,19 @@ class LoadHistory(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe."""
+    """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe.
+
+    causes: for whom the kernel asked for it; () where that is not known.
+    """
 
     module: str
     t_us: int
     came: bool = True
+    causes: tuple[Cause, ...] = ()
 
 
 class Settle(NamedTuple):
-    """A `settled` line: when, and its numbers as they were written."""
+    """A `settled` line: when, and its numbers as they were written; {} for all but the first and the last."""
 
     t_us: int
     fields: dict[str, Any]

@@ -46,7 +46,7 @@ class Skipped:
         return [line for _number, _reason, line in self.named]
 
     def __str__(self) -> str:
-        """In words: "2 lines were skipped: line 4: it has no devpath; line 9: it is not JSON: ..."."""
+        """Return it in words: "2 lines were skipped: line 4: it has no devpath; line 9: it is not JSON: ..."."""
         words = "1 line was skipped" if self.count == 1 else f"{self.count} lines were skipped"
         named = [f"line {number}: {reason}" for number, reason, _line in self.named]
         more = [f"and {self.count - len(named)} more"] if self.count > len(named) else []
@@ -58,10 +58,11 @@ class LedgerReader:
 
     skipped: the lines that were none; an empty line is nothing, and what follows the last newline is still being
     written. admitted: how many were. foreign: why the ledger is not for this program, "" if it is: its first `start`
-    line is of another format.
+    line is of another format. last: the last whole line, with or without a record; its beginning if it was too long.
     """
 
     def __init__(self) -> None:
+        self.last = b""
         self.skipped = Skipped()
         self.admitted = 0
         self.foreign = ""
@@ -75,7 +76,7 @@ class LedgerReader:
         return [record for _line, record in self.feed_lines(data)]
 
     def feed_lines(self, data: bytes) -> Iterator[tuple[bytes, Record]]:
-        """The same, each record with its line as it came, without the newline."""
+        """Yield the same, each record with its line as it came, without the newline."""
         *whole, rest = data.split(b"\n")
         for piece in whole:
             self._hold(piece)
@@ -84,6 +85,12 @@ class LedgerReader:
                 self.admitted += 1
                 yield line, record
         self._hold(rest)
+
+    def go_on_behind(self, lines: int) -> None:
+        """Go on in another file, behind its first `lines` lines; what came of an unfinished line is forgotten."""
+        self._number = lines
+        self._rest.clear()
+        self._too_long = False
 
     def _hold(self, piece: bytes) -> None:
         room = LINE_LIMIT - len(self._rest)
@@ -98,6 +105,7 @@ class LedgerReader:
         self._rest.clear()
         self._too_long = False
         self._number += 1
+        self.last = line
         if too_long:
             self.skipped.note(self._number, f"it is longer than {LINE_LIMIT} bytes", line)
             return line, None
@@ -115,14 +123,15 @@ class LedgerReader:
 
 
 def read_records(reader: LedgerReader, pieces: Iterable[bytes]) -> Iterator[Record]:
-    """The records of a whole ledger, in order, as its pieces come.
+    """Yield the records of a whole ledger, in order, as its pieces come.
 
     Raises FormatError where it is of another format, or where lines come and none of them is a record.
     """
     for piece in pieces:
-        records = reader.feed(piece)
+        for _line, record in reader.feed_lines(piece):
+            require_ledger(reader)
+            yield record
         require_ledger(reader)
-        yield from records
     require_records(reader)
 
 
@@ -140,5 +149,5 @@ def require_ledger(reader: LedgerReader) -> None:
 
 
 def parse_ledger(data: bytes) -> list[Record]:
-    """The records of a ledger's bytes, in order; see read_records."""
+    """Return the records of a ledger's bytes, in order; see read_records."""
     return list(read_records(LedgerReader(), [data]))

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
+    from modaliasd.core.ledger.history import History, LoadHistory
 
 # SGR parameters (ECMA-48, 8.3.117), from the 16 colours that every terminal has
 _STYLES = {
@@ -31,7 +31,7 @@ UNTIMED = {
 
 
 def duration(us: int) -> str:
-    """A span of time for people: `0.4 ms`, `17 ms`, `1.34 s`; `?` if it is unknown."""
+    """Return a span of time for people: `0.4 ms`, `17 ms`, `1.34 s`; `?` if it is unknown."""
     if us < 0:
         return "?"
     if us < 10_000:
@@ -42,22 +42,15 @@ def duration(us: int) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """The text in at most `width` columns, an ellipsis in place of its middle; 0: as it is."""
+    """Return the text in at most `width` columns, an ellipsis in place of its middle; 0: as it is."""
     if not width or len(text) <= width:
         return text
     tail = max(1, width // 3)
     return f"{text[: max(1, width - tail - 1)]}…{text[-tail:]}"
 
 
-def node_of(device: DeviceHistory) -> str:
-    """How user space reaches it: its network interface, or its node in /dev; "" if there is neither."""
-    if device.ifname:
-        return device.ifname
-    return f"/dev/{device.devname}" if device.devname else ""
-
-
 def style_of(color: bool) -> Callable[[str, str], str]:
-    """What puts a style's escape sequences around a text; without `color` it puts none."""
+    """Return what puts a style's escape sequences around a text; without `color` it puts none."""
     return _colored if color else _plain
 
 
@@ -75,5 +68,5 @@ def cause_text(history: History, load: LoadHistory, *, with_alias: bool = True) 
         return Cause().in_short()
     cause = load.causes[0] if with_alias else load.causes[0]._replace(alias="")
     device = history.devices.get(cause.devpath)
-    node = node_of(device) if device is not None else ""
+    node = device.node if device is not None else ""
     return printable(cause.in_short(node, len(load.causes) - 1))

@@ -1,10 +1,10 @@
-"""The answers of answers.py as text for people."""
+"""The answers of explain.py and explain_not.py as text for people."""
 
 from __future__ import annotations
 
 from modaliasd.core.ledger.explain import Became
 from modaliasd.core.ledger.explain_not import GOOD
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
 from modaliasd.core.printable import printable
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.explain_not import WhyNot
     from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 
+NEXT, AND = "\n", " and "  # between the modaliases of a device that has several
 _MORE = 12  # askers beyond this number are counted only
 
 
@@ -24,14 +25,16 @@ def module_text(history: History, why: WhyModule, *, color: bool = False) -> str
     lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
     for users, what in ((why.needed_by, NEEDS), (why.softdep_of, SOFTDEP)):
         lines += [f"  {style('module', printable(u))} {what}{_reason_for(history, u)}" for u in users]
-    lines += [f"  {printable(who)} asked for it by name" for who in why.requests]
+    for who in why.requests:
+        word = next((cause.alias for cause in why.causes if cause.request == who and cause.alias), "")
+        lines.append(f"  {printable(who)} asked for it by name" + (f": {printable(word)}" if word else ""))
     for device, match in why.askers[:_MORE]:
         lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
-        lines.append(style("faint", f"    modalias  {printable(device.modalias)}"))
+        lines.append(style("faint", f"    modalias  {printable(device.modalias.replace(NEXT, AND))}"))
         lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
-    if why.load is None and why.appearance is not None:
+    if why.load is None and why.appearance is not None and not why.causes:
         lines.append(
             "  no device's modalias asked for it: the kernel did (request_module), or somebody by hand"
         )
@@ -84,14 +87,14 @@ def _load_lines(load: LoadHistory) -> list[str]:
 
 
 def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str:
-    """What became of a device, as lines."""
+    """Return what became of a device, as lines."""
     style, device = style_of(color), why.device
     lines = [f"{style('name', _device_name(device))}  {style('faint', printable(device.devpath))}"]
     lines.append(f"  seen at {duration(device.seen_us)}" + _bound(device, why.driver_module))
     if not device.modalias:
         lines.append("  it has no modalias: it asks for no module")
     else:
-        lines.append(f"  modalias  {printable(device.modalias)}")
+        lines.append(f"  modalias  {printable(device.modalias.replace(NEXT, AND))}")
     if device.modalias and not why.chosen:
         lines.append(f"  {style('warn', 'no alias matches it')} in this image")
     for chosen in why.chosen:
@@ -161,7 +164,7 @@ def why_not_text(answer: WhyNot, *, color: bool = False) -> str:
 
 
 def _device_name(device: DeviceHistory) -> str:
-    node = node_of(device)
+    node = device.node
     name = node if device.ifname or device.devname else device.name
     known = f"{device.subsystem} {device.name}" if device.subsystem else device.name
     return printable(known if name == device.name else f"{known} ({name})")

@@ -16,7 +16,7 @@ TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
 
 
 def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
-    """The record in a line without its newline: the time in seconds since boot, the type, what it says."""
+    """Return the record in a line without its newline: the time in seconds since boot, the type, what it says."""
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = printable(_DESCRIBE.get(kind, _fields)(record))
@@ -51,4 +51,11 @@ def _fields(record: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in record.items() if key not in {"type", "t_us"})
 
 
-_DESCRIBE = {"device": _device, "load": _load}
+def trimmed_text(record: Mapping[str, Any]) -> str:
+    """Return what a `trimmed` line says: how many lines are no longer there, of which kinds, and of which time."""
+    kinds = ", ".join(f"{count} {printable(str(kind))}" for kind, count in record.get("types", {}).items())
+    span = f"{record.get('from_us', 0) / 1e6:.3f} s to {record.get('t_us', 0) / 1e6:.3f} s"
+    return f"{record.get('lines', 0)} lines of {span} went when the ledger was full ({kinds})"
+
+
+_DESCRIBE = {"device": _device, "load": _load, "trimmed": trimmed_text}

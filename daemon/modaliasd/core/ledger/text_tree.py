@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from modaliasd.core.kmod.plan import ALIAS_FILE
 from modaliasd.core.ledger.history import UNKNOWN, DeviceHistory, History, LoadHistory
-from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, node_of, shorten, style_of
+from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, shorten, style_of
 from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
 
 WIDTH = 110  # columns; longer modaliases are cut in their middle
 
-_BESIDE = ("bsg", "hidraw")  # second nodes of devices that have a better one
-
 
 def render_tree(
     history: History, by: str = "device", *, color: bool = False, width: int = WIDTH, since_us: int = UNKNOWN
 ) -> str:
-    """The tree as lines, each ended by a newline.
+    """Return the tree as text, each line ended by a newline.
 
     by: "device", "module" or "time". width: columns, 0 to cut nothing. since_us: only what came after.
     """
@@ -45,27 +43,6 @@ def render_tree(
     return "".join(f"{line}\n" for line in [*lines, *_closing(history, style)])
 
 
-def tells(history: History, device: DeviceHistory) -> bool:
-    """Has the device something to tell? Those that have not are folded."""
-    if any(not match.builtin for match in device.matches) or device.idle_drivers or device.former:
-        return True
-    if device.driver and device.module:
-        return True
-    if device.subsystem in _BESIDE or not node_of(device):
-        return False
-    return _grows_from_module(history, device)
-
-
-def _grows_from_module(history: History, device: DeviceHistory) -> bool:
-    """Is it there because a module drives the device above it?"""
-    above = history.devices.get(device.parent)
-    while above is not None:
-        if above.driver:
-            return bool(above.module)
-        above = history.devices.get(above.parent)
-    return False
-
-
 class _Devices:
     """The tree by device."""
 
@@ -77,7 +54,7 @@ class _Devices:
         self._told: set[str] = set()  # modules whose load was told
 
     def lines(self) -> list[str]:
-        """All devices that have something to tell."""
+        """Return all devices that have something to tell."""
         out: list[str] = []
         self._family(out)
         own = [a for a in self._history.appearances if a.came and a.t_us > self._since_us]
@@ -95,12 +72,12 @@ class _Devices:
         return f", drives {printable(users[0].name)}" if users else ""
 
     def _unfolded(self, devpaths: Iterable[str]) -> list[DeviceHistory]:
-        """The nearest devices at or below `devpaths` that are to be shown, by devpath."""
+        """Return the nearest devices at or below `devpaths` that are to be shown, by devpath."""
         shown: list[DeviceHistory] = []
         waiting = list(devpaths)[::-1]
         while waiting:
             device = self._history.devices[waiting.pop()]
-            if self._is_news(device) and tells(self._history, device):
+            if self._is_news(device) and self._history.matters(device):
                 shown.append(device)
             else:
                 waiting += reversed(device.children)
@@ -110,7 +87,7 @@ class _Devices:
         return max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
 
     def _family(self, out: list[str]) -> None:
-        """The lines of all devices, each followed by what is below it."""
+        """Add the lines of all devices, each followed by what is below it."""
         roots = self._unfolded([device.devpath for device in self._history.roots()])
         waiting = [(root, "", "") for root in reversed(roots)]
         while waiting:
@@ -122,7 +99,7 @@ class _Devices:
                 waiting.append((child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")))
 
     def _device(self, out: list[str], device: DeviceHistory, first: str, bar: str) -> None:
-        """The device's own lines. first: what stands before the first of them, bar: before the others."""
+        """Add the device's own lines. first: what stands before the first of them, bar: before the others."""
         style = self._style
         head, when = self._head(device)
         fits = not self._width or len(first) + len(head[0]) + len(when) + 2 <= self._width
@@ -132,11 +109,11 @@ class _Devices:
         out += [style("faint", bar) + line for line in self._details(device, len(bar))]
 
     def _head(self, device: DeviceHistory) -> tuple[tuple[str, str], str]:
-        """The device's line, plain and styled, and the words about its times."""
+        """Return the device's line, plain and styled, and the words about its times."""
         parts = [("name", printable(device.name))]
         if device.subsystem:
             parts.append(("faint", printable(device.subsystem)))
-        if node := node_of(device):
+        if node := device.node:
             parts.append(("node", printable(node)))
         if device.driver:
             parts.append(("driver", f"driver {printable(device.driver)}"))
@@ -157,7 +134,7 @@ class _Devices:
         return ("  ".join(text for _, text in parts), styled), when if told else ""
 
     def _details(self, device: DeviceHistory, indent: int) -> list[str]:
-        """The lines below a device: its modalias, then each alias that matched and what came of it."""
+        """Return the lines below a device: its modalias, then each alias that matched and what came of it."""
         if not device.matches:
             return []
         style, room = self._style, max(30, self._width - indent) if self._width else 0
@@ -171,7 +148,7 @@ class _Devices:
         return lines
 
     def _became(self, device: DeviceHistory, match: Match, room: int) -> list[str]:
-        """The lines that say what became of a module that the device asked for."""
+        """Return the lines that say what became of a module that the device asked for."""
         style, module = self._style, match.module
         name = style("module", printable(module))
         load = self._history.load_of(module)
@@ -214,7 +191,7 @@ class _Devices:
 
 
 def _wrapped(head: str, words: list[str], width: int) -> list[str]:
-    """The words with commas behind `head`, in lines of at most `width` columns (0: one line)."""
+    """Return the words with commas behind `head`, in lines of at most `width` columns (0: one line)."""
     lines, current = [], head
     for at, word in enumerate(words):
         comma = "" if at == len(words) - 1 else ", "
@@ -226,7 +203,7 @@ def _wrapped(head: str, words: list[str], width: int) -> list[str]:
 
 
 def _by_alias(device: DeviceHistory) -> list[tuple[str, list[Match]]]:
-    """The device's matches, those of one pattern together."""
+    """Return the device's matches, those of one pattern together."""
     groups: dict[str, list[Match]] = {}
     for match in device.matches:
         groups.setdefault(match.alias, []).append(match)
@@ -270,7 +247,7 @@ _STAMP = 13  # columns that the time in front takes
 
 
 def _by_time(history: History, style: Callable[[str, str], str], width: int, since_us: int) -> list[str]:
-    """What happened, in order: loads at their start, modules that came by themselves, settles."""
+    """Return what happened, in order: loads at their start, modules that came by themselves, settles."""
     events: list[tuple[int, str]] = []
     for load in history.loads:
         at = load.start_us if load.start_us >= 0 else load.end_us
@@ -290,7 +267,7 @@ def _by_time(history: History, style: Callable[[str, str], str], width: int, sin
 
 
 def _closing(history: History, style: Callable[[str, str], str]) -> list[str]:
-    """What was folded, what was lost, and the numbers of the last settle."""
+    """Return what was folded, what was lost, and the numbers of the last settle."""
     lines = []
     lost = sum(int(record.get("events", 0)) for record in history.losses)
     if lost:

@@ -37,7 +37,7 @@ def to_json(value: Json) -> str:
 
 
 def _quote(text: str) -> str:
-    """The JSON string, ASCII only (RFC 8259, section 7)."""
+    """Return the JSON string, ASCII only (RFC 8259, section 7)."""
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return '"' + "".join([_escaped(char) for char in text]) + '"'
@@ -67,7 +67,7 @@ def line(kind: str, t_us: int, fields: dict[str, Json]) -> str:
 
 
 def device_fields(device: Device, action: str) -> dict[str, Json]:
-    """What a `device` line says of the device itself."""
+    """Return what a `device` line says of the device itself."""
     return {
         "action": action,
         "devpath": device.devpath,
@@ -81,13 +81,14 @@ def device_fields(device: Device, action: str) -> dict[str, Json]:
 
 
 def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
-    """What a `load` line says; the load must have ended."""
+    """Return what a `load` line says; the load must have ended."""
     result = load.result
     assert result is not None
     fields: dict[str, Json] = {
         "module": load.module,
         "outcome": result.outcome.value,
         "causes": [cause.fields() for cause in load.causes],
+        "more_causes": load.more_causes or None,
         "deps": list(live_deps),
         "message": result.message,
         "failure": result.failure.value if result.failure is not None else None,
@@ -102,7 +103,7 @@ def load_fields(load: Load, live_deps: Iterable[str]) -> dict[str, Json]:
 
 
 def load_text(load: Load) -> str:
-    """A load that has its result in one short line, for the kernel's log: how long it took, for whom."""
+    """Render a load that has its result in one short line, for the kernel's log: how long it took, for whom."""
     assert load.result is not None
     outcome = load.result.outcome
     took = f" in {(load.end_us - load.start_us) / 1000:.1f} ms" if load.start_us >= 0 else ""

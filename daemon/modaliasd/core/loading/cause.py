@@ -43,7 +43,7 @@ class Cause(NamedTuple):
     request: str = ""
 
     def by(self, match: Match) -> Cause:
-        """The same cause, with the pattern by which the device's modalias, or the name, led to the module."""
+        """Return the same cause, with the pattern by which the device's modalias, or the name, led to the module."""
         file = match.file if match.alias and match.file != ALIAS_FILE else ""
         return Cause(
             self.devpath, self.subsystem, self.modalias, match.alias, match.line, file, request=self.request
@@ -64,7 +64,7 @@ class Cause(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value}
 
     def in_short(self, node: str = "", others: int = 0) -> str:
-        """In a few words: "pci 0000:00:03.0 (eth0) and 1 more by pci:v8086*", "libata needs it".
+        """Return it in a few words: "pci 0000:00:03.0 (eth0) and 1 more by pci:v8086*", "libata needs it".
 
         node: the device's node or interface. others: how many causes there are besides. Device names and patterns are
         as the kernel gave them: what goes to a terminal is for the caller to make printable.
@@ -85,10 +85,10 @@ class Cause(NamedTuple):
         """For the kernel's log: with the device's whole path and its modalias."""
         if not self.devpath:
             return self.in_short()
-        modalias, alias = self.modalias[:_LOG_TEXT], self.alias[:_LOG_TEXT]
+        modalias, alias = self.modalias[:_LOG_TEXT].replace("\n", " "), self.alias[:_LOG_TEXT]
         return f"for {self.devpath} ({self.subsystem}) {modalias} by {alias}"
 
 
 def cause_of(fields: Mapping[str, Any]) -> Cause:
-    """The cause that `fields()` has written; what is not known here is passed over."""
+    """Return the cause that `fields()` has written; what is not known here is passed over."""
     return Cause(**{key: fields[key] for key in Cause._fields if key in fields})

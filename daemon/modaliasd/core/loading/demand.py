@@ -39,7 +39,7 @@ class Demand(NamedTuple):
 
 
 def demands_of_plan(plan: Plan) -> list[Demand]:
-    """What each match of the plan comes to, in order; what is part of the kernel comes to nothing.
+    """Return what each match of the plan comes to, in order; what is part of the kernel comes to nothing.
 
     Drivers that claim the same device are tried in the lookup's order, as modprobe would: USB's cdc_subset takes
     what cdc_ether ought to have if it is there first. Modules for features of the CPU drive nothing.
@@ -68,7 +68,7 @@ def demands_of_plan(plan: Plan) -> list[Demand]:
 
 
 def needs_of_plan(plan: Plan, is_single: Callable[[Step], bool], alone: Container[str]) -> dict[str, Needs]:
-    """What goes with each module of the plan.
+    """Return what goes with each module of the plan.
 
     is_single: must the step be carried out by a process of its own (options, insmod, an install line)?
     alone: modules that cannot bear another load beside them.

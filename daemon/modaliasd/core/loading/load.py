@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.outcome import LoadResult
 
+MOST_CAUSES = 256  # of one load, that are kept one by one
+
 
 class Needs(NamedTuple):
     """What goes with a module: `before` in the order of insertion, of which `soft` may fail; `after` it."""
@@ -32,12 +34,14 @@ class Load:
         "end_us",
         "left_out",
         "module",
+        "more_causes",
         "needs",
         "queued_us",
         "rank",
         "result",
         "running",
         "start_us",
+        "told",
         "waiters",
         "waits_for",
         "waived",
@@ -49,6 +53,10 @@ class Load:
         self.rank = rank
         self.cost = 0  # bytes of module files to insert, an estimate of how long it takes
         self.causes: list[Cause] = []
+        self.more_causes = (
+            0  # those beyond the first MOST_CAUSES, and those that came when its end had been told
+        )
+        self.told = False
         self.behind: set[str] = set()  # modules that are to have their end first, if they are wanted at all
         self.left_out: frozenset[str] = frozenset()  # of `needs.before`, what the gate keeps out
         self.bare = False  # modprobe would bring along what the gate keeps out: to be inserted without it
@@ -62,6 +70,13 @@ class Load:
         self.waived: set[str] = (
             set()
         )  # softdeps and rivals that it waits for no more: that would close a ring
+
+    def add_cause(self, cause: Cause) -> None:
+        """Somebody wants it. The first causes are kept; once its end has been told, others are only counted."""
+        if len(self.causes) < MOST_CAUSES and not self.told:
+            self.causes.append(cause)
+        else:
+            self.more_causes += 1
 
     @property
     def before(self) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ _BLACKLISTED = "Module {} is blacklisted"  # kernel/module/main.c, load_module
 def explain_failure(
     module: str, status: int, words: str, kernel_words: str, *, modules_disabled: bool = False
 ) -> LoadResult:
-    """What became of `module`, which is not live after a modprobe ended.
+    """Return what became of `module`, which is not live after a modprobe ended.
 
     status: as waitstatus_to_exitcode gives it, negative for a signal. words: the lines of modprobe's stderr
     that speak of this module. kernel_words: the kernel's own lines about it, from /dev/kmsg. modules_disabled: what
@@ -166,31 +166,31 @@ def explain_failure(
 
 
 def failed(kind: FailureKind, message: str) -> LoadResult:
-    """The result of a load that failed."""
+    """Return the result of a load that failed."""
     return LoadResult(Outcome.FAILED, message, kind)
 
 
 def lacking(need: str, result: LoadResult) -> LoadResult:
-    """The result of a load that failed because a module that it needs, `need`, had this result."""
+    """Return the result of a load that failed because a module that it needs, `need`, had this result."""
     why = result.message or result.outcome.value
     message = f"it needs {need}, which is {result.outcome.value}: {why}"
     return LoadResult(Outcome.FAILED, message, FailureKind.DEPENDENCY, need)
 
 
 def is_not_permitted(words: str) -> bool:
-    """Do modprobe's words tell of EPERM? Then /proc/sys/kernel/modules_disabled is worth a look."""
+    """Return whether modprobe's words tell of EPERM; then /proc/sys/kernel/modules_disabled is worth a look."""
     return _NOT_PERMITTED in words
 
 
 def lines_about(module: str, text: str) -> str:
-    """The lines of `text` that name the module, in either spelling, joined by `; `."""
+    """Return the lines of `text` that name the module, in either spelling, joined by `; `."""
     spellings = (module, module.replace("_", "-"))
     found = [line.strip() for line in text.splitlines() if any(s in line for s in spellings)]
     return "; ".join(found)
 
 
 def kernel_lines_about(module: str, pid: int, lines: list[str], words: str) -> str:
-    """The lines of the kernel's log about a module's failure, or about the end of the modprobe that was process `pid`.
+    """Return the kernel's lines about a module's failure, or about the end of the modprobe that was process `pid`.
 
     modprobe's words tell which nameless ones can be.
     """

@@ -82,11 +82,11 @@ class Scheduler:
         return self._pending
 
     def load_of(self, module: str) -> Load | None:
-        """The module's load, ended or not; None if nobody asked for it."""
+        """Return the module's load, ended or not; None if nobody asked for it."""
         return self._loads.get(module)
 
     def loads(self) -> Iterable[Load]:
-        """All loads in the order in which they were asked for, those that needed no job last."""
+        """Return all loads in the order in which they were asked for, those that needed no job last."""
         return [*self._loads.values(), *self._settled.values()]
 
     def conclude(self, module: str, cause: Cause, result: LoadResult, now_us: int) -> None:
@@ -97,10 +97,10 @@ class Scheduler:
         """
         known = self._settled.get((module, result.outcome)) or self._loads.get(module)
         if known is not None and known.result is not None and known.result.outcome is result.outcome:
-            known.causes.append(cause)
+            known.add_cause(cause)
             return
         load = Load(module, Needs(), 0, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.result = result
         load.end_us = now_us
         self._settled[module, result.outcome] = load
@@ -117,7 +117,7 @@ class Scheduler:
             load.behind.update((behind,) if behind else ())
             self._push(load)
             return load
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.behind.update((behind,) if behind else ())
         if load.result is None and not load.running and rank < load.rank:
             for one in self._chain(load):  # those that it waits for become as urgent
@@ -128,7 +128,7 @@ class Scheduler:
         return load
 
     def forget(self, module: str) -> None:
-        """The module has left the kernel: the next request loads it again."""
+        """Forget a module that has left the kernel: the next request loads it again."""
         self._settled = {key: load for key, load in self._settled.items() if key[0] != module}
         load = self._loads.get(module)
         if load is not None and load.result is not None:
@@ -136,7 +136,7 @@ class Scheduler:
 
     def _admit(self, module: str, cause: Cause, rank: int, now_us: int) -> Load:
         load = Load(module, self._needs_of(module), rank, now_us)
-        load.causes.append(cause)
+        load.add_cause(cause)
         load.cost = self._size_of(module)
         for name in load.needs.before:
             if name not in self._live and name not in self._loads:
@@ -150,7 +150,7 @@ class Scheduler:
         heappush(self._ready, (load.rank, load.cost, self._order, load.module))
 
     def next_job(self, now_us: int, worst: int | None = None) -> Job | None:
-        """The job to start now; None while the limit is reached or everything that is left has to wait.
+        """Return the job to start now; None while the limit is reached or everything that is left has to wait.
 
         worst: the last rank whose jobs may start, for as long as more urgent ones may still be asked for.
         """
@@ -172,7 +172,7 @@ class Scheduler:
         return None
 
     def _is_current(self, entry: tuple[int, int, int, str]) -> bool:
-        """Is the entry of the heap no stale one? A load may go along with another job, wait, or get a better rank."""
+        """Return whether the heap's entry is not stale: a load may go along with another job, wait, or rank better."""
         load = self._loads.get(entry[3])
         waits = load is None or load.running or load.result is not None or bool(load.waits_for)
         return load is not None and not waits and entry[0] == load.rank
@@ -194,7 +194,7 @@ class Scheduler:
         return False
 
     def _blocked(self, load: Load, now_us: int) -> bool:
-        """Must the load wait for another, or can it never run? Then it is dealt with here."""
+        """Return whether the load must wait for another, or can never run; then it is dealt with here."""
         load.waits_for = ""
         for name in load.before:
             if name in load.waived:
@@ -217,7 +217,7 @@ class Scheduler:
         return self._stands_behind(load)
 
     def _stands_behind(self, load: Load) -> bool:
-        """Must the load wait for a rival that is to go first?"""
+        """Return whether the load must wait for a rival that is to go first."""
         for name in load.behind:
             first = self._loads.get(name)
             if first is None or first.result is not None or name in load.waived:
@@ -250,7 +250,7 @@ class Scheduler:
         return True
 
     def _chain(self, load: Load) -> list[Load]:
-        """The load, the one that it waits for, and so on: up to one that waits for none, or round a ring once."""
+        """Return the load, the one that it waits for, and so on: to one that waits for none, or round a ring once."""
         chain = [load]
         seen = {load.module}
         while chain[-1].waits_for:
@@ -263,7 +263,7 @@ class Scheduler:
 
     @staticmethod
     def _wishes(load: Load, name: str) -> bool:
-        """Is the order of the two a wish (a softdep, a rival), and not a dependency?"""
+        """Return whether the order of the two is a wish (a softdep, a rival), and not a dependency."""
         return name in load.needs.soft or name not in load.needs.before
 
     def _waive(self, load: Load) -> None:
@@ -292,7 +292,7 @@ class Scheduler:
 
     @staticmethod
     def _apart(load: Load, of_dependency: Needs) -> bool:
-        """Do a load and its dependency need processes of their own?"""
+        """Return whether a load and its dependency need processes of their own."""
         return load.single or of_dependency.single or of_dependency.alone
 
     @staticmethod
@@ -325,21 +325,23 @@ class Scheduler:
         return Job(tuple(targets), tuple(one.module for one in claimed), load.rank, load.cost, load.bare)
 
     def inserted(self, module: str, now_us: int) -> None:
-        """A running job has inserted this one of its modules and is at the next: who waits for it may go on."""
+        """Take note that a running job has inserted this one of its modules: who waits for it may go on."""
         load = self._loads[module]
         if load.result is None:
             self._end(load, INSERTED, now_us)
 
     def finished(self, results: Mapping[str, LoadResult], now_us: int) -> None:
-        """A job's process has ended; `results` has one for each of its modules that had none before."""
+        """End a job, whose process has ended; `results` has one for each of its modules that had none before."""
         self._running_jobs -= 1
         self._alone = False
         for name, result in results.items():
             self._end(self._loads[name], result, now_us)
 
     def take_told(self) -> list[Load]:
-        """The loads that have got their result since the last call, in the order in which they did."""
+        """Return the loads that have got their result since the last call, in the order in which they did."""
         told, self._told = self._told, []
+        for load in told:
+            load.told = True
         return told
 
     def _end(self, load: Load, result: LoadResult, now_us: int) -> None:

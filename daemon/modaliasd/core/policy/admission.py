@@ -58,7 +58,7 @@ class Court:
         self._follows_softdeps = follows_softdeps
 
     def rule(self, load: Load) -> Admission | None:
-        """What may be done of the load; None if all of it."""
+        """Return what may be done of the load; None if all of it."""
         denial: LoadResult | None = None
         denied: dict[str, LoadResult] | None = None
         strangers = frozenset(load.needs.before).difference(
@@ -101,7 +101,7 @@ class Court:
         return None
 
     def _denied_softdeps(self, load: Load, facts: Facts) -> dict[str, LoadResult]:
-        """What would come along with the load, by this scheduler's doing or by modprobe's, and must not."""
+        """Return what would come along with the load, by this scheduler's doing or by modprobe's, and must not."""
         along = self._along(load.module)
         names = dict.fromkeys(name for name in load.needs.before if name in along)
         if self._follows_softdeps:
@@ -110,7 +110,7 @@ class Court:
         return {name: self._result(ruling, facts) for name, ruling in rulings.items() if not ruling.allow}
 
     def _kept(self, load: Load, denied: set[str]) -> set[str]:
-        """What goes with the load if these stay out: what it needs, and softdeps that can do without them."""
+        """Return what goes with the load if these stay out: what it needs, and softdeps that can do without them."""
         kept = {load.module, *self._hard_needs(load.module)}
         waiting = list(kept)
         while waiting:
@@ -124,7 +124,7 @@ class Court:
         return kept
 
     def _hard_needs(self, module: str) -> set[str]:
-        """All that cannot be missing: as it was when the module was first wanted, and as modules.dep has it now."""
+        """Return all that cannot be missing: as it was when the module was first wanted, and by modules.dep now."""
         needs = self._needs_of(module)
         before = () if needs is None else (name for name in needs.before if name not in needs.soft)
         return {*before, *self._brings(module)}
@@ -140,7 +140,7 @@ def _denied(message: str) -> LoadResult:
 
 
 def origins(load: Load, load_of: Callable[[str], Load | None]) -> list[Wanter]:
-    """Who wants the load: its own causes, and those of whatever it was brought by."""
+    """Return who wants the load: its own causes, and those of whatever it was brought by."""
     found: list[Wanter] = []
     seen = {load.module}
     waiting = [load]

@@ -59,7 +59,13 @@ class Rule(NamedTuple):
     conditions: dict[str, tuple[str, ...]]
 
     def holds(self, facts: Facts, module: str) -> bool:
-        """Do all its conditions hold for this device and module?"""
+        """Do all its conditions hold for this device and module?
+
+        A device with several modaliases is denied by any of them, and allowed by all.
+        """
+        if "\n" in facts.modalias:
+            each = [facts._replace(modalias=line) for line in facts.modalias.split("\n")]
+            return (all if self.allow else any)(self.holds(one, module) for one in each)
         return all(_holds(name, patterns, facts, module) for name, patterns in self.conditions.items())
 
 
@@ -85,7 +91,7 @@ class Policy(NamedTuple):
         return any("removable" in rule.conditions for rule in self.rules)
 
     def judge(self, facts: Facts, module: str) -> Ruling:
-        """May the module be loaded for what the facts tell of?"""
+        """Rule whether the module may be loaded for what the facts tell of."""
         if self.mistakes:
             return Ruling(False, self.mistakes[0].line)
         for rule in reversed(self.rules):
@@ -94,7 +100,7 @@ class Policy(NamedTuple):
         return self.defaults[facts.phase]
 
     def judge_brought(self, facts: Facts, module: str) -> Ruling:
-        """May the module come along as something that another needs? Only rules that name modules count."""
+        """Rule whether the module may come along as what another needs; only rules that name modules count."""
         for rule in reversed(self.rules):
             if "module" in rule.conditions and rule.holds(facts, module):
                 return Ruling(rule.allow, rule.line)
@@ -204,7 +210,7 @@ def _holds(name: str, patterns: tuple[str, ...], facts: Facts, module: str) -> b
 
 
 def _all_needs(module: str, plan: Plan) -> list[str]:
-    """All that must be inserted before the module, as far as the plan inserts it."""
+    """Return all that must be inserted before the module, as far as the plan inserts it."""
     steps = {step.module: step for step in plan.steps}
     found: dict[str, None] = {}
     waiting = [module]

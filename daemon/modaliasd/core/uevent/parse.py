@@ -5,7 +5,8 @@ A datagram of the kernel group is a header and NUL-terminated KEY=VALUE strings 
     add@/devices/pci0000:00/0000:00:03.0\\0ACTION=add\\0DEVPATH=/devices/...\\0SUBSYSTEM=pci\\0...SEQNUM=1234\\0
 
 What user space sends on (group 2) starts with "libudev" instead and is not for us. A `uevent` file has the
-same strings, one a line, without ACTION, DEVPATH, SUBSYSTEM and SEQNUM.
+same strings, one a line, without ACTION, DEVPATH, SUBSYSTEM and SEQNUM. An ACPI device that has a device tree's
+`compatible`, too, brings MODALIAS twice, and two lines in its `modalias` file (drivers/acpi/device_sysfs.c).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from modaliasd.core.device import Device
 from modaliasd.core.errors import FormatError
 from modaliasd.core.fasttypes import Enum, NamedTuple
 
+_MODALIAS = b"MODALIAS="
 SEQNUM_DIGITS = 20  # of a u64
 
 
@@ -53,6 +55,8 @@ def parse_uevent(datagram: bytes) -> Uevent:
         if not equals:
             raise FormatError(f"uevent field without '=': {string[:80]!r}")
         env[key] = value
+    if len(env) != len(strings):
+        _keep_all_modaliases(env, strings)
     if env.get("ACTION") != action_word or env.get("DEVPATH") != devpath:
         raise FormatError(f"uevent header and fields disagree: {header[:80]!r}")
     number = env.get("SEQNUM", "")
@@ -72,7 +76,24 @@ def parse_uevent_file(content: bytes) -> dict[str, str]:
         key, equals, value = line.partition("=")
         if equals:
             env[key] = value
+    if content.count(_MODALIAS) > 1:
+        _keep_all_modaliases(env, content.decode("utf-8", "surrogateescape").split("\n"))
     return env
+
+
+def _keep_all_modaliases(env: dict[str, str], strings: list[str]) -> None:
+    """Join a key that stands there twice: of MODALIAS every value counts."""
+    found = [string[len(_MODALIAS) :] for string in strings if string.startswith("MODALIAS=")]
+    if len(found) > 1:
+        env["MODALIAS"] = "\n".join(found)
+
+
+def _modaliases(env: dict[str, str]) -> str:
+    """Return the modaliases, one a line. The HD-audio bus ends its own with a newline (hda_bus_type.c)."""
+    modalias = env.get("MODALIAS", "")
+    if "\n" not in modalias:
+        return modalias
+    return "\n".join(dict.fromkeys(line for line in modalias.split("\n") if line))
 
 
 def device_from_env(devpath: str, subsystem: str, env: dict[str, str]) -> Device:
@@ -81,7 +102,7 @@ def device_from_env(devpath: str, subsystem: str, env: dict[str, str]) -> Device
     return Device(
         devpath,
         subsystem,
-        get("MODALIAS", "").removesuffix("\n"),  # the HD-audio bus ends its own with one (hda_bus_type.c)
+        _modaliases(env),
         get("DRIVER", ""),
         get("DEVTYPE", ""),
         get("DEVNAME", ""),

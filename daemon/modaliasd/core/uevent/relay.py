@@ -54,5 +54,5 @@ class Relay:
 
 
 def _related(one: str, other: str) -> bool:
-    """Is it the same device, or is one of them above the other?"""
+    """Return whether it is the same device, or one of them is above the other."""
     return one == other or one.startswith(other + "/") or other.startswith(one + "/")

@@ -56,6 +56,26 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> LiveTree:
     return LiveTree(tmp_path_factory.mktemp("both"), machine_release())
 
 
+@pytest.mark.parametrize(
+    ("command", "run"),
+    [
+        ("/sbin/modprobe -i x", "{} -i x"),
+        ("a;/usr/sbin/modprobe -i x&&/sbin/modprobe y", "a;{} -i x&&{} y"),
+        ("/opt/sbin/modprobe x; /sbin/modprobe.old x", "/opt/sbin/modprobe x; /sbin/modprobe.old x"),
+        ("modprobe x", "modprobe x"),
+    ],
+)
+def test_an_install_lines_modprobe(command: str, run: str) -> None:
+    """For busybox's modprobe the command gets one that takes kmod's options, by its path and by its bare name."""
+    helper = "/usr/lib/micro/install-modprobe"
+    step = Step("x", "x.ko", command=command)
+    assert invocation(step, Flavour.KMOD, "/m").arguments == ("-c", command)
+    (_, text) = invocation(step, Flavour.BUSYBOX, "/m").arguments
+    assert text == f'modprobe() {{ {helper} "$@"; }}\n' + run.format(helper, helper)
+    other = invocation(step._replace(command="true"), Flavour.BUSYBOX, "/m")
+    assert other.arguments == ("-c", "true")
+
+
 def effect(tree: LiveTree, step: Step, flavour: Flavour) -> dict[str, str] | None:
     """The parameters, by their last value, with which the step inserts its module; None if it does not."""
     call = invocation(step, flavour, str(tree.folder))

@@ -59,6 +59,17 @@ def test_unknown() -> None:
     assert resolver().resolve("a]") == Plan("a]", Stage.NONE)
 
 
+def test_several_lookups_at_once() -> None:
+    """Lines are lookups of their own: the plan has all that they come to, each module once."""
+    plan = resolver("blacklist d\n").resolve("in:\nzz\npci:a\nmix:")
+    assert plan.stage is Stage.ALIAS
+    assert [match.module for match in plan.matches] == ["kernel_part", "a", "d"]
+    assert names(plan) == ["c", "b_x", "a"]
+    assert [denial.module for denial in plan.denied] == ["d"]
+    assert resolver().resolve("zz\nin:").stage is Stage.BUILTIN_ALIAS
+    assert resolver().resolve("zz\ny") == Plan("zz\ny", Stage.NONE)
+
+
 def test_builtin() -> None:
     """A loadable match hides the built-in ones; where only those match, they are the outcome and no step."""
     assert names(resolver().resolve("mix:")) == ["d"]

@@ -34,6 +34,9 @@ def check_of(field: dict[str, Any]) -> Callable[[object], str]:
         return door.flag
     if field.get("items") == {"$ref": "#/$defs/match"}:
         return door.matches
+    if field.get("type") == "object":
+        assert check_of(field["additionalProperties"]) is door.count
+        return door.counts
     if field.get("type") == "integer":
         return door.status if field.get("maximum") == 255 else door.count
     if field == {"const": 1}:
@@ -123,6 +126,8 @@ def test_later_and_smaller_versions_come_in(line: str) -> None:
         (b'{"type":"later","n":%s}' % (b"9" * 400), "its unknown field has a number out of range"),
         (b'{"type":"later","n":[{"a":-1e999}]}', "its unknown field has a number out of range"),
         (b'{"type":"later","n":NaN}', "a number that is none"),
+        (b'{"type":"trimmed","types":[5]}', "its types is not an object of counts"),
+        (b'{"type":"trimmed","types":{"load":"5"}}', "its types is not an object of counts"),
         (b'{"type":"exit","status":256}', "its status is not an exit status"),
         (b'{"type":"later","n":%s%s}' % (b"[" * DEPTH, b"]" * DEPTH), "it is nested deeper than 16 levels"),
         (b'{"type":"later","n":"\\"]]","m":%s%s}' % (b"[" * 99, b"]" * 99), "it is nested deeper"),

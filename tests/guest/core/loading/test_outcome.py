@@ -97,7 +97,7 @@ def test_every_kind_is_in_the_schema() -> None:
     schema = json.loads(SCHEMA.read_text())
     kinds = {kind.value for kind in FailureKind}
     assert set(schema["$defs"]["load"]["properties"]["failure"]["enum"]) == kinds
-    text = SCHEMA.with_name("ledger.md").read_text()
+    text = SCHEMA.with_name("ledger.md").read_text(encoding="utf-8")
     assert all(f"`{kind}`" in text for kind in kinds)
     assert set(_KINDS) == set(Denied)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modaliasd.core.loading.cause import Cause
-from modaliasd.core.loading.load import Needs
+from modaliasd.core.loading.load import MOST_CAUSES, Needs
 from modaliasd.core.loading.outcome import LoadResult, Outcome
 from modaliasd.core.loading.scheduler import Scheduler
 from tests.support.fakekernel import FakeKernel, closure, dep_text
@@ -352,3 +352,20 @@ def test_a_ring_that_should_not_be_is_broken() -> None:
     messages = {load.module: load.result.message for load in scheduler.loads() if load.result}
     assert "waits for itself" in messages["b"]
     assert messages["other"].startswith("it needs a, which is failed")
+
+
+def test_causes_are_bounded() -> None:
+    """The first causes are kept, the others counted, and once a load's end has been told, no more are kept."""
+    kernel = FakeKernel(TREE)
+    for _ in range(MOST_CAUSES + 5):
+        kernel.want("net")
+    kernel.run()
+    load = kernel.scheduler.load_of("net")
+    assert load is not None
+    assert (len(load.causes), load.more_causes) == (MOST_CAUSES, 5)
+    base = kernel.scheduler.load_of("base")
+    assert base is not None
+    assert base in kernel.scheduler.take_told()
+    known = len(base.causes)
+    kernel.want("base")
+    assert (len(base.causes), base.more_causes) == (known, 1)

@@ -69,6 +69,25 @@ def test_conditions(condition: str, holds: bool) -> None:
     assert judge(f'[[rule]]\naction = "deny"\n{condition}\n').allow is not holds
 
 
+@pytest.mark.parametrize(
+    ("action", "modalias", "allowed"),
+    [
+        ("deny", "acpi:A:\nof:B", False),
+        ("deny", "of:B\nacpi:A:", False),
+        ("deny", "acpi:C:\nof:B", True),
+        ("allow", "acpi:A:\nof:B", False),
+        ("allow", "acpi:A:\nacpi:A:x", True),
+    ],
+)
+def test_a_device_with_several_modaliases(action: str, modalias: str, allowed: bool) -> None:
+    """Any of them is enough to be denied; to be allowed all have to be."""
+    other = "deny" if action == "allow" else "allow"
+    text = f'coldplug = "{other}"\n[[rule]]\naction = "{action}"\nmodalias = "acpi:A:*"\n'
+    policy = parse_policy(text, "p")
+    assert policy.mistakes == ()
+    assert policy.judge(Facts(Phase.COLDPLUG, "acpi", modalias), "m").allow is allowed
+
+
 def test_all_conditions_must_hold() -> None:
     """A rule with one condition that does not hold decides nothing."""
     text = '[[rule]]\naction="deny"\nsubsystem="usb"\nmodule="usbhid"\nremovable=false\n'

@@ -71,3 +71,16 @@ def test_the_newline_of_hd_audio_is_no_part_of_it() -> None:
 def test_a_uevent_file_is_always_read(content: bytes) -> None:
     """Lines that are no KEY=VALUE are passed over."""
     assert all("\n" not in key for key in parse_uevent_file(content))
+
+
+def test_two_modaliases_of_one_device() -> None:
+    """ACPI sends MODALIAS twice where a device has a device tree's `compatible`, too; each is kept, once, in order."""
+    event = parse_uevent(
+        GOOD.replace(b"MODALIAS=pci:x", b"MODALIAS=acpi:A:\0MODALIAS=of:B\0MODALIAS=acpi:A:")
+    )
+    assert device_from_env("/devices/x", "acpi", event.env).modalias == "acpi:A:\nof:B"
+    env = parse_uevent_file(b"MODALIAS=acpi:A:\nDRIVER=x\nMODALIAS=of:B\n")
+    device = device_from_env("/devices/x", "acpi", env)
+    assert (device.modalias, device.driver) == ("acpi:A:\nof:B", "x")
+    twice = parse_uevent(GOOD.replace(b"SUBSYSTEM=pci", b"SUBSYSTEM=a\0SUBSYSTEM=pci"))
+    assert twice.env["SUBSYSTEM"] == "pci"

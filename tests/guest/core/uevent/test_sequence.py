@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from modaliasd.core.device import Device
 from modaliasd.core.inventory import Inventory
-from modaliasd.core.uevent.sequence import MOST_MISSING, Sequence
+from modaliasd.core.uevent.sequence import MOST_GAPS, Sequence
 
 
 @given(st.permutations(range(11, 31)))
@@ -32,13 +32,33 @@ def test_what_never_came_is_counted(came: set[int]) -> None:
     assert (sequence.lost, sequence.recovered) == (0, 30 - len(came))
 
 
+@given(st.lists(st.integers(11, 60), max_size=40), st.integers(5, 70))
+def test_gaps_are_the_numbers_that_have_not_come(numbers: list[int], up_to: int) -> None:
+    """Against a set of numbers: what is missing, what is reached, and what is counted as unseen when it is believed."""
+    sequence, seen = Sequence(10), set(range(1, 11))
+    for number in numbers:
+        assert sequence.saw(number) == (number <= max(seen))
+        seen.add(number)
+    assert sequence.missing == len(set(range(1, max(seen))) - seen)
+    missing = set(range(1, up_to + 1)) - seen
+    assert sequence.reached(up_to) == (not missing)
+    assert sequence.believe(up_to) == sequence.unseen == len(missing)
+    assert sequence.reached(up_to)
+    seen |= missing
+    assert sequence.missing == len(set(range(1, max(seen))) - seen)
+
+
 def test_a_leap_does_not_fill_the_memory() -> None:
-    """A number far ahead leaves no more than MOST_MISSING to remember, and old numbers change nothing."""
+    """A gap costs the same whatever its width, and there are MOST_GAPS at most: of more, the oldest are believed."""
     sequence = Sequence(0)
     sequence.saw(1 << 40)
-    assert len(sequence.missing) == MOST_MISSING
+    assert sequence.missing == (1 << 40) - 1
     assert sequence.saw(5)
     assert sequence.last == 1 << 40
+    for number in range(MOST_GAPS):
+        sequence.saw((1 << 40) + 2 * (number + 1))
+    assert len(sequence._gaps) == MOST_GAPS
+    assert sequence.unseen + sequence.missing == (1 << 40) - 2 + MOST_GAPS
 
 
 def test_news_is_a_modalias_that_was_not_matched_before() -> None:

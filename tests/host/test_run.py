@@ -86,7 +86,7 @@ def test_a_users_own_programs_come_first(monkeypatch: pytest.MonkeyPatch, tmp_pa
         ),
         (["make-image", "-o", "/nowhere/x"], 100, "there is no directory /nowhere"),
         (["make-image", "-o", "/"], 100, "it is a directory"),
-        (["make-image", "-o", "/dev/null"], 100, "it is no regular file"),
+        (["make-image", "-o", "/dev/null"], 100, "it is not a regular file"),
     ],
 )
 def test_errors_become_statuses(
@@ -123,7 +123,7 @@ def test_what_no_command_foresaw(
     def fail(_path: object) -> None:
         raise error
 
-    monkeypatch.setattr("hostbuild.commands.tree.read_ledger", fail)
+    monkeypatch.setattr("hostbuild.commands.tree.read_history", fail)
     assert main.status_of(["tree", "boot.jsonl"]) == status
     captured = capsys.readouterr()
     assert said in captured.err

@@ -1,4 +1,4 @@
-"""hostbuild.qemu.pairing: an image is booted by a kernel that it has modules for, or not at all."""
+"""hostbuild.qemu.session: one image, one kernel that it has modules for, memory and words; or no boot at all."""
 
 import json
 import struct
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.errors import InputError
+from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.manifest import FORMAT, manifest_path
 from hostbuild.formats.newc import Member, Writer
 from hostbuild.main import status_of
-from hostbuild.qemu.pairing import read_manifest_if_any, require_kernel_for
+from hostbuild.qemu import session
+from hostbuild.qemu.accel import Accel, Choice
+from hostbuild.qemu.machine import Machine, MachineType
+from hostbuild.qemu.session import prepare
 
 OURS = "6.1.0-1-amd64"
 DIRECTORY, FILE = 0o40755, 0o100644
@@ -38,7 +41,8 @@ def write_image(path: Path, names: dict[str, int]) -> Path:
 
 
 def pair(image: Path, kernel: Path) -> Path:
-    return require_kernel_for(image, read_manifest_if_any(image), str(kernel))
+    """Prepare a boot of the image with this kernel; returns the kernel."""
+    return prepare(image, Machine(), kernel=str(kernel), accel="tcg").boot.kernel
 
 
 @pytest.fixture
@@ -118,3 +122,78 @@ def test_no_machine_is_started(
     said = capsys.readouterr().err
     assert "is 1.2.3, but the modules in" in said
     assert "hint: make the image for this kernel" in said
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> str:
+    """The kernel for OURS."""
+    return str(write_kernel(tmp_path / "vmlinuz", OURS))
+
+
+def test_the_command_line_is_the_contract_the_images_words_and_the_callers(image: Path, kernel: str) -> None:
+    """Console and clock first, then the channel; what the manifest has, what the caller says; poweroff last."""
+    manifest = {
+        "format": FORMAT,
+        "image": {"size": image.stat().st_size},
+        "kernel": {"version": OURS, "vmlinuz": kernel, "sha256": "", "origin": ""},
+        "append": "from.manifest=1",
+        "groups": {},
+        "modules": [],
+        "files": [],
+    }
+    manifest_path(image).write_text(json.dumps(manifest), encoding="ascii")
+    made = prepare(image, Machine(), kernel=kernel, append="quiet", accel="tcg", poweroff=True)
+    assert made.boot.command_line(made.machine).split() == [
+        "console=ttyS0",
+        "panic=-1",
+        "clocksource=hpet",
+        "modaliasd.channel=/dev/ttyS1",
+        "from.manifest=1",
+        "quiet",
+        "modaliasd.poweroff=settled",
+    ]
+
+
+def test_a_machine_with_one_serial_line_has_no_channel(image: Path, kernel: str) -> None:
+    """A microvm is told of no serial line that it has not; with icount the clock needs no help."""
+    machine = Machine(type=MachineType.MICROVM)
+    made = prepare(image, machine, kernel=kernel, accel="tcg", agent=True, icount=True)
+    assert made.boot.command_line(made.machine) == "console=ttyS0 panic=-1"
+
+
+def test_memory_is_the_callers_then_the_machines_then_reckoned(image: Path, kernel: str) -> None:
+    """Whoever says it, QEMU is given it once, and the machine's file does not override the caller."""
+    machine = Machine(memory=700)
+
+    def memory(machine: Machine, said: str | None) -> str:
+        argv = prepare(image, machine, kernel=kernel, accel="tcg", memory=said).argv()
+        return argv[argv.index("-m") + 1]
+
+    reckoned = str(prepare(image, machine, kernel=kernel, accel="tcg").estimate.comfortable)
+    assert memory(machine, None) == "700"
+    assert memory(machine, "1G") == "1024"
+    assert memory(machine, "auto") == reckoned
+    assert memory(Machine(), None) == reckoned
+
+
+def test_too_little_memory_is_refused_whoever_says_it(image: Path, kernel: str) -> None:
+    """The caller's 32 MiB, and the machine file's."""
+    for machine, said in ((Machine(), "32"), (Machine(memory=32), None)):
+        with pytest.raises(UsageError, match="32 MiB is too little for this image") as caught:
+            prepare(image, machine, kernel=kernel, accel="tcg", memory=said)
+        assert "--memory auto" in caught.value.hint
+
+
+def test_the_accelerators_choice_is_told_where_nobody_made_it(
+    image: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulation is a note if it was found out, and none if it was asked for; KVM and icount exclude each other."""
+    monkeypatch.setattr(session, "choose", lambda _wanted: Choice(Accel.TCG, "no /dev/kvm"))
+    assert prepare(image, Machine(), kernel=kernel).notes == ("no KVM, so QEMU emulates: no /dev/kvm",)
+    assert prepare(image, Machine(), kernel=kernel, accel="tcg").notes == ()
+    monkeypatch.setattr(session, "choose", lambda _wanted: Choice(Accel.KVM, "KVM works"))
+    made = prepare(image, Machine(), kernel=kernel)
+    assert made.notes == ()
+    assert "clocksource=hpet" not in made.boot.command_line(made.machine)
+    with pytest.raises(UsageError, match="--icount counts instructions"):
+        prepare(image, Machine(), kernel=kernel, icount=True)

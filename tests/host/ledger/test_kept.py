@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.qemu import kept
-from hostbuild.qemu.kept import HEAD, TAIL, Kept
+from hostbuild.ledger import kept
+from hostbuild.ledger.kept import HEAD, TAIL, Kept
 
 
 def test_a_short_console_is_whole() -> None:

@@ -1,0 +1,57 @@
+"""What is booted, and the words by which the guest finds its serial lines: a value, and QEMU's command line for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.machine import Machine, machine_argv
+
+# The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
+CONSOLE_APPEND = "console=ttyS0 panic=-1"
+CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
+AGENT_APPEND = "micro.agent=/dev/ttyS2"
+# Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
+# would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
+CLOCK_APPEND = "clocksource=hpet"
+POWEROFF_APPEND = "modaliasd.poweroff=settled"
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What to boot and how.
+
+    memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
+    agent: a shell answers on the third serial line. poweroff: the guest switches itself off once it has settled.
+    limit_s: the machine's whole life in seconds of wall time; it is ended then.
+    """
+
+    kernel: Path
+    initrd: Path
+    append: str = ""
+    accel: Accel = Accel.TCG
+    memory: int = 512
+    icount: bool = False
+    agent: bool = True
+    poweroff: bool = False
+    limit_s: float = 120.0
+
+    def command_line(self, machine: Machine) -> str:
+        """Return the kernel's command line: the contract with the guest, then the caller's words."""
+        words = [CONSOLE_APPEND]
+        if self.accel is Accel.TCG and not self.icount:
+            words.append(CLOCK_APPEND)
+        if machine.serial_lines > 1:
+            words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
+        return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])
+
+    def argv(self, machine: Machine) -> list[str]:
+        """Return QEMU's command line, all but the serial lines and the monitor."""
+        return machine_argv(
+            machine,
+            accel=self.accel.value,
+            memory=self.memory,
+            kernel=str(self.kernel),
+            initrd=str(self.initrd),
+            append=self.command_line(machine),
+            icount=self.icount,
+        )

@@ -1,0 +1,138 @@
+"""A boot made ready: the image's manifest, its kernel, the memory it needs, the accelerator, the command line.
+
+session = prepare(Path("micro.img"), read_machine("q35", ["e1000"]), append="quiet", limit_s=120)
+with session.vm() as vm:
+    vm.settled()
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hostbuild import ui
+from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.archive import kernel_versions, read_image
+from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
+from hostbuild.formats.sniff import Kind, require_kind, require_there
+from hostbuild.kernels.image_kernel import require_vmlinuz
+from hostbuild.kernels.kernel import read_vmlinuz, require_kernel, require_spec
+from hostbuild.qemu.accel import Accel, choose
+from hostbuild.qemu.boot import Boot
+from hostbuild.qemu.lines import Line, Listener
+from hostbuild.qemu.machine import Machine, parse_memory
+from hostbuild.qemu.memory import MemoryEstimate, require_enough
+from hostbuild.qemu.memory_probe import read_estimate
+from hostbuild.qemu.vm import VM
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything that a boot needs, checked; nothing has been started yet.
+
+    machine: its memory is None, for the boot's counts. manifest: {} for an image without one.
+    notes: what the caller may want to tell about the choices that were made, a sentence each.
+    """
+
+    machine: Machine
+    boot: Boot
+    manifest: Mapping[str, Any]
+    estimate: MemoryEstimate
+    notes: tuple[str, ...] = ()
+
+    def vm(self, *, listeners: dict[Line, Listener] | None = None) -> VM:
+        """Return the machine, to be started by `with`; `listeners` are handed the serial lines' raw bytes."""
+        return VM(self.machine, self.boot, listeners=listeners)
+
+    def argv(self) -> list[str]:
+        """Return QEMU's command line, all but the serial lines and the monitor."""
+        return self.boot.argv(self.machine)
+
+
+def prepare(
+    image: Path,
+    machine: Machine,
+    *,
+    kernel: str | None = None,
+    append: str = "",
+    memory: str | None = None,
+    accel: str = "auto",
+    icount: bool = False,
+    agent: bool = False,
+    poweroff: bool = False,
+    limit_s: float = 120.0,
+) -> Session:
+    """Make a boot of `image` ready: find what belongs to it, and refuse what cannot work.
+
+    kernel: "deb:PACKAGE", "running" or a path; None takes the image's own. append: words for the kernel, behind those
+    of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
+    "kvm" or "tcg". agent, poweroff, limit_s: as Boot has them.
+    Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
+    contradict each other, WorldError where KVM is demanded and does not work.
+    """
+    manifest = _read_manifest_if_any(image)
+    vmlinuz = _require_kernel_for(image, manifest, kernel)
+    wanted = machine.memory if memory is None else parse_memory(memory)
+    chosen = choose(accel)
+    if icount and chosen.accel is Accel.KVM:
+        raise UsageError("--icount counts instructions, which KVM cannot do", hint="--accel tcg")
+    estimate = read_estimate(image, manifest, vmlinuz, append)
+    if wanted is not None:
+        require_enough(estimate, wanted)
+    boot = Boot(
+        kernel=vmlinuz,
+        initrd=image,
+        append=" ".join(filter(None, (manifest.get("append", ""), append))),
+        accel=chosen.accel,
+        memory=estimate.comfortable if wanted is None else wanted,
+        icount=icount,
+        agent=agent,
+        poweroff=poweroff,
+        limit_s=limit_s,
+    )
+    emulated = chosen.accel is Accel.TCG and accel == "auto"
+    notes = (f"no KVM, so QEMU emulates: {chosen.why}",) if emulated else ()
+    return Session(replace(machine, memory=None), boot, manifest, estimate, notes)
+
+
+def _read_manifest_if_any(image: Path) -> dict[str, Any]:
+    """Read the image's manifest; {} for an image without one. Raises InputError where there is no image."""
+    require_there(image, "image", hint=f"hostbuild make-image -o {shlex.quote(str(image))}")
+    require_kind(image, Kind.IMAGE, Kind.PACKED)
+    return read_manifest(image) if manifest_path(image).exists() else {}
+
+
+def _require_kernel_for(image: Path, manifest: dict[str, Any], spec: str | None) -> Path:
+    """Return the vmlinuz to boot an image with.
+
+    spec: "deb:PACKAGE", "running" or a path; None takes the one that the manifest names, if it is unchanged.
+    Raises InputError for a kernel that the image has no modules for, but for others: it could load none of them.
+    """
+    if spec is None and not manifest:
+        raise no_manifest(image)
+    if spec is None:
+        return require_vmlinuz(image, manifest, ui.reporter())
+    if spec.startswith("deb:") or spec == "running":
+        kernel = require_kernel(spec, None, ui.reporter())
+        vmlinuz, version = kernel.vmlinuz, kernel.version
+    else:
+        vmlinuz = require_spec(spec)
+        version, _ = read_vmlinuz(vmlinuz)
+    carried = _versions_in(image, manifest)
+    if carried and version not in carried:
+        rebuild = f"hostbuild make-image --kernel {shlex.quote(spec)} -o {shlex.quote(str(image))}"
+        or_leave = "; or leave --kernel out" if manifest else ""
+        raise InputError(
+            f"the kernel {spec} is {version}, but the modules in {image} are for {', '.join(carried)}: "
+            "none of them could be loaded",
+            hint=f"make the image for this kernel: {rebuild}{or_leave}",
+        )
+    return vmlinuz
+
+
+def _versions_in(image: Path, manifest: dict[str, Any]) -> list[str]:
+    """Return the kernels that the image has modules for: from its manifest, or from the archive where that is {}."""
+    if manifest.get("image", {}).get("size") == image.stat().st_size:
+        return [manifest["kernel"]["version"]]
+    return kernel_versions(member for segment in read_image(image) for member in segment.members)

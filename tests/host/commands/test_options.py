@@ -1,0 +1,64 @@
+"""hostbuild/commands/_options.py: an option that several commands have means, and says, the same in each."""
+
+import importlib
+
+import click
+import pytest
+
+BOOTING = ("run", "prove", "ram", "demo")
+OF_KERNELS = ("make_image", "predict")
+
+
+def option(command: str, name: str) -> click.Option | None:
+    """The command's option of this name; None if it has none."""
+    found = importlib.import_module(f"hostbuild.commands.{command}").command
+    return next((one for one in found.params if isinstance(one, click.Option) and name in one.opts), None)
+
+
+@pytest.mark.parametrize(
+    ("commands", "name"),
+    [(BOOTING, name) for name in ("--kernel", "--machine", "--device", "--append", "--accel", "--ledger-out")]
+    + [(OF_KERNELS, name) for name in ("--kernel", "--modules-dir")],
+)
+def test_shared_options_are_one(commands: tuple[str, ...], name: str) -> None:
+    """Help, default, metavar and type of an option are the same in all commands of a kind that have it."""
+    found = [one for command in commands if (one := option(command, name)) is not None]
+    assert len(found) >= 2
+    for one in found[1:]:
+        assert (one.help, one.default, one.metavar, type(one.type), one.multiple) == (
+            found[0].help,
+            found[0].default,
+            found[0].metavar,
+            type(found[0].type),
+            found[0].multiple,
+        )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make_image",
+        "run",
+        "inspect",
+        "tree",
+        "report",
+        "diff",
+        "watch",
+        "ram",
+        "capture",
+        "predict",
+        "prove",
+        "demo",
+    ],
+)
+def test_every_option_has_help(command: str) -> None:
+    """Nobody has to guess what an option does."""
+    found = importlib.import_module(f"hostbuild.commands.{command}").command
+    assert [one.opts[0] for one in found.params if isinstance(one, click.Option) and not one.help] == []
+
+
+def test_every_option_of_kernel_has_help() -> None:
+    """So do those of `hostbuild kernel`'s commands."""
+    group = importlib.import_module("hostbuild.commands.kernel").command
+    for command in group.commands.values():
+        assert [one.opts[0] for one in command.params if isinstance(one, click.Option) and not one.help] == []

@@ -1,0 +1,29 @@
+"""The documentation speaks of files that are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import DOCS, PROJECT
+
+PAGES = [*sorted(DOCS.glob("*.md")), *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md"))]
+# Where a path may start: at the project, or where people know to look.
+OTHERS = ("pyroute2/",)  # other people's files
+STARTS = ("", "daemon/", "daemon/modaliasd/", "hostbuild/", "tests/")
+_PATH = re.compile(r"(?<![\w./~-])(?:\.\./)?((?:[\w-]+/)*[\w-]+/[\w-]+\.(?:py|toml|sh|fragment))\b")
+_LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    """Paths of the project's files, and links to other pages: what was moved is spoken of where it is now."""
+    text = page.read_text(encoding="utf-8")
+    gone = [
+        path
+        for path in dict.fromkeys(_PATH.findall(text))
+        if not path.startswith(OTHERS) and not any((PROJECT / start / path).exists() for start in STARTS)
+    ]
+    folder = page.parent
+    gone += [link for link in dict.fromkeys(_LINK.findall(text)) if not (folder / link).exists()]
+    assert gone == []

@@ -47,7 +47,7 @@ def command(
 
         def heard(attempt: Attempt) -> None:
             outcome = "settled" if attempt.booted else attempt.why
-            click.echo(f"  {attempt.memory} MiB: {outcome} ({attempt.seconds:.0f} s)", err=True)
+            ui.complain(f"  {attempt.memory} MiB: {outcome} ({attempt.seconds:.0f} s)")
 
         proved = measure_minimum(session.machine, session.boot, estimate, heard)
         if not as_json:

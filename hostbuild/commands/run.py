@@ -108,7 +108,7 @@ def command(
         click.echo(shlex.join([*session.argv(), "-serial", "mon:stdio", "-serial", ledger]))
         return 0
     for note in session.notes:
-        click.echo(f"hostbuild: {note}", err=True)
+        ui.note(note)
     vm: VM | None
     with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
         if watch:

@@ -22,13 +22,13 @@ from tests.support.places import PROJECT
 # What a terminal must not get from others: C0, C1, their like in Unicode, and what a page or a shell would run
 EVIL = (
     "</script><img src=x onerror=alert(1)>"
-    "\x1b]0;title\x07\x1b[31m\x9b31m\x7f\r\n\t\u202e\u2066\u2028\udcff\ud800$(x)`'\""
+    "\x1b]0;title\x07\x1b[31m\x9b31m\x7f\r\n\t\u202e\u2066\u2028\udcff$(x)`'\""
 )
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1.5, -0.0, 1e308, 2**53, 2**63, 2**64, 10**400, "", "/", "//", "/a", "a", " ", "\0", EVIL,
     "²", "/devices/²", "/devices/1²/٣", "/" * 5000, "/a" * 2000, "x" * 5000, [], [None], [[]], [{}], {}, {"a": 1},
-    ["x", 1], [{"module": 1}], [{"module": "x", "line": "y"}], [{"devpath": []}], {"type": {}},
+    ["x", 1], [{"module": 1}], [{"module": "x", "line": "y"}], [{"devpath": []}], {"type": {}}, "\ud800",
 )  # fmt: skip
 
 

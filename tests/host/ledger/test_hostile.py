@@ -214,7 +214,7 @@ def test_names_in_an_image_and_of_files_are_escaped(
 ) -> None:
     """inspect's tables and JSON, and the errors that name a file, let no control character out."""
     image = tmp_path / "a\x1b[31m\x9b.img"
-    evil = EVIL.replace("/", "").replace("\ud800", "")
+    evil = EVIL.replace("/", "")
     with image.open("wb") as file:
         writer = Writer(file.write)
         writer.add(Member(name=f"lib/modules/{evil}/kernel/{evil}.ko", mode=0o100644), b"x")

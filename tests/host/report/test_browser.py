@@ -245,7 +245,7 @@ def test_nothing_of_a_ledger_runs(browser: Browser, tmp_path: Path) -> None:
     page.on("dialog", refuse)
     for end in ("html", "svg"):
         out = tmp_path / f"r.{end}"
-        assert status_of(["report", str(path), "--title", EVIL.replace("\ud800", ""), "-o", str(out)]) == 0
+        assert status_of(["report", str(path), "--title", EVIL, "-o", str(out)]) == 0
         page.goto(out.as_uri())
         if end == "html":
             page.wait_for_selector("html[data-ready]")

@@ -99,7 +99,10 @@ class Index:
             plain = modalias.encode().translate(_PLAIN)
             text = modalias.replace("-", "_")
         else:
-            plain = modalias.encode("utf-8", "surrogateescape").translate(_PLAIN)
+            try:
+                plain = modalias.encode("utf-8", "surrogateescape").translate(_PLAIN)
+            except UnicodeEncodeError:  # a lone surrogate, which no bytes are read as: no pattern has it
+                return []
             text = plain.decode("latin-1")
         if 0 in plain or len(plain) > NAME_LIMIT:
             try:

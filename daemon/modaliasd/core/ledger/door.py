@@ -106,15 +106,30 @@ def _misfit(record: Record, fields: Fields) -> str:
     return ""
 
 
+def _has_bytes(value: str) -> bool:
+    """Return whether it is what bytes were read as (PEP 383); a lone surrogate of another kind never is."""
+    if value.isascii():
+        return True
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text(value: object) -> str:
     """Check for a string."""
-    return "" if isinstance(value, str) else "is not text"
+    if not isinstance(value, str):
+        return "is not text"
+    return "" if _has_bytes(value) else "has half a character"
 
 
 def devpath(value: object) -> str:
     """Check for a path below /sys."""
     if not isinstance(value, str) or not value.startswith("/"):
         return "is not a path"
+    if not _has_bytes(value):
+        return "has half a character"
     return "" if len(value) <= DEVPATH_LIMIT else f"is longer than {DEVPATH_LIMIT} characters"
 
 
@@ -147,7 +162,7 @@ def flag(value: object) -> str:
 def names(value: object) -> str:
     """Check for a list of strings."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ""
+        return "" if all(map(_has_bytes, value)) else "has half a character"
     return "is not a list of names"
 
 

@@ -52,6 +52,13 @@ def plainly(aliases: list[tuple[bytes, str]], modalias: bytes) -> list[str]:
     return list(dict.fromkeys(m for p, m in aliases if compile_pattern(normalize_alias(p))(text, 0)))
 
 
+def test_what_no_bytes_are_read_as_matches_nothing() -> None:
+    """A lone surrogate, which a capture's JSON may hold, is in no alias; a byte that is not UTF-8 may be."""
+    index = Index(build(b"alias x:* any\n"))
+    assert index.lookup("x:\ud800") == []
+    assert [hit.module for hit in index.lookup("x:\udcff")] == ["any"]
+
+
 def test_an_answer_tells_module_pattern_and_line() -> None:
     """The pattern is as the file has it, dashes, sets and question marks included."""
     index = Index(build(TABLE))

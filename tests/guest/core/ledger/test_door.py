@@ -84,6 +84,7 @@ def test_a_real_ledger_comes_in_whole() -> None:
         '{"type":"exit","status":0}',
         '{"type":"lost","seqnum":18446744073709551615}',
         ' {"type" : "walk"}\r',
+        '{"type":"device","devpath":"/\\udcff","modalias":"\\ud83d\\ude00"}',
     ],
 )
 def test_later_and_smaller_versions_come_in(line: str) -> None:
@@ -105,6 +106,9 @@ def test_later_and_smaller_versions_come_in(line: str) -> None:
         (b'{"type":"device","devpath":""}', "its devpath is not a path"),
         (b'{"type":"device","devpath":["/a"]}', "its devpath is not a path"),
         (b'{"type":"device","devpath":"/%s"}' % (b"x" * 5000), "its devpath is longer than 4096 characters"),
+        (b'{"type":"device","devpath":"/\\ud800"}', "its devpath has half a character"),
+        (b'{"type":"device","devpath":"/a","modalias":"x\\udfff"}', "its modalias has half a character"),
+        (b'{"type":"unbound","devpath":"/a","drivers":["x\\ud800"]}', "its drivers has half a character"),
         (b'{"type":"device","devpath":"/a","driver":["x"]}', "its driver is not text"),
         (b'{"type":"device","devpath":"/a","matches":{"module":"x"}}', "its matches are not a list"),
         (b'{"type":"device","devpath":"/a","matches":[3]}', "its matches have an item that is not an object"),

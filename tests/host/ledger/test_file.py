@@ -86,7 +86,7 @@ def test_a_bad_line_costs_that_line(command: list[str], tmp_path: Path) -> None:
     lines = Q35.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:4], b'{"torn\n', *lines[4:], b"\xff\n"]))
     good, bad = (
-        subprocess.run(hostbuild_argv(*command, file), capture_output=True, text=True, check=True)
+        subprocess.run(hostbuild_argv(*command, file), capture_output=True, encoding="utf-8", check=True)
         for file in (Q35, path)
     )
     assert bad.stdout == good.stdout

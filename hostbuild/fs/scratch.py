@@ -56,7 +56,10 @@ def _make(parent: Path | None) -> tuple[Path, int]:
     """Make a directory and lock it; a sweep that came in between may have taken it away, then another one."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=f".{_NAME}" if parent else _NAME, dir=parent))
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # a sweep was quicker than the lock
         with suppress(OSError):  # where nothing can be locked nothing is swept either
             fcntl.flock(lock, fcntl.LOCK_EX)
         if path.is_dir() and os.path.samestat(os.fstat(lock), path.stat()):

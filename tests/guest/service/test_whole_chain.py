@@ -12,8 +12,9 @@ from tests.support.fuzzing import USUAL
 from tests.support.randomchain import describe, drive
 
 CHUNKS = 8
-LONG = settings.default is not None and settings.default.max_examples != USUAL
-WORLDS = 100_000 if LONG else 2_000  # `make fuzz` has the long profile
+EXAMPLES = settings.default.max_examples if settings.default is not None else USUAL
+# `make fuzz` has the long profile, and its own test one with a single example
+WORLDS = 2_000 if EXAMPLES == USUAL else min(100_000, CHUNKS * EXAMPLES)
 
 
 @pytest.mark.fuzz

@@ -5,8 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,3 +118,20 @@ def test_files_get_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sweep_may_come_before_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sweeps may take a new directory away before it is locked: another one is made then."""
+    made: list[Path] = []
+    make = tempfile.mkdtemp
+
+    def swept_once(**how: Any) -> str:
+        made.append(Path(make(**how)))
+        if len(made) == 1:
+            made[0].rmdir()
+        return str(made[-1])
+
+    monkeypatch.setattr("hostbuild.fs.scratch.tempfile.mkdtemp", swept_once)
+    with scratch_directory(tmp_path) as path:
+        assert path == made[1]
+        assert path.is_dir()

@@ -8,6 +8,8 @@ A message that was lost (ENOBUFS) or any other failure of the rtnetlink socket e
 and begins with the list of all links, which is the way to make good for what was missed.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import logging
@@ -17,17 +19,20 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
 from pyroute2.dhcp.hooks import Trigger, hook
 from pyroute2.dhcp.leases import JSONFileLease, Lease
 from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink import nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_LINK
 
 from micronetd.links import Do, Link, Links, Step
 from micronetd.settings import METRIC, RESOLV_CONF_MARK, Settings, describe, resolv_conf, settings_of
+
+if TYPE_CHECKING:
+    from pyroute2.netlink import nlmsg
 
 STATE = Path("/run/network")
 RESOLV_CONF = Path("/etc/resolv.conf")

@@ -5,9 +5,14 @@ a link is set up once, when it shows: who sets it down afterwards has a reason. 
 is to have a lease. Where one of these ends, or the link is renamed, the helper lets go of the lease.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Do(Enum):

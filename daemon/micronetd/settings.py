@@ -4,10 +4,15 @@ The options are those of RFC 2132, under the names that pyroute2 gives them. The
 them is taken that is not what it has to be.
 """
 
+from __future__ import annotations
+
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 # Of the default routes, plus the link's index: several links have one each, and the first link's counts.
 METRIC = 1000

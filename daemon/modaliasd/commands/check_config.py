@@ -4,6 +4,8 @@ Looks at modprobe.d, at the policy, /etc/modaliasd/policy.toml, at the words of 
 the tables of the module tree. Not on the boot path.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
     return check(arguments, sys.stdout)
 
 
-def check(arguments: list[str], stdout: "TextIO") -> int:
+def check(arguments: list[str], stdout: TextIO) -> int:
     """Check the configuration below --root against the modules in --modules-dir.
 
     Raises UsageError for unknown arguments, WorldError where there are no modules to check against.

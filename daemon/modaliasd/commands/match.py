@@ -1,5 +1,7 @@
 """`modaliasd match`: which modules a modalias stands for, by the same stages as kmod's `modprobe -R`."""
 
+from __future__ import annotations
+
 import os
 import sys
 
@@ -7,7 +9,6 @@ from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
 from modaliasd.core.errors import UsageError
 from modaliasd.core.kmod.modprobe_d import EMPTY, Configuration
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
-from modaliasd.core.kmod.plan import Match
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_symbols
 from modaliasd.core.printable import printable
@@ -19,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO, TextIO
+
+    from modaliasd.core.kmod.plan import Match
 
 MATCH = Syntax(
     "match",
@@ -74,7 +77,7 @@ def run(arguments: list[str]) -> int:
     return answer(arguments, sys.stdin, sys.stdout)
 
 
-def answer(arguments: list[str], stdin: "TextIO", stdout: "TextIO") -> int:
+def answer(arguments: list[str], stdin: TextIO, stdout: TextIO) -> int:
     """Answer what `arguments` or the lines of `stdin` ask for."""
     given = parse(MATCH, arguments)
     asked: Iterable[str] = given.operands
@@ -106,7 +109,7 @@ def _explanation(match: Match) -> list[str]:
     return [match.module, match.alias or match.module, f"{place}{built_in}"]
 
 
-def _lines(stream: "BinaryIO") -> "Iterator[str]":
+def _lines(stream: BinaryIO) -> Iterator[str]:
     for line in stream:
         yield line.removesuffix(b"\n").decode("utf-8", "surrogateescape")
 

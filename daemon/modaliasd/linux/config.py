@@ -3,6 +3,8 @@
 On the boot path: an absent directory costs one system call. Source: modprobe.d(5), proc(5).
 """
 
+from __future__ import annotations
+
 import posix
 
 from modaliasd.core.errors import Problem

@@ -7,6 +7,8 @@ and sums everything and is for a time when nobody waits. Whatever is wrong is to
 `message`, never only fixed.
 """
 
+from __future__ import annotations
+
 import posix
 
 from modaliasd.core.errors import FormatError, WorldError

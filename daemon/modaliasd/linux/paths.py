@@ -1,5 +1,7 @@
 """Where the daemon's files are in the guest; the one place that says so."""
 
+from __future__ import annotations
+
 RUN_DIRECTORY = "/run/modaliasd"
 LEDGER = RUN_DIRECTORY + "/ledger.jsonl"
 CONTROL = RUN_DIRECTORY + "/control"

@@ -6,6 +6,8 @@ is one alias; rows are numbered in load order, so that a sorted list of rows is 
 order.
 """
 
+from __future__ import annotations
+
 import sys
 from array import array
 from zlib import crc32
@@ -101,7 +103,7 @@ class _Pool:
         return bytes(self._text) + bytes(-len(self._text) % 4)
 
 
-def _buckets(keys: list[int]) -> "tuple[int, array[int]]":
+def _buckets(keys: list[int]) -> tuple[int, array[int]]:
     """For sorted keys: how many leading bits make a bucket, and the first key of each bucket or beyond."""
     bits = max(1, len(keys).bit_length())
     starts = array("I", bytes(4 << bits))
@@ -155,7 +157,7 @@ def _load_order(aliases: list[Alias], order: dict[str, int]) -> list[Alias]:
     return sorted(aliases, key=lambda a: (order.get(a.module, last), first_line[a.module], a.line))
 
 
-def _write_items(node: Node, rows: _Rows, pool: _Pool, byteorder: "ByteOrder") -> int:
+def _write_items(node: Node, rows: _Rows, pool: _Pool, byteorder: ByteOrder) -> int:
     """Append the node's items; their place, 0 for none."""
     items = rows.items
     star = grams = 0
@@ -198,7 +200,7 @@ def _first_of(pairs: list[tuple[int, int]], rows: _Rows) -> list[tuple[int, int]
     return pairs
 
 
-def _write_list(pairs: list[tuple[int, int]], items: "array[int]") -> int:
+def _write_list(pairs: list[tuple[int, int]], items: array[int]) -> int:
     """Append pairs of words, the last one marked; their place, 0 for none."""
     place = len(items)
     for pair in pairs:
@@ -228,7 +230,7 @@ def build_index(
     modules_alias: bytes,
     modules_order: bytes = b"",
     builtin_modinfo: bytes = b"",
-    byteorder: "ByteOrder" = sys.byteorder,
+    byteorder: ByteOrder = sys.byteorder,
 ) -> bytes:
     """Build the index file's bytes from the bytes of modules.alias, modules.order and modules.builtin.modinfo.
 

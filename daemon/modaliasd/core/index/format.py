@@ -5,6 +5,8 @@ words, the tables are words. A word has 32 bits in the byte order of the machine
 order mark tells a reader of the other order.
 """
 
+from __future__ import annotations
+
 from zlib import crc32
 
 from modaliasd.core.errors import FormatError, Problem
@@ -74,7 +76,7 @@ ONCE = 1 << 31  # in a group's node: only the anchor's first place counts
 HOP = 255  # in a node's edge: the length of the edges out of it; above, the place of its own edge's text
 
 
-def read_header(data: "Buffer") -> dict[str, int]:
+def read_header(data: Buffer) -> dict[str, int]:
     """Parse the header's fields. Raises FormatError where they cannot be believed."""
     head = data[:HEADER_SIZE]
     if len(head) < HEADER_SIZE or head[: len(MAGIC)] != MAGIC:
@@ -91,13 +93,13 @@ def read_header(data: "Buffer") -> dict[str, int]:
     return fields
 
 
-def check_body(data: "Buffer", body_sum: int) -> None:
+def check_body(data: Buffer, body_sum: int) -> None:
     """Check all that follows the header against its checksum: some 4 ms of guest time. Raises FormatError."""
     if crc32(data[HEADER_SIZE : len(data)]) != body_sum:
         raise FormatError("its body's checksum does not match the header")
 
 
-def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
+def tables(data: Buffer, header: dict[str, int]) -> list[memoryview]:
     """Return the tables, in the file's order. Raises FormatError if they do not fit."""
     whole = memoryview(data)  # type: ignore[arg-type]  # bytes and mmap both have the buffer protocol
     views = []
@@ -115,7 +117,7 @@ def tables(data: "Buffer", header: dict[str, int]) -> "list[memoryview]":
     return views
 
 
-def text_at(data: "Buffer", at: int) -> bytes:
+def text_at(data: Buffer, at: int) -> bytes:
     """Return the text of the pool that begins here."""
     return data[at : data.find(b"\0", at)]
 
@@ -126,7 +128,7 @@ def write_warning(problem: Problem) -> bytes:
     return f"{file}{problem.line} {problem.message}".encode("utf-8", "surrogateescape")
 
 
-def read_warnings(data: "Buffer", header: dict[str, int]) -> tuple[Problem, ...]:
+def read_warnings(data: Buffer, header: dict[str, int]) -> tuple[Problem, ...]:
     """Return the lines of modules.alias, and of what else went into the index, that were skipped."""
     warnings = []
     at = header["warnings_at"]

@@ -36,6 +36,8 @@ long, dmi and input took two to three times as long); a memoryview's words in pl
 `str.index` in place of `str.find` (each tail that fails costs an exception). Figures: docs/matching.md.
 """
 
+from __future__ import annotations
+
 from _bisect import bisect_left
 
 from modaliasd.core.errors import FormatError
@@ -76,7 +78,7 @@ class Index:
     sizes: bytes of the modules.alias, modules.order and modules.builtin.modinfo it was made from.
     """
 
-    def __init__(self, data: "Buffer") -> None:
+    def __init__(self, data: Buffer) -> None:
         header = read_header(data)
         self._data = data
         self._body_sum = header["body_sum"]
@@ -121,7 +123,7 @@ class Index:
         check_body(self._data, self._body_sum)
 
 
-def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], str], list[Hit]]":  # noqa: C901
+def _ranker(data: Buffer, header: dict[str, int]) -> Callable[[list[Found], str], list[Hit]]:  # noqa: C901
     """Return the function that makes what was found in a string into matches."""
     items, lines, row_modules, modules, raw_rows, raw_texts = tables(data, header)[8:]
     first_builtin = header["first_builtin"]
@@ -129,7 +131,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
     as_written: dict[int, str] = {}
     new_match = tuple.__new__
 
-    def match(by: "Found", text: str) -> Hit:
+    def match(by: Found, text: str) -> Hit:
         number = by[0] >> 1
         module = row_modules[number]
         name = names.get(module)
@@ -146,7 +148,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
                 alias = text_of(alias.encode("latin-1"))
         return new_match(Hit, (name, alias, lines[number], number >= first_builtin))
 
-    def spread(found: "list[Found]") -> "Iterator[Found]":
+    def spread(found: list[Found]) -> Iterator[Found]:
         """With a row each, where one was found for several."""
         for by in found:
             if by[0] < MANY:
@@ -156,7 +158,7 @@ def _ranker(data: "Buffer", header: dict[str, int]) -> "Callable[[list[Found], s
             for row in items[place + 1 : place + 1 + items[place]]:
                 yield row, *by[1:]
 
-    def rank(found: "list[Found]", text: str) -> list[Hit]:
+    def rank(found: list[Found], text: str) -> list[Hit]:
         """Return matches in load order, each module once, built-in ones only if there are no others."""
         if len(found) == 1 and found[0][0] < MANY:
             return [match(found[0], text)]

@@ -5,6 +5,8 @@ string twice: as bytes, of which slices are hashed, and as text with a character
 CPython finds things twice as fast as it does in bytes.
 """
 
+from __future__ import annotations
+
 from _struct import unpack
 from zlib import crc32
 
@@ -58,7 +60,7 @@ KEPT = (STAR, GRAMS, FIRST)  # kinds whose parts are decoded but once
 BYTES_A_TAIL = 2  # of a string: to look their grams up takes as long as to try a tail
 FEW = 2  # items; a node with more is kept decoded, as one with children is
 EXACT_HEAD = 4  # bytes at the beginning of a string by which the table of exact patterns is passed over
-NO_TAIL: "Tail" = (None, (), None, "")
+NO_TAIL: Tail = (None, (), None, "")
 
 
 class _Other:
@@ -66,7 +68,7 @@ class _Other:
 
     __slots__ = ("by_literal", "grams", "groups", "handle", "kept", "operand", "tails")
 
-    def __init__(self, handle: "Handler", operand: int, kept: bool) -> None:
+    def __init__(self, handle: Handler, operand: int, kept: bool) -> None:
         self.handle = handle
         self.operand = operand
         self.kept = kept
@@ -81,7 +83,7 @@ def _rarest(literals: list[str]) -> str:
     return max(reversed(literals), key=len)
 
 
-def _compile_tail(text: str) -> "Tail":
+def _compile_tail(text: str) -> Tail:
     """Return what has to be found, in which order, and what has to hold behind it."""
     if text[:1] != "*" or "?" in text or "[" in text or "\\" in text:
         matches = compile_pattern(text.encode("latin-1"))
@@ -102,7 +104,7 @@ def grams_of(raw: bytes) -> tuple[int, ...]:
     return unpack(f"={size}I", shifted)  # twice as fast as a memoryview's words are to iterate over
 
 
-def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], list[Found]]":  # noqa: C901
+def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], list[Found]]:  # noqa: C901
     """Return the search function, which gives what a string matches, in no order."""
     sections = tables(data, header)
     starts, parents, edges, refs = sections[:4]
@@ -116,7 +118,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     others: dict[int, _Other] = {}
     by_gram: dict[int, Node] = {}
 
-    def load_ops(ref: int) -> "list[Op]":
+    def load_ops(ref: int) -> list[Op]:
         """Return the items that begin here; stars and grams among them are decoded when they are first needed."""
         ops: list[Op] = []
         word = 0 if ref else LAST
@@ -141,7 +143,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
             ref += 2
         return ops
 
-    def load(number: int) -> "Node":
+    def load(number: int) -> Node:
         """Make a node that no edge leads to; its number is its key."""
         return number, edges[number] & HOP, {}, load_ops(refs[number]), number
 
@@ -151,7 +153,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
         lists = dict(zip(items[first:behind], items[behind : behind + items[place]], strict=True))
         return frozenset(lists), lists
 
-    def load_literals(special: _Other, lists: dict[int, int]) -> "dict[str, Node]":
+    def load_literals(special: _Other, lists: dict[int, int]) -> dict[str, Node]:
         """Return all tails behind these grams, by the rarest literal of each; they are kept in `special`."""
         by_literal = special.by_literal
         for ref in lists.values():
@@ -159,7 +161,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
                 by_literal.setdefault(op[0] or "", (0, 0, {}, [], ~ref))[3].append(op)
         return by_literal
 
-    def load_groups(special: _Other, place: int) -> "list[Group]":
+    def load_groups(special: _Other, place: int) -> list[Group]:
         """Return the groups of the star at this place of the items; they are kept in `special`."""
         groups = special.groups
         for at in range(place + 1, place + 1 + 3 * items[place], 3):
@@ -183,7 +185,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     found: list[Found] = []
     seen: set[int] | None = None
 
-    def walk(node: "Node", at: int, head: str, start: int) -> None:  # noqa: C901
+    def walk(node: Node, at: int, head: str, start: int) -> None:  # noqa: C901
         """Collect in `found` all that matches text[at:] from this node on.
 
         head + text[start:at] is the pattern so far.
@@ -326,7 +328,7 @@ def searcher(data: "Buffer", header: dict[str, int]) -> "Callable[[bytes, str], 
     root = load(header["root"])
     straight: dict[bytes, Node] = root[2] if root[1] == 1 and not root[3] else {}
 
-    def search(new_raw: bytes, new_text: str) -> "list[Found]":
+    def search(new_raw: bytes, new_text: str) -> list[Found]:
         nonlocal raw, text, words, found, seen
         raw, text, words, found, seen = new_raw, new_text, None, [], None
         if raw[:EXACT_HEAD] in exact_heads:

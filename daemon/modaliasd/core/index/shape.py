@@ -6,6 +6,8 @@ that go on with a `*` are tails while they are few; when they are many, they sha
 or are found by their grams, whichever is estimated to be cheaper.
 """
 
+from __future__ import annotations
+
 from zlib import crc32
 
 from modaliasd.core.index.format import GRAM, HOP
@@ -85,17 +87,17 @@ def tail_text(pattern: bytes, at: int) -> bytes:
 class Trie:
     """The nodes of a trie in the making. `roots` are the nodes that no edge leads to."""
 
-    def __init__(self, entries: "list[Entry]") -> None:
+    def __init__(self, entries: list[Entry]) -> None:
         self.nodes: list[Node] = []
         self.roots: list[Node] = []
         self.root = self._rooted(entries, 0)
 
-    def _rooted(self, entries: "list[Entry]", depth: int) -> Node:
+    def _rooted(self, entries: list[Entry], depth: int) -> Node:
         node = self._node(entries, b"", depth)
         self.roots.append(node)
         return node
 
-    def _node(self, entries: "list[Entry]", edge: bytes, depth: int) -> Node:
+    def _node(self, entries: list[Entry], edge: bytes, depth: int) -> Node:
         node = Node(edge)
         self.nodes.append(node)
         starred: list[Entry] = []
@@ -131,7 +133,7 @@ class Trie:
             node.children = [self._node(children[text], text, depth + 1) for text in sorted(children)]
         return node
 
-    def _add_stars(self, node: Node, starred: "list[Entry]", depth: int) -> None:
+    def _add_stars(self, node: Node, starred: list[Entry], depth: int) -> None:
         """Whatever is cheapest to search: tails, edges behind a star, tails by their grams, or several of these."""
         known, known_roots = len(self.nodes), len(self.roots)
         tails, groups, cost = self._stars(starred, depth)
@@ -150,9 +152,7 @@ class Trie:
         node.tails += tails
         node.cost += cost
 
-    def _stars(
-        self, starred: "list[Entry]", depth: int
-    ) -> "tuple[list[tuple[bytes, int]], list[Group], float]":
+    def _stars(self, starred: list[Entry], depth: int) -> tuple[list[tuple[bytes, int]], list[Group], float]:
         """Tails and groups for patterns that go on with a star: edges where they are cheaper to search than tails."""
         branching: list[Entry] = []
         groups: list[Group] = []
@@ -173,7 +173,7 @@ class Trie:
         tails = [(tail_text(p, at), row) for p, at, row in starred if (p, at, row) not in chosen]
         return tails, groups, group_cost + sum(_tail_cost(text) for text, _ in tails)
 
-    def _groups(self, entries: "list[Entry]", depth: int) -> "tuple[list[Group], list[Entry]]":
+    def _groups(self, entries: list[Entry], depth: int) -> tuple[list[Group], list[Entry]]:
         """Return the star's groups; and the patterns that would have one of their own, for which a tail is cheaper."""
         by_literal: dict[bytes, list[Entry]] = {}
         for entry in entries:
@@ -190,7 +190,7 @@ class Trie:
             groups += self._group(anchor, behind, depth)
         return groups, single
 
-    def _group(self, text: bytes, behind: "list[Entry]", depth: int) -> "list[Group]":
+    def _group(self, text: bytes, behind: list[Entry], depth: int) -> list[Group]:
         """Group those that have `text` behind the star; where they all go on with stars, in several groups."""
         while common := _common_start(behind):
             text += b"*" + common
@@ -243,7 +243,7 @@ def _grams(pattern: bytes, at: int) -> list[bytes]:
     return [literal[i : i + GRAM] for literal in literals for i in range(len(literal) - GRAM + 1)]
 
 
-def _by_rarest_gram(entries: "list[Entry]") -> dict[bytes, list[tuple[bytes, int]]]:
+def _by_rarest_gram(entries: list[Entry]) -> dict[bytes, list[tuple[bytes, int]]]:
     """Return the tails of all entries, each below the gram of it that fewest others and fewest strings have."""
     known: dict[bytes, int] = {}
     for pattern, at, _ in entries:
@@ -277,7 +277,7 @@ def _literal_after_star(pattern: bytes, at: int) -> bool:
     return BACKSLASH not in pattern and literal_length(pattern, at + 1) > 0
 
 
-def _common_start(entries: "list[Entry]") -> bytes:
+def _common_start(entries: list[Entry]) -> bytes:
     """Return what all entries have behind a star that stands here, if it is best to look for just that."""
     literals = set()
     for pattern, at, _ in entries:

@@ -14,6 +14,8 @@ alternatives that greedy choice never loses a match, so that nothing is ever tri
 backslash and no `[^a]`.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.errors import FormatError
 
 TYPE_CHECKING = False
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 STAR, QUESTION, BRACKET, BACKSLASH = b"*?[\\"
 
 
-_matchers: "dict[str, Matcher]" = {}  # of the patterns that `matches` was asked for: those of modprobe.d
+_matchers: dict[str, Matcher] = {}  # of the patterns that `matches` was asked for: those of modprobe.d
 
 
 class PatternError(FormatError):
@@ -91,7 +93,7 @@ def parse_set(pattern: bytes, opening: int) -> tuple[frozenset[int] | None, int]
     return frozenset(members), at
 
 
-def parse_pattern(pattern: bytes) -> "list[Segment]":
+def parse_pattern(pattern: bytes) -> list[Segment]:
     """Split the pattern into segments, one more than it has stars. Raises PatternError."""
     segments: list[Segment] = []
     places: list[Place] = []
@@ -116,11 +118,11 @@ def parse_pattern(pattern: bytes) -> "list[Segment]":
     return segments
 
 
-def _stands_at(segment: "Segment", text: bytes, at: int) -> bool:
+def _stands_at(segment: Segment, text: bytes, at: int) -> bool:
     return all(allowed is None or text[at + i] in allowed for i, allowed in enumerate(segment))
 
 
-def compile_pattern(pattern: bytes) -> "Matcher":
+def compile_pattern(pattern: bytes) -> Matcher:
     """Return a function that tells whether a text matches the pattern from a given place on. Raises PatternError."""
     head, *rest = parse_pattern(pattern)
     if not rest:

@@ -19,6 +19,8 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
   by its policy, so a module that has any is inserted by insmod, after all that it needs.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.fasttypes import Enum, NamedTuple
 
 TYPE_CHECKING = False
@@ -56,7 +58,7 @@ class Invocation(NamedTuple):
     batch: bool = False
 
 
-def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
+def invocation(step: Step, flavour: Flavour, modules_dir: str) -> Invocation:
     """Return how to carry out the step. modules_dir: where modules.dep lies, for insmod, which wants a path."""
     if step.command:
         command = step.command.replace("$CMDLINE_OPTS", step.options)
@@ -72,7 +74,7 @@ def invocation(step: "Step", flavour: Flavour, modules_dir: str) -> Invocation:
     return Invocation(Tool.MODPROBE, (*flags, "-a", "--", step.module), batch=bool(flags))
 
 
-def bare_invocation(step: "Step", modules_dir: str) -> Invocation:
+def bare_invocation(step: Step, modules_dir: str) -> Invocation:
     """Return how to carry out the step, and no more, whatever modprobe would make of it: by insmod, or the shell."""
     return invocation(step._replace(shadowed=True), Flavour.BUSYBOX, modules_dir)
 
@@ -133,7 +135,7 @@ def _unquoted(word: str) -> str:
     return word
 
 
-def _finds_options(step: "Step", flavour: Flavour) -> bool:
+def _finds_options(step: Step, flavour: Flavour) -> bool:
     """Return whether that modprobe, given the bare name, passes the very same options."""
     if flavour is Flavour.KMOD:
         return step.options == step.plain_options

@@ -10,6 +10,8 @@ Problem. `weakdep` (kmod 33) says nothing about loading and is accepted. Source:
 shared/util.c; modprobe.d(5).
 """
 
+from __future__ import annotations
+
 from modaliasd.core.errors import Problem
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import Softdep, softdep
@@ -85,7 +87,7 @@ def topic_of(problem: Problem) -> str:
     return "command line" if problem.file == KERNEL_COMMAND_LINE else "modprobe.d"
 
 
-def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, str]]:
+def counting_files(listings: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
     """Return which (directory, name) are read, in order, given what lies in each directory, first directory first.
 
     A name hides the same name in later directories; all together are sorted by name, as bytes.
@@ -99,7 +101,7 @@ def counting_files(listings: "list[tuple[str, list[str]]]") -> list[tuple[str, s
     return [(chosen[name], name) for name in names]
 
 
-def parse_modprobe_d(files: "list[tuple[str, str]]") -> Configuration:
+def parse_modprobe_d(files: list[tuple[str, str]]) -> Configuration:
     """Parse the files, given as (path, text) pairs in their order."""
     lists = _Lists()
     for path, text in files:
@@ -236,7 +238,7 @@ class _Lists:
             self.softdeps.append(softdep(module, text.split(), self.file, number))
 
 
-def _logical_lines(text: str) -> "list[tuple[int, str]]":
+def _logical_lines(text: str) -> list[tuple[int, str]]:
     """Return (number of the first physical line, text), continuations joined and other backslashes dropped."""
     if "\\" not in text:
         return list(enumerate(text.split("\n"), 1))

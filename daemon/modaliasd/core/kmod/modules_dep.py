@@ -16,6 +16,8 @@ A full modules.dep has 4,000 lines and half a megabyte, and a machine needs 100 
 boot more than all that it asks for, so lines are searched in the text, and parsed, when asked for.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.errors import Problem
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.names import module_name, underscored

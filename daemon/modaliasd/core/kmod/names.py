@@ -9,6 +9,8 @@ Rules (kmod, shared/util.c, modname_normalize and alias_normalize; seen alike in
   at.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.errors import FormatError
 
 NAME_LIMIT = 4095  # PATH_MAX - 1, bytes

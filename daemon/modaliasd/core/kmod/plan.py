@@ -1,5 +1,7 @@
 """The answer to a lookup as a value: what was found, what to insert in which order, what is refused, why."""
 
+from __future__ import annotations
+
 from modaliasd.core.fasttypes import Enum, NamedTuple
 
 TYPE_CHECKING = False
@@ -63,7 +65,7 @@ class Match(NamedTuple):
         """Where the pattern stands: "line 605 of modules.alias"; "" if unknown."""
         return place_of(self.line, self.file)
 
-    def fields(self) -> "dict[str, Any]":
+    def fields(self) -> dict[str, Any]:
         """As a `device` line of the ledger has it."""
         fields: dict[str, Any] = {"alias": self.alias, "line": self.line, "module": self.module}
         if self.file != ALIAS_FILE:
@@ -73,7 +75,7 @@ class Match(NamedTuple):
         return fields
 
 
-def match_of(fields: "Mapping[str, Any]") -> Match:
+def match_of(fields: Mapping[str, Any]) -> Match:
     """Return the match that `fields()` has written, as far as it was."""
     get = fields.get
     file = get("file", ALIAS_FILE)
@@ -159,7 +161,7 @@ class Plan(NamedTuple):
     broken: tuple[Broken, ...] = ()
 
 
-def merged(lookup: str, plans: "list[Plan]") -> Plan:
+def merged(lookup: str, plans: list[Plan]) -> Plan:
     """Return the plans of several lookups as one: of each module what the first of them says that names it."""
     stages = [plan.stage for plan in plans if plan.stage is not Stage.NONE]
     loadable = [stage for stage in stages if stage not in (Stage.BUILTIN, Stage.BUILTIN_ALIAS)]

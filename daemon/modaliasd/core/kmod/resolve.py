@@ -19,15 +19,18 @@ __kmod_module_get_probe_list), checked against its modprobe in tests/guest/core/
 Unlike kmod (its issue 33), which takes the first softdep line of a module only, all of them count.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.kmod.glob import is_wildcard, matches
-from modaliasd.core.kmod.modprobe_d import Blacklist, Configuration
-from modaliasd.core.kmod.modules_dep import Dependencies, Softdep
 from modaliasd.core.kmod.names import underscored
 from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from modaliasd.core.kmod.modprobe_d import Blacklist, Configuration
+    from modaliasd.core.kmod.modules_dep import Dependencies, Softdep
 
     Way = Iterator[
         "Way"
@@ -51,9 +54,9 @@ class Resolver:
         self,
         configuration: Configuration,
         dependencies: Dependencies,
-        index_lookup: "IndexLookup",
+        index_lookup: IndexLookup,
         tree_softdeps: tuple[Softdep, ...] = (),
-        symbols: "dict[str, str] | None" = None,
+        symbols: dict[str, str] | None = None,
     ) -> None:
         self.configuration = configuration
         self._index_lookup = index_lookup
@@ -278,7 +281,7 @@ class _Work:
         file = self._resolver.dependencies.find(module)
         return file.needs if file else ()
 
-    def _with_dependencies(self, match: Match, why: Why, of: str) -> "Way":
+    def _with_dependencies(self, match: Match, why: Why, of: str) -> Way:
         if (match.module, match.via) in self._seen:
             return
         self._seen.add((match.module, match.via))
@@ -286,7 +289,7 @@ class _Work:
             yield self._with_softdeps(Match(need), Why.DEPENDENCY, match.module)
         yield self._with_softdeps(match, why, of)
 
-    def _with_softdeps(self, match: Match, why: Why, of: str) -> "Way":
+    def _with_softdeps(self, match: Match, why: Why, of: str) -> Way:
         lookups_before, lookups_after = self._resolver.softdeps(match.module)
         before = [found for lookup in lookups_before for found in self._resolver.find(lookup)[1]]
         after = [found for lookup in lookups_after for found in self._resolver.find(lookup)[1]]
@@ -348,7 +351,7 @@ class _Work:
         return step.module in self._broken
 
 
-def _place(placed: "tuple[int, Softdep]") -> int:
+def _place(placed: tuple[int, Softdep]) -> int:
     return placed[0]
 
 

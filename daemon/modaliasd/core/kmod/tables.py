@@ -12,6 +12,8 @@ out, and becomes a Problem: the daemon writes it down and goes on, the host show
 libkmod/libkmod-index.c.
 """
 
+from __future__ import annotations
+
 from modaliasd.core.errors import Problem
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import configuration_lines, nameless_lines

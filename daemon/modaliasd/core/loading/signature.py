@@ -8,6 +8,8 @@ The kernel hashes each module whole, and that is a tenth of what a boot spends o
 drivers of faster hashes, too: the one for this hash is worth loading before anything else.
 """
 
+from __future__ import annotations
+
 MARK = b"~Module signature appended~\n"
 TAIL_SIZE = 4096  # bytes of a module's end that hold its signature; by a key of 4,096 bits it has 700
 _SHA2 = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02"  # 2.16.840.1.101.3.4.2, the hash's number follows

@@ -18,6 +18,7 @@ from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from modaliasd.core.settings import next_args
 from tests.support.boots import vm_of
+from tests.support.places import OVERLAY
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -63,15 +64,22 @@ def vm(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def make_image(kernel: Kernel, directory: Path) -> BuiltImage:
-    """Build the image with its damaged modules."""
+    """Build the image with its damaged modules, which are put into their places before anything is loaded.
+
+    make-image itself would refuse modules that cannot be loaded for sure.
+    """
     assert kernel.modules is not None
     overlay = directory / "overlay"
     (overlay / "etc/modprobe.d").mkdir(parents=True)
     (overlay / "etc/modprobe.d/quiet.conf").write_text(CONF)
     for path, damage in DAMAGES.items():
-        target = overlay / "usr/lib/modules" / kernel.version / path
+        target = overlay / "usr/lib/damaged" / path
         target.parent.mkdir(parents=True)
         target.write_bytes(damage((kernel.modules / path).read_bytes()))
+    init = f"#!/bin/sh\ncp -r /usr/lib/damaged/kernel /usr/lib/modules/{kernel.version}/\nexec /init.own\n"
+    for name, text in (("init", init), ("init.own", (OVERLAY / "init").read_text())):
+        (overlay / name).write_text(text)
+        (overlay / name).chmod(0o755)
     selection = "virtio,e1000,e1000e,i6300esb,8139cp,pcspkr,dummy,acpi-cpufreq,cfg80211,loop,scsi_debug"
     selection += ",surface_dtx"
     options = ImageOptions(kernel="deb:linux-image-amd64", modules=selection, overlays=(overlay,))

@@ -45,6 +45,7 @@ ARGUMENTS = {  # what each command is given; None: it is not for this test
     "run": None,
     "coldplug": "",
     "settle": "--timeout 30",
+    "settled-script": "0 /etc/settled.d/x",
     "wait": "/dev/vda --timeout 10",
     "status": "",
     "freeze": None,
@@ -120,7 +121,7 @@ def test_depmod_in_the_guest_has_it_built_again(vm: VM) -> None:
 
 def test_a_daemon_that_cannot_start_says_it_once_and_slows_down(vm: VM) -> None:
     """Without the module that builds an index: one line on the console, a traceback in a file, starts further apart."""
-    vm.check("mv /usr/lib/modaliasd/modaliasd/core/trie_build.pyc /tmp; kill $(pidof modaliasd)")
+    vm.check("mv /usr/lib/modaliasd/modaliasd/core/index/build.pyc /tmp; kill $(pidof modaliasd)")
     times = []
     for count in (3, 4):
         vm.check(f"until grep -q '^{count} ' /run/modaliasd/failure; do usleep 200000; done", timeout=60)
@@ -135,13 +136,13 @@ def test_a_daemon_that_cannot_start_says_it_once_and_slows_down(vm: VM) -> None:
     assert refused.status == 111
     assert "Traceback" not in refused.output
     [failure] = [r for r in read_ledger(vm, "warning") if r["what"] == "daemon failed"]
-    assert "trie_build" in failure["message"]
+    assert "core.index.build" in failure["message"]
 
 
 def test_once_it_can_start_it_works_again(vm: VM) -> None:
     """The next start is at most half a minute away, and all is as before."""
     lives = int(vm.check("cat /run/modaliasd/lives"))
-    vm.check("mv /tmp/trie_build.pyc /usr/lib/modaliasd/modaliasd/core/")
+    vm.check("mv /tmp/build.pyc /usr/lib/modaliasd/modaliasd/core/index/")
     vm.check(f"until grep -q '^{lives + 1}$' /run/modaliasd/lives; do usleep 200000; done", timeout=60)
     settle(vm)
     assert "it is loaded and drives a device" in vm.sh("modaliasd why-not virtio_blk --color never").output

@@ -57,6 +57,10 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
     machine = replace(read_machine("empty"), root_ports=2).plus(crowd())
     with vm_of(built, machine, append="loglevel=4", memory="1536", limit_s=900) as running:
         running.settled(timeout=240)
+        # the keyboard behind five hubs is found 100 ms and more after each of them: the bus is idle in between
+        running.check(
+            "modaliasd wait driver:usbhid --timeout 120 && modaliasd settle --timeout 60", timeout=200
+        )
         yield running
 
 

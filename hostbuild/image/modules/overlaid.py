@@ -42,7 +42,7 @@ class Overlaid:
 
 
 def read_overlaid(tree: FileTree, version: str) -> Overlaid:
-    """Find the modules of a kernel in a tree that overlays were laid in. Raises InputError for a damaged one."""
+    """Find the modules of a kernel in a tree that overlays were laid in; damaged ones are among the warnings."""
     base = tree.target(f"usr/lib/modules/{version}") + "/"
     found: dict[str, OverlaidModule] = {}
     paths: list[str] = []
@@ -60,8 +60,12 @@ def read_overlaid(tree: FileTree, version: str) -> Overlaid:
             what = f"leads to {entry.target}, which no overlay has" if entry.target else "is no regular file"
             warnings.append(f"{entry.origin}: /{path} gets no line in modules.dep: it {what}")
             continue
+        try:
+            one = _read(name, entry, target)
+        except InputError as e:  # whoever lays it there may want just that
+            warnings.append(f"{e}; it is laid as it is, and gets no line of its own in modules.dep")
+            continue
         paths.append(path)
-        one = _read(name, entry, target)
         first = found.setdefault(one.module.name, one)
         if first is not one:
             warnings.append(f"{entry.origin}: /{path} is left out, {first.module.path} has the same name")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modaliasd.core.loading.cause import Cause
 from modaliasd.linux.named.requests import find_request
+from tests.support.fuzzing import examples
 from tests.support.places import OVERLAY
 
 SCRIPTS = OVERLAY / "usr/lib/micro"
@@ -115,7 +116,9 @@ def test_an_odd_name_reaches_the_policy_as_one_word(place: Path, name: str) -> N
     assert given == asked_for(name)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(name=st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40))
 def test_no_name_makes_anything_else_happen(place: Path, name: str) -> None:
     """The same for names of any characters."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hostbuild import main
 from hostbuild.formats.archive import ImageError, Segment, group_of, open_image, read_image
 from hostbuild.formats.compress import Compressor
+from tests.support.fuzzing import examples
 
 PROGRAMS = {
     Compressor.NONE: ["cat"],
@@ -115,7 +116,7 @@ def test_no_image(tmp_path: Path, content: bytes) -> None:
         read_image(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.binary(max_size=200), st.sampled_from([b"", b"070701", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"BZh9"])
 )

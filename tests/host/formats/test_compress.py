@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.formats.compress import WRITABLE, CompressionError, Compressor, decompress, detect, sink
+from tests.support.fuzzing import examples
 from tests.support.programs import require_program
 
 PLAIN = b"".join(b"line %d of something that repeats\n" % number for number in range(5000))
@@ -49,7 +50,7 @@ def test_two_runs_give_the_same_bytes(compressor: Compressor) -> None:
 
 
 @pytest.mark.parametrize("compressor", WRITABLE, ids=_name)
-@settings(max_examples=30, deadline=None)  # each opens a compressor, and xz has a large dictionary
+@settings(max_examples=examples(30), deadline=None)  # each opens a compressor, and xz has a large dictionary
 @given(data=st.binary(max_size=2000))
 def test_round_trip(compressor: Compressor, data: bytes) -> None:
     """What is packed is detected by its magic and unpacks to the same bytes; nothing is left over."""
@@ -102,7 +103,7 @@ def test_a_cut_stream_is_refused(compressor: Compressor) -> None:
 
 
 @pytest.mark.parametrize("compressor", PACKED_ONLY, ids=_name)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(noise=st.binary(max_size=100))
 def test_noise_behind_a_magic_is_refused(compressor: Compressor, noise: bytes) -> None:
     """Damaged data ends in CompressionError, never in a library's own exception."""

@@ -15,6 +15,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.elf import ElfError
 from hostbuild.formats.modfile import read_module
 from hostbuild.kernels.kernel import Kernel
+from tests.support.fuzzing import examples
 from tests.support.programs import require_program
 
 BINARIES = ["/usr/bin/bash", "/usr/bin/cpio", "/usr/bin/bsdtar", "/usr/bin/xz", "/usr/bin/kmod"]
@@ -76,7 +77,7 @@ def parsed(parse: Callable[[BinaryIO], object], data: bytes) -> object:
         return None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.binary(max_size=400))
 def test_noise_is_refused(data: bytes) -> None:
     """Arbitrary bytes, also behind an ELF magic, end in ElfError and in no other exception."""

@@ -74,7 +74,9 @@ import signal, sys, time
 from pathlib import Path
 from hostbuild import main
 from hostbuild.fs.files import replace_file
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests' own is ignored, and so inherited
+# what the tests' own shell has ignored (nohup; Ctrl-C for what runs in the background) is inherited
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def work(*_, **__):
     with replace_file(Path(sys.argv[1]), "the file") as out:
         out.write(b"x" * 100000)

@@ -18,6 +18,7 @@ from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.index.lookup import Index, build
 from modaliasd.core.kmod.names import UnbalancedBracketsError, normalize_alias, text_of
 from modaliasd.core.kmod.tables import parse_builtin_modinfo, parse_modules_alias
+from tests.support.fuzzing import examples
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.libkmod import Kmod, KmodError, aliases_only
 from tests.support.modaliases import concrete, machine_mix, pci_modaliases, spoiled, usb_modaliases
@@ -164,7 +165,9 @@ def test_kmod_gives_up_on_matches_of_4_080_bytes(index: Index, kmod: Kmod) -> No
 
 
 @pytest.mark.net
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_what_no_one_thought_of(index: Index, kmod: Kmod, patterns: list[bytes], data: st.DataObject) -> None:
     """Strings that Hypothesis makes from pieces of the table and from anything else."""
@@ -222,7 +225,9 @@ def fresh_tree(root: Path, patterns: list[str]) -> Path:
     return make_tree(root / str(number), "6.1.0-test", modules)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(PATTERNS, min_size=1, max_size=20, unique=True), st.lists(STRINGS, min_size=1, max_size=20))
 def test_tables_made_up(tmp_path: Path, patterns: list[str], strings: list[str]) -> None:
     """Any table that depmod accepts, any string without brackets: libkmod's answer, in its order."""

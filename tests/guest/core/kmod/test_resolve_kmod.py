@@ -18,6 +18,7 @@ from modaliasd.core.kmod.modprobe_d import (
 from modaliasd.core.kmod.modules_dep import Dependencies
 from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.kmod.resolve import Resolver
+from tests.support.fuzzing import examples
 from tests.support.kmodlive import NAMES, LiveTree, first_of_each, kmod_version
 from tests.support.places import DATA
 
@@ -195,7 +196,7 @@ def configurations(draw: st.DrawFn) -> str:
     return "\n".join(draw(st.permutations(lines))) + "\n"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(configurations(), st.sampled_from(("", "-b", "-a")), lookup_words)
 def test_random_configurations(tree: LiveTree, conf: str, flags: str, lookup: str) -> None:
     """For any configuration of the words that modprobe.d has, kmod would do what our plan says."""
@@ -210,7 +211,7 @@ lines = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(lines, max_size=8))
 def test_random_syntax(tree: LiveTree, pieces: list[str]) -> None:
     """`modprobe -c` prints the configuration that we read, and complains where we found a problem."""

@@ -9,6 +9,7 @@ from modaliasd.core.loading.load import MOST_CAUSES, Needs
 from modaliasd.core.loading.outcome import LoadResult, Outcome
 from modaliasd.core.loading.scheduler import Scheduler
 from tests.support.fakekernel import FakeKernel, closure, dep_text
+from tests.support.fuzzing import examples
 
 TREE = dep_text({"base": (), "bus": ("base",), "net": ("bus",), "disk": ("bus",), "lone": ()})
 
@@ -247,7 +248,7 @@ def trees(draw: st.DrawFn) -> tuple[dict[str, tuple[str, ...]], str]:
     return needs, "".join(lines)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(trees(), st.data())
 def test_any_demand(tree: tuple[dict[str, tuple[str, ...]], str], data: st.DataObject) -> None:
     """For any tree, any modules that fail, any order of requests and of jobs' ends, whichever number runs at once:

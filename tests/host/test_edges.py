@@ -200,6 +200,8 @@ def test_inputs_that_are_not_what_they_should_be(
     before = contents(world)
     status = status_of(call.having(named, world / bad).argv)
     captured = capsys.readouterr()
+    if "a kernel cannot be built here" in captured.err:
+        pytest.skip("kernel configure wants the toolchain first (make setup-kernel)")
     if status == 0 or (call.name, status) == ("kernel check", 1):
         assert (named.name, bad) in WILL_DO
         return

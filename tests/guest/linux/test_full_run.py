@@ -19,6 +19,7 @@ from tests.support import fullrun
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
 MOUNT = 'mount -t tmpfs -o nr_inodes=12,size=256k run "$1" && shift && exec "$@"'
+REMOUNT = 'mount -o remount,ro "$1" && mount -o remount,rw "$1"'
 
 
 def in_full_run(tmp_path: Path, without: str) -> dict[str, Any]:
@@ -26,9 +27,15 @@ def in_full_run(tmp_path: Path, without: str) -> dict[str, Any]:
     run = tmp_path / "run"
     run.mkdir()
     unshare = ["unshare", "-r", "-m", "sh", "-c", MOUNT, "sh", str(run)]
-    probe = subprocess.run([*unshare, "true"], capture_output=True, text=True, timeout=20, check=False)
+    probe = subprocess.run(
+        [*unshare, "sh", "-c", REMOUNT, "sh", str(run)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     if probe.returncode:
-        pytest.skip(f"no tmpfs in a namespace here: {probe.stderr.strip()}")
+        pytest.skip(f"no tmpfs to remount in a namespace here: {probe.stderr.strip()}")
     command = [*unshare, sys.executable, fullrun.__file__, str(run), without]
     environment = {**os.environ, "PYTHONPATH": str(DAEMON)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)

@@ -146,6 +146,7 @@ def test_a_small_buffer_overruns_and_goes_on(pair: tuple[UeventSocket, socket.so
 
 def test_what_is_dropped_is_counted_and_told_of_once(pair: tuple[UeventSocket, socket.socket, int]) -> None:
     """Between ENOBUFS and the socket's end the kernel drops in silence; its count (SO_MEMINFO) knows of all of it."""
+    require_net_admin()
     _, flood, _ = pair
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, NETLINK_USERSOCK) as ours:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)

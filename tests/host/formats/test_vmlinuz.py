@@ -91,6 +91,7 @@ def test_what_cannot_be_read_is_said(image: bytes, complaint: str) -> None:
         kernel_of(image)
 
 
+@pytest.mark.toolchain
 def test_debians_kernel_unpacks_to_an_elf_file(debian_kernel: Kernel, tmp_path: Path) -> None:
     """The kernel inside Debian's vmlinuz is a 64-bit x86 executable, says readelf."""
     (tmp_path / "vmlinux").write_bytes(kernel_of(debian_kernel.vmlinuz.read_bytes())[:4096])

@@ -4,7 +4,7 @@ depmod skips what it cannot read (.ko.gz, where kmod was built without zlib) and
 plain files only, and every one of them has to have its line in modules.dep. It is run with a configuration of our
 own: that of this host, with its `external` directories, says nothing about a target.
 
-modules.weakdep is written by depmod of kmod 33 and later; where it was not, it is made here.
+modules.weakdep is made here: depmod writes it since kmod 33 only, and not the lines that the tree had before.
 """
 
 import io
@@ -41,7 +41,7 @@ def index_modules(
 
     files: path in the tree -> content, or a plain file. linked: such a file is linked to, not copied. endings: path in
     the tree -> ".xz" or the like, for what will be compressed. lists: the files of LISTS, by name. weakdep: the text of
-    a modules.weakdep, whose lines for these modules count where depmod writes none.
+    a modules.weakdep, whose lines count for those of these modules that name none in .modinfo.
     """
     base = root / "lib/modules" / version
     base.mkdir(parents=True)
@@ -67,14 +67,13 @@ def index_modules(
     configuration.unlink()
     if not (base / DEP).is_file():
         raise WorldError(f"depmod wrote no modules.dep for {version} in {root}")
-    if not (base / WEAKDEP).is_file():
-        told = {line.split()[1] for line in weak}
-        weak += [
-            f"weakdep {one.module} {' '.join(one.wanted)}\n"
-            for one in parse_weakdeps(weakdep)[0]
-            if one.module in names - told
-        ]
-        (base / WEAKDEP).write_bytes(_bytes("".join(sorted(weak))))
+    told = {line.split()[1] for line in weak}
+    weak += [
+        f"weakdep {one.module} {' '.join(one.wanted)}\n"
+        for one in parse_weakdeps(weakdep)[0]
+        if one.module in names - told
+    ]
+    (base / WEAKDEP).write_bytes(_bytes("".join(sorted(weak))))
     dep = text_of((base / DEP).read_bytes())
     if endings:
         dep = with_endings(dep, endings)

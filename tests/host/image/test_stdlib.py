@@ -165,6 +165,8 @@ IMPORTED_BY_C = {
 @pytest.mark.parametrize("name", IMPORTED_BY_C)
 def test_what_modules_in_c_import_is_seen_by_running(interpreter: Interpreter, name: str) -> None:
     """The closure by the sources lacks it, the completed one has it."""
+    if interpreter.version not in {"3.11", "3.12"}:
+        pytest.skip(f"the C modules of Python {interpreter.version} import other things")
     closure = cpython.library_for(interpreter, [name])
     assert not IMPORTED_BY_C[name] & closure.modules.keys()
     assert IMPORTED_BY_C[name] <= cpython.complete_library(interpreter, closure).modules.keys()

@@ -181,7 +181,7 @@ def test_a_request_that_does_not_end(daemon: Daemon) -> None:
 
 
 def test_a_thousand_silent_clients_keep_nobody_out(daemon: Daemon) -> None:
-    """With a thousand connections that say nothing or half a word, each new request is answered within a second."""
+    """With a thousand connections that say nothing or half a word, each new request is answered without them."""
     with descriptors(2 * 1000):  # both ends are this process's
         _crowd(daemon, 1000)
 

@@ -145,7 +145,15 @@ def _is_inits() -> bool:
 
 
 def _wants_traceback() -> bool:
-    return bool(posix.environ.get(b"MODALIASD_DEBUG")) or b"modaliasd.debug" in _read("/proc/cmdline").split()
+    if posix.environ.get(b"MODALIASD_DEBUG"):
+        return True
+    try:
+        from modaliasd.core.settings import parse_settings
+        from modaliasd.linux.config import read_command_line
+
+        return parse_settings(read_command_line()).debug
+    except Exception:  # noqa: BLE001 - what reads the settings may be what failed
+        return False
 
 
 def _write_traceback(error: Exception) -> bool:

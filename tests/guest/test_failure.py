@@ -184,6 +184,24 @@ def test_no_command_ends_in_a_traceback(
     assert main([command]) == 130
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("modaliasd.debug", True), ("modaliasd.debug=1", True), ('"modaliasd.debug=y"', True)]
+    + [("quiet", False), ("modaliasd.debug modaliasd.debug=0", False), ("x.modaliasd.debug", False)],
+)
+def test_the_debug_word_counts_as_the_settings_have_it(
+    words: str,
+    wanted: bool,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Every way to write the switch shows the traceback, and only these."""
+    monkeypatch.setattr("modaliasd.linux.config.read_command_line", lambda: f"ro {words} quiet")
+    report("tree", crash())
+    assert ("Traceback (most recent call last)" in capsys.readouterr().err) == wanted
+
+
 def test_a_boot_without_failures_reads_no_mark(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no daemon has failed, the module that deals with failures is not even imported."""
     monkeypatch.delitem(sys.modules, "modaliasd.failure")

@@ -22,8 +22,8 @@ TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for e
 SETTLE = Syntax(
     "settle",
     """\
-Waits until no walk of /sys is in progress, nothing is queued or loading, and every uevent that the kernel has
-sent is handled. A daemon that is being started, or started again, is given ten seconds for it.
+Waits until no walk of /sys that counts is in progress, nothing is queued or loading, and every uevent that the
+kernel has sent is handled. A daemon that is being started, or started again, is given ten seconds for it.
 """,
     (("settle", "wait as long as it takes"), ("settle --timeout 30", "wait for 30 seconds at most")),
     (TIMEOUT_OPTION,),

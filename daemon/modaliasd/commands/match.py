@@ -65,11 +65,7 @@ def open_resolver(modules_dir: str, configuration: Configuration) -> Resolver:
         place = f"{modules_dir}/{problem.file}:{problem.line}"
         sys.stderr.write(f"modaliasd match: {printable(f'{place}: {problem.message}')}\n")
     dependencies = Dependencies(_read_text(f"{modules_dir}/modules.dep"), builtin)
-
-    def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
-        return [(m.module, m.alias, m.line, m.builtin) for m in index.lookup(modalias)]
-
-    return Resolver(configuration, dependencies, lookup, (), symbols)
+    return Resolver(configuration, dependencies, index.lookup, (), symbols)
 
 
 def run(arguments: list[str]) -> int:

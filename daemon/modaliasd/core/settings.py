@@ -248,7 +248,7 @@ def parse_settings(command_line: str) -> Settings:
 def next_args(text: str) -> list[tuple[str, str | None]]:
     """Split a kernel command line into (name, value), quotes dropped; value None for a word without `=`."""
     args: list[tuple[str, str | None]] = []
-    for word in _words(text):
+    for word in split_words(text):
         quoted = word.startswith('"')
         body = word[1:] if quoted else word
         equals = body.find("=", 1)  # next_arg takes `=` at the very beginning for a part of the name
@@ -264,8 +264,8 @@ def next_args(text: str) -> list[tuple[str, str | None]]:
     return args
 
 
-def _words(text: str) -> list[str]:
-    """Split at white space that is not inside double quotes."""
+def split_words(text: str) -> list[str]:
+    """Split the kernel's command line at white space that is not inside double quotes."""
     if '"' not in text and text.rstrip("\n").isprintable():
         return (
             text.split()

@@ -150,11 +150,12 @@ class Control:
             return None
         client.received += data
         line, newline, _rest = client.received.partition(b"\n")
+        if len(line) > REQUEST_LIMIT:
+            self.close(descriptor)
+            return None
         if newline:
             client.asked = True
             return line.decode("utf-8", "surrogateescape").split()
-        if len(client.received) > REQUEST_LIMIT:
-            self.close(descriptor)
         return None
 
     def answer(self, descriptor: int, line: str) -> None:

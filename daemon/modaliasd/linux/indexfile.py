@@ -27,7 +27,7 @@ class IndexOrigin(Enum):
 
 
 class IndexReason(Enum):
-    """Why the index file was not good, if so; the value is the ledger's word."""
+    """Why the index file was not good, if so."""
 
     NONE = ""
     MISSING = "missing"

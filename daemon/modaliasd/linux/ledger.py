@@ -41,7 +41,7 @@ INFORMATION, ERROR = 6, 3  # priorities of the kernel's log (include/linux/kern_
 class Ledger:
     """Appends to the file at `path`; copies to `kmsg` and `channel` where these are given.
 
-    limit: how many bytes the file may have; 0: as /run's size suggests . trim_beyond: from how many on
+    limit: how many bytes the file may have; 0: as /run's size suggests. trim_beyond: from how many on
     it is to be trimmed.
     """
 

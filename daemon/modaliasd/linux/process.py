@@ -1,9 +1,8 @@
-"""The daemon's only child processes: modprobe, and once the hook that runs what waits for the first settle.
+"""The daemon's child processes: modprobe and insmod, the shell for install and remove lines, and once the hook.
 
-modprobe gets plain module names, always with -b, never through a shell: busybox's cuts a modalias at its
-first dot and at 255 characters, and rewrites dashes inside brackets. With -b both modprobes mind the
-blacklist for these names. A running modprobe is never killed: a device half probed is worse than a slow
-one.
+The hook runs what waits for the first settle. Which program gets which words is core/kmod/invocation.py's. No modprobe
+ever gets a modalias: busybox's cuts one at its first dot and at 255 characters, and rewrites dashes inside brackets. A
+running one is never killed: a device half probed is worse than a slow one.
 """
 
 from __future__ import annotations

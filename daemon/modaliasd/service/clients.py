@@ -103,6 +103,7 @@ class Clients:
             "wait": self._wait_for,
         }
         self._listening = False
+        self._listen_us = 0  # when it is tried again, while nobody can connect
         self._listen()
 
     @property
@@ -140,7 +141,7 @@ class Clients:
 
     def attend(self) -> None:
         """Answer those for whom the device has come, or whose loads have ended, or whose time is up."""
-        if not self._listening:
+        if not self._listening and self._clock() >= self._listen_us:
             self._listen()
         self._attend_loads()
         for patient in list(self._patient):
@@ -161,6 +162,8 @@ class Clients:
         self._listening = self._control.listen()
         if self._listening:
             self._poll.register(self._control.fileno(), POLLIN)
+        else:
+            self._listen_us = self._clock() + LISTEN_AGAIN_MS * 1000
 
     def _attend_loads(self) -> None:
         pending = self._loader.is_pending
@@ -236,7 +239,7 @@ class Clients:
 
     def _exit(self, client: int, arguments: list[str]) -> str | None:
         status = arguments[0] if arguments else ""
-        if not (status.isascii() and status.isdigit() and int(status) <= 255):
+        if not (status.isascii() and status.isdigit() and len(status) <= 3 and int(status) <= 255):
             return "exit: expected a status from 0 to 255"
         self._writer.write("exit", {"status": int(status)})
         self._ledger.end()

@@ -7,6 +7,7 @@ from modaliasd.core.inventory import Inventory
 from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.ledger.write import device_fields, line, to_json
 from modaliasd.core.loading.cause import Cause
+from modaliasd.linux.process import is_safe_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -219,11 +220,10 @@ class Registry:
         if not colon or not name:
             return ""
         if kind == "module":
-            return name if self._sysfs.is_live(name.replace("-", "_")) else ""
-        for entry in self.devices:
-            if name == {"subsystem": entry.device.subsystem, "driver": entry.device.driver}.get(kind):
-                return entry.device.devpath
-        return ""
+            return name if is_safe_name(name) and self._sysfs.is_live(name.replace("-", "_")) else ""
+        if kind not in {"subsystem", "driver"}:
+            return ""
+        return next((e.device.devpath for e in self.devices if getattr(e.device, kind) == name), "")
 
     def _find_path(self, path: str) -> str:
         if path.startswith("/dev/"):

@@ -67,7 +67,7 @@ class Gate:
             self._writer.say(f"{self._policy.path}:{mistake.line}: {message}", ERROR)
 
     def first_settled(self) -> None:
-        """Note that the boot's first settle: what shows from now on has been plugged in."""
+        """Handle the boot's first settle: what shows from now on has been plugged in."""
         self._early.clear()
         if self.phase is Phase.COLDPLUG:
             self.phase = Phase.HOTPLUG

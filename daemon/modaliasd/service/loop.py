@@ -149,7 +149,10 @@ class Service:
         self._walker.request("coldplug")
 
     def run(self, *, once: bool = False) -> int:
-        """Serve until asked to stop, or until the first settle with `once`; the exit status: 1 if a load failed."""
+        """Serve for ever, or until the first settle with `once`; the exit status: 1 if a load failed.
+
+        SIGTERM has its default action: it ends the process.
+        """
         while not self._stop:
             self._turn()
             self._stop = self._stop or (once and self._settlement.settles > 0)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from modaliasd.core.device import Device, Phase
     from modaliasd.core.errors import Problem
     from modaliasd.core.inventory import Inventory, InventoryEntry
-    from modaliasd.core.kmod.modprobe_d import Configuration
     from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
@@ -225,10 +224,6 @@ class Brings(Protocol):
 
 class AnyResolver(Lookup, RemoveCommands, Protocol):
     """All of it, for who puts the service together."""
-
-    @property
-    def configuration(self) -> Configuration:
-        """What modprobe.d says."""
 
 
 class MessageLog(Protocol):

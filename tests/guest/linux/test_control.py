@@ -19,6 +19,7 @@ from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.settlement import GRACE_US, Advice
 from modaliasd.linux.control import MOST_CLIENTS, Control, ask
 from modaliasd.linux.netlink import Datagram, Oddity
+from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.intake import EVENTS_A_TURN
 from modaliasd.service.loop import Service
 from tests.support.fakeworld import FakeLoader, Fakes, FakeUevents
@@ -104,6 +105,18 @@ def test_wait_for_what_comes(daemon: Daemon) -> None:
         assert json.loads(client.recv(1000)) == {"ok": True, "found": "/devices/late"}
 
 
+@pytest.mark.parametrize("name", ["x" * 4074, "a\0b", "../..", "a/b", "\udcff"])
+def test_wait_for_what_no_module_can_be_called(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A name that the kernel's files cannot have is one that does not come; the daemon goes on."""
+    monkeypatch.setattr(daemon.fakes.sysfs, "is_live", Sysfs("/sys").is_live)
+    with daemon.connect() as client:
+        client.sendall(f"wait 0.05 module:{name}\n".encode("utf-8", "surrogateescape"))
+        assert json.loads(client.recv(100_000))["error"].endswith(" did not appear in time")
+    assert daemon.ask("status")["ok"]
+
+
 def test_wait_has_an_end(daemon: Daemon) -> None:
     """What does not come in time is told so by its name."""
     assert daemon.ask("wait", "0.05", "driver:none")["error"] == "driver:none did not appear in time"
@@ -121,6 +134,8 @@ def test_wait_has_an_end(daemon: Daemon) -> None:
         "wait 5",
         "exit",
         "exit 256",
+        "exit " + "0" * 4001,
+        "exit " + "9" * 4080,
         "exit ²",
         "settled-script",
         "settled-script 5",
@@ -168,6 +183,16 @@ def test_a_failed_program_is_written_down(daemon: Daemon, request_: str, path: s
     assert (warning["what"], warning["path"], warning["message"]) == ("settled.d", path, message)
 
 
+def test_a_request_that_ends_too_late(daemon: Daemon) -> None:
+    """A line is too long even if the read that makes it so brings its newline."""
+    with daemon.connect() as client:
+        client.sendall(b"exit " + b"1" * 4091)
+        time.sleep(0.1)
+        client.sendall(b"1" * 900 + b"\n")
+        assert client.recv(1000) == b""
+    assert daemon.ask("status")["ok"]
+
+
 def test_a_request_that_does_not_end(daemon: Daemon) -> None:
     """A client that sends without a newline beyond the limit is hung up on."""
     with daemon.connect() as client:
@@ -181,7 +206,7 @@ def test_a_request_that_does_not_end(daemon: Daemon) -> None:
 
 
 def test_a_thousand_silent_clients_keep_nobody_out(daemon: Daemon) -> None:
-    """With a thousand connections that say nothing or half a word, each new request is answered without them."""
+    """With a thousand connections that say nothing or half a word, a request in between is answered."""
     with descriptors(2 * 1000):  # both ends are this process's
         _crowd(daemon, 1000)
 

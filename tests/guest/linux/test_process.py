@@ -68,7 +68,7 @@ def test_no_program(tmp_path: Path) -> None:
     "name", ["-r", "", ".", "../x", "a b", "a;b", "$(x)", "a/b", "a\n", "ä", "x" * 256, "\udc80"]
 )
 def test_what_is_no_name(name: str) -> None:
-    """Options, paths, shell syntax, other alphabets: none reaches modprobe."""
+    """Options, paths, shell syntax, other alphabets are no names of modules."""
     assert not is_safe_name(name)
 
 

@@ -226,7 +226,7 @@ def test_what_is_handled_is_sent_on_if_somebody_listens() -> None:
 
 
 def test_a_storm_lets_others_have_their_turn() -> None:
-    """While thousands of events wait, a client is served after every EVENTS_A_TURN of them."""
+    """While thousands of events wait, a turn of the loop takes EVENTS_A_TURN of them and no more."""
     fakes = world(2000)
     for number in range(1, 2001):
         fakes.uevents.event(NIC, number)

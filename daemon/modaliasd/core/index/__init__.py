@@ -1,1 +1,1 @@
-"""The index of aliases: a trie in a file that is mapped and read only where a lookup goes."""
+"""The index of aliases: a trie that is searched in the file's bytes, where it lies."""

@@ -181,7 +181,7 @@ def _ranker(data: Buffer, header: dict[str, int]) -> Callable[[list[Found], str]
 
 
 def build(modules_alias: bytes, modules_order: bytes = b"", builtin_modinfo: bytes = b"") -> bytes:
-    """Build the index file's bytes for a machine of this one's byte order (see trie_build.build_index)."""
+    """Build the index file's bytes for a machine of this one's byte order (see build.build_index)."""
     from modaliasd.core.index.build import build_index
 
     return build_index(modules_alias, modules_order, builtin_modinfo)

@@ -16,7 +16,7 @@ from modaliasd.core.errors import Problem
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.modules_dep import Softdep, softdep
 from modaliasd.core.kmod.names import underscored
-from modaliasd.core.settings import KERNEL_COMMAND_LINE
+from modaliasd.core.settings import KERNEL_COMMAND_LINE, split_words
 
 DIRECTORIES = (
     "/etc/modprobe.d",
@@ -134,7 +134,7 @@ def parse_command_line(text: str, file: str = KERNEL_COMMAND_LINE) -> Configurat
     """
     lists = _Lists()
     denied = ""
-    for word in _quoted_words(text):
+    for word in split_words(text):
         name, equals, value = _requoted(word).partition("=")
         module, dot, parameter = name.partition(".")
         if name.replace("-", "_") == "module_blacklist" and equals:
@@ -267,22 +267,6 @@ def _token(text: str) -> tuple[str, str]:
     if not ends:
         return text, ""
     return text[: min(ends)], text[min(ends) + 1 :]
-
-
-def _quoted_words(text: str) -> list[str]:
-    """Split the command line into words; a word goes on over blanks inside double quotes."""
-    if '"' not in text:
-        return text.split()
-    words, word, quoted = [], "", False
-    for character in text:
-        if character == '"':
-            quoted = not quoted
-        if quoted or not character.isspace():
-            word += character
-        elif word:
-            words.append(word)
-            word = ""
-    return [*words, word] if word else words
 
 
 def _requoted(word: str) -> str:

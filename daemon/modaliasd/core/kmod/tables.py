@@ -1,4 +1,6 @@
-"""The tables beside modules.dep that a boot does not read (it has an index made of some): all but the softdeps.
+"""The tables beside modules.dep that no boot reads on its way to the disk (it has an index made of some).
+
+All but the softdeps; modules.devname is read after the first walk.
 
     modules.alias             alias PATTERN MODULE            depmod; quotes nothing, so a pattern can hold blanks
     modules.symbols           alias symbol:NAME MODULE        depmod

@@ -76,11 +76,6 @@ class Scheduler:
         """How many jobs run."""
         return self._running_jobs
 
-    @property
-    def pending(self) -> int:
-        """How many loads have no result yet."""
-        return self._pending
-
     def load_of(self, module: str) -> Load | None:
         """Return the module's load, ended or not; None if nobody asked for it."""
         return self._loads.get(module)

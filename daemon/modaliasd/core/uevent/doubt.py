@@ -38,9 +38,8 @@ class Doubt:
         self._since_us = now_us
 
     def walked(self, *, begun_us: int, ended_us: int, for_gap: bool, found: bool) -> None:
-        """Note that a walk has ended. for_gap: a gap had asked for it. found.
-
-        There was something that no event had told of.
+        """Note that a walk has ended. for_gap: a gap had asked for it. found: there was
+        something that no event had told of.
         """
         if self._since_us <= begun_us:
             self._since_us = -1

@@ -54,7 +54,7 @@ class Sequence:
         return self.last >= number and not (self._gaps and self._gaps[0][0] <= number)
 
     def believe(self, number: int) -> int:
-        """Return what is missing up to `number` was sent elsewhere; gives how many numbers that is."""
+        """Take what is missing up to `number` for sent elsewhere; return how many numbers that is."""
         unseen = self._account_for(number)
         self.unseen += unseen
         return unseen

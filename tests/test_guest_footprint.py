@@ -44,5 +44,7 @@ def test_the_boot_path_imports_only_what_it_needs() -> None:
 def test_the_boot_path_brings_no_other_command() -> None:
     """What `why`, `tree`, `match` and the others need is not imported for `run`, nor what only wrong usage needs."""
     names = imported_by("import modaliasd.cli, modaliasd.service.boot")
-    others = ("_command", "history", "answers", "treetext", "options", "near")
-    assert not {name for name in names if name.endswith(others)}
+    assert not {name for name in names if name.startswith("modaliasd.commands")}
+    ledger = {name for name in names if name.startswith("modaliasd.core.ledger.")}
+    assert ledger == {"modaliasd.core.ledger.write"}
+    assert not names & {"modaliasd.core.near", "modaliasd.failure", "modaliasd.core.kmod.tables"}

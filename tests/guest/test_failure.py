@@ -186,8 +186,14 @@ def test_no_command_ends_in_a_traceback(
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("modaliasd.debug", True), ("modaliasd.debug=1", True), ('"modaliasd.debug=y"', True)]
-    + [("quiet", False), ("modaliasd.debug modaliasd.debug=0", False), ("x.modaliasd.debug", False)],
+    [
+        ("modaliasd.debug", True),
+        ("modaliasd.debug=1", True),
+        ('"modaliasd.debug=y"', True),
+        ("quiet", False),
+        ("modaliasd.debug modaliasd.debug=0", False),
+        ("x.modaliasd.debug", False),
+    ],
 )
 def test_the_debug_word_counts_as_the_settings_have_it(
     words: str,

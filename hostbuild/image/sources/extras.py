@@ -15,7 +15,6 @@ from importlib.metadata import version as distribution_version
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources.cpython import Interpreter
 from hostbuild.image.sources.daemon import LIBRARY, start_script
-from hostbuild.image.sources.libraries import library_directory
 from hostbuild.image.sources.packages import Brought, Wanted, bring, paths
 
 
@@ -81,12 +80,7 @@ def put_extra(tree: FileTree, extra: Extra, brought: Brought, interpreter: Inter
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
         package = name.removeprefix(f"/{LIBRARY}/").partition("/")[0]
         tree.file(name[1:] + "c", code, group=group, origin=_origin(package))
-    for soname in recipe.libraries:
-        library = interpreter.libraries.require(soname)
-        inside = f"{library_directory(library)}/{soname}"
-        origin = interpreter.libraries.origin(library)
-        tree.file(inside, library, group=group, origin=origin, permissions=0o755)
-        interpreter.libraries.put(tree, [library], group=group)
+    interpreter.libraries.put(tree, [], group=group, loaded=recipe.libraries)
     for program, module in recipe.programs:
         script = start_script(interpreter, module)
         tree.file(f"usr/bin/{program}", script, group=group, origin="modaliasd", permissions=0o755)

@@ -1,13 +1,15 @@
 """Shared libraries for an image, taken from Debian packages and not from the host that happens to build it.
 
 A soname's package is found by Debian's naming rule (Policy 8.1): libexpat.so.1 is in libexpat1,
-libbz2.so.1.0 in libbz2-1.0; the few that do not follow it stand in a table.
+libbz2.so.1.0 in libbz2-1.0; the few that do not follow it stand in a table. Debian 13 has given the packages whose
+interface has a time in it, which has 64 bits since then, a name that ends in t64: libssl3t64.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.errors import WorldError
+from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.image.filetree import FileTree
 
@@ -34,9 +36,14 @@ class Libraries:
         self._origin_of[places[0]] = package
         return places[0]
 
-    def put(self, tree: FileTree, programs: list[Path], *, group: str) -> None:
-        """Put the libraries and the loader that `programs` need into the image, where their loader looks."""
-        for soname, path in elf.closure(programs, self.find).items():
+    def put(self, tree: FileTree, programs: list[Path], *, group: str, loaded: Iterable[str] = ()) -> None:
+        """Put the libraries and the loader that `programs` need into the image, where their loader looks.
+
+        loaded: the sonames of what they open by dlopen(3), which their headers do not tell.
+        """
+        opened = {soname: self.require(soname) for soname in loaded}
+        needed = elf.closure([*programs, *opened.values()], self.find)
+        for soname, path in {**needed, **opened}.items():
             origin = str(self._origin_of[path])
             directory = library_directory(path)
             tree.file(f"{directory}/{soname}", path, group=group, origin=origin, permissions=0o755)
@@ -68,7 +75,14 @@ class Libraries:
 
     @staticmethod
     def _package(soname: str) -> tuple[debs.Package, Path]:
-        [package] = debs.describe([package_of(soname)])
+        name = package_of(soname)
+        try:
+            [package] = debs.describe([name])
+        except InputError as e:
+            try:
+                [package] = debs.describe([f"{name}t64"])
+            except InputError:
+                raise e from None
         return package, debs.require_unpacked(package)
 
 

@@ -1,0 +1,51 @@
+"""hostbuild.image.sources.libraries and kmod: which packages an image's libraries come from."""
+
+from pathlib import Path
+
+import pytest
+
+from hostbuild.debs import Package
+from hostbuild.errors import InputError
+from hostbuild.image.sources import kmod
+from hostbuild.image.sources.libraries import Libraries, package_of
+
+
+@pytest.mark.parametrize(
+    ("soname", "package"),
+    [
+        ("libexpat.so.1", "libexpat1"),
+        ("libbz2.so.1.0", "libbz2-1.0"),
+        ("libcrypto.so.3", "libssl3"),
+        ("libm.so.6", "libc6"),
+        ("libreadline.so.8", "libreadline8"),
+    ],
+)
+def test_the_package_of_a_soname(soname: str, package: str) -> None:
+    """Names follow Policy 8.1, but for the few that the table has."""
+    assert package_of(soname) == package
+
+
+@pytest.mark.parametrize("there", ["libssl3", "libssl3t64"])
+def test_a_package_may_have_been_renamed_for_its_time(
+    there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 13 has libssl3 under the name libssl3t64; whichever is there is taken, and else libssl3 is asked for."""
+    (tmp_path / "libcrypto.so.3").touch()
+
+    def describe(names: list[str]) -> list[Package]:
+        if names != [there]:
+            raise InputError(f"apt does not know the package {names[0]}")
+        return [Package.__new__(Package)]
+
+    monkeypatch.setattr("hostbuild.debs.describe", describe)
+    monkeypatch.setattr("hostbuild.debs.require_unpacked", lambda _package: tmp_path)
+    assert Libraries().find("libcrypto.so.3") == tmp_path / "libcrypto.so.3"
+    with pytest.raises(InputError, match=r"know the package libexpat1$"):
+        Libraries().find("libexpat.so.1")
+
+
+def test_what_kmod_opens_by_itself_counts(tmp_path: Path) -> None:
+    """A soname that stands in the program counts, whether its header needs it or dlopen(3) takes it."""
+    program = tmp_path / "kmod"
+    program.write_bytes(b"\x7fELF\0liblzma.so.5\0ZSTD_decompress\0libzstd.so.1\0libz.so.10\0")
+    assert kmod._unpackers(program) == ["liblzma.so.5", "libzstd.so.1"]

@@ -1,1 +1,1 @@
-"""What an image is made of: a module for each source of files, and initramfs, which puts them together."""
+"""What an image is made of: a module for each source of files, and build, which puts them together."""

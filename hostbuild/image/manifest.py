@@ -24,8 +24,9 @@ class Contents:
     """What an image was put together from.
 
     selection: the words that chose the modules; learned_from: the file that named more, "" for none. chosen: the names
-    that these brought; modules: all that are in the image, dependencies included. warnings: lines that were left out of
-    the kernel's tables. python: the interpreter's version; library: the standard library's modules.
+    that these brought; modules: all that are in the image, dependencies included. warnings: what was left out or looks
+    wrong: lines of the kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the
+    standard library's modules.
     """
 
     kernel: Kernel

@@ -3,7 +3,7 @@
 The version stands in the x86 boot header (Documentation/arch/x86/boot.rst): "HdrS" at 0x202, at 0x20e a
 16-bit offset, to which 0x200 is added, of a string that begins with the version.
 
-Its modules and their indexes are found by kernelmodules.py.
+Its modules and their indexes are found by kernel_modules.py.
 """
 
 import hashlib

@@ -95,6 +95,8 @@ def require_indexes(
     for path, file in files.files.items():
         status = file.stat()
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for name in (*LISTS, WEAKDEP):
+        digest.update(f"{name}\n".encode() + read_list(modules, name))
     kept = debs.cache_directory() / "module-indexes"
     final = kept / f"{version}-{digest.hexdigest()[:16]}"
     found = sealed.find(final)

@@ -17,6 +17,7 @@ while the image is unpacked, would count against the half that a tmpfs may take 
 import gzip
 import hashlib
 import lzma
+import os
 from collections.abc import Callable, Container, Sequence
 from enum import Enum
 from pathlib import Path
@@ -142,6 +143,8 @@ def require_squashfs(directory: Path) -> Path:
             run(
                 ["mksquashfs", directory, root / name, *options, "-noappend", "-no-progress", "-quiet"],
                 timeout=_PACK_TIMEOUT,
+                # mksquashfs takes its times from the options or from this variable, and refuses both
+                env={name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"},
             )
             found = sealed.publish(staging / "sealed", final)
     return found / name

@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
+from hostbuild.formats.modfile import is_module
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import storage
@@ -95,7 +96,7 @@ def put_modules(
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
             return indexes
         for entry in base.iterdir():  # whatever else depmod wrote
-            if entry.is_file() and entry.name not in indexes:
+            if entry.is_file() and entry.name not in indexes and not is_module(entry.name):
                 entry.unlink()
         for name, content in indexes.items():
             (base / name).write_bytes(content)

@@ -114,6 +114,17 @@ def test_packing_twice_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.M
     assert packed[0] == packed[1]
 
 
+def test_a_build_time_of_the_environment_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mksquashfs refuses times by SOURCE_DATE_EPOCH and by options at once; it gets the options."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/x.ko").write_bytes(b"\x7fELF" * 5000)
+    assert storage.require_squashfs(tmp_path / "tree").read_bytes().startswith(b"hsqs")
+
+
 def test_a_kernel_without_squashfs_is_refused(tmp_path: Path, debian_kernel: Kernel) -> None:
     """What the kernel lacks is named, with the way to a kernel that has it."""
     assert debian_kernel.config is not None

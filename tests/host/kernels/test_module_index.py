@@ -110,6 +110,31 @@ def test_a_modules_dep_that_lacks_modules_is_made_anew(dep: str, tmp_path: Path)
     assert (tree / "modules.dep").read_text() == dep
 
 
+def test_a_list_that_changes_is_indexed_anew(tmp_path: Path) -> None:
+    """What the cached indexes are made from is more than the modules: a new modules.weakdep counts."""
+    tree = kernel_with(tmp_path, {}, indexed=False)
+    assert pack_modules(tmp_path, "cc").modules == ["kernel/cc.ko"]
+    (tree / "modules.weakdep").write_text("weakdep cc bb\n")
+    assert pack_modules(tmp_path, "cc").modules == ["kernel/bb.ko", "kernel/cc.ko"]
+
+
+def test_modules_that_lie_directly_in_the_tree_are_in_its_squashfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flat directory of modules is a tree, too: unsquashfs finds what modules.dep names."""
+    tree = kernel_with(tmp_path, {}, indexed=False)
+    for file in (tree / "kernel").iterdir():
+        file.rename(tree / file.name)
+    (tree / "kernel").rmdir()
+    monkeypatch.setattr("hostbuild.image.modules.storage.require_drivers", lambda _kernel: ())
+    packed = pack_modules(tmp_path, "aa", store=Store.SQUASHFS)
+    squashfs = tmp_path / "modules.squashfs"
+    squashfs.write_bytes(packed.tree[f"usr/lib/modules/{VERSION}.squashfs"].read())
+    command: list[str | Path] = [require_program("unsquashfs"), "-l", "-d", "", squashfs]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"/aa.ko", "/bb.ko", "/modules.dep"} <= set(listing)
+
+
 def test_no_empty_index_is_kept(tmp_path: Path, cache: Path) -> None:
     """Where no module can be read the build ends, and the cache has nothing of it."""
     tree = make_tree(tmp_path, VERSION, [])

@@ -51,6 +51,8 @@ def guard() -> None:
         except OSError:
             # Closed: what is opened next would get its number, and our output. Reading and writing it still fail.
             os.open(os.devnull, flags)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     codecs.register_error("hostbuild", _replace)
     sys.stdout = _text(_Guarded(1, "w", closefd=False), encoding)

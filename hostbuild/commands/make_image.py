@@ -1,4 +1,4 @@
-"""hostbuild make-image: options in, initramfs.build_image, a table of sizes out."""
+"""hostbuild make-image: options in, build.build_image, a table of sizes out."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -9,7 +9,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats.manifest import files_beside
+from hostbuild.formats.manifest import files_beside, parse_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, instead, require_kind, use_of
 from hostbuild.fs.files import read_input, write_file
 from hostbuild.fs.path_types import InputPath, OutputPath
@@ -106,23 +106,13 @@ def _kind_of(output: Path | None) -> str:
 
 def _manifest(image: Path | None, manifest_file: Path | None) -> dict[str, Any] | None:
     if image is not None:
-        from hostbuild.formats.manifest import read_manifest
-
         require_kind(image, Kind.IMAGE, Kind.PACKED)
         return read_manifest(image)
     if manifest_file is None:
         return None
     if other := instead(manifest_file, Kind.MANIFEST, Kind.TEXT, Kind.DIRECTORY):
         raise InputError(other, hint=use_of(manifest_file))
-    data = read_input(manifest_file, "the manifest")
-    try:
-        manifest = json.loads(data)
-    except ValueError as e:
-        raise InputError(f"cannot read the manifest {manifest_file}: {e}") from e
-    if not isinstance(manifest, dict) or "modules" not in manifest:
-        other = instead(manifest_file, Kind.MANIFEST, Kind.TEXT)
-        raise InputError(other or f"{manifest_file} is not an image's manifest: it lists no modules")
-    return manifest
+    return parse_manifest(read_input(manifest_file, "the manifest"), manifest_file)
 
 
 def _render(history: History, kind: str, manifest: dict[str, Any] | None, title: str) -> str:

@@ -2,11 +2,9 @@
 
 import contextlib
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -110,7 +108,7 @@ def command(
     for note in session.notes:
         ui.note(note)
     vm: VM | None
-    with _ended_by_signals(), _ledger_file(ledger_out) as ledger_file:
+    with _ledger_file(ledger_out) as ledger_file:
         if watch:
             vm, status = _run_watched(session, ledger_file)
         else:
@@ -208,18 +206,3 @@ def _ledger_file(path: Path | None) -> Iterator[Growing | None]:
         return
     with growing_file(path, "the ledger") as file:
         yield file
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an exit that cleans up, as Ctrl-C does by itself."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

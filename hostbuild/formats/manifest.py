@@ -22,6 +22,7 @@ _SHAPE: dict[str, type] = {
     "modules": list,
     "files": list,
 }
+_MODPROBES = ("busybox", "kmod")
 _KERNEL_STRINGS = ("version", "sha256", "origin")
 _PACKAGE_STRINGS = ("name", "version", "architecture", "sha256")
 _PLAIN = re.compile(r"[A-Za-z0-9.+~:_-]+")  # what a path is made of, and a word of apt's command line
@@ -59,17 +60,19 @@ def read_manifest(image: Path) -> dict[str, Any]:
     path = manifest_path(image)
     if not path.exists():
         raise ManifestError(f"the image {image} has no manifest {path}", hint=_moved(image))
-    data = read_input(path, "the manifest")
+    return parse_manifest(read_input(path, "the manifest"), path, hint=_rebuild(image))
+
+
+def parse_manifest(data: bytes, path: Path, hint: str = "") -> dict[str, Any]:
+    """Check a manifest's bytes. Raises ManifestError for what is none of this format. path: for the messages."""
     try:
         manifest = json.loads(data)
     except (ValueError, RecursionError) as e:
-        raise ManifestError(
-            f"the manifest {path} is damaged: it is not JSON ({e})", hint=_rebuild(image)
-        ) from e
+        raise ManifestError(f"the manifest {path} is damaged: it is not JSON ({e})", hint=hint) from e
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ManifestError(f"the manifest {path} is not of format {FORMAT}", hint=_rebuild(image))
+        raise ManifestError(f"the manifest {path} is not of format {FORMAT}", hint=hint)
     if trouble := _trouble(manifest):
-        raise ManifestError(f"the manifest {path} is damaged: {trouble}", hint=_rebuild(image))
+        raise ManifestError(f"the manifest {path} is damaged: {trouble}", hint=hint)
     return manifest
 
 
@@ -99,8 +102,20 @@ def _trouble(manifest: dict[str, Any]) -> str:
     for key in _KERNEL_STRINGS:
         if not isinstance(manifest["kernel"].get(key), str):
             return f"its kernel's {key!r} is missing or not a string"
+    if manifest.get("modprobe", "kmod") not in _MODPROBES:
+        return f"its 'modprobe' is none of {', '.join(_MODPROBES)}"
+    if not all(map(_is_module, manifest["modules"])):
+        return "its 'modules' have one without a name, or a size"
     package = manifest["kernel"].get("package")
     return "" if package is None or _is_package(package) else "its kernel's 'package' is invalid"
+
+
+def _is_module(module: object) -> bool:
+    return (
+        isinstance(module, dict)
+        and isinstance(module.get("name"), str)
+        and isinstance(module.get("size"), int)
+    )
 
 
 def _is_package(package: object) -> bool:

@@ -3,12 +3,12 @@
 import gzip
 import os
 import platform
-import re
 from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
-from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.formats.sniff import Kind, instead, kind_of, use_of
 from hostbuild.fs.files import read_input
 from hostbuild.kernels.kernel import require_kernel
 from hostbuild.near import did_you_mean
@@ -20,7 +20,7 @@ _NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
 def read_config_of(kernel: str) -> tuple[str, str]:
     """Return the text of a kernel's configuration, and where it was found.
 
-    kernel: "running", "deb:PACKAGE", the path of a .config (plain or gzipped, as /proc/config.gz is), or of a vmlinuz.
+    kernel: "running", "deb:PACKAGE", the path of a .config (plain, or packed, as /proc/config.gz is), or of a vmlinuz.
     """
     if kernel == "running":
         return read_running_config()
@@ -37,12 +37,11 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if other := instead(path, Kind.KERNEL, Kind.CONFIG, Kind.ELF, Kind.TEXT, Kind.PACKED):
         raise InputError(f"{other}, and no configuration", hint=use_of(path) or _NAMES)
     data = read_input(path, "the kernel or configuration", hint=_NAMES)
-    if data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError) as e:
-            raise InputError(f"{kernel} is gzipped, and damaged: {e}") from e
-    if _is_config(data):
+    try:
+        data = decompress(detect(data), data)[0]
+    except CompressionError as e:
+        raise InputError(f"{kernel} is packed, and cannot be unpacked: {e}", hint=e.hint) from e
+    if kind_of(data) is Kind.CONFIG:
         return data.decode("utf-8", "replace"), kernel
     return _read_from_image(path, data)
 
@@ -83,11 +82,4 @@ def _read_from_image(path: Path, data: bytes) -> tuple[str, str]:
         f"{path} does not hold its configuration (it was built without CONFIG_IKCONFIG=y), "
         f"and {beside} does not exist",
         hint="name the configuration's file",
-    )
-
-
-def _is_config(data: bytes) -> bool:
-    return (
-        re.search(rb"(?m)^(CONFIG_\w+=|# CONFIG_\w+ is not set$)", data[:65536]) is not None
-        and b"\0" not in data[:4096]
     )

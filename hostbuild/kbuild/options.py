@@ -25,19 +25,18 @@ from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
 _LEVEL = {"n": _N, "m": _M, "y": _Y}
-_LETTER = {level: letter for letter, level in _LEVEL.items()}
 
 # Deeper chains of dependencies than this do not occur among options that one can have; without a limit the
 # search would try every way through the thousands of options that select one another.
 _DEPTH = 8
 
-# KernelOptions without a prompt that many others select: whom a person means who needs one of them.
+# Options without a prompt that many others select: whom a person means who needs one of them.
 _PROVIDERS = {
     "VIRTIO": "VIRTIO_PCI",  # QEMU's virtio devices are PCI devices unless the machine is microvm
     "SND_HDA": "SND_HDA_INTEL",  # the PCI controller; the others are of ARM boards
 }
 
-# KernelOptions that make others visible and promise nothing: a driver of another architecture's hardware can be had
+# Options that make others visible and promise nothing: a driver of another architecture's hardware can be had
 # by COMPILE_TEST, and is of no use. Only who names them gets them.
 _NO_MEANS = frozenset({"BROKEN", "COMPILE_TEST"})
 

@@ -1,4 +1,4 @@
-"""What a prediction is made for, and what it says, as values; predict.py makes it. docs/predicting.md describes it."""
+"""What a prediction is made for, and what it says, as values; simulate.py makes it. docs/predicting.md describes it."""
 
 from dataclasses import dataclass
 from enum import Enum

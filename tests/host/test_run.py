@@ -183,3 +183,10 @@ main.main()
         process.terminate()
         assert process.wait(timeout=20) == 143
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_standard_input_is_an_empty_one() -> None:
+    """Some supervisors start programs without descriptor 0: it is no terminal, and there is nothing to read."""
+    script = "import sys; from hostbuild import streams; streams.guard(); print(sys.stdin.isatty())"
+    argv = ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, script]
+    assert run(argv, timeout=20).stdout == b"False\n"

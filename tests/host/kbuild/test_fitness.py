@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 import re
 from pathlib import Path
 
@@ -111,6 +112,25 @@ def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.Capt
     assert "fix it with: hostbuild kernel configure --enable MODULES=y\n" in said
     assert "CONFIG_SYSFS=y" not in said
     assert f"{path}: not fit" in said
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"CONFIG_MODULES=y\n" * 999), lzma.compress(b"CONFIG_A=y\n" * 99)],
+    ids=["gzip", "xz"],
+)
+def test_a_damaged_configuration_is_called_so(
+    packed: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever is wrong in packed data, cut or changed, is told with the file's name, and is the caller's fault."""
+    path = tmp_path / "config.packed"
+    for at in range(10, len(packed)):
+        path.write_bytes(packed[:at] + bytes([packed[at] ^ 0xFF]) + packed[at + 1 :])
+        assert status_of(["kernel", "check", str(path)]) in {0, 1, 100}
+        assert "Traceback" not in capsys.readouterr().err
+    path.write_bytes(packed[: len(packed) // 2])
+    assert status_of(["kernel", "check", str(path)]) == 100
+    assert f"{path} is packed, and cannot be unpacked: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

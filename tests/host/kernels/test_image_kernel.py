@@ -14,6 +14,7 @@ from hostbuild.formats.manifest import ManifestError, dump, kernel_path, manifes
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.kernels.kernel import Kernel
+from tests.support.ledgers import Q35
 
 pytestmark = pytest.mark.net
 
@@ -172,6 +173,9 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     "no kernel": lambda told: told.pop("kernel"),
     "a kernel that is a string": lambda told: told.update(kernel="6.1"),
     "no hash": lambda told: told["kernel"].pop("sha256"),
+    "another modprobe": lambda told: told.update(modprobe="toybox"),
+    "a module that is a number": lambda told: told.update(modules=[5]),
+    "a module without a size": lambda told: told.update(modules=[{"name": "x"}]),
     "files that are a number": lambda told: told.update(files=3),
     "a package outside the cache": lambda told: told["kernel"]["package"].update(name="../../x"),
     "a file outside the package": lambda told: told["kernel"]["package"].update(path="../../../etc/passwd"),
@@ -189,6 +193,9 @@ def test_a_damaged_manifest_is_called_so(
     for argv in (["run", str(image), "--dry-run"], ["ram", str(image)]):
         assert main.status_of(argv) == 100
         assert f"the manifest {manifest_path(image)} is damaged: its " in capsys.readouterr().err
+    report = ["report", str(Q35), "-o", str(tmp_path / "x.html"), "--manifest", str(manifest_path(image))]
+    assert main.status_of(report) == 100
+    assert f"the manifest {manifest_path(image)} is damaged: its " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,14 @@ def guard() -> None:
 
 def leave() -> None:
     """Write what is still buffered, if it can be; the interpreter would complain in its own way as it ends."""
-    with contextlib.suppress(HostbuildError, OSError, ValueError):
-        sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.close(null)
+    for stream, fd in ((sys.stdout, 1), (sys.stderr, 2)):
+        with contextlib.suppress(HostbuildError, OSError, ValueError):
+            stream.flush()
+        # What could not be written stays in the buffer, and Python 3.13 ends with 120 where it cannot go out at last.
+        with contextlib.suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, fd)
+            os.close(null)
 
 
 def _text(raw: io.FileIO, encoding: str) -> TextIO:

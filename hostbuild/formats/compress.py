@@ -1,45 +1,39 @@
 """Compressors of images: those the kernel can unpack, with the settings that its decoders demand.
 
-zstd   any frame (lib/decompress_unzstd.c). xz: the integrity check must be CRC32 or none
-(lib/decompress_unxz.c). lz4    the legacy frame only (lib/decompress_unlz4.c): magic, then blocks of 8 MiB,
-each after its packed size. gzip   no name and no time in the header, so that two runs give the same bytes.
-lzma   the format before xz, and bzip2: only read. lzo    known by name: no kept library unpacks it.
+zstd   any frame whose window is at most 128 MiB (lib/decompress_unzstd.c).
+xz     the integrity check must be CRC32 or none (lib/decompress_unxz.c); x86's branch filter works where the kernel has
+       CONFIG_XZ_DEC_X86.
+lz4    the legacy frame only (lib/decompress_unlz4.c): magic, then blocks of 8 MiB, each after its packed size.
+gzip   no name and no time in the header, so that two runs give the same bytes.
+lzma   the format before xz, and bzip2: only read (unpack.py). lzo: known by name.
 
 Which of them a kernel knows stands in its configuration as CONFIG_RD_ZSTD and so on.
-
-Whatever a stream unpacks to, unpacking takes a bounded amount of memory: it goes in pieces.
 """
 
-import bz2
-import io
 import lzma
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 import zstandard
 
-from hostbuild.errors import HostbuildError
-
-_LZ4_BLOCK = 8 << 20
-_LZ4_LEGACY = 0x184C2102
-_LZ4_BOUND = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16  # LZ4_compressBound: a packed block is never larger
-_PIECE = 1 << 20
-_DICTIONARY = 1 << 29  # what a stream may ask for; xz -9e wants 64 MiB, zstd --long=27 128
-LIMIT = 1 << 30  # bytes of what is unpacked into memory: a module, a kernel, a firmware
-# Measured on an image of 44 MB, QEMU's instruction counter as the clock: unpacking adds to the boot 0.1 s for
-# lz4 (16.4 MB), 0.5 s for zstd at any level (12.2 MB at 6), 0.7 s for gzip (13.6 MB), 3.7 s for xz (9.4 MB).
-# zstd's level 6 packs in two thirds of the time of 9, for 3 % more bytes.
+LZ4_BLOCK = 8 << 20
+LZ4_LEGACY = 0x184C2102
+# What unpacking adds to a boot, and what the sizes are, stands in docs/compression.md. zstd's level 6 packs in two
+# thirds of the time of 9, for 3 % more bytes.
 _LEVEL_ZSTD = 6
 _LEVEL_GZIP = 6
-_LEVEL_XZ = 6
-
-
-class CompressionError(HostbuildError):
-    """Compressed data is damaged or cut short."""
+_LEVEL_LZ4 = 9
+_SMALLEST_ZSTD = 19
+_SMALLEST_GZIP = 9
+_SMALLEST_LZ4 = 12
+_LARGEST_WINDOW = 64 << 20  # bytes; as xz -9 has it. The guest needs as much memory while it unpacks
+_LEAST_WINDOW = 1 << 20
+X86_FILTER_OPTION = "CONFIG_XZ_DEC_X86"
 
 
 class Compressor(Enum):
@@ -73,7 +67,7 @@ _MAGICS = (
     (b"\x28\xb5\x2f\xfd", Compressor.ZSTD),
     (b"\xfd7zXZ\0", Compressor.XZ),
     (b"\x1f\x8b", Compressor.GZIP),
-    (struct.pack("<I", _LZ4_LEGACY), Compressor.LZ4),
+    (struct.pack("<I", LZ4_LEGACY), Compressor.LZ4),
     (b"BZh", Compressor.BZIP2),
 )
 
@@ -83,17 +77,23 @@ def detect(head: bytes) -> Compressor:
     return next((compressor for magic, compressor in _MAGICS if head.startswith(magic)), Compressor.NONE)
 
 
-class Source(Protocol):
-    """What is unpacked: a file, or the beginning of one."""
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How an image is to be packed.
 
-    def read(self, count: int, /) -> bytes:
-        """Take so many bytes; fewer at the end."""
+    smallest: take as long as it takes for fewer bytes. x86_filter: for xz, the kernel can undo x86's branch filter.
+    """
 
-    def tell(self) -> int:
-        """Give the offset of the next byte."""
+    compressor: Compressor
+    smallest: bool = False
+    x86_filter: bool = False
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to an offset, as a file does."""
+    def window(self, size: int) -> int:
+        """Return the bytes that unpacking `size` bytes keeps in the guest's memory beside its output."""
+        large = self.compressor is Compressor.XZ or (self.smallest and self.compressor is Compressor.ZSTD)
+        if not large:
+            return 0
+        return min(max(1 << max(size - 1, 0).bit_length(), _LEAST_WINDOW), _LARGEST_WINDOW)
 
 
 class Sink(Protocol):
@@ -117,192 +117,71 @@ class _Plain:
 class _Lz4Legacy:
     """The legacy frame: one block for every 8 MiB."""
 
-    def __init__(self) -> None:
-        self._head = struct.pack("<I", _LZ4_LEGACY)
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._head = struct.pack("<I", LZ4_LEGACY)
         self._waiting = bytearray()
 
     def compress(self, data: bytes, /) -> bytes:
         self._waiting += data
         out = self._head
         self._head = b""
-        while len(self._waiting) >= _LZ4_BLOCK:
-            out += self._block(bytes(self._waiting[:_LZ4_BLOCK]))
-            del self._waiting[:_LZ4_BLOCK]
+        while len(self._waiting) >= LZ4_BLOCK:
+            out += self._block(bytes(self._waiting[:LZ4_BLOCK]))
+            del self._waiting[:LZ4_BLOCK]
         return out
 
     def flush(self) -> bytes:
         return self._head + (self._block(bytes(self._waiting)) if self._waiting else b"")
 
-    @staticmethod
-    def _block(data: bytes) -> bytes:
+    def _block(self, data: bytes) -> bytes:
         import lz4.block
 
-        packed: bytes = lz4.block.compress(data, mode="high_compression", compression=9, store_size=False)
+        packed: bytes = lz4.block.compress(
+            data, mode="high_compression", compression=self._level, store_size=False
+        )
         return struct.pack("<I", len(packed)) + packed
 
 
-def sink(compressor: Compressor) -> Sink:
-    """Open a compressor. The same data in the same pieces give the same bytes on any number of CPUs."""
-    if compressor is Compressor.ZSTD:
-        # the output depends on whether zstd works in threads at all, not on how many
-        packer = zstandard.ZstdCompressor(level=_LEVEL_ZSTD, threads=max(os.cpu_count() or 1, 2))
-        return packer.compressobj()
-    if compressor is Compressor.XZ:
-        return lzma.LZMACompressor(lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, preset=_LEVEL_XZ)
-    if compressor is Compressor.GZIP:
-        return zlib.compressobj(
-            _LEVEL_GZIP, zlib.DEFLATED, 31
-        )  # 16 asks for a gzip header, + a 32 KiB window
-    if compressor is Compressor.LZ4:
-        return _Lz4Legacy()
-    if compressor is Compressor.NONE:
-        return _Plain()
-    raise ValueError(f"cannot write {compressor}")
+def sink(packing: Packing, size: int) -> Sink:
+    """Open a compressor for about `size` bytes.
 
-
-def decompress(compressor: Compressor, data: bytes, limit: int = LIMIT) -> tuple[bytes, bytes]:
-    """Unpack one stream at the start of `data`: what it holds, and what follows it.
-
-    Raises CompressionError where it is damaged, or holds more than `limit` bytes.
+    The same data in the same pieces give the same bytes on any number of CPUs.
     """
-    if compressor is Compressor.NONE:
-        return data, b""
-    stream = io.BytesIO(data)
-    plain = bytearray()
-    for piece in unpacked(compressor, stream):
-        plain += piece
-        if len(plain) > limit:
-            raise CompressionError(f"{compressor.value} data unpacks to more than {limit >> 20} MiB")
-    return bytes(plain), data[stream.tell() :]
+    return _OPENERS[packing.compressor](packing, size)
 
 
-def unpacked(compressor: Compressor, stream: Source) -> Iterator[bytes]:
-    """Unpack one stream from where `stream` stands, in pieces of at most 8 MiB; then `stream` stands behind it.
-
-    Raises CompressionError where the data is damaged, cut short, or asks for too much memory.
-    """
-    if compressor is Compressor.LZ4:
-        yield from _unpacked_lz4(stream)
-        return
-    if compressor is Compressor.LZO:
-        raise CompressionError("lzo data is not read here", hint="lzop -dc unpacks it")
-    try:
-        if compressor is Compressor.ZSTD:
-            yield from _unpacked_zstd(stream)
-        else:
-            yield from _unpacked_by(_DECODERS[compressor](), compressor.value, stream)
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, ValueError, EOFError) as e:
-        raise CompressionError(f"{compressor.value} data is damaged: {e}") from e
+def _open_zstd(packing: Packing, size: int) -> Sink:
+    if packing.smallest:
+        window_log = packing.window(size).bit_length() - 1
+        settings = zstandard.ZstdCompressionParameters.from_level(
+            _SMALLEST_ZSTD, window_log=window_log, enable_ldm=True
+        )
+        return zstandard.ZstdCompressor(compression_params=settings).compressobj()
+    # the output depends on whether zstd works in threads at all, not on how many
+    packer = zstandard.ZstdCompressor(level=_LEVEL_ZSTD, threads=max(os.cpu_count() or 1, 2))
+    return packer.compressobj()
 
 
-class _Decoder(Protocol):
-    """What bz2 and lzma offer: output in pieces, input kept back."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+def _open_xz(packing: Packing, size: int) -> Sink:
+    lzma2 = {
+        "id": lzma.FILTER_LZMA2,
+        "preset": 9 | lzma.PRESET_EXTREME,
+        "dict_size": packing.window(size),
+    }
+    filters = [{"id": lzma.FILTER_X86}, lzma2] if packing.x86_filter else [lzma2]
+    return lzma.LZMACompressor(lzma.FORMAT_XZ, check=lzma.CHECK_CRC32, filters=filters)
 
 
-class _Gzip:
-    """zlib's decoder in the same form."""
-
-    def __init__(self) -> None:
-        self._decoder = zlib.decompressobj(31)  # a gzip header, a 32 KiB window
-
-    @property
-    def eof(self) -> bool:
-        return self._decoder.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._decoder.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._decoder.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
+def _open_gzip(packing: Packing, _size: int) -> Sink:
+    level = _SMALLEST_GZIP if packing.smallest else _LEVEL_GZIP
+    return zlib.compressobj(level, zlib.DEFLATED, 31)  # 16 asks for a gzip header, + a 32 KiB window
 
 
-_DECODERS: dict[Compressor, Callable[[], _Decoder]] = {
-    Compressor.XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY),
-    Compressor.LZMA: lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_DICTIONARY),
-    Compressor.GZIP: _Gzip,
-    Compressor.BZIP2: bz2.BZ2Decompressor,
+_OPENERS: dict[Compressor, Callable[[Packing, int], Sink]] = {
+    Compressor.ZSTD: _open_zstd,
+    Compressor.XZ: _open_xz,
+    Compressor.GZIP: _open_gzip,
+    Compressor.LZ4: lambda packing, _size: _Lz4Legacy(_SMALLEST_LZ4 if packing.smallest else _LEVEL_LZ4),
+    Compressor.NONE: lambda _packing, _size: _Plain(),
 }
-
-
-def _unpacked_by(decoder: _Decoder, name: str, stream: Source) -> Iterator[bytes]:
-    start = stream.tell()
-    while not decoder.eof:
-        data = stream.read(_PIECE) if decoder.needs_input else b""
-        ended = decoder.needs_input and not data
-        plain = decoder.decompress(data, _PIECE)
-        if plain:
-            yield plain
-        elif ended and not decoder.eof:
-            raise CompressionError(f"{name} data is cut short after {stream.tell() - start} bytes")
-    stream.seek(-len(decoder.unused_data), io.SEEK_CUR)
-
-
-def _unpacked_zstd(stream: Source) -> Iterator[bytes]:
-    """Unpack a frame block by block (RFC 8878, 3.1.1): the decoder gives all that it can at once, 128 KiB a block."""
-    decoder = zstandard.ZstdDecompressor(max_window_size=_DICTIONARY).decompressobj()
-    start = stream.tell()
-
-    def take(count: int) -> bytes:
-        data = stream.read(count)
-        if len(data) != count:
-            raise CompressionError(f"zstd data is cut short after {stream.tell() - start} bytes")
-        return data
-
-    head = take(5)
-    descriptor = head[4]
-    single = descriptor >> 5 & 1
-    content_size = (single, 2, 4, 8)[descriptor >> 6]
-    decoder.decompress(head + take((1 - single) + (0, 1, 2, 4)[descriptor & 3] + content_size))
-    last = False
-    while not last:
-        header = take(3)
-        number = int.from_bytes(header, "little")
-        last, kind, size = bool(number & 1), number >> 1 & 3, number >> 3
-        if plain := decoder.decompress(header + take(1 if kind == 1 else size)):
-            yield plain
-    if descriptor >> 2 & 1:
-        yield decoder.decompress(take(4))  # a checksum, behind which nothing is left
-    if not decoder.eof:
-        raise CompressionError("zstd data is damaged: its last block does not end it")
-
-
-def _unpacked_lz4(stream: Source) -> Iterator[bytes]:
-    """Unpack a legacy frame as the kernel does. It has no end mark: it ends with the data, or at 4 NULs."""
-    import lz4.block
-
-    start = stream.tell()
-    stream.read(4)
-    while True:
-        at = stream.tell()
-        number = stream.read(4)
-        packed = int.from_bytes(number, "little")
-        if packed == _LZ4_LEGACY:  # frames may follow one another
-            continue
-        if len(number) < 4 or packed == 0:
-            stream.seek(at)
-            return
-        if packed > _LZ4_BOUND:
-            raise CompressionError(
-                f"lz4 data is damaged: {number!r} at offset {at} is no block's size (unless 4 NULs follow lz4 data, "
-                "the kernel takes what comes next for another block)"
-            )
-        block = stream.read(packed)
-        if len(block) != packed:
-            raise CompressionError(f"lz4 data is cut short after {stream.tell() - start} bytes")
-        try:
-            yield lz4.block.decompress(block, uncompressed_size=_LZ4_BLOCK)
-        except lz4.block.LZ4BlockError as e:
-            raise CompressionError(f"lz4 data is damaged in the block at offset {at}: {e}") from e

@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from hostbuild.errors import HostbuildError
 from hostbuild.formats import newc
-from hostbuild.formats.compress import CompressionError, Compressor, unpacked
+from hostbuild.formats.compress import Compressor
 from hostbuild.formats.newc import Body, Member, NewcError
 from hostbuild.formats.pieces import Pieces
+from hostbuild.formats.unpack import CompressionError, unpacked
 
 _PIECE = 1 << 18
 UNPACKED_MAX = 1 << 34  # bytes: a guest has to hold them in its memory

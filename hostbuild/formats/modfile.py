@@ -6,7 +6,8 @@ busybox's modprobe cannot insert a compressed module, so images carry them plain
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.formats.compress import detect
+from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.regular import read_regular
 
 ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")

@@ -12,7 +12,8 @@ from enum import Enum
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import CompressionError, Compressor, detect, unpacked
+from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.unpack import CompressionError, unpacked
 from hostbuild.near import did_you_mean
 
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB

@@ -12,7 +12,8 @@ import lzma
 import struct
 
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import CompressionError, Compressor, decompress, detect
+from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.unpack import CompressionError, decompress
 
 _ELF = b"\x7fELF"
 _HEADER = b"HdrS"

@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats import newc
-from hostbuild.formats.compress import Compressor, sink
+from hostbuild.formats.compress import Packing, sink
 from hostbuild.formats.manifest import dump, kernel_path, manifest_path
 from hostbuild.fs.files import check_output, read_input, replace_file
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
@@ -32,7 +32,7 @@ def check_writable(image: Path) -> None:
 def pack(
     image: Path,
     tree: FileTree,
-    compressor: Compressor,
+    packing: Packing,
     manifest: dict[str, Any],
     vmlinuz: Path,
     report: Reporter,
@@ -42,10 +42,11 @@ def pack(
     On error none of the files has changed.
     """
     with replace_file(image, "the image") as out:
-        with report.step("Packing", sum(map(TreeEntry.size, tree.values()))) as advance:
+        total = sum(map(TreeEntry.size, tree.values()))
+        with report.step("Packing", total) as advance:
             digest = hashlib.sha256()
             size = 0
-            packer = sink(compressor)
+            packer = sink(packing, total)
 
             def put(data: bytes) -> None:
                 nonlocal size
@@ -61,9 +62,10 @@ def pack(
             put(packer.flush())
         manifest["image"] = {
             "file": image.name,
-            "compressor": compressor.value,
+            "compressor": packing.compressor.value,
             "size": size,
             "unpacked": archive.written,
+            "window": packing.window(total),
             "sha256": digest.hexdigest(),
         }
         out.finish()  # the others change only when nothing but a rename is left to be done here

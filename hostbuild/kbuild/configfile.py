@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
-from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.formats.compress import detect
 from hostbuild.formats.sniff import Kind, instead, kind_of, use_of
+from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.files import read_input
 from hostbuild.kernels.kernel import require_kernel
 from hostbuild.near import did_you_mean

@@ -55,13 +55,14 @@ class ImageSize:
     """What counts of an image, in bytes.
 
     packed: the image's file. unpacked: its files, each in whole pages. files: how many there are.
-    ramfs: it is booted with rootfstype=ramfs.
+    ramfs: it is booted with rootfstype=ramfs. window: what unpacking it keeps in memory meanwhile.
     """
 
     packed: int
     unpacked: int
     files: int = 0
     ramfs: bool = False
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def estimate(image: ImageSize, init_size: int | None) -> MemoryEstimate:
     working = int(_WORKING_BASE + size * _WORKING_SHARE)
     fixed = kernel + _HOLES + image.packed
     half = 0 if image.ramfs else fixed + 2 * image.unpacked
-    whole = fixed + image.unpacked + inodes + working
+    whole = fixed + image.unpacked + inodes + working + image.window
     bound = Bound.HALF if half > whole else Bound.WHOLE
     least = _with_descriptors(max(half, whole))
     room = max(half - whole, 0)
@@ -105,7 +106,7 @@ def estimate(image: ImageSize, init_size: int | None) -> MemoryEstimate:
         ("firmware's holes", _HOLES),
         ("packed image", image.packed),
         ("unpacked image", image.unpacked + inodes),
-        ("drivers, decompressor", working),
+        ("drivers, decompressor", working + image.window),
         *((("free, because tmpfs takes only half", room),) if room else ()),
     )
     return MemoryEstimate(_round_up(least, MIB) // MIB, bound, rows)

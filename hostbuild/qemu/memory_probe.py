@@ -55,8 +55,9 @@ def read_size(image: Path, manifest: Mapping[str, Any], append: str = "") -> Ima
         members = [member for segment in read_image(image) for member in segment.members]
         files = [member.size for member in members if stat.S_ISREG(member.mode)]
         count = len(members)
+    window = manifest.get("image", {}).get("window", 0)
     words = f"{manifest.get('append', '')} {append}".split()
-    return ImageSize(packed, in_pages(files), count, ramfs="rootfstype=ramfs" in words)
+    return ImageSize(packed, in_pages(files), count, "rootfstype=ramfs" in words, window)
 
 
 def read_estimate(image: Path, manifest: Mapping[str, Any], kernel: Path, append: str = "") -> MemoryEstimate:

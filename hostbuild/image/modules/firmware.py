@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.formats.compress import detect
+from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules.selection import Module

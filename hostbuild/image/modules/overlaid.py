@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from hostbuild.errors import InputError
 from hostbuild.formats import elf
-from hostbuild.formats.compress import CompressionError, decompress, detect
+from hostbuild.formats.compress import detect
 from hostbuild.formats.modfile import is_module, plain_path
+from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.formats.vermagic import magic_of
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules.selection import Index, Module

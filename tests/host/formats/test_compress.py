@@ -1,17 +1,21 @@
 """Compressors, against the programs whose formats they write."""
 
 import bz2
+import platform
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild.formats.compress import WRITABLE, CompressionError, Compressor, decompress, detect, sink
+from hostbuild.formats.compress import WRITABLE, Compressor, Packing, detect, sink
+from hostbuild.formats.unpack import CompressionError, decompress
 from tests.support.fuzzing import examples
 from tests.support.programs import require_program
 
 PLAIN = b"".join(b"line %d of something that repeats\n" % number for number in range(5000))
+CODE = Path(require_program("busybox")).read_bytes()[: 1 << 20]
 PACKED_ONLY = [compressor for compressor in WRITABLE if compressor is not Compressor.NONE]
 
 
@@ -20,7 +24,9 @@ def _name(compressor: Compressor) -> str:
 
 
 WITH_END_MARK = [compressor for compressor in PACKED_ONLY if compressor is not Compressor.LZ4]
-EMPTY: dict[Compressor, bytes] = {compressor: sink(compressor).flush() for compressor in PACKED_ONLY}
+EMPTY: dict[Compressor, bytes] = {
+    compressor: sink(Packing(compressor), 1 << 20).flush() for compressor in PACKED_ONLY
+}
 PROGRAMS = {
     Compressor.ZSTD: ["zstd", "-dc"],
     Compressor.XZ: ["xz", "-dc"],
@@ -30,7 +36,7 @@ PROGRAMS = {
 
 
 def pack(compressor: Compressor, data: bytes, piece: int = 10_000) -> bytes:
-    packer = sink(compressor)
+    packer = sink(Packing(compressor), 1 << 20)
     out = b"".join(packer.compress(data[i : i + piece]) for i in range(0, len(data), piece))
     return out + packer.flush()
 
@@ -114,3 +120,36 @@ def test_noise_behind_a_magic_is_refused(compressor: Compressor, noise: bytes) -
         return
     assert len(rest) <= len(noise)
     assert isinstance(plain, bytes)
+
+
+@pytest.mark.parametrize("compressor", PACKED_ONLY, ids=_name)
+def test_the_smallest_packing(compressor: Compressor) -> None:
+    """It is never larger than the usual one, and the format's own program unpacks it."""
+    packer = sink(Packing(compressor, smallest=True), len(CODE))
+    packed = packer.compress(CODE) + packer.flush()
+    assert len(packed) <= len(pack(compressor, CODE))
+    done = subprocess.run(PROGRAMS[compressor], input=packed, capture_output=True, check=True, timeout=20)
+    assert done.stdout == CODE
+
+
+def test_the_branch_filter() -> None:
+    """x86's branch filter makes machine code smaller, and xz undoes it."""
+    packed = {}
+    for x86_filter in (False, True):
+        packer = sink(Packing(Compressor.XZ, x86_filter=x86_filter), len(CODE))
+        packed[x86_filter] = packer.compress(CODE) + packer.flush()
+        done = subprocess.run(
+            ["xz", "-dc"], input=packed[x86_filter], capture_output=True, check=True, timeout=20
+        )
+        assert done.stdout == CODE
+    if platform.machine() == "x86_64":
+        assert len(packed[True]) < len(packed[False])
+
+
+@given(size=st.integers(0, 1 << 40), smallest=st.booleans())
+def test_the_window(size: int, smallest: bool) -> None:
+    """No window is larger than the kernel's deCODEr of zstd takes, nor much larger than what is packed."""
+    for compressor in WRITABLE:
+        window = Packing(compressor, smallest).window(size)
+        assert window <= 64 << 20
+        assert window < max(2 * size, (1 << 20) + 1)

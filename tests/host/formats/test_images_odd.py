@@ -18,9 +18,10 @@ import pytest
 from hostbuild import main
 from hostbuild.formats import archive, initramfs
 from hostbuild.formats.archive import ImageError, open_image, read_image
-from hostbuild.formats.compress import CompressionError, Compressor, decompress, sink
+from hostbuild.formats.compress import Compressor, Packing, sink
 from hostbuild.formats.newc import TRAILER, Member
 from hostbuild.formats.rootfs import Root
+from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.predict.target import open_image as open_target
 from tests.host.formats.test_unpacking import DIRECTORY, END, FILE, LINK, packed, written
 from tests.support.commandline import hostbuild_argv
@@ -290,7 +291,7 @@ def test_predict_follows_links_inside_the_root(tmp_path: Path, links: dict[str, 
 
 def test_an_image_that_is_compressed_twice_is_no_archive(tmp_path: Path) -> None:
     """The kernel unpacks one layer."""
-    packer = sink(Compressor.ZSTD)
+    packer = sink(Packing(Compressor.ZSTD), 1 << 20)
     data = packer.compress(gzip.compress(ARCHIVE, mtime=0)) + packer.flush()
     with pytest.raises(ImageError, match="no header at offset 0"):
         read_image(image_of(tmp_path, data))

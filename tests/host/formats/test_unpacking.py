@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.formats.archive import Image, open_image
-from hostbuild.formats.compress import Compressor, sink
+from hostbuild.formats.compress import Compressor, Packing, sink
 from hostbuild.formats.newc import TRAILER, Member
 from tests.support import unpacker
 from tests.support.fuzzing import examples
@@ -59,7 +59,7 @@ def packed(compressor: Compressor, data: bytes) -> bytes:
         return bz2.compress(data)
     if compressor is Compressor.LZMA:
         return lzma.compress(data, lzma.FORMAT_ALONE)
-    packer = sink(compressor)
+    packer = sink(Packing(compressor), 1 << 20)
     return packer.compress(data) + packer.flush()
 
 

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from hostbuild.errors import InputError
-from hostbuild.formats.compress import Compressor, sink
+from hostbuild.formats.compress import Compressor, Packing, sink
 from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
 from hostbuild.kernels.kernel import Kernel
 from tests.support.programs import require_program
@@ -22,7 +22,7 @@ _ELF = b"\x7fELF" + b"\0" * 3000 + b"IKCFG_ST" + gzip.compress(_CONFIG.encode())
 
 
 def _lz4(data: bytes) -> bytes:
-    packer = sink(Compressor.LZ4)
+    packer = sink(Packing(Compressor.LZ4), 1 << 20)
     return packer.compress(data) + packer.flush()
 
 

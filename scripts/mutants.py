@@ -2,18 +2,16 @@
 
     make mutants [SAMPLE=200] [SEED=1] [MODULES="scheduler rules"] [JOBS=2]
 
-A mutant is a module with one small thing changed (`<` to `<=`, an argument left out, a value that becomes None). The tests
-should notice: a mutant that survives is a missing test, or a line that can go. The operators are mutmut's
-(mutmut.mutation.mutators, docs at mutmut.readthedocs.io). Its runner is not used: it finds a module's tests by wrapping
-functions under the name that a file's path gives them (`daemon.modaliasd.core...`, while all import `modaliasd.core...`),
-leaves out what stands outside of functions, such as the table of settlement.py, and has no sample that can be repeated.
+A mutant is a module with one small thing changed (`<` to `<=`, an argument left out, a value that becomes None). The
+tests should notice: a mutant that survives is a missing test, or a line that can go. The operators are mutmut's
+(mutmut.mutation.mutators). Its runner is not used: it finds a module's tests by wrapping functions under the name that
+a file's path gives them (`daemon.modaliasd.core...`, while all import `modaliasd.core...`), leaves out what stands
+outside of functions, such as the table of settlement.py, and has no sample that can be repeated.
 
 The tests run in a copy of the tree, so that no mutant ever stands in yours, each in a process forked from one that
 has imported pytest and the libraries. mutants.toml says which tests concern which module, and which mutants are
 equivalent, with the reason. Chance takes no part: the sample follows from the seed, and Hypothesis is derandomized.
 """
-
-from __future__ import annotations
 
 import argparse
 import contextlib
@@ -42,7 +40,15 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "scripts/mutants.toml"
 COPIED = ("daemon", "hostbuild", "tests", "scripts", "rootfs-overlay", "docs", "pyproject.toml")
 # What tests import besides the project: imported once, before the first fork.
-LIBRARIES = ("hypothesis", "jsonschema", "click", "rich.console", "elftools.elf.elffile", "zstandard", "qemu.qmp")
+LIBRARIES = (
+    "hypothesis",
+    "jsonschema",
+    "click",
+    "rich.console",
+    "elftools.elf.elffile",
+    "zstandard",
+    "qemu.qmp",
+)
 # Of a string's three mutants (XX around it, lower case, upper case) the first is enough.
 OPERATORS: Sequence[tuple[type[cst.CSTNode], Callable[..., Iterable[cst.CSTNode]], int | None]] = [
     (node, operator, 1 if operator is mutators.operator_string else None)
@@ -110,7 +116,10 @@ def main() -> int:
     targets, equivalents = read_config(options.modules)
     everything = [mutant for target in targets for mutant in mutants_of(target)]
     chosen = sample(everything, options.sample, options.seed)
-    print(f"{len(everything)} mutants of {len(targets)} modules; {len(chosen)} of them are tested, seed {options.seed}")
+    print(
+        f"{len(everything)} mutants of {len(targets)} modules; {len(chosen)} of them are tested, seed {options.seed}"
+    )
+    sys.stdout.flush()  # or each fork would have it to say
     for name in LIBRARIES:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
@@ -118,7 +127,10 @@ def main() -> int:
         limits = {target.name: 15 + 4 * baseline(slots[0], target) for target in targets}
         fates: list[tuple[Mutant, Fate]] = []
         for mutant, fate in run_all(chosen, slots, limits):
-            if fate is Fate.SURVIVED and Equivalent(mutant.target.name, mutant.was, mutant.becomes) in equivalents:
+            if (
+                fate is Fate.SURVIVED
+                and Equivalent(mutant.target.name, mutant.was, mutant.becomes) in equivalents
+            ):
                 fate = Fate.EQUIVALENT
             fates.append((mutant, fate))
             if fate is Fate.SURVIVED:
@@ -130,11 +142,17 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Test how strong the tests are, by mutants of the guest's core.")
+    parser = argparse.ArgumentParser(
+        description="Test how strong the tests are, by mutants of the guest's core."
+    )
     parser.add_argument("--sample", type=int, default=200, metavar="N", help="how many are tested; 0: all")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another sample")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at a time")
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="names in mutants.toml; all where none is given")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at a time"
+    )
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="names in mutants.toml; all where none is given"
+    )
     return parser.parse_args()
 
 
@@ -160,7 +178,7 @@ def sample(mutants: list[Mutant], size: int, seed: int) -> list[Mutant]:
     """Choose `size` of the mutants, all for 0; the same ones for the same seed, in the order of the sources."""
     if not size or size >= len(mutants):
         return mutants
-    chosen = random.Random(seed).sample(range(len(mutants)), size)
+    chosen = random.Random(seed).sample(range(len(mutants)), size)  # noqa: S311 - no secret
     return [mutants[at] for at in sorted(chosen)]
 
 
@@ -173,7 +191,9 @@ def mutants_of(target: Target) -> list[Mutant]:
     wrapper.module.visit(found)
     mutants = []
     for node, replacement, operator in found.changes:
-        changed = wrapper.module.deep_replace(node, replacement).code
+        tree = wrapper.module.deep_replace(node, replacement)
+        assert isinstance(tree, cst.Module)
+        changed = tree.code
         line = positions[node].start.line
         was, becomes = _difference(text, changed)
         if was != becomes:
@@ -182,7 +202,7 @@ def mutants_of(target: Target) -> list[Mutant]:
 
 
 class _Finder(cst.CSTVisitor):
-    """Collects what the operators would change: not in docstrings, annotations, nor in what only a type checker reads."""
+    """Collects what the operators would change: no docstrings, annotations, nor what only a type checker reads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +262,9 @@ def baseline(slot: Slot, target: Target) -> float:
     pid = start_tests(slot, target)
     _, status = os.waitpid(pid, 0)
     if os.waitstatus_to_exitcode(status):
-        sys.exit(f"mutants: the tests of {target.name} fail as they are:\n{(slot.root / 'output').read_text()[-3000:]}")
+        sys.exit(
+            f"mutants: the tests of {target.name} fail as they are:\n{(slot.root / 'output').read_text()[-3000:]}"
+        )
     return time.monotonic() - begun
 
 
@@ -261,8 +283,18 @@ def start_tests(slot: Slot, target: Target) -> int:
         sys.path[:] = [entry for entry in sys.path if not entry.startswith(f"{ROOT}/") or ".venv" in entry]
         os.environ["PYTHONPATH"] = f"{slot.root}:{slot.root}/daemon"  # for what the tests start
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        words = ["-q", "-x", "--hypothesis-profile=same", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
-        status = int(pytest.main([*words, f"--basetemp={slot.root}/tmp", *target.tests]))
+        words = [
+            "-q",
+            "-x",
+            "--hypothesis-profile=same",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cov",
+        ]
+        status = int(pytest.main([*words, f"--basetemp={slot.root / 'tmp'}", *target.tests]))
     finally:
         os._exit(status)
 
@@ -341,7 +373,9 @@ def table(targets: Sequence[Target], fates: Sequence[tuple[Mutant, Fate]]) -> st
         rows.append((name, *map(str, counts), rate))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
         for row in rows
     )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.fs import sealed
+from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
 from hostbuild.fs.scratch import scratch_directory
@@ -125,6 +126,7 @@ def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
             complete = staging / "sealed"
             complete.mkdir()
             run(["dpkg-deb", "-x", deb, sealed.root_of(complete)], timeout=600)
+            confine(sealed.root_of(complete), f"the package {package}")
         return sealed.publish(complete, final)
 
 

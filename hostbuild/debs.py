@@ -24,6 +24,7 @@ from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.shared import is_anybodys
 from hostbuild.near import did_you_mean
 from hostbuild.run import run
 from hostbuild.ui import Reporter, Silent, size
@@ -59,10 +60,16 @@ def cache_directory() -> Path:
     directory = Path(base) / "hostbuild"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        unsafe = is_anybodys(directory)
     except OSError as e:
         raise WorldError(
             f"cannot make the cache directory {directory}: {e.strerror}", hint="set XDG_CACHE_HOME"
         ) from e
+    if unsafe:  # what lies in it is run
+        raise WorldError(
+            f"the cache directory {directory} is not used: another user can change what lies in it",
+            hint="set XDG_CACHE_HOME to a directory of your own",
+        )
     return directory
 
 

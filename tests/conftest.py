@@ -90,6 +90,7 @@ settings.load_profile("usual")
 settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
 settings.register_profile(  # make mutants: what is found follows from the code alone
     "same",
+    max_examples=40,  # each of some hundred mutants runs them all
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,

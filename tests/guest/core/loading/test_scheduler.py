@@ -68,7 +68,7 @@ def test_the_limit() -> None:
     assert len(kernel.start()) == 3
     kernel.end(1)
     assert len(kernel.start()) == 1
-    assert kernel.scheduler.running == 3
+    assert len(kernel.running) == 3
     kernel.run()
     assert len(kernel.inserted) == 9
 

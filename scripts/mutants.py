@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -54,6 +55,9 @@ OPERATORS: Sequence[tuple[type[cst.CSTNode], Callable[..., Iterable[cst.CSTNode]
     (node, operator, 1 if operator is mutators.operator_string else None)
     for node, operator in mutators.mutation_operators
 ]
+# Words for people, which a test could only repeat; and another value that is as false as the one before.
+SENTENCE = re.compile(r"[A-Za-z]+ [A-Za-z]+")
+FALSE = ("False", '""', "0", "()")
 MEMORY = 2 << 30  # bytes of address space: a mutant may collect for ever
 POLL_S = 0.005
 
@@ -228,10 +232,18 @@ class _Finder(cst.CSTVisitor):
         if isinstance(node, cst.Expr) and isinstance(node.value, cst.SimpleString):
             return False  # a docstring
         for kind, operator, most in OPERATORS:
-            if isinstance(node, kind):
+            if isinstance(node, kind) and not _is_vain(node):
                 for replacement in list(operator(node))[:most]:
                     self.changes.append((node, replacement, operator.__name__.removeprefix("operator_")))
         return True
+
+
+def _is_vain(node: cst.CSTNode) -> bool:
+    """Tell of a change that nobody should test for: of a sentence, or of a value that is false into None."""
+    if isinstance(node, cst.SimpleString):
+        return bool(SENTENCE.search(node.value))
+    value = node.value if isinstance(node, cst.Assign | cst.AnnAssign) else None
+    return value is not None and cst.Module([]).code_for_node(value) in FALSE
 
 
 def _difference(before: str, after: str) -> tuple[str, str]:

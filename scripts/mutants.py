@@ -28,7 +28,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -97,11 +97,28 @@ class Mutant:
     line: int
     was: str
     becomes: str
-    operator: str
-    source: str = field(repr=False)
+    source: str
 
     def __str__(self) -> str:
         return f"{self.target.path}:{self.line}\n    - {self.was}\n    + {self.becomes}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """A mutant that is not made yet, which takes some 20 ms. tree: the module as it is. line: of the node, from 1."""
+
+    target: Target
+    tree: cst.Module
+    node: cst.CSTNode
+    replacement: cst.CSTNode
+    line: int
+
+    def make(self) -> Mutant:
+        """Make the mutant."""
+        changed = self.tree.deep_replace(self.node, self.replacement)
+        assert isinstance(changed, cst.Module)
+        was, becomes = _difference(self.tree.code, changed.code)
+        return Mutant(self.target, self.line, was, becomes, changed.code)
 
 
 @dataclass(slots=True)
@@ -118,8 +135,8 @@ def main() -> int:
     """Make mutants, test them, print a table and the survivors. Status 1 if one survived that is not equivalent."""
     options = _options()
     targets, equivalents = read_config(options.modules)
-    everything = [mutant for target in targets for mutant in mutants_of(target)]
-    chosen = sample(everything, options.sample, options.seed)
+    everything = [change for target in targets for change in changes_of(target)]
+    chosen = [change.make() for change in sample(everything, options.sample, options.seed)]
     print(
         f"{len(everything)} mutants of {len(targets)} modules; {len(chosen)} of them are tested, seed {options.seed}"
     )
@@ -178,31 +195,26 @@ def read_config(wanted: Sequence[str]) -> tuple[list[Target], set[Equivalent]]:
     }
 
 
-def sample(mutants: list[Mutant], size: int, seed: int) -> list[Mutant]:
-    """Choose `size` of the mutants, all for 0; the same ones for the same seed, in the order of the sources."""
-    if not size or size >= len(mutants):
-        return mutants
-    chosen = random.Random(seed).sample(range(len(mutants)), size)  # noqa: S311 - no secret
-    return [mutants[at] for at in sorted(chosen)]
+def sample(changes: list[Change], size: int, seed: int) -> list[Change]:
+    """Choose `size` of the changes, all for 0; the same ones for the same seed, in the order of the sources."""
+    if not size or size >= len(changes):
+        return changes
+    chosen = random.Random(seed).sample(range(len(changes)), size)  # noqa: S311 - no secret
+    return [changes[at] for at in sorted(chosen)]
 
 
-def mutants_of(target: Target) -> list[Mutant]:
-    """Return all mutants of a module, in the order of its source."""
+def changes_of(target: Target) -> list[Change]:
+    """Return all changes to a module, in the order of its source."""
     text = (ROOT / target.path).read_text(encoding="utf-8")
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
     found = _Finder()
     wrapper.module.visit(found)
-    mutants = []
-    for node, replacement, operator in found.changes:
-        tree = wrapper.module.deep_replace(node, replacement)
-        assert isinstance(tree, cst.Module)
-        changed = tree.code
-        line = positions[node].start.line
-        was, becomes = _difference(text, changed)
-        if was != becomes:
-            mutants.append(Mutant(target, line, was, becomes, operator, changed))
-    return sorted(mutants, key=lambda mutant: mutant.line)
+    changes = [
+        Change(target, wrapper.module, node, replacement, positions[node].start.line)
+        for node, replacement in found.changes
+    ]
+    return sorted(changes, key=lambda change: change.line)
 
 
 class _Finder(cst.CSTVisitor):
@@ -210,7 +222,7 @@ class _Finder(cst.CSTVisitor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: list[tuple[cst.CSTNode, cst.CSTNode, str]] = []
+        self.changes: list[tuple[cst.CSTNode, cst.CSTNode]] = []
 
     def visit_Annotation(self, node: cst.Annotation) -> bool:  # noqa: ARG002, N802 - libcst's name
         return False
@@ -233,8 +245,7 @@ class _Finder(cst.CSTVisitor):
             return False  # a docstring
         for kind, operator, most in OPERATORS:
             if isinstance(node, kind) and not _is_vain(node):
-                for replacement in list(operator(node))[:most]:
-                    self.changes.append((node, replacement, operator.__name__.removeprefix("operator_")))
+                self.changes += [(node, replacement) for replacement in list(operator(node))[:most]]
         return True
 
 

@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
-.PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage clean
+.PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
 .PHONY: bench-match bench-boot bench-growth bench-hotplug
 
 setup: $(STAMP)
@@ -78,6 +78,12 @@ fuzz: $(STAMP)
 # Which lines the tests without machines reach; CONTRIBUTING.md has the figure.
 coverage: setup-kernel
 	$(BIN)/pytest -n 2 -m "not vm" --cov --cov-report=term tests
+
+# How strong the tests are: mutants of the guest's core and loop, each held against its module's tests; by choice
+# make mutants SAMPLE=0 (all) SEED=2 MODULES="scheduler rules" JOBS=1. CONTRIBUTING.md has the figure.
+mutants: $(STAMP)
+	$(BIN)/python scripts/mutants.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(MODULES)
 
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)

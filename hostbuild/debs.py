@@ -20,9 +20,11 @@ from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.fs import sealed
+from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.shared import is_anybodys
 from hostbuild.near import did_you_mean
 from hostbuild.run import run
 from hostbuild.ui import Reporter, Silent, size
@@ -58,10 +60,16 @@ def cache_directory() -> Path:
     directory = Path(base) / "hostbuild"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        unsafe = is_anybodys(directory)
     except OSError as e:
         raise WorldError(
             f"cannot make the cache directory {directory}: {e.strerror}", hint="set XDG_CACHE_HOME"
         ) from e
+    if unsafe:  # what lies in it is run
+        raise WorldError(
+            f"the cache directory {directory} is not used: another user can change what lies in it",
+            hint="set XDG_CACHE_HOME to a directory of your own",
+        )
     return directory
 
 
@@ -125,6 +133,7 @@ def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
             complete = staging / "sealed"
             complete.mkdir()
             run(["dpkg-deb", "-x", deb, sealed.root_of(complete)], timeout=600)
+            confine(sealed.root_of(complete), f"the package {package}")
         return sealed.publish(complete, final)
 
 

@@ -88,6 +88,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
 settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
+settings.register_profile(  # make mutants: what is found follows from the code alone
+    "same",
+    max_examples=40,  # each of some hundred mutants runs them all
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+)
 settings.register_profile("shortest", max_examples=1, deadline=None)  # the proof that it can be started
 
 

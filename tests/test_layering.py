@@ -38,8 +38,10 @@ GUEST = {
 HELPER = {
     "micronetd": room(),
     "micronetd.links": room("micronetd.settings"),
-    "micronetd.settings": room(),
-    "micronetd.helper": room("micronetd.links micronetd.settings", "*"),
+    "micronetd.answers": room(),
+    "micronetd.settings": room("micronetd.answers"),
+    "micronetd.client": room("micronetd.answers", "*"),
+    "micronetd.helper": room("micronetd.client micronetd.links micronetd.settings", "*"),
 }
 
 GROUND = "hostbuild hostbuild.errors hostbuild.near"

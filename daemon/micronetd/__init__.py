@@ -3,5 +3,6 @@
 A process of its own beside the daemon: it takes part in no load, and neither imports the other. `hostbuild make-image
 --with network` puts it into an image, with pyroute2, which speaks rtnetlink and DHCP.
 
-links.py, settings.py: pure, which link wants what, and what a lease means. helper.py: sockets and files.
+links.py, answers.py, settings.py: pure, which link wants what, what a DHCP answer has to be, and what a lease means.
+client.py, helper.py: sockets and files.
 """

@@ -21,17 +21,20 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyroute2.dhcp.client import AsyncDHCPClient, ClientConfig
+from pyroute2.dhcp.client import ClientConfig
 from pyroute2.dhcp.hooks import Trigger, hook
 from pyroute2.dhcp.leases import JSONFileLease, Lease
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTMGRP_LINK
 
+from micronetd.client import Client
 from micronetd.links import Do, Link, Links, Step
 from micronetd.settings import METRIC, RESOLV_CONF_MARK, Settings, describe, resolv_conf, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pyroute2.netlink import nlmsg
 
 STATE = Path("/run/network")
@@ -94,12 +97,14 @@ def _report(error: Exception) -> None:
 
 def say(text: str) -> None:
     """Write a line to the kernel's log, and so to the console."""
-    line = text.replace("\n", " ")[:900]  # the kernel cuts records at about 1,000 bytes
+    # the kernel cuts records at about 1,000 bytes; names of links and errors may hold anything
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text.replace("\n", " "))[:900]
     with contextlib.suppress(OSError):
         KMSG.write_text(f"<6>network: {line}\n", encoding="utf-8")
 
 
 async def _serve() -> None:
+    asyncio.get_running_loop().set_exception_handler(_tell_of_task)
     async with AsyncIPRoute() as route:
         helper = _Helper(route)
         await route.bind(RTMGRP_LINK)
@@ -108,6 +113,12 @@ async def _serve() -> None:
         while True:
             async for message in route.get():
                 await helper.take_in(message)
+
+
+def _tell_of_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, object]) -> None:
+    """Say in a line what ended a task that nobody waits for, such as a timer of pyroute2's client."""
+    error = context.get("exception")
+    say(f"a task failed: {type(error).__name__}: {error}" if error else str(context.get("message")))
 
 
 class _Helper:
@@ -156,8 +167,8 @@ class _Helper:
         while True:
             try:
                 await self._run_client(index, name)
-            except (OSError, NetlinkError, ValueError) as e:
-                say(f"DHCP on {name} failed, retrying in {_AGAIN:.0f} s: {e}")
+            except Exception as e:  # noqa: BLE001 - or the link would be without DHCP for good, and nobody would know
+                say(f"DHCP on {name} failed, retrying in {_AGAIN:.0f} s: {type(e).__name__}: {e}")
             await asyncio.sleep(_AGAIN)
 
     async def _addresses(self, index: int) -> list[str]:
@@ -185,10 +196,9 @@ class _Helper:
             vendor_id=None,
             host_name=None,
         )
-        async with AsyncDHCPClient(config) as client:
+        async with Client(config, say) as client:
             await client.bootstrap()
-            # Both go on for ever, unless the socket fails: the client itself would then be silent.
-            workers = {client._sender_task, client._receiver_task}
+            workers = client.workers  # both go on for ever, unless the socket fails
             done, _ = await asyncio.wait(workers, timeout=_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
             if not done and index not in self._settings:
                 say(f"no DHCP answer on {name} yet; still trying")
@@ -210,14 +220,17 @@ class _Helper:
         self._settings[index] = settings
         if settings.gateway:
             flags = _RTNH_F_ONLINK if settings.on_link else 0
-            await self._route.route(
-                "replace",
-                dst="0.0.0.0/0",
-                gateway=settings.gateway,
-                oif=index,
-                priority=METRIC + index,
-                flags=flags,
-            )
+            try:
+                await self._route.route(
+                    "replace",
+                    dst="0.0.0.0/0",
+                    gateway=settings.gateway,
+                    oif=index,
+                    priority=METRIC + index,
+                    flags=flags,
+                )
+            except NetlinkError as e:  # the address is worth having without it
+                say(f"cannot set the default route of {name} through {settings.gateway}: {e}")
         self._write_resolv_conf()
         say(describe(name, settings))
 

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from micronetd.answers import is_usable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -36,11 +38,10 @@ class Settings:
 def settings_of(address: str, options: Mapping[str, object]) -> Settings:
     """Return the settings of a lease. Raises ValueError for one without a usable address."""
     own = ipaddress.IPv4Address(address)
-    if own.is_unspecified or own.is_multicast or own.is_loopback:
+    if not is_usable(address):
         raise ValueError(f"{address} is not a usable address for a link")
-    # without the option (RFC 2132, 3.3) nothing is known of the network
-    network = ipaddress.IPv4Network(f"{own}/{options.get('subnet_mask', '255.255.255.255')}", strict=False)
-    gateway = next(iter(_addresses(options.get("router"))), None)
+    network = ipaddress.IPv4Network((own, _prefix(options.get("subnet_mask"))), strict=False)
+    gateway = next((one for one in _addresses(options.get("router")) if one != str(own)), None)
     domain = options.get("domain_name")
     return Settings(
         address=str(own),
@@ -69,14 +70,20 @@ def resolv_conf(leases: Iterable[Settings]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _prefix(mask: object) -> int:
+    """Return the length of a mask's prefix; 32 where there is none (RFC 2132, 3.3): nothing is known of the network.
+
+    A mask with holes, or of no bits at all, is none. Nor is one that is upside down, as ipaddress would take it.
+    """
+    try:
+        bits = int(ipaddress.IPv4Address(mask))
+    except ValueError:
+        return 32
+    ones = bits.bit_count()
+    return ones if ones and bits == (1 << 32) - (1 << (32 - ones)) else 32
+
+
 def _addresses(value: object) -> list[str]:
-    """Return the IPv4 addresses of an option that holds a list of them; what is none is left out."""
-    found = []
-    for one in value if isinstance(value, list) else []:
-        try:
-            address = ipaddress.IPv4Address(one)
-        except ValueError:
-            continue
-        if not address.is_unspecified:
-            found.append(str(address))
-    return found
+    """Return the IPv4 addresses of an option that holds a list of them; what is no machine's is left out."""
+    entries = value if isinstance(value, list) else []
+    return [one for one in entries if isinstance(one, str) and is_usable(one)]

@@ -1,8 +1,9 @@
 """The gate for files that people name: whole or not at all on the way out, and every failure in words.
 
 A file is written under a temporary name in its own directory, brought to the disk and renamed: whoever looks sees the
-old file or the new one, and neither an error nor a signal leaves anything else. Whose fault a failure is follows from
-its errno: a place where nothing can be written is the caller's (UsageError), a full or broken disk is not (WorldError).
+old file or the new one, and neither an error nor a signal leaves anything else. All of it happens in the directory that
+was looked at (shared.py), wherever its path leads meanwhile. Whose fault a failure is follows from its errno: a place
+where nothing can be written is the caller's (UsageError), a full or broken disk is not (WorldError).
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostbuild.errors import HostbuildError, InputError, UsageError, WorldError
+from hostbuild.fs.shared import PlantedError, is_planted, parent_of, require_own
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -45,6 +47,7 @@ def check_output(path: Path, what: str, *, directory: bool = False, parents: boo
         mode = 0
     except OSError as e:
         raise write_error(path, what, e) from e
+    _require_unplanted(path, what, mode)
     if stat.S_ISDIR(mode) and not directory:
         raise write_error(path, what, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
     if mode and not stat.S_ISDIR(mode) and directory:
@@ -64,6 +67,8 @@ def check_output(path: Path, what: str, *, directory: bool = False, parents: boo
 def write_error(path: Path, what: str, error: OSError) -> HostbuildError:
     """Turn the failure to write a named file into words, and into an error of whoever is at fault."""
     cannot = f"cannot write {what} {path}"
+    if isinstance(error, PlantedError):
+        return UsageError(f"{cannot}: {error.strerror}", hint="choose a directory of your own")
     parent = path.parent
     if error.errno == errno.EISDIR:
         return UsageError(f"{cannot}: it is a directory", hint=f"name a file, for example {path / 'NAME'}")
@@ -147,33 +152,32 @@ def replace_file(path: Path, what: str) -> Iterator[Output]:
     to as it is. Raises UsageError or WorldError.
     """
     check_output(path, what)
-    target = Path(os.path.realpath(path))
-    mode = target.stat().st_mode if target.exists() else None
+    mode = _mode_of(path)
     if mode is not None and not stat.S_ISREG(mode):
-        device = _opened(target, path, what, os.O_WRONLY)
+        device = _opened(os.fspath(path), path, what, os.O_WRONLY | os.O_NOCTTY)
         try:
             yield device
             device.finish()
         finally:
             device.abandon()
         return
-    staging = target.with_name(f".hostbuild-{secrets.token_hex(6)}.part")
-    output: Output | None = None
-    try:
-        output = _opened(staging, path, what, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        yield output
-        output.finish()
+    with _directory_of(path, what) as (directory, name):
+        staging = f".hostbuild-{secrets.token_hex(6)}.part"
+        output: Output | None = None
         try:
-            if mode is not None:
-                staging.chmod(stat.S_IMODE(mode))
-            staging.replace(target)
-        except OSError as e:
-            raise write_error(path, what, e) from e
-    finally:
-        if output is not None:
-            output.abandon()
-        with contextlib.suppress(OSError):
-            staging.unlink(missing_ok=True)
+            output = _opened(staging, path, what, os.O_WRONLY | os.O_CREAT | os.O_EXCL, directory)
+            yield output
+            output.finish()
+            try:
+                _keep_mode(staging, name, directory)
+                os.replace(staging, name, src_dir_fd=directory, dst_dir_fd=directory)
+            except OSError as e:
+                raise write_error(path, what, e) from e
+        finally:
+            if output is not None:
+                output.abandon()
+            with contextlib.suppress(OSError):
+                os.unlink(staging, dir_fd=directory)
 
 
 def write_file(path: Path, data: bytes, what: str) -> None:
@@ -186,7 +190,7 @@ class Growing:
     """A file that others read while it grows. It never raises: `trouble` is the first failure, after it all is lost."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+        self.stream = stream
         self.trouble: OSError | None = None
 
     def write(self, data: bytes) -> None:
@@ -194,7 +198,7 @@ class Growing:
         if self.trouble is None:
             try:
                 while data:
-                    data = data[self._stream.write(data) :]
+                    data = data[self.stream.write(data) :]
             except OSError as e:
                 self.trouble = e
 
@@ -207,34 +211,89 @@ def growing_file(path: Path, what: str) -> Iterator[Growing]:
     itself failed, it is a note on that failure.
     """
     check_output(path, what)
-    try:
-        stream = path.open("wb", buffering=0)
-    except OSError as e:
-        raise write_error(path, what, e) from e
-    growing = Growing(stream)
-    try:
-        with stream:
-            yield growing
-    except BaseException as e:
+    with _directory_of(path, what) as (directory, name):
+        growing = Growing(_emptied(path, what, directory, name))
+        try:
+            with growing.stream:
+                yield growing
+        except BaseException as e:
+            if growing.trouble is not None:
+                _remove_stump(directory, name)
+                e.add_note(str(write_error(path, what, growing.trouble)))
+            raise
         if growing.trouble is not None:
-            _remove_stump(path)
-            e.add_note(str(write_error(path, what, growing.trouble)))
-        raise
-    if growing.trouble is not None:
-        _remove_stump(path)
-        raise write_error(path, what, growing.trouble) from growing.trouble
+            _remove_stump(directory, name)
+            raise write_error(path, what, growing.trouble) from growing.trouble
 
 
-def _remove_stump(path: Path) -> None:
-    if path.is_file():
-        with contextlib.suppress(OSError):
-            Path(os.path.realpath(path)).unlink()
-
-
-def _opened(target: Path, named: Path, what: str, flags: int) -> Output:
+def _emptied(path: Path, what: str, directory: int, name: str) -> BinaryIO:
+    """Open a file that is written in its place, and empty it once it is known whose it is."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    if not stat.S_ISREG(_mode_of(path) or stat.S_IFREG):
+        return os.fdopen(_descriptor(os.fspath(path), path, what, flags), "wb", buffering=0)
+    stream = os.fdopen(_descriptor(name, path, what, flags | os.O_NOFOLLOW, directory), "wb", buffering=0)
     try:
-        return Output(os.fdopen(os.open(target, flags | os.O_CLOEXEC, 0o666), "wb"), named, what)
+        require_own(directory, name, os.fstat(stream.fileno()))
+        stream.truncate(0)
     except OSError as e:
+        stream.close()
+        raise write_error(path, what, e) from e
+    return stream
+
+
+def _remove_stump(directory: int, name: str) -> None:
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=directory)
+
+
+def _mode_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return None
+
+
+def _require_unplanted(path: Path, what: str, mode: int) -> None:
+    """Refuse a path that somebody else has turned, and what is written as it is if it is somebody else's."""
+    try:
+        with parent_of(path) as (directory, name):
+            if mode and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                require_own(directory, name, os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except PlantedError as e:
+        raise write_error(path, what, e) from e
+    except OSError:
+        pass  # told below, in the words for it
+
+
+@contextlib.contextmanager
+def _directory_of(path: Path, what: str) -> Iterator[tuple[int, str]]:
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(parent_of(path))
+        except OSError as e:
+            raise write_error(path, what, e) from e
+        yield found
+
+
+def _keep_mode(staging: str, name: str, directory: int) -> None:
+    """Give a new file the mode of the one that it replaces; not that of another user's, who may have left it open."""
+    with contextlib.suppress(FileNotFoundError):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and not is_planted(directory, status):
+            os.chmod(staging, stat.S_IMODE(status.st_mode), dir_fd=directory)
+
+
+def _opened(target: str, named: Path, what: str, flags: int, directory: int | None = None) -> Output:
+    descriptor = _descriptor(target, named, what, flags | os.O_CLOEXEC, directory)
+    return Output(os.fdopen(descriptor, "wb"), named, what)
+
+
+def _descriptor(target: str, named: Path, what: str, flags: int, directory: int | None = None) -> int:
+    try:
+        return os.open(target, flags, 0o666, dir_fd=directory)
+    except OSError as e:
+        e.filename = None if directory is not None else e.filename
         raise write_error(named, what, e) from e
 
 

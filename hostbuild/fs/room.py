@@ -10,7 +10,8 @@ from pathlib import Path
 from hostbuild.errors import CommandError, WorldError
 from hostbuild.fs.files import FULL, room
 
-_WORDS = "No space left on device"
+# tar says the last one where a part of its block still went in
+_WORDS = ("No space left on device", "Disk quota exceeded", ": Wrote only ")
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def room_in(directory: Path, variable: str = "XDG_CACHE_HOME") -> Iterator[None]
             raise
         raise _full(directory, variable, str(e)) from e
     except CommandError as e:
-        if _WORDS not in f"{e} {e.stderr}":
+        if not any(words in f"{e} {e.stderr}" for words in _WORDS):
             raise
         raise _full(directory, variable, str(e)) from e
 

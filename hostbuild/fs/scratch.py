@@ -44,9 +44,9 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
             yield path
     finally:
         try:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             raise
         finally:
             os.close(lock)
@@ -83,6 +83,18 @@ def _remove_if_left(path: str) -> None:
         if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
             return
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     finally:
         os.close(lock)
+
+
+def _remove(path: str | Path) -> None:
+    """Remove a directory, also where what was unpacked into it has directories that nobody may look into."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        for parent, below, _ in os.walk(path):
+            for name in below:
+                where = os.path.join(parent, name)
+                if not os.path.islink(where):
+                    os.chmod(where, 0o700)
+    shutil.rmtree(path, ignore_errors=True)

@@ -25,6 +25,7 @@ LISTS = ("modules.builtin", "modules.builtin.modinfo", ORDER)  # the kernel's bu
 # Which of two modules of one name counts; as Fedora and its relatives have it, which agrees with depmod's default.
 _CONFIGURATION = "search updates extra external built-in weak-updates\n"
 _TIMEOUT = 300.0
+MOST_MODULES = 65_534  # depmod numbers them by 16 bits, and aborts at one more (tools/depmod.c)
 
 
 def index_modules(
@@ -51,6 +52,11 @@ def index_modules(
     names: set[str] = set()
     weak: list[str] = []
     for path, content in files:
+        if len(names) == MOST_MODULES:
+            raise WorldError(
+                f"there are more than {MOST_MODULES:,} modules for {version}, and depmod takes no more",
+                hint="name fewer by --modules-dir, or build without by --modules none",
+            )
         target = base / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):

@@ -1,6 +1,5 @@
 """Whatever an input says, a build writes nothing outside of its own folders, and waits for nothing."""
 
-import io
 import lzma
 import os
 import tarfile
@@ -13,6 +12,7 @@ from hostbuild import debs
 from hostbuild.errors import HostbuildError
 from hostbuild.kernels.kernel import KernelError, read_vmlinuz
 from hostbuild.kernels.module_files import find_module_files
+from tests.support.hostiledebs import Entry, deb
 from tests.support.imagetree import MAGIC, VERSION, pack_modules, write_vmlinuz
 from tests.support.komaker import FakeModule, make_tree, module_bytes
 from tests.support.programs import require_program
@@ -121,49 +121,21 @@ def test_a_version_is_no_path(version: str, tmp_path: Path) -> None:
         read_vmlinuz(vmlinuz)
 
 
-def _hostile_deb(path: Path, outside: Path) -> None:
-    """Write a package with a member above the root, one at an absolute path, and one through a link."""
-
-    def tar(members: list[tarfile.TarInfo]) -> bytes:
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w:xz") as archive:
-            for member in members:
-                archive.addfile(member, io.BytesIO(b"evil") if member.isfile() else None)
-        return out.getvalue()
-
-    def file(name: str) -> tarfile.TarInfo:
-        member = tarfile.TarInfo(name)
-        member.size = 4
-        return member
-
-    link = tarfile.TarInfo("./way")
-    link.type, link.linkname = tarfile.SYMTYPE, str(outside)
-    parts = {
-        "debian-binary": b"2.0\n",
-        "control.tar.xz": tar([]),
-        "data.tar.xz": tar(
-            [file("./../../../../up"), file(f"{outside}/absolute"), link, file("./way/through")]
-        ),
-    }
-    ar = b"!<arch>\n"
-    for name, data in parts.items():
-        ar += (
-            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
-            + data
-            + b"\n" * (len(data) % 2)
-        )
-    path.write_bytes(ar)
-
-
 def test_a_package_stays_in_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members of a .deb that lead up, to an absolute place, or through a link are not written there."""
     require_program("dpkg-deb")
     outside = tmp_path / "outside"
     outside.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a/b/c/d/cache"))
-    deb = tmp_path / "x.deb"
-    _hostile_deb(deb, outside)
-    monkeypatch.setattr(debs, "_fetch", lambda _package, _directory: deb)
+    members = [
+        Entry("./../../../../up", content=b"evil"),
+        Entry(f"{outside}/absolute", content=b"evil"),
+        Entry("./way", tarfile.SYMTYPE, target=str(outside)),
+        Entry("./way/through", content=b"evil"),
+    ]
+    package = tmp_path / "x.deb"
+    package.write_bytes(deb(members))
+    monkeypatch.setattr(debs, "_fetch", lambda _package, _directory: package)
     try:
         root = debs.require_unpacked(debs.Package("x", "1", "all", "0" * 64, 1, ()))
     except HostbuildError:

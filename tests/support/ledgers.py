@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from modaliasd.core.ledger.read import LedgerReader, read_records
 from modaliasd.core.ledger.write import FORMAT
 
 Q35 = Path(__file__).resolve().parents[1] / "data" / "q35-boot.jsonl"
@@ -101,3 +102,8 @@ def small_boot() -> Maker:
     )
     maker.settled(devices=4, with_modalias=3, matched=3, bound=1, loads=2, failed=1)
     return maker
+
+
+def parse_ledger(data: bytes) -> list[dict[str, Any]]:
+    """The records of a ledger's bytes, in order. FormatError for what is none."""
+    return list(read_records(LedgerReader(), [data]))

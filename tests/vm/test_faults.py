@@ -400,6 +400,9 @@ def test_damaged_indexes(vm: VM, file: str, damage: str) -> None:
     lives = restart(vm)
     settle(vm)
     assert int(vm.check("cat /run/modaliasd/lives")) == lives
+    begun = read_ledger(vm, "start")[-1]["t_us"]
+    warnings = [f"{r['what']}: {r['message']}" for r in read_ledger(vm, "warning") if r["t_us"] >= begun]
+    assert any(file in warning for warning in warnings), warnings
     vm.check(f"rm -rf {path}; cp -a /tmp/saved {path}; rm /tmp/saved")
 
 

@@ -12,7 +12,7 @@ from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_symbols
 from modaliasd.core.printable import printable
-from modaliasd.linux.config import read_config
+from modaliasd.linux.config import read_config, read_text
 from modaliasd.linux.indexfile import open_index
 
 TYPE_CHECKING = False
@@ -113,7 +113,6 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
 def _read_text(path: str) -> str:
     """Read the file's text, "" where there is none."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
+        return read_text(path)
     except FileNotFoundError:
         return ""

@@ -60,12 +60,11 @@ class Inventory:
         entry.device = device
         return entry, news and bool(device.modalias)
 
-    def bind(self, devpath: str, driver: str) -> InventoryEntry | None:
+    def bind(self, devpath: str, driver: str) -> None:
         """Note that a driver was bound to the device, or that none is any more ("")."""
         entry = self._entries.get(devpath)
         if entry is not None:
             entry.device = entry.device._replace(driver=driver)
-        return entry
 
     def remove(self, devpath: str) -> InventoryEntry | None:
         """Handle a device that has gone."""

@@ -62,6 +62,11 @@ def config_files(base: str) -> list[str]:
 
 def read_text(path: str) -> str:
     """Read the file's text; bytes that are not UTF-8 become surrogate escapes."""
+    return read_bytes(path).decode("utf-8", "surrogateescape")
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a whole file. OSError where that cannot be done."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         chunks = []
@@ -69,4 +74,4 @@ def read_text(path: str) -> str:
             chunks.append(chunk)
     finally:
         posix.close(descriptor)
-    return b"".join(chunks).decode("utf-8", "surrogateescape")
+    return b"".join(chunks)

@@ -15,6 +15,7 @@ from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.index.format import INDEX_NAME
 from modaliasd.core.index.lookup import Hit, Index, build
+from modaliasd.linux.config import read_bytes
 
 SOURCES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
 
@@ -141,7 +142,7 @@ class AliasIndex:
         texts = []
         for name in SOURCES:
             try:
-                texts.append(_read(f"{self.modules_dir}/{name}"))
+                texts.append(read_bytes(f"{self.modules_dir}/{name}"))
             except FileNotFoundError:
                 texts.append(b"")
             except OSError as error:
@@ -191,17 +192,6 @@ def _size(path: str) -> int:
         return posix.stat(path).st_size
     except FileNotFoundError:
         return 0
-
-
-def _read(path: str) -> bytes:
-    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        parts = []
-        while part := posix.read(descriptor, 1 << 20):
-            parts.append(part)
-        return b"".join(parts)
-    finally:
-        posix.close(descriptor)
 
 
 def _read_index(path: str) -> tuple[bytes, _Stamp]:

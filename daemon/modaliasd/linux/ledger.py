@@ -118,11 +118,6 @@ class Ledger:
         self._short.clear()
         self._send()
 
-    @property
-    def has_backlog(self) -> bool:
-        """Do lines wait for room in /run?"""
-        return bool(self._backlog)
-
     def take_mishaps(self) -> list[str]:
         """Return what has befallen the file since this was last asked, to be told in it.
 

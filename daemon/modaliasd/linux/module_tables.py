@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.loading.signature import TAIL_SIZE, hash_of_signature
@@ -21,9 +22,17 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
     generation = index.generation
 
     def tables() -> tuple[Dependencies, tuple[Softdep, ...]]:
-        builtin, bad = parse_builtin(_read(f"{modules_dir}/modules.builtin"))
-        softdeps, more_bad = parse_softdeps(_read(f"{modules_dir}/modules.softdep"))
-        return Dependencies(_read(f"{modules_dir}/modules.dep"), builtin, (*bad, *more_bad)), softdeps
+        unread: list[Problem] = []
+        builtin, bad = parse_builtin(_read(modules_dir, "modules.builtin", unread))
+        softdeps, more_bad = parse_softdeps(_read(modules_dir, "modules.softdep", unread))
+        text = _read(modules_dir, "modules.dep", unread)
+        if text and not text.endswith(
+            "\n"
+        ):  # its lines are parsed when they are asked for; this is seen at once
+            unread.append(
+                Problem("modules.dep", text.count("\n") + 1, "it is cut off here; create it with depmod")
+            )
+        return Dependencies(text, builtin, (*unread, *bad, *more_bad)), softdeps
 
     def lookup(modalias: str) -> list[Hit]:
         nonlocal generation
@@ -51,9 +60,12 @@ def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir
     return []
 
 
-def _read(path: str) -> str:
-    """Read the whole file; "" where it cannot be read."""
+def _read(modules_dir: str, name: str, unread: list[Problem]) -> str:
+    """Read a table; "" where there is none, or where it cannot be read, which is a problem to be told of."""
     try:
-        return read_text(path)
-    except OSError:
+        return read_text(f"{modules_dir}/{name}")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        unread.append(Problem(name, 0, f"cannot be read: {error.strerror}"))
         return ""

@@ -3,6 +3,10 @@
 The hook runs what waits for the first settle. Which program gets which words is core/kmod/invocation.py's. No modprobe
 ever gets a modalias: busybox's cuts one at its first dot and at 255 characters, and rewrites dashes inside brackets. A
 running one is never killed: a device half probed is worse than a slow one.
+
+When memory runs out (proc(5), oom_score_adj) the children are as any other process, and the daemon is spared: in a
+small guest the interpreter is the largest process there is, so it would be the first to go, though what fills the
+memory of an initramfs is files. systemd spares its udevd in the same way.
 """
 
 from __future__ import annotations
@@ -42,6 +46,11 @@ def is_safe_name(name: str) -> bool:
     return bool(name) and name[0] not in "-." and len(name) <= 255 and SAFE_NAME.issuperset(name)
 
 
+def spare_self() -> None:
+    """Have the kernel end others when memory runs out; not where CAP_SYS_RESOURCE is missing."""
+    _write_score("self", b"-1000")
+
+
 def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], ...] = ()) -> Child:
     """Run `path ARGUMENTS...`, its standard output and error in one file. `environment` adds to the usual one.
 
@@ -67,10 +76,24 @@ def start(path: str, arguments: list[str], environment: tuple[tuple[str, str], .
             )
         finally:
             posix.close(room)
+        _write_score(str(pid), b"0")  # it inherits ours
         return Child(pid, posix.pidfd_open(pid), words)
     except BaseException:
         posix.close(words)
         raise
+
+
+def _write_score(pid: str, score: bytes) -> None:
+    try:
+        descriptor = posix.open(f"/proc/{pid}/oom_score_adj", posix.O_WRONLY | posix.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        posix.write(descriptor, score)
+    except OSError:
+        pass
+    finally:
+        posix.close(descriptor)
 
 
 def reap(child: Child) -> Ended:

@@ -35,6 +35,7 @@ from modaliasd.linux.paths import (
     SETTLED_HOOK,
     SHELL,
 )
+from modaliasd.linux.process import spare_self
 from modaliasd.linux.process import start as start_child
 from modaliasd.linux.procmodules import read_live_modules
 from modaliasd.linux.sysfs import Sysfs
@@ -71,6 +72,7 @@ def serve(*, once: bool) -> int:
     if settings.off and not once:
         return _idle()
     acquire(LOCK)  # held until this process ends
+    spare_self()
     kernel = posix.uname().release
     modules_dir = f"{MODULES}/{kernel}"
     sysfs = Sysfs()

@@ -42,7 +42,7 @@ class LineSink(Protocol):
         """Take a short line for the kernel's log, of this priority."""
 
 
-class Flushable(LineSink, Protocol):
+class Flushable(Protocol):
     """What the loop does with the ledger besides."""
 
     problem: str

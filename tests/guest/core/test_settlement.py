@@ -343,3 +343,16 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 TestSettlement = Machine.TestCase
+
+
+def test_each_settle_that_is_told_is_counted() -> None:
+    """Two that were told are two; one that is no news is none."""
+    settlement = settled()
+    settlement.happened()
+    look(settlement)
+    assert settlement.advice is Advice.TELL
+    settlement.told()
+    settlement.received()
+    look(settlement)
+    assert settlement.advice is Advice.NOTHING
+    assert settlement.settles == 2

@@ -1,5 +1,6 @@
 """The tables of a module tree that tables.py opens: what changes while the daemon runs counts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,27 @@ def test_lines_that_are_none_are_noted(tmp_path: Path) -> None:
     places = [(problem.file, problem.line) for problem in resolver.dependencies.problems]
     assert places == [("modules.builtin", 2), ("modules.softdep", 1)]
     assert resolver.softdeps("usb_storage") == (("led",), ())
+
+
+@pytest.mark.parametrize(
+    ("damage", "line", "words"),
+    [
+        (lambda path: path.write_bytes(b"kernel/a.ko:\nkernel/b.ko: kern"), 2, "cut off"),
+        (lambda path: path.write_bytes(bytes(range(256)) * 9), 10, "cut off"),
+        (lambda path: path.mkdir(), 0, "cannot be read: Is a directory"),
+        (lambda path: path.symlink_to(path), 0, "cannot be read: Too many levels"),
+    ],
+    ids=["cut off", "noise", "a directory", "a ring"],
+)
+def test_a_modules_dep_that_is_none_is_noted(
+    damage: Callable[[Path], object], line: int, words: str, tmp_path: Path
+) -> None:
+    """It would be as if there were no modules, and nobody told why."""
+    (tmp_path / "modules.alias").write_text("alias usb:v1* usb_storage\n")
+    damage(tmp_path / "modules.dep")
+    [problem] = open_resolver(EMPTY, open_index(str(tmp_path)), str(tmp_path)).dependencies.problems
+    assert (problem.file, problem.line) == ("modules.dep", line)
+    assert words in problem.message
 
 
 @pytest.mark.parametrize("signed", [True, False])

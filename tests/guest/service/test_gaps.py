@@ -96,7 +96,7 @@ def test_a_loss_that_nobody_counts_is_found_within_the_limit() -> None:
     kernel.plug("silent", comes=False)
     kernel.settle(SECOND)
     assert kernel.unknown() == {"/devices/silent"}
-    kernel.run(kernel.doubt.limit_us + SECOND)
+    kernel.run(kernel.doubt.trust_us + SECOND)
     assert not kernel.unknown()
 
 
@@ -108,13 +108,13 @@ def test_a_walk_that_finds_something_is_followed_sooner(happens: str) -> None:
     for _ in range(4):
         kernel.eat(1)
         kernel.settle(2 * SECOND)
-        kernel.run(kernel.doubt.limit_us + SECOND)
-    grown = kernel.doubt.limit_us
+        kernel.run(kernel.doubt.trust_us + SECOND)
+    grown = kernel.doubt.trust_us
     getattr(kernel, happens)("silent" if happens == "plug" else "there", comes=False)
     kernel.settle(2 * SECOND)
     kernel.run(grown + SECOND)
     assert not kernel.unknown()
-    assert kernel.doubt.limit_us < grown
+    assert kernel.doubt.trust_us < grown
 
 
 def test_an_event_that_is_on_its_way_is_waited_for() -> None:

@@ -4,15 +4,18 @@ import threading
 from collections import deque
 from typing import Any
 
+import pytest
+
 from modaliasd.core.device import Device, Phase
 from modaliasd.core.ledger.explain import why_module
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text_explain import module_text
 from modaliasd.core.loading.cause import Cause
 from modaliasd.core.policy.rules import parse_policy
+from modaliasd.core.uevent.monitor import monitor_message
 from modaliasd.linux.netlink import Datagram, Oddity
 from modaliasd.service.intake import EVENTS_A_TURN
-from tests.support.fakeworld import Fakes
+from tests.support.fakeworld import Fakes, FakeUevents
 from tests.support.schema import check_records
 
 NIC = "/devices/pci0000:00/0000:00:03.0"
@@ -248,3 +251,65 @@ def test_policy_is_asked_before_anything_is_wanted() -> None:
     assert (good["verdict"], good["file"], good["line"]) == ("allow", "/etc/p.toml", 1)
     assert (bad["verdict"], bad["phase"], bad.get("line")) == ("deny", "frozen", None)
     assert of(records, "frozen")
+
+
+def test_why_something_was_dropped() -> None:
+    """A forgery says so; the reason is the ledger's."""
+    fakes = world(0)
+    fakes.uevents.script.append(Oddity.FORGED)
+    assert [record["reason"] for record in of(settle(fakes), "dropped")] == ["the sender is not the kernel"]
+
+
+def test_whether_there_was_anything() -> None:
+    """A batch is something, and so is an overrun without one; an empty socket is nothing."""
+    fakes = world(1)
+    intake = fakes.service()._intake
+    while intake.read():
+        pass
+    fakes.uevents.event(NIC, 1)
+    assert intake.read() is True
+    assert intake.drained is True
+    assert intake.read() is False
+    fakes.uevents.script.append(Oddity.OVERRUN)
+    assert intake.read() is True
+
+
+def test_a_bind_without_a_name_has_the_drivers_from_sys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may leave DRIVER out; the link says it. An unbind needs none."""
+    fakes = world(2)
+    monkeypatch.setattr(fakes.sysfs, "driver", {NIC: "drv"}.__getitem__)
+    monkeypatch.setattr(fakes.sysfs, "driver_module", {NIC: "drv_module"}.__getitem__)
+    fakes.uevents.event(NIC, 1, "bind")
+    fakes.uevents.event(NIC, 2, "unbind")
+    bind, unbind = of(settle(fakes), "device")
+    assert (bind["driver"], bind["module"]) == ("drv", "drv_module")
+    assert not unbind.get("driver")
+    assert "module" not in unbind
+
+
+def test_an_event_is_sent_on_when_its_loads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libudev's clients hear of a device whose module is being loaded after that, and of its kind by tags."""
+    fakes = world(1)
+    fakes.uevents.listening = True
+    pending = {"pci:x"}
+    monkeypatch.setattr(fakes.loader, "is_pending", pending.__contains__)
+    service = fakes.service()
+    while service._intake.read():
+        pass
+    fakes.uevents.event(NIC, 2, MODALIAS="pci:x", DEVTYPE="card")
+    service._intake.read()
+    assert fakes.uevents.sent == []
+    service._intake.loads_ended()
+    assert fakes.uevents.sent == []
+    pending.clear()
+    service._intake.loads_ended()
+    [message] = fakes.uevents.sent
+    assert message == monitor_message(_datagram(NIC, MODALIAS="pci:x", DEVTYPE="card"), "pci", "card")
+
+
+def _datagram(devpath: str, **env: str) -> bytes:
+    uevents = FakeUevents()
+    uevents.event(devpath, 2, **env)
+    [got] = uevents.script
+    assert isinstance(got, Datagram)
+    return got.payload

@@ -428,3 +428,42 @@ def test_what_drivers_wait_for(tmp_path: Path) -> None:
         ("deferred probe", "1c20000.clock waits: platform: no regulator"),
         ("deferred probe", "lone waits: the kernel does not say what for"),
     ]
+
+
+def test_what_has_left_unheard_is_found_by_asking_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Uevents were lost: what is no longer live can be loaded again, what came is live; what is loading stays."""
+    bench = Bench(tmp_path)
+    bench.want("pci:nic")
+    bench.run()
+    (tmp_path / "snd.says").write_text('while [ ! -e go ]; do sleep 0.02; done; rm snd.says; "$0" snd\n')
+    bench.want("pci:snd")
+    bench.start()
+    bench.loader.live.add("snd")  # its event came, and its modprobe has not ended
+    monkeypatch.setattr("modaliasd.service.loader.read_live_modules", lambda: ["base", "other"])
+    bench.loader.recheck_live()
+    assert bench.loader.scheduler.load_of("nic") is None, "it can be wanted anew"
+    assert bench.loader.scheduler.load_of("base") is not None
+    snd = bench.loader.scheduler.load_of("snd")
+    assert snd is not None
+    assert snd.running
+    assert bench.loader.live == {"base", "other", "snd"}
+    (tmp_path / "go").touch()
+    assert bench.run()["snd"]["outcome"] == "inserted"
+
+
+def test_when_a_load_is_slow_to_the_microsecond(tmp_path: Path) -> None:
+    """At the limit, and not before it; the time until then is rounded up, or the loop would turn for nothing."""
+    bench = Bench(tmp_path)
+    (tmp_path / "snd.says").write_text('while [ ! -e go ]; do sleep 0.02; done; rm snd.says; "$0" snd\n')
+    bench.want("pci:snd")
+    bench.start()
+    bench.now += 4999
+    assert bench.loader.report_slow(limit_us=5000) == 1
+    assert bench.loader.stuck() == []
+    bench.now += 1
+    assert bench.loader.report_slow(limit_us=5000) == -1
+    assert bench.loader.stuck() == ["snd"]
+    (tmp_path / "go").touch()
+    bench.run()

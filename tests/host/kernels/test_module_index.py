@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from hostbuild.errors import WorldError
 from hostbuild.image.modules.selection import SelectionError
 from hostbuild.image.modules.storage import Store
+from hostbuild.kernels import depmod
 from hostbuild.kernels.kernel import KernelError
 from hostbuild.kernels.module_files import find_module_files, place_in_tree
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
@@ -220,3 +222,17 @@ def test_weakdeps_are_carried_and_told(inside: bool, tmp_path: Path) -> None:
     assert packed.modules == ["kernel/lan.ko", "kernel/phya.ko", "kernel/phyb.ko"]
     assert packed.files["modules.weakdep"] == b"weakdep lan phya phyb\n"
     assert b"phya" not in packed.files["modules.dep"].splitlines()[0]
+
+
+def test_more_modules_than_depmod_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """kmod's depmod aborts at 65,535 modules; it is said before, with the number, and nothing is kept."""
+    assert depmod.MOST_MODULES == 65_534
+    monkeypatch.setattr(depmod, "MOST_MODULES", 3)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tree = make_tree(tmp_path / "k", VERSION, [FakeModule(f"m{n}", vermagic=MAGIC) for n in range(4)])
+    (tree / "modules.dep").unlink()
+    with pytest.raises(WorldError, match=f"more than 3 modules for {VERSION}, and depmod takes no more"):
+        find_kernel(tmp_path / "k")
+    assert list((tmp_path / "cache/hostbuild/module-indexes").iterdir()) == []
+    (tree / "kernel/m3.ko").unlink()
+    assert find_kernel(tmp_path / "k").indexes is not None

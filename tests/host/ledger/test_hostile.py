@@ -26,7 +26,6 @@ from hostbuild.qemu.exit_status import clock_rate, complaints, exit_status
 from modaliasd import cli, failure
 from modaliasd.core.errors import FormatError, ModaliasdError
 from modaliasd.core.ledger.history import history_of
-from modaliasd.core.ledger.read import parse_ledger
 from tests.support.fuzzing import examples
 from tests.support.hostile import (
     EVIL,
@@ -37,7 +36,7 @@ from tests.support.hostile import (
     q35_target,
     run_foresight,
 )
-from tests.support.ledgers import small_boot
+from tests.support.ledgers import parse_ledger, small_boot
 
 CASES = [
     b'{"type":"device","t_us":2,"action":"add"}',

@@ -22,6 +22,7 @@ What the two modprobes do with a bare module name, seen by running them (kmod 30
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
+from modaliasd.core.settings import split_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,18 +115,7 @@ def _goes_on(character: str) -> bool:
 
 def option_words(options: str) -> tuple[str, ...]:
     """Split the options' text into arguments: cut at blanks outside double quotes, quotes around values taken off."""
-    words, word, quoted = [], "", False
-    for character in options:
-        if character == '"':
-            quoted = not quoted
-        if quoted or character != " ":
-            word += character
-        elif word:
-            words.append(word)
-            word = ""
-    if word:
-        words.append(word)
-    return tuple(_unquoted(word) for word in words)
+    return tuple(_unquoted(word) for word in split_words(options))
 
 
 def _unquoted(word: str) -> str:

@@ -146,8 +146,3 @@ def require_ledger(reader: LedgerReader) -> None:
     """Raise FormatError where what the reader has seen is a ledger of another format."""
     if reader.foreign:
         raise FormatError(reader.foreign)
-
-
-def parse_ledger(data: bytes) -> list[Record]:
-    """Return the records of a ledger's bytes, in order; see read_records."""
-    return list(read_records(LedgerReader(), [data]))

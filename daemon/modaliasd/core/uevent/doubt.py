@@ -20,14 +20,9 @@ class Doubt:
     """Times are microseconds of any clock that never goes back."""
 
     def __init__(self) -> None:
-        self._trust_us = 0  # how long the last walk is good for
+        self.trust_us = 0  # how long the last walk is good for: a gap stays unconfirmed no longer
         self._until_us = -1  # until when gaps are believed
         self._since_us = -1  # when a gap was believed last that no walk has confirmed; -1: there is none
-
-    @property
-    def limit_us(self) -> int:
-        """How long a gap can stay unconfirmed, at most."""
-        return self._trust_us
 
     def believes(self, now_us: int) -> bool:
         """Is a gap that shows now believed to be no loss? If not, a walk is due."""
@@ -46,11 +41,11 @@ class Doubt:
         if not for_gap:
             return
         floor_us = max(SHORTEST_US, SHARE * (ended_us - begun_us))
-        if found or self._trust_us == 0:
-            self._trust_us = floor_us
+        if found or self.trust_us == 0:
+            self.trust_us = floor_us
         else:
-            self._trust_us = max(floor_us, min(2 * self._trust_us, LONGEST_US))
-        self._until_us = ended_us + self._trust_us
+            self.trust_us = max(floor_us, min(2 * self.trust_us, LONGEST_US))
+        self._until_us = ended_us + self.trust_us
 
     def is_due(self, now_us: int) -> bool:
         """Has a walk to confirm now what was believed?"""

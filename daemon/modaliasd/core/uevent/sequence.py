@@ -53,11 +53,9 @@ class Sequence:
         """Is every event up to `number` accounted for?"""
         return self.last >= number and not (self._gaps and self._gaps[0][0] <= number)
 
-    def believe(self, number: int) -> int:
-        """Take what is missing up to `number` for sent elsewhere; return how many numbers that is."""
-        unseen = self._account_for(number)
-        self.unseen += unseen
-        return unseen
+    def believe(self, number: int) -> None:
+        """Take what is missing up to `number` for sent elsewhere."""
+        self.unseen += self._account_for(number)
 
     def forgive(self, number: int) -> int:
         """Take in that a walk begins that makes up for what was lost up to `number`; return how many events that is."""

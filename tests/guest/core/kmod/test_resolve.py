@@ -5,7 +5,7 @@ import pytest
 from modaliasd.core.kmod.modprobe_d import EMPTY, Configuration, join, parse_command_line, parse_modprobe_d
 from modaliasd.core.kmod.modules_dep import Dependencies, Softdep, parse_softdeps
 from modaliasd.core.kmod.plan import Broken, Denial, Denied, Match, Plan, Stage, Step, Why
-from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.resolve import REMEMBERED, Resolver
 
 DEP = """\
 kernel/a.ko: kernel/b-x.ko kernel/c.ko
@@ -211,3 +211,95 @@ def test_a_ring_of_two_thousand_dependencies() -> None:
     resolver = Resolver(EMPTY, Dependencies(dep), lambda _modalias: [])
     broken = {one.module: one for one in resolver.resolve("m0").broken}
     assert len(broken["m0"].cycle) == count + 1
+
+
+def test_a_name_that_modules_dep_has_is_found_there() -> None:
+    """The match names the file, with no line, and is no alias; it goes before an alias of the same text."""
+    assert resolver().find("b-x") == (Stage.NAME, (Match("b_x", file="modules.dep"),))
+    assert resolver().find("d")[1][0].place == ""
+    assert Match("a", "pci:*", "modules.alias", 7).place == "line 7 of modules.alias"
+    assert Match("a", "pci:*", "/etc/x.conf", 7).place == "line 7 of /etc/x.conf"
+
+
+def test_what_matches_a_built_in_module_names_its_alias() -> None:
+    """With the modalias, as for a loadable one; and it is no step, though modules.builtin does not list it."""
+    assert resolver().find("in:") == (
+        Stage.BUILTIN_ALIAS,
+        (Match("kernel_part", "in:*", "modules.builtin.modinfo", 0, "in:", builtin=True),),
+    )
+    both = Resolver(EMPTY, Dependencies(DEP), lambda _modalias: [("unlisted", "odd:*", 0, True)])
+    plan = both.resolve("odd:")
+    assert (plan.builtin, plan.steps, plan.broken) == (("unlisted",), (), ())
+
+
+def counting(dep: str = DEP) -> tuple[Resolver, list[str]]:
+    """A resolver, and what its index was asked."""
+    asked: list[str] = []
+
+    def lookup(modalias: str) -> list[tuple[str, str, int, bool]]:
+        asked.append(modalias)
+        return [("d", "*", 1, False)] if modalias != "zz" else []
+
+    return Resolver(EMPTY, Dependencies(dep), lookup), asked
+
+
+def test_an_answer_is_looked_up_once_and_nothing_is_not_remembered() -> None:
+    """Devices of a kind cost one lookup; by a blacklist or without are two answers; a package may bring a module."""
+    cached, asked = counting()
+    assert cached.resolve("x") is cached.resolve("x")
+    cached.resolve("x", use_blacklist=False)
+    assert asked == ["x", "x"]
+    cached.resolve("zz")
+    cached.resolve("zz")
+    assert asked[2:] == ["zz", "zz"]
+
+
+def test_no_more_answers_are_kept_than_a_machine_has_use_for() -> None:
+    """At the limit all are forgotten, not one before it."""
+    cached, asked = counting()
+    for number in range(REMEMBERED):
+        cached.resolve(f"x{number}")
+    cached.resolve("x0")
+    assert len(asked) == REMEMBERED
+    cached.resolve("one more")
+    cached.resolve("x0")
+    assert len(asked) == REMEMBERED + 2
+
+
+def test_a_module_called_off() -> None:
+    """Where modules.dep has one, an alias to it is an alias as any other."""
+    conf = parse_modprobe_d([("/etc/modprobe.d/t.conf", "alias x off\n")])
+    there = Resolver(conf, Dependencies("kernel/off.ko:\n"), lambda _modalias: [])
+    assert names(there.resolve("x")) == ["off"]
+    assert there.resolve("x").denied == ()
+    assert there.resolve("off").denied == ()
+
+
+def test_commands_are_those_of_the_first_line_that_matches() -> None:
+    """install and remove lines have patterns; "" where none is for the module."""
+    both = resolver("install d one\ninstall [de] two\nremove e three\nremove * four\n")
+    assert [both.install_command(name) for name in "dea"] == ["one", "two", ""]
+    assert [both.remove_command(name) for name in "dea"] == ["four", "three", "four"]
+    assert resolver().remove_command("d") == ""
+
+
+def test_options_that_modprobe_finds_by_itself_and_all_of_them() -> None:
+    """Those of an alias are not among those that the bare name has."""
+    [step] = resolver("options d a=1\noptions x b=2\nalias x d\noptions d c=3\n").resolve("x").steps
+    assert (step.options, step.plain_options) == ("a=1 b=2 c=3", "a=1 c=3")
+    [step] = resolver("options d a=1\n").resolve("d").steps
+    assert (step.options, step.plain_options) == ("a=1", "a=1")
+
+
+def test_several_lookups_keep_what_is_broken() -> None:
+    """The first that names a module says what is wrong with it."""
+    plan = resolver().resolve("gone\nring\ngone")
+    assert plan.broken == (*resolver().resolve("gone").broken, *resolver().resolve("ring").broken)
+
+
+def test_what_a_module_brings() -> None:
+    """Its dependencies, with softdeps of all of these where modprobe follows them; neither itself nor built-in ones."""
+    both = resolver("softdep c pre: d kernel-part\nsoftdep d post: e a\n")
+    assert both.brings("a") == {"b_x", "c"}
+    assert both.brings("a", softdeps=True) == {"b_x", "c", "d", "e"}
+    assert both.brings("nobody") == frozenset()

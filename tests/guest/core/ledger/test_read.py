@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import LINE_LIMIT, LedgerReader, parse_ledger, read_records
+from modaliasd.core.ledger.read import LINE_LIMIT, LedgerReader, read_records
+from tests.support.ledgers import parse_ledger
 
 GOOD = b'{"type":"walk","walk":%d}\n'
 

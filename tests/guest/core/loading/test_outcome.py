@@ -8,6 +8,7 @@ from modaliasd.core.kmod.plan import Denied
 from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, why_not
 from modaliasd.core.ledger.fixes import FIXES
 from modaliasd.core.ledger.history import history_of
+from modaliasd.core.loading import outcome
 from modaliasd.core.loading.demand import _KINDS
 from modaliasd.core.loading.outcome import (
     FailureKind,
@@ -16,6 +17,7 @@ from modaliasd.core.loading.outcome import (
     explain_failure,
     kernel_lines_about,
     lacking,
+    lines_about,
 )
 from tests.support.ledgers import Maker, asked_by
 from tests.support.schema import SCHEMA, check_records
@@ -153,3 +155,36 @@ def test_the_fix_is_that_of_the_module_that_failed_first() -> None:
         maker.load(module, {"request": "somebody"}, outcome="failed", failure=kind, blocked_by=by)
     answer = why_not(history_of(maker.records), "nic", ModuleFacts())
     assert answer.fix == FIXES[K.WRONG_KERNEL]
+
+
+@pytest.mark.parametrize(("needle", "kind", "meaning"), outcome._MEANINGS)
+def test_every_word_that_is_known_is_heard(needle: str, kind: FailureKind, meaning: str) -> None:
+    """Each needle alone, in what modprobe says and in what the kernel says, is its kind; its meaning goes first."""
+    for words, kernel in ((f"modprobe: {needle} x", ""), ("", f"nic: {needle} x"), ("one", f"nic: {needle}")):
+        result = explain_failure("nic", 1, words, kernel)
+        assert result.failure is kind
+        said = "; ".join(part for part in (kernel, words) if part)
+        assert result.message == f"{meaning} ({said})"
+
+
+def test_what_is_not_known_is_told_as_it_was_said() -> None:
+    """The kernel's words before modprobe's; without any, the status or the signal."""
+    assert explain_failure("nic", 1, "two", "one").message == "one; two"
+    assert explain_failure("nic", -9, "two", "").message == "modprobe was ended by signal 9 (two)"
+    assert explain_failure("nic", -9, "", "").message == "modprobe was ended by signal 9"
+    silent = explain_failure("nic", 3, "", "")
+    assert silent.message == "modprobe ended with status 3 and said nothing; nic is not live"
+    assert silent.failure is FailureKind.UNKNOWN
+
+
+def test_lines_are_of_the_module_in_either_spelling() -> None:
+    """Dashes or underscores; each line stripped, of several all."""
+    text = "  a-b: one \nother: two\na_b: three\n"
+    assert lines_about("a_b", text) == "a-b: one; a_b: three"
+    assert kernel_lines_about("a_b", 7, text.splitlines(), "") == "a-b: one; a_b: three"
+    killed = ["Out of memory: Killed process 77 (x)", "Out of memory: Killed process 7 (modprobe)", "a_b: x"]
+    assert kernel_lines_about("a_b", 7, killed, "") == killed[1]
+    assert kernel_lines_about("nic", 7, ["Invalid ELF header magic: != ELF"], "Exec format error").startswith(
+        "Inv"
+    )
+    assert kernel_lines_about("nic", 7, [], "Exec format error") == ""

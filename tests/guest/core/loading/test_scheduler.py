@@ -68,7 +68,7 @@ def test_the_limit() -> None:
     assert len(kernel.start()) == 3
     kernel.end(1)
     assert len(kernel.start()) == 1
-    assert kernel.scheduler.running == 3
+    assert len(kernel.running) == 3
     kernel.run()
     assert len(kernel.inserted) == 9
 
@@ -370,3 +370,50 @@ def test_causes_are_bounded() -> None:
     known = len(base.causes)
     kernel.want("base")
     assert (len(base.causes), base.more_causes) == (known, 1)
+
+
+def test_a_failure_that_is_known_gets_another_cause_only() -> None:
+    """What ended in a job, and is then found impossible for somebody else as well, is one load and told once."""
+    kernel = FakeKernel(TREE, bad=("lone",))
+    kernel.want("lone")
+    kernel.run()
+    scheduler = kernel.scheduler
+    assert [load.module for load in scheduler.take_told()] == ["lone"]
+    failed = LoadResult(Outcome.FAILED, "no")
+    scheduler.conclude("lone", Cause(request="other"), failed, 9)
+    scheduler.conclude("lone", Cause(request="third"), failed, 10)
+    load = scheduler.load_of("lone")
+    assert load is not None
+    assert ([cause.request for cause in load.causes], load.more_causes) == (["test"], 2)
+    assert scheduler.take_told() == []
+    scheduler.conclude("new", Cause(request="one"), failed, 11)
+    scheduler.conclude("new", Cause(request="two"), failed, 12)
+    [told] = scheduler.take_told()
+    assert (told.queued_us, told.end_us, len(told.causes)) == (11, 11, 2)
+
+
+def test_what_is_admitted_late_says_why() -> None:
+    """A dependency, and a softdep, that want a process of their own are loads because of the module that has them."""
+    kernel = FakeKernel(TREE, "softdep net pre: lone\n", single=("base", "lone"))
+    kernel.want("net")
+    kernel.run()
+    causes = {name: kernel.scheduler.load_of(name) for name in ("base", "lone", "net")}
+    assert [load and load.causes for load in causes.values()] == [
+        [Cause(module="net")],
+        [Cause(softdep="net")],
+        [Cause(request="test")],
+    ]
+    assert kernel.inserted.index("lone") < kernel.inserted.index("net")
+
+
+def test_a_job_says_how_large_it_is_and_how_urgent() -> None:
+    """Its cost is that of the module and of what it brings; a dependency that is live costs nothing."""
+    sizes = {"base": 10, "bus": 20, "net": 40, "disk": 80}
+    kernel = FakeKernel(TREE, sizes=sizes)
+    kernel.want("net", rank=3)
+    [job] = kernel.start()
+    assert (job.cost, job.rank, job.bare) == (70, 3, False)
+    kernel.run()
+    kernel.want("disk", rank=2)
+    [job] = kernel.start()
+    assert (job.cost, job.rank) == (80, 2)

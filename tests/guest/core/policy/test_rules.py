@@ -262,3 +262,24 @@ def test_rules_that_decide_nothing_are_found() -> None:
         (1, "module nik: there is no such module"),
         (4, "the rule in line 8 applies wherever this one does, and comes later"),
     ]
+
+
+def test_what_is_unloaded_is_a_list_of_the_files() -> None:
+    """`unload` takes an array; anything else is a mistake, and so is a key that is none."""
+    assert parse_policy('unload = ["usb", "pci"]\n', "p").unload == ("usb", "pci")
+    assert parse_policy("", "p").unload == ()
+    assert [mistake.line for mistake in parse_policy('\nunload = "usb"\n', "p").mistakes] == [2]
+    assert "unload" in parse_policy('x = "1"\n', "p").mistakes[0].message
+
+
+def test_who_has_decided_is_the_file_or_the_phase() -> None:
+    """A ruling without a line is the phase's default, and says so."""
+    policy = parse_policy("", "/etc/p.toml")
+    assert policy.where(Ruling(False, 3), Phase.FROZEN) == "/etc/p.toml"
+    assert policy.where(Ruling(False), Phase.FROZEN) == "no rule allows it while frozen"
+
+
+def test_a_default_of_the_files_own_has_its_line() -> None:
+    """`hotplug = "deny"` decides where no rule does."""
+    assert judge('\nhotplug = "deny"\n') == Ruling(False, 2)
+    assert judge('frozen = "allow"\n', USB_KEYBOARD._replace(phase=Phase.FROZEN)) == Ruling(True, 1)

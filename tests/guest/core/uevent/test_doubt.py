@@ -34,7 +34,7 @@ def test_what_was_believed_is_confirmed_in_time() -> None:
     end = walk(doubt, 0)
     assert doubt.timeout_ms(end) == -1
     doubt.believed(end + 5)
-    due = end + doubt.limit_us
+    due = end + doubt.trust_us
     assert (due - end - 5) / 1000 <= doubt.timeout_ms(end + 5) < (due - end - 5) / 1000 + 1
     assert (doubt.is_due(due - 1), doubt.is_due(due)) == (False, True)
     end = walk(doubt, due)
@@ -58,12 +58,12 @@ def test_walks_that_find_nothing_come_ever_more_seldom_and_one_that_does_soon_ag
     doubt, now, limits = Doubt(), 0, []
     for _ in range(12):
         now = walk(doubt, now)
-        limits.append(doubt.limit_us)
-        now += doubt.limit_us
+        limits.append(doubt.trust_us)
+        now += doubt.trust_us
     first = max(SHORTEST_US, SHARE * WALK_US)
     assert limits == [min(first << n, LONGEST_US) for n in range(12)]
     walk(doubt, now, found=True)
-    assert doubt.limit_us == first
+    assert doubt.trust_us == first
 
 
 @pytest.mark.parametrize("took_us", [100, 20_000, 760_000, 20_000_000])
@@ -72,8 +72,8 @@ def test_walks_have_a_fixed_share(took_us: int) -> None:
     doubt = Doubt()
     for found in (False, True, True, False):
         walk(doubt, 0, took_us=took_us, found=found)
-        assert doubt.limit_us >= SHARE * took_us
-        assert doubt.limit_us <= max(LONGEST_US, SHARE * took_us)
+        assert doubt.trust_us >= SHARE * took_us
+        assert doubt.trust_us <= max(LONGEST_US, SHARE * took_us)
 
 
 @settings(max_examples=examples(200), deadline=None)
@@ -93,7 +93,7 @@ def test_nothing_stays_believed_for_longer_than_the_limit(steps: list[tuple[int,
         if 0 <= left_ms * 1000 <= pause:  # the loop wakes for it
             now += left_ms * 1000
             assert doubt.is_due(now)
-            assert now - open_since <= doubt.limit_us + 1000
+            assert now - open_since <= doubt.trust_us + 1000
             assert now - walked_us >= SHARE * last_took
             now, last_took, open_since = walk(doubt, now, took_us=took, found=found), took, -1
             walked_us = now

@@ -48,14 +48,12 @@ class Configured:
     """A finished configuration.
 
     text: the .config. drivers: what was asked for, with the option that grants it.
-    unmet: what did not come true. absent: options of hostbuild's own fragment that this source does not have.
-    unanswered: a capture's modaliases for which this source has no driver.
+    unmet: what did not come true. unanswered: a capture's modaliases for which this source has no driver.
     """
 
     text: str
     drivers: tuple[tuple[drivers.Driver, str], ...]
     unmet: tuple[Unmet, ...]
-    absent: tuple[str, ...]
     unanswered: tuple[str, ...]
 
     def count(self, value: str) -> int:
@@ -126,7 +124,6 @@ def configure(
         text=text,
         drivers=granted,
         unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final, options),
-        absent=tuple(wish.option for wish in fragment if not final.known(wish.option)),
         unanswered=unanswered,
     )
 

@@ -63,7 +63,7 @@ class Modprobe(Enum):
 class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
-    kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
+    kernel: as kernels/find.py takes it; None chooses. modules: a selection
     (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     store: how the modules are kept. extras: see extras.py.
@@ -142,8 +142,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         raise InputError("the image has no /init; an overlay has to bring one")
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
-    if kernel.package is not None:
-        packages.append(kernel.package)
+    packages += kernel.packages
     manifest = make_manifest(
         Contents(
             kernel=kernel,
@@ -205,13 +204,15 @@ def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[s
 def _check_compressor(compressor: Compressor, kernel: Kernel) -> None:
     """Refuse a compressor that the kernel's configuration leaves out."""
     option = KERNEL_OPTION.get(compressor)
-    if option is None or kernel.config is None:
+    text = kernel.read_config() if option is not None else None
+    if text is None:
         return
-    known = kernel.config.read_text(errors="replace").splitlines()
+    known = text.splitlines()
     if f"{option}=y" in known:
         return
     able = [c.value for c, o in KERNEL_OPTION.items() if f"{o}=y" in known]
+    where = kernel.config or "its configuration"
     raise UsageError(
-        f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
+        f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {where})",
         hint=f"--compress {able[0] if able else 'none'}",
     )

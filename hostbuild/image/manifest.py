@@ -92,6 +92,7 @@ def _kernel_row(kernel: Kernel) -> dict[str, object]:
             "version": package.version,
             "architecture": package.architecture,
             "sha256": package.sha256,
+            **({"release": package.release} if package.release else {}),
             "path": kernel.package_path,
         },
     }

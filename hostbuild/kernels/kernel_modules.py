@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.errors import HostbuildError, InputError
+from hostbuild.errors import HostbuildError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.vermagic import Fit, judge, magic_of, release_of
 from hostbuild.fs import sealed
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.bzimage import KernelError
 from hostbuild.kernels.depmod import DEP, LISTS, WEAKDEP, index_modules
 from hostbuild.kernels.module_files import NO_FILES, ModuleFiles, find_module_files, printable
 from hostbuild.ui import Reporter
@@ -27,13 +28,18 @@ _SAMPLES = 4  # modules of a tree that are asked for their kernel
 _LEFT_OUT = "left-out"  # beside indexes in the cache: what they leave out, a line each
 
 
-class KernelError(InputError):
-    """The kernel or its modules are not what they have to be."""
+def modules_of(
+    version: str, root: Path, own: Path | None, given: Path | None
+) -> tuple[Path | None, ModuleFiles, str]:
+    """Find the modules of a kernel, and make sure that they are not all of another one; give its version magic, too.
 
-
-def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | None, ModuleFiles, str]:
-    """Find the modules of a kernel, and make sure that they are not all of another one; give its version magic, too."""
-    if given is None:
+    root: the system that the kernel belongs to. own: the directory that is known to be its own. given: what the
+    caller names.
+    """
+    if own is not None:
+        found: Path | None = own
+        files = find_module_files(own)
+    elif given is None:
         places = [root / "lib/modules" / version, root / "usr/lib/modules" / version]
         found = next((place for place in places if place.is_dir()), None)
         files = find_module_files(found) if found else NO_FILES

@@ -66,10 +66,13 @@ def cache_directory() -> Path:
     return directory
 
 
-def describe(names: Sequence[str], release: str = "", report: Reporter | None = None) -> list[Package]:
+def describe(
+    names: Sequence[str], release: str = "", report: Reporter | None = None, *, renew: bool = True
+) -> list[Package]:
     """Ask apt for the candidate versions of packages.
 
-    names: as parse_spec() of apt.py takes them, without a release. release: "" for this machine's.
+    names: as parse_spec() of apt.py takes them, without a release. release: "" for this machine's. renew: ask again
+    with new lists where a package is not in another release's, unless they are new.
     Raises InputError for one that its lists do not know, with those that are called alike; WorldError where
     there are no lists.
     """
@@ -81,8 +84,8 @@ def describe(names: Sequence[str], release: str = "", report: Reporter | None = 
     missing = [name for name in names if name not in known]
     if missing:
         said = _ask(apt, missing, known)
-        if release and not updated and any(name not in known for name in missing):
-            apt.require_lists(report or Silent(), newest=True)  # it may have come since
+        lacking = renew and not updated and any(name not in known for name in missing)
+        if lacking and apt.require_lists(report or Silent(), newest=True):  # it may have come since
             said = _ask(apt, missing, known)
         unknown = [name for name in missing if name not in known]
         if unknown:

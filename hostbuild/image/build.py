@@ -6,11 +6,12 @@ The same inputs give the same bytes.
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hostbuild.apt import Spec
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, Compressor
 from hostbuild.formats.manifest import manifest_path
@@ -66,7 +67,8 @@ class ImageOptions:
     kernel: as kernels/find.py takes it; None chooses. modules: a selection
     (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
-    store: how the modules are kept. extras: see extras.py.
+    store: how the modules are kept. extras: see extras.py. interpreter: the package of the guest's Python. release: the
+    one of Debian that busybox, kmod, Python and their libraries come from, "" for this machine's.
     """
 
     kernel: str | None = None
@@ -81,6 +83,8 @@ class ImageOptions:
     extras: tuple[Extra, ...] = ()
     wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
+    interpreter: Spec = cpython.DEFAULT
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,16 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
 
     tree = _skeleton()
     for_kmod = options.modprobe is Modprobe.KMOD
-    modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
-    packages = [busybox.put_busybox(tree)]
+    modprobe, readable = (
+        kmod.readable_endings(options.release) if for_kmod else ("busybox's modprobe", frozenset[str]())
+    )
+    packages = [busybox.put_busybox(tree, options.release)]
     with report.step("Collecting modules"):
         chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
-        interpreter = cpython.require_interpreter()
+        interpreter = cpython.require_interpreter(replace(options.interpreter, release=options.release))
         sources = daemon.require_sources()
         wanted = daemon.imports(sources, interpreter)
         for laid in overlays:
@@ -128,7 +134,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         for extra, one in added.items():
             extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
-        packages.append(kmod.put_kmod(tree, interpreter.libraries))
+        packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
     for laid in overlays:
         laid.put(tree)
     for path in brought.overlaid.paths:

@@ -17,6 +17,7 @@ from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import KernelOptions, load_options
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.kernels.find import is_word
 from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
@@ -89,7 +90,8 @@ def configure(
 ) -> Configured:
     """Make a configuration.
 
-    base: tinyconfig or another target of kbuild, "running", or a file (a .config, a vmlinuz). wishes: the user's own.
+    base: tinyconfig or another target of kbuild, a .config, or a kernel as kernels/find.py takes it.
+    wishes: the user's own.
     modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
     which there is no driver is passed over. lookup: answers for modaliases.
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
@@ -160,7 +162,7 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     if base == "running":
         dot_config.write_text(read_running_config()[0], encoding="utf-8")
     else:
-        if not Path(base).is_file():
+        if not (is_word(base) or os.path.exists(base)):
             raise InputError(
                 f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running"
                 f"{did_you_mean(base, [*_KBUILD_BASES, 'running'])}",

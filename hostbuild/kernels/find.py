@@ -96,6 +96,13 @@ def find_kernel(spec: str | None, report: Reporter, *, with_tree: bool = True) -
     return _of_file(vmlinuz, str(vmlinuz))
 
 
+def is_word(spec: str) -> bool:
+    """Tell whether a word names a kernel without being a path: a package, a version, the running one."""
+    if spec == "running" or spec.startswith("deb:"):
+        return True
+    return _VERSION.fullmatch(spec) is not None and not os.path.lexists(spec)
+
+
 def require_spec(spec: str) -> Path:
     """Return the path of a kernel that somebody named by it. Raises KernelError where it cannot be one."""
     path = Path(spec)

@@ -2,27 +2,31 @@
 imported.
 
 The interpreter is the distribution's, so that it is the same whatever Python runs hostbuild; the version X
-is the one that Debian's python3-minimal depends on. Modules are compiled by that very interpreter, started
-from its unpacked package under its own loader, and carried as .pyc files in place of the sources:
-`/usr/lib/python3.11/os.pyc`. They hold no time (PEP 552, unchecked hashes), so that two runs give the same
-bytes, and no docstrings.
+is the one that Debian's python3-minimal depends on, in this machine's release or another one. Modules are compiled
+by that very interpreter, started from its unpacked package under its own loader, and carried as .pyc files in place
+of the sources: `/usr/lib/python3.11/os.pyc`. They hold no time (PEP 552, unchecked hashes), so that two runs give
+the same bytes, and no docstrings.
 """
 
 import marshal
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.errors import WorldError
+from hostbuild.apt import Spec, parse_spec
+from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.image.filetree import FileTree
+from hostbuild.image.sources import imports
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.run import run
 
 GROUP = "python"
+DEFAULT = Spec("python3")
+_NAME = re.compile(r"(python3(?:\.\d+)?)(?:-minimal)?")
 
 # Runs in the image's interpreter. marshal on both pipes: the smallest library has neither json nor pickle.
 _COMPILE = """
@@ -65,6 +69,19 @@ with open(answer, "wb") as stream:
     marshal.dump([name for name, module in sys.modules.items() if module is not None], stream, 2)
     stream.flush()
     os._exit(0)
+"""
+
+# Reads a source's imports with the text of imports.py; None for what this interpreter does not know either.
+_IMPORTED = """
+import marshal, sys
+text, sys.path[:], *question = marshal.load(sys.stdin.buffer)
+there = {}
+exec(text, there)
+try:
+    found = there["imported"](*question)
+except (SyntaxError, ValueError):
+    found = None
+sys.stdout.buffer.write(marshal.dumps(found, 2))
 """
 
 # Imports modules from sources that are handed in, and compiles one that makes them all, each before those that import
@@ -160,34 +177,67 @@ class Interpreter:
         question = marshal.dumps([list(roots), dict(sources)], 2)
         return _run_python(self.command, self.home, _JOIN, question)
 
+    def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
+        """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
+        try:
+            return imports.imported(source, package, inside_functions)
+        except SyntaxError:
+            text = Path(imports.__file__).read_text(encoding="utf-8")
+            question = marshal.dumps([text, self._places(), source, package, inside_functions], 2)
+            answer = _run_python(self.command, self.home, _IMPORTED, question)
+            found = marshal.loads(answer)  # noqa: S302 - our own child's answer
+            if found is None:
+                raise
+            return [(module, name) for module, name in found]
+
+    def _places(self) -> list[str]:
+        return [str(place) for root in self.library for place in (root, root / "lib-dynload")]
+
     def observe(self, names: Sequence[str], hidden: Iterable[str]) -> set[str]:
         """Import modules of the standard library, all but `hidden`; give the names of all that are loaded then.
 
         What the interpreter started with counts, too.
         """
-        places = [str(place) for root in self.library for place in (root, root / "lib-dynload")]
         extensions = [
             found.path for found in map(self.find, names) if found and found.origin is Origin.EXTENSION
         ]
         command = _command(self.program, self.libraries, [path for path in extensions if path is not None])
-        question = marshal.dumps([list(names), sorted(hidden), places], 2)
+        question = marshal.dumps([list(names), sorted(hidden), self._places()], 2)
         answer = _run_python(command, self.home, _OBSERVE, question)
         return set(marshal.loads(answer))  # noqa: S302 - our own child's answer
 
 
-def require_interpreter() -> Interpreter:
-    """Get the interpreter's packages and learn what is built into it."""
-    [meta] = debs.describe(["python3-minimal"])
-    versions = [m[1] for name in meta.depends if (m := re.fullmatch(r"python(3\.\d+)-minimal", name))]
-    if not versions:
-        raise WorldError(f"the package {meta} does not say which Python it stands for")
-    version = versions[0]
-    packages = debs.describe(
-        [f"python{version}-minimal", f"libpython{version}-minimal", f"libpython{version}-stdlib"]
-    )
+def parse_package(text: str) -> Spec:
+    """Parse the word that names an interpreter's package: deb:python3/trixie, deb:python3.13. Raises InputError."""
+    spec = parse_spec(text.removeprefix("deb:"))
+    match = _NAME.fullmatch(spec.name)
+    if match is None:
+        raise InputError(
+            f"{spec.name} is not a package of CPython's interpreter",
+            hint="deb:python3, or deb:python3.13/trixie",
+        )
+    return replace(spec, name=match[1])
+
+
+def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
+    """Get the interpreter's packages and learn what is built into it.
+
+    wanted: python3 for the one that the release prefers, or python3.13 and the like.
+    """
+    version = wanted.name.removeprefix("python")
+    release = wanted.release
+    if version == "3":
+        [meta] = debs.describe(["python3-minimal"], release)
+        versions = [m[1] for name in meta.depends if (m := re.fullmatch(r"python(3\.\d+)-minimal", name))]
+        if not versions:
+            raise WorldError(f"the package {meta} does not say which Python it stands for")
+        version = versions[0]
+    ending = f"={wanted.version}" if wanted.version and wanted.name != "python3" else ""
+    names = (f"python{version}-minimal", f"libpython{version}-minimal", f"libpython{version}-stdlib")
+    packages = debs.describe([f"{name}{ending}" for name in names], release)
     roots = [debs.require_unpacked(package) for package in packages]
     program = roots[0] / f"usr/bin/python{version}"
-    libraries = Libraries()
+    libraries = Libraries(release)
     command = _command(program, libraries)
     home = roots[1] / "usr"
     answer = _run_python(command, home, _DESCRIBE)
@@ -207,12 +257,12 @@ def require_interpreter() -> Interpreter:
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
     """Return the modules that the interpreter needs for its start, and those that `wanted` need."""
-    return close([*start_up(interpreter.version), *wanted], interpreter.find)
+    return close([*start_up(interpreter.version), *wanted], interpreter.find, read=interpreter.imported)
 
 
 def complete_library(interpreter: Interpreter, closure: Closure) -> Closure:
     """Add what the modules of the closure are seen to import when the interpreter runs."""
-    return complete(closure, interpreter.find, interpreter.observe)
+    return complete(closure, interpreter.find, interpreter.observe, interpreter.imported)
 
 
 def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) -> None:

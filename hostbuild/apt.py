@@ -162,6 +162,8 @@ class Apt:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "status").touch()
         write_file(self.directory / "apt.conf", _CLEARED.encode(), "apt's settings")
+        preferences = aptsources.preferences_for(self.release)
+        write_file(self.directory / "preferences", preferences.encode(), "apt's preferences")
         archives, entries = _own_archives()
         first, *others = [suite for _, suite in aptsources.suites_of(self.release)]
         absent: set[str] = set()
@@ -174,13 +176,13 @@ class Apt:
                 )
             write_file(self._sources, text.encode(), "apt's sources")
             done = run(
-                ["apt-get", *self._options(prefer=False), "-q", "update"],
+                ["apt-get", *self._options(), "-q", "update"],
                 timeout=_UPDATE_TIMEOUT,
                 env=_environment(),
                 check=False,
             )
             said = done.stderr.decode("utf-8", "replace")
-            gone = {suite for suite in (first, *others) if _lacks(said, suite)} - absent
+            gone = {suite for suite in (first, *others) if self._lacks(said, suite)} - absent
             if first in gone:
                 if not there_are:
                     shutil.rmtree(self.directory, ignore_errors=True)
@@ -204,8 +206,16 @@ class Apt:
         ui.note(f"the package lists of {self.release} could not be updated, older ones are used: {complaint}")
         return False
 
-    def _options(self, *, prefer: bool = True) -> list[str]:
-        """Give apt's options. prefer: take what the release itself has before what it builds upon."""
+    def _lacks(self, said: str, suite: str) -> bool:
+        """Tell whether apt says that an archive has no such suite."""
+        name = re.escape(suite)
+        if re.search(rf" {name} Release' (does not have|no longer has) a Release file", said):
+            return True
+        # of an archive that is trusted without signatures apt goes on to the lists
+        gone = re.search(rf"/dists/{name}/\S+ +(404|File not found)", said) is not None
+        return gone and not any((self.directory / "lists").glob(f"*_dists_{suite}_*Release"))
+
+    def _options(self) -> list[str]:
         if not self.release:
             return []
         directory = self.directory
@@ -219,11 +229,9 @@ class Apt:
             "Dir::Cache::srcpkgcache": "",
             "Dir::Etc::sourcelist": f"{self._sources}",
             "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferences": f"{directory}/preferences",
             "Dir::Etc::preferencesparts": "/dev/null",
         }
-        if prefer and aptsources.is_upon_another(self.release):
-            settings["APT::Default-Release"] = self.release
         if os.geteuid() == 0:
             settings["APT::Sandbox::User"] = "root"  # _apt may not enter the cache directory
         words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -247,14 +255,6 @@ class Apt:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}  # what apt says is read
-
-
-def _lacks(said: str, suite: str) -> bool:
-    """Tell whether apt says that an archive has no such suite."""
-    return (
-        re.search(rf" {re.escape(suite)} Release' (does not have|no longer has) a Release file", said)
-        is not None
-    )
 
 
 def _own_archives() -> tuple[list[aptsources.Archive], list[aptsources.Entry]]:

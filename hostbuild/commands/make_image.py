@@ -18,6 +18,7 @@ from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.near import listed
 from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
@@ -213,6 +214,8 @@ def _print_summary(built: BuiltImage) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
+    if absent := built.manifest.get("lacking", []):
+        ui.line(f"  this kernel has no {listed(absent)}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
         for name in firmware["missing"][:_FIRMWARE]:

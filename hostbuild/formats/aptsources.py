@@ -87,9 +87,11 @@ def suites_of(release: str) -> list[tuple[str, str]]:
     return [*first, ("", base), *((one, f"{base}-{one}") for one in _POCKETS if one != pocket)]
 
 
-def is_upon_another(release: str) -> bool:
-    """Tell whether packages of a release lie beside those of the release that it builds upon."""
-    return "-" in release or release in _EXPERIMENTAL
+def preferences_for(release: str) -> str:
+    """Write apt's preferences: what backports and the like have goes before what they build upon."""
+    if "-" not in release and release not in _EXPERIMENTAL:
+        return ""
+    return "\n".join(f"Package: *\nPin: release {sign}={release}\nPin-Priority: 990\n" for sign in ("n", "a"))
 
 
 def sources_for(

@@ -19,6 +19,7 @@ from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -160,6 +161,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             chosen=chosen,
             modules=carried,
             warnings=warnings,
+            lacking=lacking(options.modules, kernel),
             firmware=firmware,
             python=interpreter.version,
             library=closure,

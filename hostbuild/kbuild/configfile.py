@@ -74,16 +74,22 @@ def _read_of(found: Found) -> tuple[str, str]:
 
 def _read_from_image(path: Path, data: bytes) -> tuple[str, str]:
     """Look inside the kernel image, then beside it, where Debian puts the configuration."""
+    trouble: InputError | None = None
+    inside = None
     try:
         inside = vmlinuz.find_ikconfig(vmlinuz.kernel_of(data))
     except InputError as e:
-        raise InputError(f"{path} is neither a configuration nor a kernel that can be read: {e}") from e
+        trouble = e
     if inside is not None:
         return inside, f"{path} (inside)"
     beside = path.with_name(path.name.replace("vmlinuz", "config", 1))
     for file in (beside, _config_by_version(path)):
         if file is not None and file != path and file.is_file():
             return file.read_text(encoding="utf-8"), str(file)
+    if trouble is not None:
+        raise InputError(
+            f"{path} is neither a configuration nor a kernel that can be read: {trouble}"
+        ) from trouble
     raise InputError(
         f"{path} does not hold its configuration (it was built without CONFIG_IKCONFIG=y), "
         f"and {beside} does not exist",

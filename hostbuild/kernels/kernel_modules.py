@@ -7,6 +7,7 @@ they are.
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -89,10 +90,11 @@ def require_indexes(
     """Give a directory with modules.dep: the modules' own, or one in the cache; and what it leaves out.
 
     The modules' own counts if it has a line for every module that is there: a depmod that could not read some
-    left those out, and one that did not run after the last change knows nothing of them.
+    left those out, and one that did not run after the last change knows nothing of them. A depmod before kmod 33
+    passed over what modules say in MODULE_WEAKDEP.
     """
     own = modules / DEP
-    if is_regular(own):
+    if is_regular(own) and (is_regular(modules / WEAKDEP) or not _may_have_weakdeps(version)):
         lines = text_of(read_regular(own)).splitlines()
         known = {module_name(line.partition(":")[0]) for line in lines}
         if known >= set(map(module_name, files.files)):
@@ -112,6 +114,12 @@ def require_indexes(
             _make_indexes(staging, modules, version, files.files)
             found = sealed.publish(staging / "sealed", final)
     return found, (found / _LEFT_OUT).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+
+
+def _may_have_weakdeps(version: str) -> bool:
+    """Tell whether a kernel's modules may have MODULE_WEAKDEP, which came with Linux 6.11."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (6, 11)
 
 
 def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str, Path]) -> None:

@@ -26,6 +26,7 @@ from hostbuild.kernels.assembled import assemble
 from hostbuild.kernels.bzimage import KernelError, read_vmlinuz
 from hostbuild.near import listed
 from modaliasd.core.kmod.names import text_of
+from modaliasd.core.loading.signature import MARK
 
 _IMAGES = ("arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage")
 _RELEASE, _AUTO, _ORDER = "include/config/kernel.release", "include/config/auto.conf", "modules.order"
@@ -85,23 +86,15 @@ def read_build_tree(path: Path) -> BuildTree:
             f"the kernel in {path} is older than its .config, which has changed since: {listed(changed)}",
             hint=again,
         )
-    return BuildTree(path, image, version, tuple(_older(path, image)))
+    return BuildTree(path, image, version, (*_older(path, image), *_about_modules(path)))
 
 
 def modules_in(tree: BuildTree) -> Path | None:
-    """Give a directory with the tree's modules as they would be installed, None for a kernel without modules.
+    """Give a directory with the tree's modules as they would be installed, None where there are none.
 
-    Raises KernelError where some are missing, or were built for another version.
+    Raises KernelError where some are missing, were built for another version, or would be refused.
     """
     path = tree.path
-    config = parse_config(_text(tree.config))
-    if not (path / _ORDER).is_file():
-        if value_of(config, "MODULES") != "y" or "m" not in config.values():
-            return None
-        raise KernelError(
-            f"the modules of the kernel in {path} were not built: there is no modules.order",
-            hint=f"make -C {path} modules; or, for an image without them, --kernel {tree.vmlinuz} --modules none",
-        )
     lines = [_module_of(line) for line in _text(path / _ORDER).split("\n") if line.strip()]
     files = {f"kernel/{line}": path / line for line in lines if _is_inside(line)}
     missing = [str(file.relative_to(path)) for file in files.values() if not file.is_file()]
@@ -121,6 +114,21 @@ def modules_in(tree: BuildTree) -> Path | None:
     return assemble(tree.version, files, lists)
 
 
+def _about_modules(path: Path) -> list[str]:
+    """Say what is to be known of a tree's modules, by its configuration."""
+    config = parse_config(_text(path / ".config"))
+    if value_of(config, "MODULES") != "y" or "m" not in config.values():
+        return []
+    if not (path / _ORDER).is_file():
+        return [f"the modules in {path} were not built, there is no modules.order; make -C {path} modules"]
+    if value_of(config, "DEBUG_INFO") != "y":
+        return []
+    return [
+        f"the modules in {path} may have debug sections, which take room; without them: make -C {path} "
+        "INSTALL_MOD_STRIP=1 INSTALL_MOD_PATH=DIR modules_install, and --modules-dir DIR"
+    ]
+
+
 def _module_of(line: str) -> str:
     """Give the module's file in the tree that a line of modules.order means."""
     return line.strip().removeprefix("kernel/").removesuffix(".o").removesuffix(".ko") + ".ko"
@@ -131,12 +139,20 @@ def _is_inside(path: str) -> bool:
 
 
 def _require_own(tree: BuildTree, files: list[Path]) -> None:
-    """Refuse modules that an earlier version left, by a few of them."""
+    """Refuse modules that an earlier version left, or that the kernel would not take, by a few of them."""
+    forced = value_of(parse_config(_text(tree.config)), "MODULE_SIG_FORCE") == "y"
     for file in files[:: max(len(files) // _SHOWN, 1)]:
         try:
-            release = release_of(magic_of(read_module(file)))
+            data = read_module(file)
+            release = release_of(magic_of(data))
         except HostbuildError:
             continue  # a damaged one says nothing about the others
+        if forced and not data.endswith(MARK):
+            raise KernelError(
+                f"the kernel in {tree.path} takes signed modules only (CONFIG_MODULE_SIG_FORCE=y), "
+                "and make signs them when it installs them",
+                hint=f"make -C {tree.path} INSTALL_MOD_PATH=DIR modules_install, and --modules-dir DIR",
+            )
         if release and release != tree.version:
             raise KernelError(
                 f"the build in {tree.path} is not finished: the kernel is {tree.version}, "
@@ -147,15 +163,20 @@ def _require_own(tree: BuildTree, files: list[Path]) -> None:
 
 def _changed_options(tree: Path) -> list[str]:
     """Name options of .config that are not those of the last make."""
-    built = parse_config(_text(tree / _AUTO))
+    built = _values(_text(tree / _AUTO))
     if not built:
         return []
-    wanted = {name: value for name, value in parse_config(_text(tree / ".config")).items() if value != "n"}
+    wanted = _values(_text(tree / ".config"))
     names = sorted(name for name in built.keys() | wanted.keys() if built.get(name) != wanted.get(name))
     shown = [
         f"CONFIG_{name} is {wanted.get(name, 'n')}, was {built.get(name, 'n')}" for name in names[:_SHOWN]
     ]
     return shown + ([f"{len(names) - _SHOWN} more options"] if len(names) > _SHOWN else [])
+
+
+def _values(text: str) -> dict[str, str]:
+    """Give the options that are not off; auto.conf has texts without their quotes since 5.18."""
+    return {name: value.strip('"') for name, value in parse_config(text).items() if value != "n"}
 
 
 def _older(tree: Path, image: Path) -> list[str]:

@@ -112,7 +112,7 @@ def sources_for(
             continue
         fields = {"Types": "deb", "URIs": archive.uri, "Suites": suite, "Components": "main"}
         stanzas.append(
-            "".join(f"{name}: {value}\n" for name, value in (fields | _options(archive, known)).items())
+            "".join(f"{name}: {value}\n" for name, value in ({**fields, **_options(archive, known)}).items())
         )
     return "\n".join(stanzas)
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -201,9 +201,13 @@ def test_dependencies_keep_their_versions(archives: Archives, monkeypatch: pytes
     [package] = debs.parse_stanzas(text)
     assert package.depends == ("aa", "bb", "cc")
     assert package.pinned == (("aa", "2"),)
-    asked: list[tuple[object, ...]] = []
-    answer: Callable[..., list[debs.Package]] = lambda *what: asked.append(what) or [package]  # noqa: E731
-    monkeypatch.setattr(debs, "describe", answer)
+    asked: list[list[str]] = []
+
+    def describe(names: list[str], *_more: object) -> list[debs.Package]:
+        asked.append(names)
+        return [package]
+
+    monkeypatch.setattr(debs, "describe", describe)
     debs.describe_dependency(package, "aa")
     debs.describe_dependency(package, "bb")
-    assert [what[0] for what in asked] == [["aa=2"], ["bb"]]
+    assert asked == [["aa=2"], ["bb"]]

@@ -1,4 +1,4 @@
-"""kernels/build_tree.py: what plain `make` leaves, taken as modules_install would install it; or named as unfinished."""
+"""kernels/build_tree.py: what plain `make` leaves is taken as modules_install would install it, or named unfinished."""
 
 import os
 import shutil

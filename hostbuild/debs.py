@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from hostbuild.apt import UPDATE, Apt, Spec, parse_spec
+from hostbuild.apt import UPDATE, Apt, Spec, check_release, parse_spec
 from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
 from hostbuild.fs import sealed
 from hostbuild.fs.files import write_file
@@ -121,7 +121,8 @@ def describe_exact(name: str, version: str, sha256: str, release: str = "") -> P
 
 
 def _apt(release: str) -> Apt:
-    return Apt(release, cache_directory() / "apt" / release)
+    directory = cache_directory() / "apt"
+    return Apt(release, directory / check_release(release) if release else directory)
 
 
 def _ask(apt: Apt, names: Sequence[str], known: dict[str, Package]) -> str:

@@ -41,6 +41,15 @@ def test_specs_that_are_none(text: str) -> None:
         parse_spec(text)
 
 
+@pytest.mark.parametrize("release", ["..", "a/../..", "-x", "A"])
+def test_a_release_is_no_path(release: str) -> None:
+    """One that a manifest brings along, for example, leads nowhere."""
+    with pytest.raises(InputError, match="not a valid name of a Debian release"):
+        debs.describe_exact("hello", "1", "", release)
+    with pytest.raises(InputError, match="not a valid name of a Debian release"):
+        debs.describe(["hello"], release)
+
+
 class Archives:
     """A machine that gets its packages from an archive on this disk."""
 

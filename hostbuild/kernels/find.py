@@ -26,7 +26,7 @@ SYSTEM = Path("/")
 _DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 _VERSION = re.compile(r"(?P<version>\d+\.\d+[\w.+~-]*)(?P<release>/[a-z][a-z0-9.+-]*)?")
 _TREES = ("lib/modules", "usr/lib/modules")
-_OF_MODULES = ("modules.order", "modules.builtin", "modules.dep", "kernel")  # what a module directory has
+_OF_MODULES = ("modules.order", "modules.builtin", "modules.dep")  # what a module directory has
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def deb_architecture() -> str:
 
 def _of_file(vmlinuz: Path, origin: str) -> Found:
     parent = vmlinuz.parent
-    if any((parent / name).exists() for name in _OF_MODULES):
+    if parent.parent.name == "modules" or any((parent / name).is_file() for name in _OF_MODULES):
         above = parent.parent.parent  # /lib/modules, and what that lies in
         above = above.parent if above.name == "lib" else above
         return Found(vmlinuz, origin, above.parent if above.name == "usr" else above, beside=parent)

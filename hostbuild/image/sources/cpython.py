@@ -19,7 +19,7 @@ from hostbuild.apt import Spec, parse_spec
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports
+from hostbuild.image.sources import imports, inside
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.run import run
@@ -27,102 +27,6 @@ from hostbuild.run import run
 GROUP = "python"
 DEFAULT = Spec("python3")
 _NAME = re.compile(r"(python3(?:\.\d+)?)(?:-minimal)?")
-
-# Runs in the image's interpreter. marshal on both pipes: the smallest library has neither json nor pickle.
-_COMPILE = """
-import marshal, sys
-from importlib.util import MAGIC_NUMBER
-done = []
-for source, name in marshal.load(sys.stdin.buffer):
-    code = compile(source, name, "exec", dont_inherit=True, optimize=2)
-    # dumped twice, so that it does not matter which strings this process happens to share
-    code = marshal.dumps(marshal.loads(marshal.dumps(code)))
-    # the flags say: by hash, not to be checked; nobody reads the hash then
-    done.append(MAGIC_NUMBER + b"\\1\\0\\0\\0" + bytes(8) + code)
-sys.stdout.buffer.write(marshal.dumps(done, 2))
-"""
-
-_DESCRIBE = """
-import _imp, marshal, sys
-sys.stdout.buffer.write(marshal.dumps([list(sys.builtin_module_names), list(_imp._frozen_module_names())], 2))
-"""
-
-
-# Imports modules and tells what is there then. `hidden` are those that the image shall do without. What a module
-# prints goes to standard error; one that cannot be imported here has told by then what it wanted.
-_OBSERVE = """
-import marshal, os, sys
-class Hidden:
-    def find_spec(name, path=None, target=None):
-        if name in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-names, hidden, sys.path[:] = marshal.load(sys.stdin.buffer)
-answer, sys.stdout = os.dup(1), sys.stderr
-os.dup2(2, 1)
-sys.meta_path.insert(0, Hidden)
-for name in names:
-    try:
-        __import__(name)
-    except BaseException:
-        pass
-with open(answer, "wb") as stream:
-    marshal.dump([name for name, module in sys.modules.items() if module is not None], stream, 2)
-    stream.flush()
-    os._exit(0)
-"""
-
-# Reads a source's imports with the text of imports.py; None for what this interpreter does not know either.
-_IMPORTED = """
-import marshal, sys
-text, sys.path[:], *question = marshal.load(sys.stdin.buffer)
-there = {}
-exec(text, there)
-try:
-    found = there["imported"](*question)
-except (SyntaxError, ValueError):
-    found = None
-sys.stdout.buffer.write(marshal.dumps(found, 2))
-"""
-
-# Imports modules from sources that are handed in, and compiles one that makes them all, each before those that import
-# it: what the import system would do, without its searches. Their code is a constant of that one's.
-_JOIN = """
-import marshal, sys
-from importlib.util import MAGIC_NUMBER, spec_from_loader
-roots, sources = marshal.load(sys.stdin.buffer)
-done = []
-class Given:
-    def find_spec(name, path=None, target=None):
-        return spec_from_loader(name, Given, is_package=sources[name][2]) if name in sources else None
-    def create_module(spec):
-        return None
-    def exec_module(module):
-        text, file, is_package = sources[module.__name__]
-        code = compile(text, file, "exec", dont_inherit=True, optimize=2)
-        exec(code, module.__dict__)
-        done.append((module.__name__, module.__name__.replace(".", "/") if is_package else "", code))
-sys.meta_path.insert(0, Given)
-for name in roots:
-    __import__(name)
-text = '''
-import sys
-make = type(sys)
-here = __file__.rpartition("/")[0]
-for name, directory, code in "CODES":
-    module = sys.modules[name] = make(name)
-    parent, _, child = name.rpartition(".")
-    module.__package__ = name if directory else parent
-    if directory:
-        module.__path__ = [here + "/" + directory]
-    if parent:
-        setattr(sys.modules[parent], child, module)
-    exec(code, module.__dict__)
-'''
-code = compile(text, "joined", "exec", dont_inherit=True, optimize=2)
-code = code.replace(co_consts=tuple(tuple(done) if one == "CODES" else one for one in code.co_consts))
-code = marshal.dumps(marshal.loads(marshal.dumps(code)))
-sys.stdout.buffer.write(MAGIC_NUMBER + b"\\1\\0\\0\\0" + bytes(8) + code)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +68,7 @@ class Interpreter:
 
     def compile(self, sources: Sequence[tuple[bytes, str]]) -> list[bytes]:
         """Compile pairs of source and file name (for tracebacks) to the content of .pyc files, in order."""
-        answer = _run_python(self.command, self.home, _COMPILE, marshal.dumps(list(sources), 2))
+        answer = _run_python(self.command, self.home, inside.COMPILE, marshal.dumps(list(sources), 2))
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
@@ -175,7 +79,7 @@ class Interpreter:
         they import later is looked for beside it.
         """
         question = marshal.dumps([list(roots), dict(sources)], 2)
-        return _run_python(self.command, self.home, _JOIN, question)
+        return _run_python(self.command, self.home, inside.JOIN, question)
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
@@ -184,7 +88,7 @@ class Interpreter:
         except SyntaxError:
             text = Path(imports.__file__).read_text(encoding="utf-8")
             question = marshal.dumps([text, self._places(), source, package, inside_functions], 2)
-            answer = _run_python(self.command, self.home, _IMPORTED, question)
+            answer = _run_python(self.command, self.home, inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
                 raise
@@ -203,7 +107,7 @@ class Interpreter:
         ]
         command = _command(self.program, self.libraries, [path for path in extensions if path is not None])
         question = marshal.dumps([list(names), sorted(hidden), self._places()], 2)
-        answer = _run_python(command, self.home, _OBSERVE, question)
+        answer = _run_python(command, self.home, inside.OBSERVE, question)
         return set(marshal.loads(answer))  # noqa: S302 - our own child's answer
 
 
@@ -240,7 +144,7 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
     libraries = Libraries(release)
     command = _command(program, libraries)
     home = roots[1] / "usr"
-    answer = _run_python(command, home, _DESCRIBE)
+    answer = _run_python(command, home, inside.DESCRIBE)
     builtin, frozen = marshal.loads(answer)  # noqa: S302 - our own child's answer
     return Interpreter(
         version=version,

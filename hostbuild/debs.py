@@ -2,6 +2,7 @@
 
     $XDG_CACHE_HOME/hostbuild/            ~/.cache/hostbuild by default
         apt-metadata.json                 what apt said, valid as long as its package lists do not change
+        apt/RELEASE/                      lists of another release (apt.py), and what apt said of it
         packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 16 digits of the .deb's SHA-256 (sealed.py)
 
 A package that is unpacked is not fetched again, unless somebody has changed what lies in the cache. apt verifies the
@@ -15,10 +16,11 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.apt import UPDATE, Apt, Spec, check_release, parse_spec
+from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
 from hostbuild.fs import sealed
 from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
@@ -29,19 +31,16 @@ from hostbuild.near import did_you_mean
 from hostbuild.run import run
 from hostbuild.ui import Reporter, Silent, size
 
-_LISTS = (
-    Path("/var/lib/apt/lists"),
-    Path("/etc/apt"),
-    Path("/etc/apt/sources.list.d"),
-    Path("/etc/apt/preferences.d"),
-)
-_UPDATE = "sudo apt-get update"
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?")  # Debian policy, 5.6.1; an architecture after it
+_PINNED = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)? \(= ([^)\s]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package as apt's lists describe it. depends: the names it depends on, alternatives left out."""
+    """A package as apt's lists describe it.
+
+    depends: the names it depends on, alternatives left out. pinned: those of one version only, with that.
+    release: the one whose lists these were, "" for this machine's.
+    """
 
     name: str
     version: str
@@ -49,6 +48,8 @@ class Package:
     sha256: str
     size: int
     depends: tuple[str, ...]
+    pinned: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    release: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -73,36 +74,75 @@ def cache_directory() -> Path:
     return directory
 
 
-def describe(names: Sequence[str]) -> list[Package]:
+def describe(
+    names: Sequence[str], release: str = "", report: Reporter | None = None, *, renew: bool = True
+) -> list[Package]:
     """Ask apt for the candidate versions of packages.
 
+    names: as parse_spec() of apt.py takes them, without a release. release: "" for this machine's. renew: ask again
+    with new lists where a package is not in another release's, unless they are new.
     Raises InputError for one that its lists do not know, with those that are called alike; WorldError where
     there are no lists.
     """
+    apt = _apt(release)
+    updated = apt.require_lists(report or Silent())
     for name in names:
-        _check_name(name)
-    known = _remembered()
+        parse_spec(name)
+    known = _remembered(apt)
     missing = [name for name in names if name not in known]
     if missing:
-        asked = run(["apt-cache", "show", "--no-all-versions", *missing], timeout=60, check=False)
-        known |= {package.name: package for package in parse_stanzas(asked.stdout.decode())}
+        said = _ask(apt, missing, known)
+        lacking = renew and not updated and any(name not in known for name in missing)
+        if lacking and apt.require_lists(report or Silent(), newest=True):  # it may have come since
+            said = _ask(apt, missing, known)
         unknown = [name for name in missing if name not in known]
         if unknown:
-            raise _unknown(unknown, asked.stderr.decode("utf-8", "replace"))
-        _remember(known)
+            raise _unknown(unknown, said, apt)
+        _remember(known, apt)
     return [known[name] for name in names]
 
 
-def describe_exact(name: str, version: str, sha256: str) -> Package:
+def describe_spec(spec: Spec, report: Reporter | None = None) -> Package:
+    """Ask apt for the package that a user has named. Raises as describe() does."""
+    [package] = describe([str(replace(spec, release=""))], spec.release, report)
+    return package
+
+
+def describe_dependency(package: Package, name: str) -> Package:
+    """Ask apt for a package that another one depends on: in the same release, and in the version that it demands."""
+    version = dict(package.pinned).get(name)
+    return describe_spec(Spec(name, version or "", package.release))
+
+
+def describe_exact(name: str, version: str, sha256: str, release: str = "") -> Package:
     """Ask apt for one version of a package, an old one perhaps. Raises WorldError where it is not to be had."""
-    _check_name(name)
-    asked = run(["apt-cache", "show", f"{name}={version}"], timeout=60, check=False)
+    parse_spec(name)
+    apt = _apt(release)
+    apt.require_lists(Silent())
+    asked = apt.ask("apt-cache", "show", f"{name}={version}")
     stanzas = list(parse_stanzas(asked.stdout.decode("utf-8", "replace")))
     found = next((package for package in stanzas if package.sha256 == sha256), None)
     if found is None:
         why = "has another SHA-256 there" if stanzas else "is not in apt's lists (any more)"
-        raise WorldError(f"{name} {version} {why}", hint=_UPDATE)
-    return found
+        raise WorldError(f"{name} {version} {why}", hint=apt.advice)
+    return replace(found, release=release)
+
+
+def _apt(release: str) -> Apt:
+    directory = cache_directory() / "apt"
+    return Apt(release, directory / check_release(release) if release else directory)
+
+
+def _ask(apt: Apt, names: Sequence[str], known: dict[str, Package]) -> str:
+    """Add to what is known what apt says of packages, each by the name that it was asked by; give its complaints."""
+    asked = apt.ask("apt-cache", "show", "--no-all-versions", *names)
+    found = [
+        replace(one, release=apt.release) for one in parse_stanzas(asked.stdout.decode("utf-8", "replace"))
+    ]
+    by_name = {package.name: package for package in found}
+    by_name |= {f"{package.name}={package.version}": package for package in found}
+    known.update({name: by_name[name] for name in names if name in by_name})
+    return asked.stderr.decode("utf-8", "replace")
 
 
 def find_unpacked(name: str, version: str, architecture: str, sha256: str) -> Path | None:
@@ -151,79 +191,84 @@ def parse_stanzas(text: str) -> Iterable[Package]:
             fields["SHA256"],
             int(fields["Size"]),
             tuple(re.split(r"[ (:|]", item, maxsplit=1)[0] for item in depends.split(", ") if item),
+            tuple((m[1], m[2]) for item in depends.split(", ") if (m := _PINNED.fullmatch(item))),
         )
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is not a valid Debian package name", hint="deb:linux-image-amd64")
-
-
-def _unknown(names: Sequence[str], said: str) -> HostbuildError:
+def _unknown(names: Sequence[str], said: str, apt: Apt) -> HostbuildError:
     """Make the error for packages that apt does not know: whose fault it is depends on whether it knows any."""
-    message = f"apt does not know the package{'s' * (len(names) > 1)} {', '.join(names)}"
-    prefix = names[0][:3]  # all names are too many to compare
-    known = run(["apt-cache", "pkgnames", prefix], timeout=60, check=False).stdout.decode().split()
-    if not known and not run(["apt-cache", "pkgnames", "b"], timeout=60, check=False).stdout:
-        return WorldError(f"{message}: it has no package lists", hint=_UPDATE)
+    where = f" in {apt.release}" if apt.release else ""
+    message = f"apt does not know the package{'s' * (len(names) > 1)} {', '.join(names)}{where}"
+    name, equals, _ = names[0].partition("=")
+    known = (
+        apt.ask("apt-cache", "pkgnames", name[:3]).stdout.decode().split()
+    )  # all names are too many to compare
+    if not known and not apt.ask("apt-cache", "pkgnames", "b").stdout:
+        return WorldError(f"{message}: it has no package lists", hint=apt.advice)
+    if equals and name in known:
+        shown = apt.ask("apt-cache", "show", name).stdout.decode("utf-8", "replace")
+        versions = ", ".join(dict.fromkeys(package.version for package in parse_stanzas(shown)))
+        hint = f"there is {versions}" if versions else apt.advice
+        return InputError(
+            message, hint=hint if apt.release else f"{hint}; another release's by deb:{names[0]}/RELEASE"
+        )
     last = said.strip().splitlines()[-1:] or ["nothing"]
-    near = did_you_mean(names[0], (name for name in known if name not in names))
-    return InputError(f"{message}{near} (apt-cache says: {last[0]})", hint=f"{_UPDATE}, if its lists are old")
+    near = did_you_mean(name, (one for one in known if one not in names))
+    hint = (
+        apt.advice
+        if apt.release
+        else f"{UPDATE}, if its lists are old; another release's by deb:{names[0]}/RELEASE"
+    )
+    return InputError(f"{message}{near} (apt-cache says: {last[0]})", hint=hint)
 
 
 def _fetch(package: Package, directory: Path) -> Path:
-    # _apt, the user that apt downloads as, may not enter a cache directory of root's
-    as_root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
-    words = ["apt-get", *as_root, "-q", "download", f"{package.name}={package.version}"]
-    run(words, timeout=600, cwd=directory)
+    apt = _apt(package.release)
+    what = f"{package.name}={package.version}"
+    try:
+        apt.download(what, directory)
+    except CommandError as e:
+        if not package.release:
+            raise
+        raise CommandError(str(e), argv=e.argv, status=e.status, stderr=e.stderr, hint=apt.advice) from e
     files = list(directory.glob("*.deb"))
     if len(files) != 1:
-        raise WorldError(f"apt-get download {package.name} left {len(files)} files, not one", hint=_UPDATE)
+        raise WorldError(f"apt-get download {package.name} left {len(files)} files, not one", hint=apt.advice)
     with files[0].open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != package.sha256:
         raise WorldError(
             f"{files[0].name} has SHA-256 {found}, but apt's lists say {package.sha256}: not used",
-            hint=_UPDATE,
+            hint=apt.advice,
         )
     return files[0]
 
 
-def publish(complete: Path, final: Path) -> None:
-    """Give a complete directory its name; another process may have been quicker, with the same content."""
-    complete.chmod(0o755)
-    try:
-        complete.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
-
-
-def _lists_key() -> str:
-    """Make a key that changes with apt's package lists and its sources."""
-    seen = [f"{path} {path.stat().st_mtime_ns}" for path in _LISTS if path.exists()]
-    seen += [
-        f"{entry.name} {entry.stat().st_mtime_ns}"
-        for entry in sorted(_LISTS[0].glob("*Packages*"))
-        if entry.is_file()
-    ]
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()
-
-
-def _remembered() -> dict[str, Package]:
+def _remembered(apt: Apt) -> dict[str, Package]:
     # asking apt takes a second where its binary cache is turned off, as in containers
     try:
-        kept = json.loads((cache_directory() / "apt-metadata.json").read_text())
-        if kept["lists"] != _lists_key():
+        kept = json.loads(_memory(apt).read_text())
+        if kept["lists"] != _key(apt):
             return {}
         return {
-            item["name"]: Package(**{**item, "depends": tuple(item["depends"])}) for item in kept["packages"]
+            name: Package(
+                **{**item, "depends": tuple(item["depends"]), "pinned": tuple(map(tuple, item["pinned"]))}
+            )
+            for name, item in kept["asked"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _remember(known: dict[str, Package]) -> None:
-    kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
+def _remember(known: dict[str, Package], apt: Apt) -> None:
+    kept = {"lists": _key(apt), "asked": {name: asdict(package) for name, package in known.items()}}
     with suppress(HostbuildError):  # it saves a second next time, and no more
-        write_file(cache_directory() / "apt-metadata.json", json.dumps(kept).encode(), "apt's answers")
+        write_file(_memory(apt), json.dumps(kept).encode(), "apt's answers")
+
+
+def _memory(apt: Apt) -> Path:
+    return apt.directory / "answers.json" if apt.release else cache_directory() / "apt-metadata.json"
+
+
+def _key(apt: Apt) -> str:
+    return hashlib.sha256(apt.lists_key().encode()).hexdigest()

@@ -57,8 +57,9 @@ HOST = {
     "hostbuild.formats": room(
         f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"
     ),
-    "hostbuild.debs": room(f"{EDGE} hostbuild.formats", "*"),
-    "hostbuild.kernels": room(f"{EDGE} hostbuild.formats hostbuild.debs", "*"),
+    "hostbuild.apt": room(f"{EDGE} hostbuild.formats", "*"),
+    "hostbuild.debs": room(f"{EDGE} hostbuild.formats hostbuild.apt", "*"),
+    "hostbuild.kernels": room(f"{EDGE} hostbuild.formats hostbuild.apt hostbuild.debs", "*"),
     "hostbuild.ledger": room(f"{EDGE} hostbuild.formats {CORES}", "file"),
     "hostbuild.report": room(f"{EDGE} hostbuild.formats hostbuild.ledger {CORES}", "html"),
     "hostbuild.predict": room(
@@ -70,11 +71,12 @@ HOST = {
         "carried configured firmware moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
+        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{CORES}",
         "busybox cpython daemon kmod libraries overlay packages",
     ),
     "hostbuild.image": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.image.modules hostbuild.image.sources {CORES}",
         "build pack",
     ),
@@ -83,7 +85,7 @@ HOST = {
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.debs {CORES}",
+        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
         "build configfile configure drivers modaliases options source toolchain",
     ),
 }

@@ -12,11 +12,15 @@ from hostbuild.qemu.machine import machine_names
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 # What is booted, on what.
+_KERNELS = (
+    "deb:PACKAGE[=VERSION][/RELEASE], the path of a vmlinuz or of a build tree, a version (6.12.9-amd64), "
+    "or running."
+)
 boot_kernel = click.option(
     "--kernel",
     type=InputWord(),
     metavar="KERNEL",
-    help="deb:PACKAGE, the path of a vmlinuz, or running. Default: the kernel that the image was built for.",
+    help=f"{_KERNELS} Default: the kernel that the image was built for.",
 )
 machine = click.option(
     "--machine",
@@ -57,8 +61,7 @@ kernel = click.option(
     "--kernel",
     type=InputWord(),
     metavar="KERNEL",
-    help="deb:PACKAGE, the path of a vmlinuz, or running. "
-    "Default: the running kernel if it can be read, else deb:linux-image-amd64.",
+    help=f"{_KERNELS} Default: the running kernel if it can be read, else deb:linux-image-amd64.",
 )
 modules_dir = click.option(
     "--modules-dir",

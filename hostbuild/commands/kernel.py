@@ -18,7 +18,7 @@ from hostbuild.ui import print_json, reporter
 if TYPE_CHECKING:
     from hostbuild.kbuild.fitness import Finding
 
-_SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME. [default: {DEFAULT_SOURCE}]"
+_SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME[/RELEASE]. [default: {DEFAULT_SOURCE}]"
 
 # a tree in which something was configured is one that kbuild refuses
 _SOURCE = InputWord(lambda word: (Path(word), Path(word, ".config")))
@@ -48,7 +48,7 @@ def fetch(source: str) -> None:
     type=InputWord(),
     default="tinyconfig",
     show_default=True,
-    help="tinyconfig, defconfig, running, a .config, a vmlinuz.",
+    help="tinyconfig, defconfig, a .config, or a kernel as make-image's --kernel names it.",
 )
 @click.option("--mod2noconfig", is_flag=True, help="Turn off all modules of the base first.")
 @click.option(
@@ -145,13 +145,14 @@ def configure(
 
 
 @command.command()
-@click.argument("kernel", metavar="[CONFIG|VMLINUZ|deb:PACKAGE|running]", type=InputWord(), default="running")
+@click.argument("kernel", metavar="[CONFIG|KERNEL]", type=InputWord(), default="running")
 @click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
 @_options.as_json("the findings")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     """Check whether a kernel suits make-image and modaliasd; each finding has its reason and its fix.
 
-    Exit status 1 if it does not.
+    A .config, or a kernel as make-image's --kernel names it: deb:linux-image-amd64/trixie, a vmlinuz, a build tree, a
+    version, running. Exit status 1 if it does not.
     """
     from hostbuild.formats.kconfig import parse_config
     from hostbuild.kbuild import fitness
@@ -194,7 +195,7 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     type=InputWord(),
     default="kernel.config",
     show_default=True,
-    help="What `kernel configure` wrote, any .config, or a vmlinuz that holds one.",
+    help="What `kernel configure` wrote, any .config, or a kernel as make-image's --kernel names it.",
 )
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Run this many jobs at once. [default: one per CPU]"
@@ -214,8 +215,9 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
     from hostbuild.kbuild import build as work
     from hostbuild.kbuild.configfile import read_config_of
     from hostbuild.kbuild.source import require_source
+    from hostbuild.kernels.find import is_word
 
-    if config != "running" and not Path(config).is_file():
+    if not (is_word(config) or os.path.exists(config)):
         raise UsageError(
             f"there is no configuration {config}{near_files(Path(config))}",
             hint="hostbuild kernel configure --module e1000",

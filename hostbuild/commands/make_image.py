@@ -1,20 +1,24 @@
 """hostbuild make-image: options in, build.build_image, a table of sizes out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from hostbuild import ui
+from hostbuild.apt import Spec, check_release
 from hostbuild.commands import _options
+from hostbuild.errors import UsageError
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.storage import Store
+from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.near import listed
 from hostbuild.predict.file import read_capture
 from hostbuild.predict.learn import learn as learned_modules
 from hostbuild.predict.target import open_kernel
@@ -30,7 +34,10 @@ Selections of modules are comma-separated; the last word that matches a module c
 Examples:
   hostbuild make-image -o micro.img
   hostbuild make-image -o micro.img --modules virtio --compress xz
+  hostbuild make-image -o micro.img --kernel ~/linux              # a build tree, after make
+  hostbuild make-image -o micro.img --kernel deb:linux-image-amd64/trixie
   hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
+  hostbuild make-image -o micro.img --python deb:python3.13/trixie
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
 """
@@ -105,7 +112,19 @@ _FIRMWARE = 5
     show_default=True,
     help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
-@click.option("--python", "python", multiple=True, metavar="MODULE", help="Add a module of Python's library.")
+@click.option(
+    "--release",
+    metavar="RELEASE",
+    help="Take busybox, CPython, kmod and their libraries from this release of Debian: trixie, sid. "
+    "Default: this machine's.",
+)
+@click.option(
+    "--python",
+    "python",
+    multiple=True,
+    metavar="MODULE|deb:PYTHON",
+    help="Add a module of Python's library; or name the guest's interpreter, with its release: deb:python3.13/trixie.",
+)
 @click.option(
     "--with",
     "extras",
@@ -127,6 +146,7 @@ def command(
     smallest: bool,
     modprobe: str,
     store: str,
+    release: str | None,
     python: tuple[str, ...],
     extras: tuple[str, ...],
     as_json: bool,
@@ -136,6 +156,7 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
+    interpreter, own = _interpreter([word for word in python if word.startswith("deb:")], release)
     options = ImageOptions(
         kernel=kernel,
         modules_dir=modules_dir,
@@ -147,7 +168,9 @@ def command(
         compressor=Compressor(compressor),
         smallest=smallest,
         modprobe=Modprobe(modprobe),
-        python=python,
+        python=tuple(word for word in python if not word.startswith("deb:")),
+        interpreter=interpreter,
+        release=own,
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
@@ -161,6 +184,21 @@ def command(
         ui.print_json(built.manifest)
         return
     _print_summary(built)
+
+
+def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
+    """Give the package of the guest's interpreter, and the release that the guest's packages come from."""
+    if len(words) > 1:
+        raise UsageError(f"--python names two interpreters, {' and '.join(words)}: an image has one")
+    spec = parse_package(words[0]) if words else DEFAULT
+    asked = check_release(release) if release else ""
+    if asked and spec.release and asked != spec.release:
+        raise UsageError(
+            f"--python {words[0]} is of {spec.release}, but --release says {asked}: the interpreter's libraries are "
+            "those of all programs",
+            hint=f"--release {spec.release}",
+        )
+    return spec, asked or spec.release
 
 
 def _used_by(machine: Path) -> Wanted:
@@ -184,6 +222,8 @@ def _print_summary(built: BuiltImage) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
+    if absent := built.manifest.get("lacking", []):
+        ui.line(f"  this kernel has no {listed(absent)}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
         for name in firmware["missing"][:_FIRMWARE]:

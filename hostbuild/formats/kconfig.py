@@ -8,7 +8,7 @@ Source: the kernel's scripts/kconfig/confdata.c, conf_read_simple().
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostbuild.errors import InputError
@@ -93,11 +93,6 @@ def parse_wish(word: str, *, reason: str = "") -> Wish:
             f"{word!r} is neither a file nor an option", hint="name a fragment, or an option as E1000=m"
         )
     return Wish(match[1], "y" if match[2] is None else match[2], reason)
-
-
-def merge(base: Config, wishes: Iterable[Wish]) -> dict[str, str]:
-    """Lay wishes over a configuration; of two wishes for one option the later counts."""
-    return dict(base) | {wish.option: wish.value for wish in wishes}
 
 
 def mod2no(config: Config) -> dict[str, str]:

@@ -122,7 +122,7 @@ def _is_package(package: object) -> bool:
     if not isinstance(package, dict) or not isinstance(package.get("path"), str):
         return False
     path = Path(package["path"])
-    words = [package.get(key) for key in _PACKAGE_STRINGS]
+    words = [*(package.get(key) for key in _PACKAGE_STRINGS), package.get("release", "none")]
     plain = all(isinstance(word, str) and _PLAIN.fullmatch(word) for word in words)
     return plain and not path.is_absolute() and ".." not in path.parts
 

@@ -73,6 +73,14 @@ def find_ikconfig(kernel: bytes) -> str | None:
     return text.decode("utf-8", "replace")
 
 
+def config_in(image: bytes) -> str | None:
+    """Find the configuration in a kernel image; None where there is none, or the image cannot be unpacked."""
+    try:
+        return find_ikconfig(kernel_of(image))
+    except InputError:
+        return None
+
+
 def _unpack(payload: bytes) -> bytes:
     if payload.startswith(_LZO):
         raise InputError("the kernel inside is packed with lzo, which hostbuild does not unpack")

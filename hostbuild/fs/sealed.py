@@ -31,22 +31,24 @@ def root_of(directory: Path) -> Path:
 
 
 def publish(complete: Path, final: Path) -> Path:
-    """Seal a directory and give it its name; give the place of what is kept.
-
-    Another process may have been quicker, with the same content.
-    """
+    """Seal a directory and give it its name; give the place of what is kept."""
     rows = {
         path: [*_seen(status), _content(file, status)] for path, file, status in _files(root_of(complete))
     }
     (complete / _LISTING).write_text(json.dumps(rows))
     root_of(complete).chmod(0o755)
+    give_name(complete, final)
+    return root_of(final)
+
+
+def give_name(complete: Path, final: Path) -> None:
+    """Give a complete directory its name; another process may have been quicker, with the same content."""
     complete.chmod(0o755)
     try:
         complete.rename(final)
     except OSError:
         if not final.is_dir():
             raise
-    return root_of(final)
 
 
 def find(final: Path) -> Path | None:

@@ -6,11 +6,12 @@ The same inputs give the same bytes.
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hostbuild.apt import Spec
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, X86_FILTER_OPTION, Compressor, Packing
 from hostbuild.formats.manifest import manifest_path
@@ -18,6 +19,7 @@ from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -63,10 +65,12 @@ class Modprobe(Enum):
 class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
-    kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
+    kernel: as kernels/find.py takes it; None chooses. modules: a selection
     (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
+    interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
+    libraries come from, "" for this machine's.
     """
 
     kernel: str | None = None
@@ -82,6 +86,8 @@ class ImageOptions:
     extras: tuple[Extra, ...] = ()
     wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
+    interpreter: Spec = cpython.DEFAULT
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +107,22 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
-    config = _config_of(kernel)
+    config = kernel.read_config()
     _check_compressor(options.compressor, kernel, config)
     brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
     for_kmod = options.modprobe is Modprobe.KMOD
-    modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
-    packages = [busybox.put_busybox(tree)]
+    modprobe, readable = (
+        kmod.readable_endings(options.release) if for_kmod else ("busybox's modprobe", frozenset[str]())
+    )
+    packages = [busybox.put_busybox(tree, options.release)]
     with report.step("Collecting modules"):
         chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
-        interpreter = cpython.require_interpreter()
+        interpreter = cpython.require_interpreter(replace(options.interpreter, release=options.release))
         sources = daemon.require_sources()
         wanted = daemon.imports(sources, interpreter)
         for laid in overlays:
@@ -130,7 +138,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         for extra, one in added.items():
             extras.put_extra(tree, extra, one, interpreter)
     if for_kmod:
-        packages.append(kmod.put_kmod(tree, interpreter.libraries))
+        packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
     for laid in overlays:
         laid.put(tree)
     for path in brought.overlaid.paths:
@@ -144,8 +152,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         raise InputError("the image has no /init; an overlay has to bring one")
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
-    if kernel.package is not None:
-        packages.append(kernel.package)
+    packages += kernel.packages
     manifest = make_manifest(
         Contents(
             kernel=kernel,
@@ -157,6 +164,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             chosen=chosen,
             modules=carried,
             warnings=warnings,
+            lacking=lacking(options.modules, kernel),
             firmware=firmware,
             python=interpreter.version,
             library=closure,
@@ -205,30 +213,28 @@ def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[s
     return list(names)
 
 
-def _config_of(kernel: Kernel) -> frozenset[str]:
-    """Return the lines of the kernel's configuration; none where it is not known."""
-    if kernel.config is None:
-        return frozenset()
-    return frozenset(kernel.config.read_text(errors="replace").splitlines())
-
-
-def _check_compressor(compressor: Compressor, kernel: Kernel, config: frozenset[str]) -> None:
+def _check_compressor(compressor: Compressor, kernel: Kernel, config: str | None) -> None:
     """Refuse a compressor that the kernel's configuration leaves out."""
     option = KERNEL_OPTION.get(compressor)
-    if option is None or kernel.config is None or f"{option}=y" in config:
+    if option is None or config is None:
         return
-    able = [c.value for c, o in KERNEL_OPTION.items() if f"{o}=y" in config]
+    known = config.splitlines()
+    if f"{option}=y" in known:
+        return
+    able = [c.value for c, o in KERNEL_OPTION.items() if f"{o}=y" in known]
     raise UsageError(
-        f"kernel {kernel.version} cannot unpack {compressor.value} ({option} is off in {kernel.config})",
+        f"kernel {kernel.version} cannot unpack {compressor.value} "
+        f"({option} is off in {kernel.config or 'its configuration'})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
 
 
-def _may_filter(tree: FileTree, config: frozenset[str]) -> bool:
+def _may_filter(tree: FileTree, config: str | None) -> bool:
     """Return whether x86's branch filter can be undone, and is worth it.
 
     It makes programs smaller, and modules larger: where these jump to is filled in only when they are loaded. An image
     without modules loses 4 % by it, the default one would grow by 2 %.
     """
     modules = sum(entry.size() for entry in tree.values() if entry.group == "modules")
-    return f"{X86_FILTER_OPTION}=y" in config and 2 * modules < sum(map(TreeEntry.size, tree.values()))
+    able = f"{X86_FILTER_OPTION}=y" in (config or "").splitlines()
+    return able and 2 * modules < sum(map(TreeEntry.size, tree.values()))

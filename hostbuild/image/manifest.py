@@ -25,8 +25,8 @@ class Contents:
 
     selection: the words that chose the modules; learned_from: the file that named more, "" for none. chosen: the names
     that these brought; modules: all that are in the image, dependencies included. warnings: what was left out or looks
-    wrong: lines of the kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the
-    standard library's modules.
+    wrong: lines of the kernel's tables, modules, modprobe.d. lacking: what the kernel has not of a named selection.
+    python: the interpreter's version; library: the standard library's modules.
     """
 
     kernel: Kernel
@@ -38,6 +38,7 @@ class Contents:
     chosen: Collection[str]
     modules: Sequence[Module]
     warnings: Sequence[str]
+    lacking: Sequence[str]
     firmware: Firmware
     python: str
     library: Closure
@@ -58,6 +59,7 @@ def make_manifest(made: Contents) -> dict[str, Any]:
         "store": made.store.value,
         "append": storage.APPEND if made.store is storage.Store.SQUASHFS else "",
         **({"warnings": list(made.warnings)} if made.warnings else {}),
+        **({"lacking": list(made.lacking)} if made.lacking else {}),
         "groups": _groups(made.tree),
         "modules": [_module_row(module, made.chosen) for module in made.modules],
         "firmware": asdict(made.firmware),
@@ -92,6 +94,7 @@ def _kernel_row(kernel: Kernel) -> dict[str, object]:
             "version": package.version,
             "architecture": package.architecture,
             "sha256": package.sha256,
+            **({"release": package.release} if package.release else {}),
             "path": kernel.package_path,
         },
     }

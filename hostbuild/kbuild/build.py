@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import CommandError
 from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.fs import sealed
 from hostbuild.fs.files import write_error
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
@@ -194,8 +194,10 @@ def _install(
     source: SourceTree, objects: Path, final: Path, *, modular: bool, strip: bool, report: Reporter
 ) -> None:
     environment = toolchain.make_environment(os.environ)
-    staging = Path(tempfile.mkdtemp(prefix=".install-", dir=final.parent))
-    try:
+    with scratch_directory(final.parent) as scratch:
+        staging = scratch / "kernel"
+        boot = staging / "boot"
+        boot.mkdir(parents=True)
         if modular:
             words = [f"INSTALL_MOD_PATH={staging}", *(["INSTALL_MOD_STRIP=1"] if strip else [])]
             argv = toolchain.make_argv(source, objects, *words, "modules_install")
@@ -204,8 +206,6 @@ def _install(
         version = (objects / "include/config/kernel.release").read_text(encoding="ascii").strip()
         for link in ("build", "source"):  # they point into the cache
             (staging / "lib/modules" / version / link).unlink(missing_ok=True)
-        boot = staging / "boot"
-        boot.mkdir()
         for built, name in (
             ("arch/x86/boot/bzImage", "vmlinuz"),
             ("System.map", "System.map"),
@@ -214,9 +214,7 @@ def _install(
             shutil.copyfile(objects / built, boot / f"{name}-{version}")
         if final.is_dir():
             shutil.rmtree(final)
-        debs.publish(staging, final)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        sealed.give_name(staging, final)
 
 
 def _read_built(root: Path, log: Path | None) -> BuiltKernel:

@@ -1,4 +1,4 @@
-"""Finds a kernel's configuration: a .config, one inside or beside a vmlinuz, the running one."""
+"""Finds a kernel's configuration: a .config, one inside or beside a kernel, however that is named, the running one."""
 
 import gzip
 import os
@@ -11,23 +11,28 @@ from hostbuild.formats.compress import detect
 from hostbuild.formats.sniff import Kind, instead, kind_of, use_of
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.files import read_input
-from hostbuild.kernels.kernel import require_kernel
+from hostbuild.kernels.build_tree import is_build_tree
+from hostbuild.kernels.bzimage import KERNEL_WORDS, read_vmlinuz
+from hostbuild.kernels.find import Found, find_kernel, is_word
 from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
 
-_NAMES = "name a .config, a vmlinuz, deb:PACKAGE, or `running`"
+_NAMES = f"name the file of a configuration; or {KERNEL_WORDS}"
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:
     """Return the text of a kernel's configuration, and where it was found.
 
-    kernel: "running", "deb:PACKAGE", the path of a .config (plain, or packed, as /proc/config.gz is), or of a vmlinuz.
+    kernel: the path of a .config (plain, or packed, as /proc/config.gz is), or a kernel as kernels/find.py takes it.
     """
     if kernel == "running":
         return read_running_config()
-    if kernel.startswith("deb:"):
-        return _read_from_package(kernel)
     path = Path(kernel)
+    if is_build_tree(path) and (path / ".config").is_file():  # built or not
+        path = path / ".config"
+        kernel = str(path)
+    if is_word(kernel) or path.is_dir():
+        return _read_of(find_kernel(kernel, Silent()))
     if not os.path.lexists(path):
         raise InputError(
             f"there is no kernel or configuration {kernel}{did_you_mean(kernel, ['running'])}",
@@ -60,27 +65,42 @@ def read_running_config() -> tuple[str, str]:
     )
 
 
-def _read_from_package(spec: str) -> tuple[str, str]:
-    """Take the configuration that Debian's packages bring beside the kernel, else look inside."""
-    found = require_kernel(spec, None, Silent())
-    if found.config is not None:
-        return found.config.read_text(encoding="utf-8"), f"{found.config.name} of {found.origin}"
+def _read_of(found: Found) -> tuple[str, str]:
+    """Take the configuration that lies beside a kernel, else look inside."""
+    beside = found.config(read_vmlinuz(found.vmlinuz)[0])
+    if beside is not None:
+        return beside.read_text(encoding="utf-8"), f"{beside.name} of {found.origin}"
     return _read_from_image(found.vmlinuz, found.vmlinuz.read_bytes())
 
 
 def _read_from_image(path: Path, data: bytes) -> tuple[str, str]:
     """Look inside the kernel image, then beside it, where Debian puts the configuration."""
+    trouble: InputError | None = None
+    inside = None
     try:
         inside = vmlinuz.find_ikconfig(vmlinuz.kernel_of(data))
     except InputError as e:
-        raise InputError(f"{path} is neither a configuration nor a kernel that can be read: {e}") from e
+        trouble = e
     if inside is not None:
         return inside, f"{path} (inside)"
     beside = path.with_name(path.name.replace("vmlinuz", "config", 1))
-    if "vmlinuz" in path.name and beside.is_file():
-        return beside.read_text(encoding="utf-8"), str(beside)
+    for file in (beside, _config_by_version(path)):
+        if file is not None and file != path and file.is_file():
+            return file.read_text(encoding="utf-8"), str(file)
+    if trouble is not None:
+        raise InputError(
+            f"{path} is neither a configuration nor a kernel that can be read: {trouble}"
+        ) from trouble
     raise InputError(
         f"{path} does not hold its configuration (it was built without CONFIG_IKCONFIG=y), "
         f"and {beside} does not exist",
         hint="name the configuration's file",
     )
+
+
+def _config_by_version(image: Path) -> Path | None:
+    """Find the configuration of a kernel image by the version that it names."""
+    try:
+        return find_kernel(str(image), Silent()).config(read_vmlinuz(image)[0])
+    except InputError:
+        return None

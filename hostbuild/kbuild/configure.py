@@ -17,6 +17,7 @@ from hostbuild.kbuild import drivers, toolchain
 from hostbuild.kbuild.configfile import read_config_of, read_running_config
 from hostbuild.kbuild.options import KernelOptions, load_options
 from hostbuild.kbuild.source import SourceTree
+from hostbuild.kernels.find import is_word
 from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
@@ -48,14 +49,12 @@ class Configured:
     """A finished configuration.
 
     text: the .config. drivers: what was asked for, with the option that grants it.
-    unmet: what did not come true. absent: options of hostbuild's own fragment that this source does not have.
-    unanswered: a capture's modaliases for which this source has no driver.
+    unmet: what did not come true. unanswered: a capture's modaliases for which this source has no driver.
     """
 
     text: str
     drivers: tuple[tuple[drivers.Driver, str], ...]
     unmet: tuple[Unmet, ...]
-    absent: tuple[str, ...]
     unanswered: tuple[str, ...]
 
     def count(self, value: str) -> int:
@@ -91,7 +90,8 @@ def configure(
 ) -> Configured:
     """Make a configuration.
 
-    base: tinyconfig or another target of kbuild, "running", or a file (a .config, a vmlinuz). wishes: the user's own.
+    base: tinyconfig or another target of kbuild, a .config, or a kernel as kernels/find.py takes it.
+    wishes: the user's own.
     modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
     which there is no driver is passed over. lookup: answers for modaliases.
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
@@ -126,7 +126,6 @@ def configure(
         text=text,
         drivers=granted,
         unmet=_unmet(fragment, wishes, granted, kconfig.parse_config(text), final, options),
-        absent=tuple(wish.option for wish in fragment if not final.known(wish.option)),
         unanswered=unanswered,
     )
 
@@ -163,7 +162,7 @@ def _make_base(source: SourceTree, base: str, objects: Path) -> None:
     if base == "running":
         dot_config.write_text(read_running_config()[0], encoding="utf-8")
     else:
-        if not Path(base).is_file():
+        if not (is_word(base) or os.path.exists(base)):
             raise InputError(
                 f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running"
                 f"{did_you_mean(base, [*_KBUILD_BASES, 'running'])}",

@@ -9,16 +9,18 @@ what is built from it can be kept. A tree that the user names may change at any 
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import Spec, parse_spec
 from hostbuild.errors import CommandError, InputError
 from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.fs import sealed
 from hostbuild.fs.room import room_in
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
@@ -57,9 +59,12 @@ def parse_version(makefile: str) -> str:
 
 
 def require_source(spec: str, report: Reporter) -> SourceTree:
-    """Return a source tree: deb:PACKAGE, the path of a tree, or of a tarball; what is fetched once is kept."""
+    """Return a source tree: deb:PACKAGE[=VERSION][/RELEASE], the path of a tree, or of a tarball.
+
+    What is fetched once is kept.
+    """
     if spec.startswith("deb:"):
-        return _from_package(spec.removeprefix("deb:"), report)
+        return _from_package(parse_spec(spec.removeprefix("deb:")), report)
     path = Path(spec).absolute()
     if path.is_dir():
         return read_tree(path)
@@ -95,11 +100,11 @@ def read_tree(path: Path, identity: str = "") -> SourceTree:
     return SourceTree(path, version, identity)
 
 
-def _from_package(name: str, report: Reporter) -> SourceTree:
-    [package] = debs.describe([name])
+def _from_package(spec: Spec, report: Reporter) -> SourceTree:
+    package = debs.describe_spec(spec, report)
     versioned = [depend for depend in package.depends if depend.startswith("linux-source-")]
     if versioned:  # linux-source depends on linux-source-6.1
-        [package] = debs.describe(versioned[:1])
+        package = debs.describe_dependency(package, versioned[0])
     final = _directory(f"{package.name}-{package.version}-{package.sha256[:12]}")
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
@@ -120,14 +125,12 @@ def _require_unpacked(tarball: Path, name: str, identity: str, report: Reporter)
     final = _directory(name)
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".unpack-", dir=final.parent))
-        try:
-            with room_in(final.parent):
-                _unpack(tarball, staging, report)
-            read_tree(staging)
-            debs.publish(staging, final)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with scratch_directory(final.parent) as staging:
+            tree = staging / "tree"
+            tree.mkdir()
+            _unpack(tarball, tree, report)
+            read_tree(tree)
+            sealed.give_name(tree, final)
     return read_tree(final, identity)
 
 

@@ -84,6 +84,7 @@ def _fetched(package: dict[str, str], report: Reporter) -> Path:
         package["name"], package["version"], package["architecture"], package["sha256"]
     )
     if found is None:
-        exact = debs.describe_exact(package["name"], package["version"], package["sha256"])
+        release = package.get("release", "")
+        exact = debs.describe_exact(package["name"], package["version"], package["sha256"], release)
         found = debs.require_unpacked(exact, report)
     return found / package["path"]

@@ -7,17 +7,19 @@ they are.
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.errors import HostbuildError, InputError
+from hostbuild.errors import HostbuildError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.vermagic import Fit, judge, magic_of, release_of
 from hostbuild.fs import sealed
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.bzimage import KernelError
 from hostbuild.kernels.depmod import DEP, LISTS, WEAKDEP, index_modules
 from hostbuild.kernels.module_files import NO_FILES, ModuleFiles, find_module_files, printable
 from hostbuild.ui import Reporter
@@ -27,13 +29,18 @@ _SAMPLES = 4  # modules of a tree that are asked for their kernel
 _LEFT_OUT = "left-out"  # beside indexes in the cache: what they leave out, a line each
 
 
-class KernelError(InputError):
-    """The kernel or its modules are not what they have to be."""
+def modules_of(
+    version: str, root: Path, own: Path | None, given: Path | None
+) -> tuple[Path | None, ModuleFiles, str]:
+    """Find the modules of a kernel, and make sure that they are not all of another one; give its version magic, too.
 
-
-def modules_of(version: str, root: Path, given: Path | None) -> tuple[Path | None, ModuleFiles, str]:
-    """Find the modules of a kernel, and make sure that they are not all of another one; give its version magic, too."""
-    if given is None:
+    root: the system that the kernel belongs to. own: the directory that is known to be its own. given: what the
+    caller names.
+    """
+    if own is not None:
+        found: Path | None = own
+        files = find_module_files(own)
+    elif given is None:
         places = [root / "lib/modules" / version, root / "usr/lib/modules" / version]
         found = next((place for place in places if place.is_dir()), None)
         files = find_module_files(found) if found else NO_FILES
@@ -83,10 +90,11 @@ def require_indexes(
     """Give a directory with modules.dep: the modules' own, or one in the cache; and what it leaves out.
 
     The modules' own counts if it has a line for every module that is there: a depmod that could not read some
-    left those out, and one that did not run after the last change knows nothing of them.
+    left those out, and one that did not run after the last change knows nothing of them. A depmod before kmod 33
+    passed over what modules say in MODULE_WEAKDEP.
     """
     own = modules / DEP
-    if is_regular(own):
+    if is_regular(own) and (is_regular(modules / WEAKDEP) or not _may_have_weakdeps(version)):
         lines = text_of(read_regular(own)).splitlines()
         known = {module_name(line.partition(":")[0]) for line in lines}
         if known >= set(map(module_name, files.files)):
@@ -106,6 +114,12 @@ def require_indexes(
             _make_indexes(staging, modules, version, files.files)
             found = sealed.publish(staging / "sealed", final)
     return found, (found / _LEFT_OUT).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+
+
+def _may_have_weakdeps(version: str) -> bool:
+    """Tell whether a kernel's modules may have MODULE_WEAKDEP, which came with Linux 6.11."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (6, 11)
 
 
 def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str, Path]) -> None:

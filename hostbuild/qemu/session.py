@@ -16,8 +16,9 @@ from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.archive import kernel_versions, read_image
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind, require_there
+from hostbuild.kernels.bzimage import read_vmlinuz
+from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
-from hostbuild.kernels.kernel import read_vmlinuz, require_kernel, require_spec
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.lines import Line, Listener
@@ -65,7 +66,7 @@ def prepare(
 ) -> Session:
     """Make a boot of `image` ready: find what belongs to it, and refuse what cannot work.
 
-    kernel: "deb:PACKAGE", "running" or a path; None takes the image's own. append: words for the kernel, behind those
+    kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
     "kvm" or "tcg". agent, poweroff, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
@@ -106,19 +107,17 @@ def _read_manifest_if_any(image: Path) -> dict[str, Any]:
 def _require_kernel_for(image: Path, manifest: dict[str, Any], spec: str | None) -> Path:
     """Return the vmlinuz to boot an image with.
 
-    spec: "deb:PACKAGE", "running" or a path; None takes the one that the manifest names, if it is unchanged.
+    spec: as kernels/find.py takes it; None takes the one that the manifest names, if it is unchanged.
     Raises InputError for a kernel that the image has no modules for, but for others: it could load none of them.
     """
     if spec is None and not manifest:
         raise no_manifest(image)
     if spec is None:
         return require_vmlinuz(image, manifest, ui.reporter())
-    if spec.startswith("deb:") or spec == "running":
-        kernel = require_kernel(spec, None, ui.reporter())
-        vmlinuz, version = kernel.vmlinuz, kernel.version
-    else:
-        vmlinuz = require_spec(spec)
-        version, _ = read_vmlinuz(vmlinuz)
+    found = find_kernel(spec, ui.reporter())
+    for note in found.notes:
+        ui.note(note)
+    version, _ = read_vmlinuz(found.vmlinuz)
     carried = _versions_in(image, manifest)
     if carried and version not in carried:
         rebuild = f"hostbuild make-image --kernel {shlex.quote(spec)} -o {shlex.quote(str(image))}"
@@ -128,7 +127,7 @@ def _require_kernel_for(image: Path, manifest: dict[str, Any], spec: str | None)
             "none of them could be loaded",
             hint=f"make the image for this kernel: {rebuild}{or_leave}",
         )
-    return vmlinuz
+    return found.vmlinuz
 
 
 def _versions_in(image: Path, manifest: dict[str, Any]) -> list[str]:

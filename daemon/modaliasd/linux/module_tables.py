@@ -5,9 +5,9 @@ from __future__ import annotations
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.kmod.resolve import Resolver
-from modaliasd.core.loading.signature import TAIL_SIZE, hash_of_signature
+from modaliasd.core.loading.signature import HASH_NAME, HASHES, TAIL_SIZE, hash_of_signature
 from modaliasd.linux.config import read_text
-from modaliasd.linux.procmodules import read_tail
+from modaliasd.linux.procmodules import read_tail, read_unpacked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
         builtin, bad = parse_builtin(_read(modules_dir, "modules.builtin", unread))
         softdeps, more_bad = parse_softdeps(_read(modules_dir, "modules.softdep", unread))
         text = _read(modules_dir, "modules.dep", unread)
-        if text and not text.endswith(
-            "\n"
-        ):  # its lines are parsed when they are asked for; this is seen at once
+        # its lines are parsed when they are asked for; that it has been cut off is seen at once
+        if text and not text.endswith("\n"):
             unread.append(
                 Problem("modules.dep", text.count("\n") + 1, "it is cut off here; create it with depmod")
             )
@@ -48,16 +47,27 @@ def open_resolver(configuration: Configuration, index: AliasIndex, modules_dir: 
 
 
 def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir: str) -> list[str]:
-    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads."""
-    for hash_name in ("sha256", "sha512", "sha384"):
+    """Return the modules that bring the hash by which modules are signed: one that is wanted speeds up later loads.
+
+    An image says which hash that is. In other trees the drivers themselves are looked at.
+    """
+    told = _read(modules_dir, HASH_NAME, []).strip()
+    for hash_name in (told,) if told in HASHES else HASHES:
         drivers = []
         for module, *_ in index.lookup(f"crypto-{hash_name}"):
             file = dependencies.find(module)
-            if file and hash_of_signature(read_tail(modules_dir, file.path, TAIL_SIZE)) == hash_name:
+            if file and (told == hash_name or _signed_by(modules_dir, file.path) == hash_name):
                 drivers.append(module)
         if drivers:
             return drivers
     return []
+
+
+def _signed_by(modules_dir: str, path: str) -> str:
+    """Return the hash that a module's file is signed with; "" where nobody can tell."""
+    if path.endswith(".ko"):
+        return hash_of_signature(read_tail(modules_dir, path, TAIL_SIZE))
+    return hash_of_signature(read_unpacked(modules_dir, path)[-TAIL_SIZE:])
 
 
 def _read(modules_dir: str, name: str, unread: list[Problem]) -> str:

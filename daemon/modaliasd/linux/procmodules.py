@@ -6,6 +6,8 @@ import posix
 
 from modaliasd.linux.descriptors import close_file, open_file
 
+_WHOLE = 1 << 22  # bytes: a driver of a hash has a hundredth of it
+
 
 def file_size(modules_dir: str, path: str) -> int:
     """Return the size of a module's file, whose path is as in modules.dep; 0 where there is none."""
@@ -29,6 +31,27 @@ def read_tail(modules_dir: str, path: str, size: int) -> bytes:
         return b""
     finally:
         posix.close(descriptor)
+
+
+def read_unpacked(modules_dir: str, path: str) -> bytes:
+    """Return a compressed module as it was before; b"" where this interpreter cannot unpack it, or nobody could.
+
+    Such modules of the standard library are used where they are, and are no reason to carry them into an image: so
+    these are no import statements.
+    """
+    try:
+        data = read_tail(modules_dir, path, _WHOLE)
+        if path.endswith(".gz"):
+            unpacked: bytes = __import__("zlib").decompress(data, 31)  # a gzip header, a 32 KiB window
+        elif path.endswith(".xz"):
+            unpacked = __import__("lzma").decompress(data)
+        elif path.endswith(".zst"):  # Python 3.14
+            unpacked = __import__("compression.zstd", fromlist=["zstd"]).decompress(data)
+        else:
+            return b""
+    except Exception:  # noqa: BLE001 - each has its own error, which cannot be named without it
+        return b""
+    return unpacked
 
 
 def _place(modules_dir: str, path: str) -> str:

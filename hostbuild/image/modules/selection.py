@@ -107,7 +107,8 @@ def read_index(kernel: Kernel) -> Index:
     """Read a kernel's indexes. Raises KernelError where they are damaged or missing."""
     if kernel.indexes is None:
         raise KernelError(
-            f"no modules were found for the kernel {kernel.vmlinuz} ({kernel.version})",
+            f"no modules were found for the kernel {kernel.vmlinuz} ({kernel.version})"
+            + "".join(f"; {line}" for line in kernel.left_out),
             hint="name their directory by --modules-dir, or build without modules by --modules none",
         )
     directory = kernel.indexes

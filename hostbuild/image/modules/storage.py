@@ -104,8 +104,9 @@ def compressed(module: Module, ending: str) -> bytes:
 
 def require_drivers(kernel: Kernel) -> tuple[Module, ...]:
     """Return the modules that mount a squashfs, in the order of insertion; none for those that are built in."""
-    if kernel.config is not None:
-        config = parse_config(kernel.config.read_text(encoding="utf-8", errors="replace"))
+    text = kernel.read_config()
+    if text is not None:
+        config = parse_config(text)
         missing = [option for option, values in _WANTED if value_of(config, option) not in values]
         if missing:
             names = ", ".join(f"CONFIG_{option}" for option in missing)

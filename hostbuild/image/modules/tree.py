@@ -1,7 +1,7 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hostbuild.formats.modfile import is_module
@@ -20,10 +20,12 @@ from modaliasd.core.index.format import INDEX_NAME
 from modaliasd.core.kmod.modules_dep import parse_modules_dep
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.kmod.tables import parse_modules_alias
+from modaliasd.core.loading.signature import HASH_NAME, TAIL_SIZE, hash_of_signature
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
 CRYPTO = "crypto"
+_OURS = (INDEX_NAME, CRYPTO_NAME, HASH_NAME)
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -83,7 +85,7 @@ def put_modules(
                 hint=f"take what is damaged out of the selection: -{lacking[0]}",
             )
         base = staging / "lib/modules" / kernel.version
-        indexes = _read_indexes(base, for_kmod=for_kmod)
+        indexes = _read_indexes(base, signing_hash(carried), for_kmod=for_kmod)
         if store is not Store.SQUASHFS:
             for module in carried:
                 ending = endings[module.path]
@@ -92,7 +94,7 @@ def put_modules(
                 tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
                 advance(1)
             for name, content in indexes.items():
-                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
+                origin = "hostbuild" if name in _OURS else "depmod"
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
             return indexes
         for entry in base.iterdir():  # whatever else depmod wrote
@@ -108,12 +110,21 @@ def put_modules(
     return indexes
 
 
-def _read_indexes(base: Path, *, for_kmod: bool) -> dict[str, bytes]:
+def signing_hash(modules: Iterable[Module]) -> str:
+    """Give the hash that a kernel's modules are signed with, "" if they are not; an overlay's say nothing of it."""
+    for module in modules:
+        if not module.origin:
+            return hash_of_signature(module.read()[-TAIL_SIZE:])
+    return ""
+
+
+def _read_indexes(base: Path, signed_by: str, *, for_kmod: bool) -> dict[str, bytes]:
     """Return the indexes by name: depmod's, and the daemon's own made of them."""
     indexes: dict[str, bytes] = {}
     for name in _INDEXES + _KMOD_INDEXES if for_kmod else _INDEXES:
         indexes[name] = (base / name).read_bytes() if (base / name).is_file() else b""
     indexes[CRYPTO_NAME] = crypto_words(indexes)
+    indexes[HASH_NAME] = f"{signed_by}\n".encode() if signed_by else b""
     indexes["modules.dep"] = usual_first(indexes)
     indexes[INDEX_NAME] = lookup.build(
         indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]

@@ -9,9 +9,9 @@ GROUP = "busybox"
 _PROGRAM = "usr/bin/busybox"
 
 
-def put_busybox(tree: FileTree) -> debs.Package:
-    """Put busybox and its applets into the image; give the package that it is from."""
-    [package] = debs.describe(["busybox-static"])
+def put_busybox(tree: FileTree, release: str = "") -> debs.Package:
+    """Put busybox and its applets into the image; give the package that it is from, of a release of Debian's."""
+    [package] = debs.describe(["busybox-static"], release)
     root = debs.require_unpacked(package)
     program = next((p for p in (root / "bin/busybox", root / _PROGRAM) if p.is_file()), None)
     if program is None:

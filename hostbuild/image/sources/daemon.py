@@ -66,7 +66,9 @@ def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
     wanted = [
         one
         for source in sources
-        for one in stdlib.imports(source.text, source.package, inside_functions=True)
+        for one in stdlib.imports(
+            source.text, source.package, inside_functions=True, read=interpreter.imported
+        )
         if one.module.partition(".")[0] != "modaliasd"
     ]
     return stdlib.roots(wanted, interpreter.find)
@@ -80,7 +82,7 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
     wanted: list[stdlib.Import] = []
     for source in sources:
         with suppress(SyntaxError, ValueError):
-            wanted += stdlib.imports(source, "", inside_functions=True)
+            wanted += stdlib.imports(source, "", inside_functions=True, read=interpreter.imported)
     return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 

@@ -70,7 +70,7 @@ _OURS = "micronetd"  # carried in this project's own distribution
 
 def require_packages(extras: Iterable[Extra], interpreter: Interpreter) -> dict[Extra, Brought]:
     """Collect what the extras consist of, and what that needs of the standard library."""
-    return {extra: bring(_RECIPES[extra].wanted, interpreter.find) for extra in extras}
+    return {extra: bring(_RECIPES[extra].wanted, interpreter.find, interpreter.imported) for extra in extras}
 
 
 def put_extra(tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter) -> None:

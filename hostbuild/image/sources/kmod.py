@@ -14,15 +14,15 @@ _TOOLS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 _UNPACKERS = {"liblzma.so.5": ".xz", "libz.so.1": ".gz", "libzstd.so.1": ".zst"}
 
 
-def readable_endings() -> tuple[str, frozenset[str]]:
-    """Give the name of the kmod that images get, and the endings of the modules that it unpacks."""
-    package, program = _require_kmod()
+def readable_endings(release: str = "") -> tuple[str, frozenset[str]]:
+    """Give the name of the kmod that images get from a release of Debian's, and the endings that it unpacks."""
+    package, program = _require_kmod(release)
     return str(package), frozenset(_UNPACKERS[soname] for soname in _unpackers(program))
 
 
-def put_kmod(tree: FileTree, libraries: Libraries) -> debs.Package:
+def put_kmod(tree: FileTree, libraries: Libraries, release: str = "") -> debs.Package:
     """Put kmod, its libraries and its names into the image; give the package that it is from."""
-    package, program = _require_kmod()
+    package, program = _require_kmod(release)
     origin = str(package)
     tree.file("usr/bin/kmod", program, group=GROUP, origin=origin, permissions=0o755)
     for tool in _TOOLS:
@@ -39,8 +39,8 @@ def _unpackers(program: Path) -> list[str]:
     return [soname for soname in _UNPACKERS if soname.encode() + b"\0" in data]
 
 
-def _require_kmod() -> tuple[debs.Package, Path]:
-    [package] = debs.describe(["kmod"])
+def _require_kmod(release: str) -> tuple[debs.Package, Path]:
+    [package] = debs.describe(["kmod"], release)
     root = debs.require_unpacked(package)
     program = next((p for p in (root / "bin/kmod", root / "usr/bin/kmod") if p.is_file()), None)
     if program is None:

@@ -22,9 +22,10 @@ _OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", 
 
 
 class Libraries:
-    """Finds libraries in packages, unpacking what is needed."""
+    """Finds libraries in packages, unpacking what is needed. release: Debian's, "" for this machine's."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = "") -> None:
+        self._release = release
         self._origin_of: dict[Path, debs.Package] = {}
 
     def find(self, soname: str) -> Path | None:
@@ -73,14 +74,13 @@ class Libraries:
         """Return the packages that libraries were taken from, sorted by name."""
         return sorted(set(self._origin_of.values()), key=lambda package: package.name)
 
-    @staticmethod
-    def _package(soname: str) -> tuple[debs.Package, Path]:
+    def _package(self, soname: str) -> tuple[debs.Package, Path]:
         name = package_of(soname)
         try:
-            [package] = debs.describe([name])
+            [package] = debs.describe([name], self._release, renew=False)
         except InputError as e:
             try:
-                [package] = debs.describe([f"{name}t64"])
+                [package] = debs.describe([f"{name}t64"], self._release, renew=False)
             except InputError:
                 raise e from None
         return package, debs.require_unpacked(package)

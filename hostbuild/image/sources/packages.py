@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hostbuild.errors import WorldError
 from hostbuild.image.sources import stdlib
+from hostbuild.image.sources.imports import imported
 from hostbuild.image.sources.stdlib import Closure, Found, Origin
 
 
@@ -36,8 +37,12 @@ class Brought:
     library: Closure
 
 
-def bring(wanted: Wanted, find_in_library: Callable[[str], Found | None]) -> Brought:
-    """Follow the imports. Raises WorldError where a package, or a module of it, is not there."""
+def bring(
+    wanted: Wanted,
+    find_in_library: Callable[[str], Found | None],
+    read: stdlib.Reader = imported,
+) -> Brought:
+    """Follow the imports, which `read` reads. Raises WorldError where a package, or a module of it, is not there."""
     roots = {package: _directory(package) for package in wanted.packages}
 
     def find(name: str) -> Found | None:
@@ -48,7 +53,7 @@ def bring(wanted: Wanted, find_in_library: Callable[[str], Found | None]) -> Bro
         source = wanted.replaced.get(name)
         return found if found is None or source is None else Found(found.origin, found.path, source)
 
-    closure = stdlib.close(wanted.modules, find, wanted.without)
+    closure = stdlib.close(wanted.modules, find, wanted.without, read)
     gone = [name for name in wanted.modules if name in closure.missing]
     if gone:
         raise WorldError(

@@ -1,4 +1,4 @@
-"""Which modules of Python's standard library a program needs: the closure of its imports, read with `ast`.
+"""Which modules of Python's standard library a program needs: the closure of its imports (imports.py).
 
 Pure: sources are brought by a function of the caller. What no source shows, the imports of modules in C (`array`
 imports collections.abc), is seen by running: a function of the caller imports modules and tells which came along.
@@ -9,11 +9,14 @@ subprocess inside popen(), `pickle` doctest where it is run as a program, and wh
 not pay for it.
 """
 
-import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from hostbuild.image.sources.imports import imported
+
+Reader = Callable[[bytes, str, bool], list[tuple[str, str]]]
 
 # What the interpreter imports at its start, before any program, and cannot start without; `site` unless -S.
 START_UP = (
@@ -79,10 +82,11 @@ def close(
     roots: Iterable[str],
     find: Callable[[str], Found | None],
     without: frozenset[str] = frozenset(),
+    read: Reader = imported,
 ) -> Closure:
     """Follow imports from `roots`. A parent package comes with its module.
 
-    without: modules that count as not there, whoever imports them.
+    without: modules that count as not there, whoever imports them. read: what reads a source, as imported() does.
     """
     modules: dict[str, Found] = {}
     missing: dict[str, str] = {}
@@ -100,7 +104,7 @@ def close(
             waiting.append((name.rpartition(".")[0], name))
         if found.source:
             package = name if found.is_package else name.rpartition(".")[0]
-            for wanted in imports(found.source, package, inside_functions=False):
+            for wanted in imports(found.source, package, inside_functions=False, read=read):
                 waiting.extend((candidate, name) for candidate in _existing(wanted, find))
     return Closure(dict(sorted(modules.items())), dict(sorted(missing.items())))
 
@@ -109,6 +113,7 @@ def complete(
     closure: Closure,
     find: Callable[[str], Found | None],
     observe: Callable[[list[str], frozenset[str]], set[str]],
+    read: Reader = imported,
 ) -> Closure:
     """Add what the closure's modules import in ways that no source shows, until nothing new comes.
 
@@ -122,7 +127,7 @@ def complete(
         loaded = observe(fresh, hidden)
         strangers = {name: find(name) for name in sorted(loaded - closure.modules.keys() - hidden)}
         escaped = [name for name, found in strangers.items() if found is not None and found.path is not None]
-        closure |= close(escaped, find, hidden)
+        closure |= close(escaped, find, hidden, read)
     return closure
 
 
@@ -134,28 +139,14 @@ class Import:
     name: str = ""
 
 
-def imports(source: bytes, package: str, *, inside_functions: bool) -> list[Import]:
+def imports(source: bytes, package: str, *, inside_functions: bool, read: Reader = imported) -> list[Import]:
     """Return what a module imports, in the order of its text.
 
     package: the package that relative imports start from, "" for a module outside of any.
-    inside_functions: count the imports that run when a function is called, too.
+    inside_functions: count the imports that run when a function is called, too. read: what reads a source, as
+    imported() does.
     """
-    found: list[Import] = []
-    waiting: list[ast.AST] = [ast.parse(source)]
-    while waiting:
-        node = waiting.pop(0)
-        if isinstance(node, ast.Import):
-            found += [Import(alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
-            found += [Import(base, alias.name) for alias in node.names]
-        elif isinstance(node, ast.If) and (
-            _is_type_checking(node.test) or (not inside_functions and _is_main(node.test))
-        ):
-            waiting = [*node.orelse, *waiting]
-        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            waiting = [*ast.iter_child_nodes(node), *waiting]
-    return found
+    return [Import(*one) for one in read(source, package, inside_functions)]
 
 
 def roots(found: Iterable[Import], find: Callable[[str], Found | None]) -> list[str]:
@@ -170,22 +161,3 @@ def _existing(wanted: Import, find: Callable[[str], Found | None]) -> list[str]:
         if find(submodule) is not None:
             names.append(submodule)
     return names
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if node.level == 0:
-        return node.module or ""
-    parts = package.split(".")
-    base = ".".join(parts[: len(parts) - node.level + 1])
-    return f"{base}.{node.module}" if node.module else base
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    if isinstance(test, ast.Name):
-        return test.id == "TYPE_CHECKING"
-    return isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-
-
-def _is_main(test: ast.expr) -> bool:
-    """Return whether a condition is `__name__ == "__main__"`."""
-    return ast.unparse(test) == "__name__ == '__main__'"

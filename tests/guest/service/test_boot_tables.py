@@ -1,9 +1,13 @@
 """The tables of a module tree that tables.py opens: what changes while the daemon runs counts."""
 
+import gzip
+import lzma
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.kmod.modprobe_d import EMPTY
@@ -60,18 +64,46 @@ def test_a_modules_dep_that_is_none_is_noted(
     assert words in problem.message
 
 
-@pytest.mark.parametrize("signed", [True, False])
-def test_the_drivers_of_the_hash_that_modules_are_signed_with(
-    signed: bool, debian_kernel: Kernel, tmp_path: Path
-) -> None:
-    """Those with the alias of Debian's hash, SHA-256, where they are signed with it; none where they are not."""
-    module = plain_module(debian_kernel, "sha256-ssse3")
-    for name in ("a/sha256-fast.ko", "sha512-fast.ko"):
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+def tree_of_hashes(tmp_path: Path, module: bytes, ending: str = "") -> Dependencies:
+    """A tree with this as its drivers of two hashes, packed as their ending says."""
+    for name in (f"a/sha256-fast.ko{ending}", f"sha512-fast.ko{ending}"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(module if signed else module[:-1])
+        (tmp_path / name).write_bytes(PACKERS[ending](module))
     (tmp_path / "modules.alias").write_text(
         "alias crypto-sha512 sha512_fast\nalias crypto-sha256 sha256_fast\nalias crypto-sha256 gone\nalias cpu:* loop\n"
     )
-    dependencies = Dependencies("a/sha256-fast.ko:\nsha512-fast.ko:\ngone.ko:\n")
+    return Dependencies(f"a/sha256-fast.ko{ending}:\nsha512-fast.ko{ending}:\ngone.ko:\n")
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_drivers_of_the_hash_that_modules_are_signed_with(
+    signed: bool, ending: str, debian_kernel: Kernel, tmp_path: Path
+) -> None:
+    """Those with the alias of Debian's hash, SHA-256, where they are signed with it; none where they are not.
+
+    Of compressed ones this interpreter can tell as far as it has their compressors.
+    """
+    module = plain_module(debian_kernel, "sha256-ssse3")
+    dependencies = tree_of_hashes(tmp_path, module if signed else module[:-1], ending)
     drivers = find_hash_drivers(open_index(str(tmp_path)), dependencies, str(tmp_path))
-    assert drivers == (["sha256_fast"] if signed else [])
+    known = ending != ".zst" or sys.version_info >= (3, 14)
+    assert drivers == (["sha256_fast"] if signed and known else [])
+
+
+@pytest.mark.parametrize(
+    ("told", "drivers"), [("sha256\n", ["sha256_fast", "gone"]), ("sha512\n", ["sha512_fast"]), ("md5\n", [])]
+)
+def test_an_image_tells_the_hash_of_its_modules(told: str, drivers: list[str], tmp_path: Path) -> None:
+    """modules.hash spares the look at the modules, which may be compressed; what is no known hash is not believed."""
+    dependencies = tree_of_hashes(tmp_path, b"not signed, or nobody can tell", ".zst")
+    (tmp_path / "modules.hash").write_text(told)
+    assert find_hash_drivers(open_index(str(tmp_path)), dependencies, str(tmp_path)) == drivers

@@ -32,7 +32,7 @@ def test_a_package_may_have_been_renamed_for_its_time(
     """Debian 13 has libssl3 under the name libssl3t64; whichever is there is taken, and else libssl3 is asked for."""
     (tmp_path / "libcrypto.so.3").touch()
 
-    def describe(names: list[str]) -> list[Package]:
+    def describe(names: list[str], _release: str = "", **_how: object) -> list[Package]:
         if names != [there]:
             raise InputError(f"apt does not know the package {names[0]}")
         return [Package.__new__(Package)]

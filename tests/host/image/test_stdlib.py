@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.apt import Spec
+from hostbuild.errors import InputError, WorldError
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import cpython, daemon, stdlib
 from hostbuild.image.sources.cpython import Interpreter
@@ -207,9 +209,13 @@ class Small:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
-def small(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The library of a default image, and the daemon."""
+@pytest.fixture(scope="module", params=["", "trixie", "sid"], ids=["this machine's", "trixie", "sid"])
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The library of a default image, and the daemon; with this machine's release's interpreter, and newer ones."""
+    try:
+        interpreter = cpython.require_interpreter(Spec("python3", release=request.param))
+    except WorldError as e:
+        pytest.skip(f"the release is out of reach: {e}")
     tree = FileTree()
     tree.symlink("lib64", "usr/lib64", group="g", origin="test")
     sources = daemon.require_sources()
@@ -221,6 +227,46 @@ def small(interpreter: Interpreter, tmp_path_factory: pytest.TempPathFactory) ->
     root = tmp_path_factory.mktemp("small")
     write_libraries(tree, root)
     return Small(root, interpreter, tuple(closure.modules), tuple(source.name for source in sources))
+
+
+@pytest.mark.net
+def test_a_source_is_read_by_the_interpreter_that_knows_its_syntax(
+    interpreter: Interpreter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this Python does not know a syntax, that of the image is asked; what neither knows is no Python."""
+    source = b"from . import x\ndef f():\n    import y\nif TYPE_CHECKING:\n    import z\n"
+    here = interpreter.imported(source, "p.q", True)
+
+    def refuse(*_what: object) -> None:
+        raise SyntaxError
+
+    monkeypatch.setattr("hostbuild.image.sources.imports.imported", refuse)
+    assert interpreter.imported(source, "p.q", True) == here == [("p.q", "x"), ("y", "")]
+    assert interpreter.imported(source, "p.q", False) == [("p.q", "x")]
+    with pytest.raises(SyntaxError):
+        interpreter.imported(b"print 1\n", "", False)
+
+
+@pytest.mark.parametrize(
+    ("word", "spec"),
+    [
+        ("deb:python3", Spec("python3")),
+        ("deb:python3-minimal/trixie", Spec("python3", release="trixie")),
+        ("deb:python3.13-minimal=3.13.5-2/trixie", Spec("python3.13", "3.13.5-2", "trixie")),
+    ],
+)
+def test_the_interpreters_package(word: str, spec: Spec) -> None:
+    """The default of a release, or a version of its own, by either package's name."""
+    assert cpython.parse_package(word) == spec
+
+
+@pytest.mark.parametrize(
+    "word", ["deb:busybox", "deb:python2.7", "deb:python3-click/sid", "deb:python3.13/SID"]
+)
+def test_what_is_no_interpreters_package(word: str) -> None:
+    """It is refused with an example."""
+    with pytest.raises(InputError, match="not a"):
+        cpython.parse_package(word)
 
 
 @pytest.mark.net

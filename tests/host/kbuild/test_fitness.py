@@ -4,6 +4,7 @@ import gzip
 import json
 import lzma
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,14 @@ from hostbuild.main import status_of
 from tests.support.places import PROJECT
 
 
+def config_of(wishes: Iterable[kconfig.Wish]) -> dict[str, str]:
+    """A configuration that has just what is wished for."""
+    return {wish.option: wish.value for wish in wishes}
+
+
 def test_the_guest_fragment_meets_every_requirement() -> None:
     """A kernel that has what the fragment says is fit, and lacks nothing but what has no fix."""
-    findings = check(kconfig.merge({}, guest_fragment()))
+    findings = check(config_of(guest_fragment()))
     assert is_fit(findings)
     assert [
         finding.requirement.wants for finding in findings if not finding.met and finding.requirement.fix
@@ -47,7 +53,7 @@ def test_a_mend_mends(requirement: object) -> None:
     assert requirement in REQUIREMENTS
     [wanted] = [r for r in REQUIREMENTS if r is requirement]
     if wanted.fix:
-        assert wanted.met(kconfig.merge({}, map(kconfig.parse_wish, wanted.fix)))
+        assert wanted.met(config_of(map(kconfig.parse_wish, wanted.fix)))
     else:
         assert wanted.grade is Grade.NOTE
 
@@ -81,7 +87,7 @@ def test_how_modules_are_installed(config: dict[str, str], packing: str) -> None
 
 def test_forced_signatures_are_found() -> None:
     """A kernel that refuses unsigned modules is named as limited, not as unfit."""
-    config = kconfig.merge({}, guest_fragment()) | {"MODULE_SIG_FORCE": "y"}
+    config = config_of(guest_fragment()) | {"MODULE_SIG_FORCE": "y"}
     findings = check(config)
     assert [f.requirement.grade for f in findings if not f.met and "SIG_FORCE" in f.requirement.wants] == [
         Grade.LIMIT
@@ -155,7 +161,7 @@ def test_what_it_does_to_a_boot(
 def test_the_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json every point is there, met or not; a fit kernel ends with 0."""
     path = tmp_path / "config"
-    path.write_text(kconfig.render_config(kconfig.merge({}, guest_fragment())))
+    path.write_text(kconfig.render_config(config_of(guest_fragment())))
     assert status_of(["kernel", "check", str(path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["fit"] is True

@@ -14,9 +14,10 @@ from hostbuild.errors import WorldError
 from hostbuild.image.modules.selection import SelectionError
 from hostbuild.image.modules.storage import Store
 from hostbuild.kernels import depmod
-from hostbuild.kernels.kernel import KernelError
+from hostbuild.kernels.kernel import KernelError, require_kernel
 from hostbuild.kernels.module_files import find_module_files, place_in_tree
-from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
+from hostbuild.ui import Silent
+from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules, write_vmlinuz
 from tests.support.komaker import FakeModule, make_tree, module_bytes
 from tests.support.programs import require_program
 
@@ -118,6 +119,26 @@ def test_a_list_that_changes_is_indexed_anew(tmp_path: Path) -> None:
     assert pack_modules(tmp_path, "cc").modules == ["kernel/cc.ko"]
     (tree / "modules.weakdep").write_text("weakdep cc bb\n")
     assert pack_modules(tmp_path, "cc").modules == ["kernel/bb.ko", "kernel/cc.ko"]
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["by an old depmod", "by a new depmod"])
+def test_what_an_old_depmod_passed_over_is_indexed(told: bool, tmp_path: Path) -> None:
+    """Kernels since 6.11 have weakdeps, and kmod before 33 makes no table of them: then .modinfo says it."""
+    version = "6.12.0-t"
+    magic = MAGIC.replace(VERSION, version)
+    tree = make_tree(
+        tmp_path,
+        version,
+        [FakeModule("lan", weakdeps=["phya"], vermagic=magic), FakeModule("phya", vermagic=magic)],
+    )
+    table = tree / "modules.weakdep"
+    table.unlink(missing_ok=True)
+    if told:
+        table.write_text("weakdep lan phya\n")
+    kernel = require_kernel(str(write_vmlinuz(tmp_path, version)), None, Silent())
+    assert (kernel.indexes == tree) is told
+    assert kernel.indexes is not None
+    assert (kernel.indexes / "modules.weakdep").read_text() == "weakdep lan phya\n"
 
 
 def test_modules_that_lie_directly_in_the_tree_are_in_its_squashfs(

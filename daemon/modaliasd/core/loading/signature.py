@@ -10,10 +10,14 @@ drivers of faster hashes, too: the one for this hash is worth loading before any
 
 from __future__ import annotations
 
+HASH_NAME = (
+    "modules.hash"  # the file of an image in which the hash's name stands, since compressed modules hide it
+)
 MARK = b"~Module signature appended~\n"
 TAIL_SIZE = 4096  # bytes of a module's end that hold its signature; by a key of 4,096 bits it has 700
 _SHA2 = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02"  # 2.16.840.1.101.3.4.2, the hash's number follows
 _NAMES = {1: "sha256", 2: "sha384", 3: "sha512"}  # as the kernel's crypto layer calls them
+HASHES = ("sha256", "sha512", "sha384")
 
 
 def hash_of_signature(tail: bytes) -> str:

@@ -1,0 +1,204 @@
+"""A kernel's build tree, as `make` leaves it, without modules_install: TREE, or the output directory of `make O=`.
+
+    include/config/kernel.release     the version
+    include/config/auto.conf          the configuration that the last make took from .config
+    arch/x86/boot/bzImage  vmlinux    the kernel
+    modules.order                     its modules, a line each: drivers/net/dummy.o (since 6.2),
+                                      kernel/drivers/net/dummy.ko or drivers/net/dummy.ko (before)
+    modules.builtin{,.modinfo}        what is inside the kernel, as it will be installed
+
+make modules_install puts each below kernel/ (scripts/Makefile.modinst); here links do. A tree that was left in the
+middle of a build, or was configured after it, is named: an image of it would be neither the old kernel nor the new.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild.errors import HostbuildError
+from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.formats.modfile import read_module
+from hostbuild.formats.vermagic import magic_of, release_of
+from hostbuild.fs.files import read_error
+from hostbuild.fs.regular import read_regular
+from hostbuild.kernels.assembled import assemble
+from hostbuild.kernels.bzimage import KernelError, read_vmlinuz
+from hostbuild.near import listed
+from modaliasd.core.kmod.names import text_of
+from modaliasd.core.loading.signature import MARK
+
+_IMAGES = ("arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage")
+_RELEASE, _AUTO, _ORDER = "include/config/kernel.release", "include/config/auto.conf", "modules.order"
+_LISTS = ("modules.builtin", "modules.builtin.modinfo")
+_SHOWN = 4
+_NAMEABLE = re.compile(r"[!-.0-~][!-~]*")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildTree:
+    """A tree in which a kernel was built. notes: what looks wrong and is no reason to refuse it."""
+
+    path: Path
+    vmlinuz: Path
+    version: str
+    notes: tuple[str, ...]
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the kernel was built with."""
+        return self.path / ".config"
+
+
+def is_build_tree(path: Path) -> bool:
+    """Tell whether a directory is a kernel's source, or the output of its build."""
+    return (path / _RELEASE).is_file() or ((path / "Kbuild").is_file() and (path / "Kconfig").is_file())
+
+
+def tree_of_image(image: Path) -> Path | None:
+    """Give the build tree that a bzImage, or a vmlinux, lies in; None if it lies in none."""
+    path = Path(os.path.realpath(image))
+    above = path.parents[3] if path.parent.name == "boot" and len(path.parents) > 3 else path.parent
+    inside = path.name == "vmlinux" or (path.parents[2].name == "arch" if len(path.parents) > 3 else False)
+    return above if inside and is_build_tree(above) else None
+
+
+def read_build_tree(path: Path) -> BuildTree:
+    """Look at a build tree. Raises KernelError where it was not built, or not to its end."""
+    again = f"make -C {path}"
+    image = next((path / name for name in _IMAGES if (path / name).is_file()), None)
+    if image is None:
+        what = f"there is no {_IMAGES[0]}"
+        if not (path / ".config").is_file():
+            what = "it was never configured"
+        raise KernelError(f"no kernel was built in {path}: {what}", hint=again)
+    version, _ = read_vmlinuz(image)
+    release = _text(path / _RELEASE).strip()
+    if release and release != version:
+        raise KernelError(
+            f"the build in {path} is not finished: {image.relative_to(path)} is {version}, "
+            f"but {_RELEASE} says {release}",
+            hint=again,
+        )
+    changed = _changed_options(path)
+    if changed:
+        raise KernelError(
+            f"the kernel in {path} is older than its .config, which has changed since: {listed(changed)}",
+            hint=again,
+        )
+    return BuildTree(path, image, version, (*_older(path, image), *_about_modules(path)))
+
+
+def modules_in(tree: BuildTree) -> Path | None:
+    """Give a directory with the tree's modules as they would be installed, None where there are none.
+
+    Raises KernelError where some are missing, were built for another version, or would be refused.
+    """
+    path = tree.path
+    lines = [_module_of(line) for line in _text(path / _ORDER).split("\n") if line.strip()]
+    files = {f"kernel/{line}": path / line for line in lines if _is_inside(line)}
+    missing = [str(file.relative_to(path)) for file in files.values() if not file.is_file()]
+    if missing:
+        shown = listed(
+            [*missing[:_SHOWN], *([f"{len(missing) - _SHOWN} more"] if len(missing) > _SHOWN else [])]
+        )
+        raise KernelError(
+            f"the build in {path} is not finished: modules.order names modules that are not there: {shown}",
+            hint=f"make -C {path} modules",
+        )
+    if not files:
+        return None
+    _require_own(tree, list(files.values()))
+    lists = {name: _bytes(path / name) for name in _LISTS}
+    lists[_ORDER] = "".join(f"{name}\n" for name in files).encode("utf-8", "surrogateescape")
+    return assemble(tree.version, files, lists)
+
+
+def _about_modules(path: Path) -> list[str]:
+    """Say what is to be known of a tree's modules, by its configuration."""
+    config = parse_config(_text(path / ".config"))
+    if value_of(config, "MODULES") != "y" or "m" not in config.values():
+        return []
+    if not (path / _ORDER).is_file():
+        return [f"the modules in {path} were not built, there is no modules.order; make -C {path} modules"]
+    if value_of(config, "DEBUG_INFO") != "y":
+        return []
+    return [
+        f"the modules in {path} may have debug sections, which take room; without them: make -C {path} "
+        "INSTALL_MOD_STRIP=1 INSTALL_MOD_PATH=DIR modules_install, and --modules-dir DIR"
+    ]
+
+
+def _module_of(line: str) -> str:
+    """Give the module's file in the tree that a line of modules.order means."""
+    return line.strip().removeprefix("kernel/").removesuffix(".o").removesuffix(".ko") + ".ko"
+
+
+def _is_inside(path: str) -> bool:
+    return _NAMEABLE.fullmatch(path) is not None and not {"", ".", ".."} & set(path.split("/"))
+
+
+def _require_own(tree: BuildTree, files: list[Path]) -> None:
+    """Refuse modules that an earlier version left, or that the kernel would not take, by a few of them."""
+    forced = value_of(parse_config(_text(tree.config)), "MODULE_SIG_FORCE") == "y"
+    for file in files[:: max(len(files) // _SHOWN, 1)]:
+        try:
+            data = read_module(file)
+            release = release_of(magic_of(data))
+        except HostbuildError:
+            continue  # a damaged one says nothing about the others
+        if forced and not data.endswith(MARK):
+            raise KernelError(
+                f"the kernel in {tree.path} takes signed modules only (CONFIG_MODULE_SIG_FORCE=y), "
+                "and make signs them when it installs them",
+                hint=f"make -C {tree.path} INSTALL_MOD_PATH=DIR modules_install, and --modules-dir DIR",
+            )
+        if release and release != tree.version:
+            raise KernelError(
+                f"the build in {tree.path} is not finished: the kernel is {tree.version}, "
+                f"but {file.relative_to(tree.path)} was built for {release}",
+                hint=f"make -C {tree.path}",
+            )
+
+
+def _changed_options(tree: Path) -> list[str]:
+    """Name options of .config that are not those of the last make."""
+    built = _values(_text(tree / _AUTO))
+    if not built:
+        return []
+    wanted = _values(_text(tree / ".config"))
+    names = sorted(name for name in built.keys() | wanted.keys() if built.get(name) != wanted.get(name))
+    shown = [
+        f"CONFIG_{name} is {wanted.get(name, 'n')}, was {built.get(name, 'n')}" for name in names[:_SHOWN]
+    ]
+    return shown + ([f"{len(names) - _SHOWN} more options"] if len(names) > _SHOWN else [])
+
+
+def _values(text: str) -> dict[str, str]:
+    """Give the options that are not off; auto.conf has texts without their quotes since 5.18."""
+    return {name: value.strip('"') for name, value in parse_config(text).items() if value != "n"}
+
+
+def _older(tree: Path, image: Path) -> list[str]:
+    """Say what is older than that which it is made from."""
+    again = f"; make -C {tree} brings it up to date"
+    pairs = ((image, tree / "vmlinux"), (tree / "vmlinux", tree / ".config"))
+    return [
+        f"{made} is older than {source}, so that the kernel may not be what it should be{again}"
+        for made, source in pairs
+        if made.is_file() and source.is_file() and made.stat().st_mtime < source.stat().st_mtime
+    ]
+
+
+def _text(path: Path) -> str:
+    return text_of(_bytes(path))
+
+
+def _bytes(path: Path) -> bytes:
+    """Read a file of the tree; nothing where it is not there."""
+    try:
+        return read_regular(path)
+    except FileNotFoundError:
+        return b""
+    except OSError as e:
+        raise read_error(path, "the kernel's build", e) from e

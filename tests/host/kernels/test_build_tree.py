@@ -1,0 +1,204 @@
+"""kernels/build_tree.py: what plain `make` leaves is taken as modules_install would install it, or named unfinished."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hostbuild.kbuild.configfile import read_config_of
+from hostbuild.kernels.kernel import Kernel, KernelError, require_kernel
+from hostbuild.main import status_of
+from hostbuild.ui import Silent
+from modaliasd.core.loading.signature import MARK
+from tests.support.imagetree import MAGIC, VERSION, write_vmlinuz
+from tests.support.komaker import FakeModule, module_bytes
+
+CONFIG = 'CONFIG_MODULES=y\nCONFIG_AA=m\n# CONFIG_BB is not set\nCONFIG_LOCALVERSION="-t"\n'
+IMAGE = "arch/x86/boot/bzImage"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree in which a kernel with two modules was built, aa needing bb; as Linux 6.1 leaves it."""
+    root = tmp_path / "linux"
+    for name in ("include/config", "arch/x86/boot", "drivers/net", "lib"):
+        (root / name).mkdir(parents=True)
+    for name in ("Kbuild", "Kconfig", "Makefile"):
+        (root / name).touch()
+    (root / ".config").write_text(CONFIG)
+    (root / "include/config/auto.conf").write_text("CONFIG_AA=m\nCONFIG_MODULES=y\nCONFIG_LOCALVERSION=-t\n")
+    (root / "include/config/kernel.release").write_text(f"{VERSION}\n")
+    put(root, "drivers/net/aa.ko", FakeModule("aa", needs=["b-b"], vermagic=MAGIC))
+    put(root, "lib/b-b.ko", FakeModule("b-b", vermagic=MAGIC))
+    put(root, "lib/stray.ko", FakeModule("stray", vermagic=MAGIC))  # of an earlier configuration
+    (root / "modules.order").write_text("drivers/net/aa.ko\nlib/b-b.ko\n")
+    (root / "modules.builtin").write_text("kernel/drivers/base/inside.ko\n")
+    (root / "modules.builtin.modinfo").write_bytes(b"inside.alias=acpi*:X:*\0")
+    (root / "vmlinux").write_bytes(b"\x7fELF")
+    write_vmlinuz(tmp_path / "made").rename(root / IMAGE)
+    return root
+
+
+def put(root: Path, path: str, module: FakeModule) -> None:
+    (root / path).write_bytes(module_bytes(module))
+
+
+def kernel_of(spec: Path, modules_dir: Path | None = None) -> Kernel:
+    return require_kernel(str(spec), modules_dir, Silent())
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "drivers/net/aa.o\nlib/b-b.o\n",
+        "drivers/net/aa.ko\nlib/b-b.ko\n",
+        "kernel/drivers/net/aa.ko\nkernel/lib/b-b.ko\n",
+    ],
+    ids=["since 6.2", "since 5.3", "before"],
+)
+def test_modules_are_where_they_would_be_installed(order: str, tree: Path) -> None:
+    """Below kernel/, in modules.order's order, which each generation of kbuild writes otherwise; strays are not."""
+    (tree / "modules.order").write_text(order)
+    kernel = kernel_of(tree)
+    assert kernel.vmlinuz == tree / IMAGE
+    assert (kernel.version, kernel.config, kernel.origin) == (VERSION, tree / ".config", str(tree))
+    assert kernel.modules is not None
+    assert kernel.indexes is not None
+    assert (kernel.modules / "modules.order").read_text() == "kernel/drivers/net/aa.ko\nkernel/lib/b-b.ko\n"
+    dep = sorted((kernel.indexes / "modules.dep").read_text().splitlines())
+    assert dep == ["kernel/drivers/net/aa.ko: kernel/lib/b-b.ko", "kernel/lib/b-b.ko:"]
+    assert (kernel.indexes / "modules.builtin").read_text() == "kernel/drivers/base/inside.ko\n"
+    assert kernel.left_out == ()
+    assert not list(tree.rglob("modules.dep"))  # nothing is written into the tree
+
+
+@pytest.mark.parametrize("named", [IMAGE, "vmlinux", "link"])
+def test_a_kernel_of_a_tree_stands_for_the_tree(named: str, tree: Path, tmp_path: Path) -> None:
+    """Its bzImage, the vmlinux beside it, or a link to the bzImage; with --modules-dir it is only itself."""
+    (tree / "link").symlink_to(IMAGE)
+    assert kernel_of(tree / named).origin == str(tree)
+    if named == IMAGE:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        put(elsewhere, "cc.ko", FakeModule("cc", vermagic=MAGIC))
+        assert kernel_of(tree / named, elsewhere).modules == elsewhere
+
+
+def test_an_output_directory(tree: Path) -> None:
+    """What `make O=DIR` leaves has no Kconfig, and is a build tree all the same."""
+    for name in ("Kbuild", "Kconfig"):
+        (tree / name).unlink()
+    assert kernel_of(tree).modules is not None
+
+
+def test_what_is_built_again_counts(tree: Path) -> None:
+    """A module that was built anew is found, and so is one that is new."""
+    before = kernel_of(tree).indexes
+    put(tree, "lib/b-b.ko", FakeModule("b-b", aliases=["pci:v1*"], vermagic=MAGIC))
+    after = kernel_of(tree).indexes
+    assert after is not None
+    assert after != before
+    assert "alias pci:v1* b_b" in (after / "modules.alias").read_text()
+
+
+def change_option(tree: Path) -> None:
+    (tree / ".config").write_text(CONFIG.replace("# CONFIG_BB is not set", "CONFIG_BB=y"))
+
+
+def change_release(tree: Path) -> None:
+    (tree / "include/config/kernel.release").write_text("6.1.1-t\n")
+
+
+def leave_an_old_module(tree: Path) -> None:
+    put(tree, "lib/b-b.ko", FakeModule("b-b", vermagic=MAGIC.replace(VERSION, "6.0.0-t")))
+
+
+def force_signatures(tree: Path) -> None:
+    for name in (".config", "include/config/auto.conf"):
+        (tree / name).write_text((tree / name).read_text() + "CONFIG_MODULE_SIG_FORCE=y\n")
+
+
+def never_configure(tree: Path) -> None:
+    shutil.rmtree(tree / "include")
+    (tree / ".config").unlink()
+    (tree / IMAGE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (change_option, r"is older than its \.config, which has changed since: CONFIG_BB is y, was n"),
+        (change_release, r"bzImage is 6\.1\.0-t, but include/config/kernel\.release says 6\.1\.1-t"),
+        (leave_an_old_module, r"the kernel is 6\.1\.0-t, but lib/b-b\.ko was built for 6\.0\.0-t"),
+        (lambda tree: (tree / "lib/b-b.ko").unlink(), r"modules that are not there: lib/b-b\.ko"),
+        (
+            lambda tree: (tree / IMAGE).unlink(),
+            r"no kernel was built in .*: there is no arch/x86/boot/bzImage",
+        ),
+        (never_configure, "it was never configured"),
+        (force_signatures, "takes signed modules only"),
+    ],
+    ids=["option", "release", "old module", "no module", "no bzImage", "no config", "signatures"],
+)
+def test_an_unfinished_build_is_named(damage: Callable[[Path], None], words: str, tree: Path) -> None:
+    """With what is missing or does not fit, and the make that finishes it."""
+    damage(tree)
+    with pytest.raises(KernelError, match=words) as caught:
+        kernel_of(tree)
+    assert caught.value.hint.startswith(f"make -C {tree}")
+
+
+def test_signed_modules_are_taken(tree: Path) -> None:
+    """Where the kernel wants signatures, and somebody has made them."""
+    force_signatures(tree)
+    for name in ("drivers/net/aa.ko", "lib/b-b.ko"):
+        (tree / name).write_bytes((tree / name).read_bytes() + MARK)
+    assert kernel_of(tree).modules is not None
+
+
+def test_what_looks_old_is_told(tree: Path) -> None:
+    """A .config that was touched, or a vmlinux that is newer than the bzImage, may mean nothing: it is a warning."""
+    later = (tree / IMAGE).stat().st_mtime + 10
+    os.utime(tree / "vmlinux", (later, later))
+    os.utime(tree / ".config", (later + 10, later + 10))
+    first, second = kernel_of(tree).left_out
+    assert "bzImage is older than" in first
+    assert ".config" in second
+
+
+def test_without_its_modules_a_kernel_is_one_without(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After `make bzImage` alone, what asks for modules is told to make them."""
+    (tree / "modules.order").unlink()
+    kernel = kernel_of(tree)
+    assert kernel.modules is None
+    command = ["make-image", "-o", str(tmp_path / "x.img"), "--kernel", str(tree), "--compress", "none"]
+    assert status_of(command) == 100
+    said = capsys.readouterr().err
+    assert f"the modules in {tree} were not built" in said
+    assert f"make -C {tree} modules" in said
+
+
+def test_no_line_leads_out_of_the_tree(tree: Path, tmp_path: Path) -> None:
+    """What modules.order names above the tree is not taken."""
+    put(tmp_path, "out.ko", FakeModule("out", vermagic=MAGIC))
+    with (tree / "modules.order").open("a") as stream:
+        stream.write(f"../out.ko\n{tmp_path}/out.ko\nlib/with blank.ko\n./lib/b-b.ko\n")
+    modules = kernel_of(tree).modules
+    assert modules is not None
+    assert sorted(path.name for path in modules.rglob("*.ko")) == ["aa.ko", "b-b.ko"]
+
+
+def test_the_configuration_of_a_tree(tree: Path) -> None:
+    """`kernel check TREE` reads its .config, built or not."""
+    (tree / IMAGE).unlink()
+    assert read_config_of(str(tree)) == (CONFIG, str(tree / ".config"))

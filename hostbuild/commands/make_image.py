@@ -12,6 +12,7 @@ from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.moduleset import Wanted
+from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
@@ -38,6 +39,7 @@ Examples:
 # How many are printed; all stand in the manifest.
 _WARNINGS = 20
 _FIRMWARE = 5
+_LARGER = 6
 
 
 @click.command("make-image", epilog=_EXAMPLES)
@@ -61,6 +63,14 @@ _FIRMWARE = 5
     type=InputPath(),
     metavar="FILE",
     help="Take the modules that a machine used: a ledger, or what `hostbuild capture` wrote.",
+)
+@click.option(
+    "--requested",
+    type=click.Choice([rule.value for rule in Rule]),
+    default=Rule.NAMED.value,
+    show_default=True,
+    help="Which modules come along that these, or the kernel, ask for by name (request_module): named, the small ones "
+    "whose names can be seen in them; all, and whatever a program may have asked for (dm-*, fs-*); none.",
 )
 @click.option(
     "--overlay",
@@ -115,6 +125,7 @@ def command(
     modules_dir: Path | None,
     selection: str | None,
     learn: Path | None,
+    requested: str,
     overlays: tuple[Path, ...],
     firmware_dirs: tuple[Path, ...],
     compressor: str,
@@ -135,6 +146,7 @@ def command(
         modules=("" if learn else "qemu") if selection is None else selection,
         wanted=_used_by(learn) if learn else None,
         wanted_from=learn.name if learn else "",
+        requested=Rule(requested),
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -176,6 +188,12 @@ def _print_summary(built: BuiltImage) -> None:
     learned = built.manifest.get("learned_from")
     chosen = [built.manifest["selection"], f"learned from {learned}" if learned else ""]
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
+    requested = built.manifest["requested"]
+    if requested["added"]:
+        ui.line(f"  {len(requested['added'])} of them because others ask for them by name")
+    if requested["left_out"]:
+        larger = [f"{row['name']} (for {', '.join(row['asked_by'])})" for row in requested["left_out"]]
+        ui.line(f"  larger ones are left out, and may be named by --modules: {', '.join(larger[:_LARGER])}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
         for name in firmware["missing"][:_FIRMWARE]:

@@ -18,6 +18,7 @@ from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -66,7 +67,7 @@ class ImageOptions:
     kernel: "deb:PACKAGE", "running" or the path of a vmlinuz; None chooses. modules: a selection
     (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
-    store: how the modules are kept. extras: see extras.py.
+    store: how the modules are kept. extras: see extras.py. requested: which modules come along that others ask for.
     """
 
     kernel: str | None = None
@@ -81,6 +82,7 @@ class ImageOptions:
     extras: tuple[Extra, ...] = ()
     wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
+    requested: Rule = Rule.NAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
+        chosen = moduleset.choose(options.modules, options.wanted, kernel, brought, options.requested)
+        carried, warnings = chosen.carried, chosen.warnings
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
@@ -135,7 +138,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
         indexes = put_modules(
-            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+            tree,
+            kernel,
+            carried,
+            for_kmod=for_kmod,
+            store=options.store,
+            readable=readable,
+            requested=chosen.requested,
+            advance=advance,
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
@@ -152,8 +162,9 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             modprobe=options.modprobe.value,
             store=options.store,
             tree=tree,
-            chosen=chosen,
+            chosen=chosen.names,
             modules=carried,
+            requested=chosen.requested,
             warnings=warnings,
             firmware=firmware,
             python=interpreter.version,

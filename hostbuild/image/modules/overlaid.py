@@ -14,6 +14,7 @@ from hostbuild.formats.compress import CompressionError, decompress, detect
 from hostbuild.formats.modfile import is_module, plain_path
 from hostbuild.formats.vermagic import magic_of
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
+from hostbuild.image.modules.asks import asks_of_module
 from hostbuild.image.modules.selection import Index, Module
 from modaliasd.core.kmod.modules_dep import softdep
 from modaliasd.core.kmod.names import module_name
@@ -97,7 +98,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         data = decompress(detect(raw), raw)[0]
         if not data.startswith(elf.MAGIC):
             raise InputError(f"{what} is damaged: it is not an ELF file")
-        info = elf.modinfo(io.BytesIO(data))
+        info, asks = elf.modinfo(io.BytesIO(data)), asks_of_module(module_name(path), data)
     except (CompressionError, elf.ElfError) as e:
         raise InputError(f"{what} is damaged: {e}") from e
     plain = plain_path(path)
@@ -111,6 +112,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         path.removeprefix(plain),
         entry.origin,
         magic_of(data),
+        asks,
     )
     soft = [softdep("", value.split(), "", 0) for value in info.get("softdep", ())]
     wanted = [word for line in soft for word in (*line.pre, *line.post, *line.others)]

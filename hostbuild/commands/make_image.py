@@ -171,8 +171,14 @@ def _used_by(machine: Path) -> Wanted:
     """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
     capture = read_capture(machine)
 
-    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> Iterable[str]:
-        return learned_modules(capture, open_kernel(kernel, modprobe_d)).modules
+    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> tuple[Iterable[str], Iterable[str]]:
+        learned = learned_modules(capture, open_kernel(kernel, modprobe_d))
+        lacking = [
+            f"kernel {kernel.version} has no module {name}, which the machine of {machine.name} used; "
+            "what its devices ask for here takes its place"
+            for name in learned.lacking
+        ]
+        return learned.modules, lacking
 
     return used
 

@@ -70,6 +70,9 @@ class _Boot:
                 if path in self._plans:
                     device = self._devices[path].device
                     self._want(self._plans[path], Cause(path, device.subsystem, device.modalias))
+            if number == 0:
+                for entry in self._target.listed:
+                    self._want(self._target.resolver.resolve(entry.name), Cause(request=entry.file))
             done = self._finish(number, by_kernel=False)
             if not new and not done:
                 requests = self._requests()

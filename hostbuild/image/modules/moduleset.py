@@ -37,7 +37,8 @@ def read_overlays(tree: FileTree, version: str) -> Brought:
     return Brought(tree, read_overlaid(tree, version), read_modprobe_d(tree))
 
 
-Wanted = Callable[[Kernel, Mapping[str, str]], Iterable[str]]  # modules by name, for a kernel and modprobe.d
+# Gives modules by name, for a kernel and modprobe.d; and what is to be said about them.
+Wanted = Callable[[Kernel, Mapping[str, str]], tuple[Iterable[str], Iterable[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,10 @@ def choose(
     overlaid = sources(brought.overlaid.modules)
     index = configured(with_overlaid(plain, brought.overlaid.modules), brought.modprobe_d)
     chosen: set[str] = set()
+    told: Iterable[str] = ()
     if wanted is not None:
-        chosen.update(wanted(kernel, brought.modprobe_d.files))
+        named, told = wanted(kernel, brought.modprobe_d.files)
+        chosen.update(named)
     if not nothing and (words or wanted is None):
         chosen.update(_select(words, index, kernel))
     if not chosen and not nothing:
@@ -92,7 +95,7 @@ def choose(
     )
     warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in plain.problems]
     left_out = [] if nothing else kernel.left_out
-    warnings += [*left_out, *asked.warnings, *brought.overlaid.warnings, *found.warnings]
+    warnings += [*told, *left_out, *asked.warnings, *brought.overlaid.warnings, *found.warnings]
     return Chosen(chosen, list(found.modules), asked, warnings)
 
 

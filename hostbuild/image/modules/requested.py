@@ -78,6 +78,7 @@ class _Closure:
         self, present: set[str], rule: Rule, index: Index, read: Callable[[str], Module], kernel: Kernel
     ) -> None:
         self.found = Requested(rule)
+        self._chosen = frozenset(present)
         self._present = present
         self._waiting = sorted(present, reverse=True)
         self._index = index
@@ -125,11 +126,17 @@ class _Closure:
                 self._add(module)
 
     def _add(self, module: str) -> None:
-        new = [name for name in close([module], self._index) if name not in self._present]
-        size = sum(read.size for name in new if (read := self._module(name)) is not None)
+        closed = close([module], self._index)
+        # beside what was there at first, so that the order in which they are found does not count
+        size = sum(
+            read.size
+            for name in closed
+            if name not in self._chosen and (read := self._module(name)) is not None
+        )
         if self.found.rule is Rule.NAMED and size > LIMIT:
             self.found.left_out[module] = size
             return
+        new = [name for name in closed if name not in self._present]
         self._present.update(new)
         self.found.added.update(new)
         self._waiting.extend(reversed(new))

@@ -28,6 +28,7 @@ from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd.core.device import Device
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.ledger.history import history_of
+from modaliasd.core.loading.cause import Cause
 from modaliasd.core.loading.outcome import Outcome
 from tests.support.ledgers import Maker, q35_records
 
@@ -328,6 +329,30 @@ def test_an_images_own_files_count(tmp_path: Path) -> None:
         open_image(make_image(tmp_path / "b.img", {"init": b"x"}), {})
     with pytest.raises(InputError, match=r"cannot read the initramfs image .*c\.img: No such file"):
         open_image(tmp_path / "c.img", {})
+
+
+def test_modules_load_d_counts_as_in_the_guest(tmp_path: Path) -> None:
+    """Listed modules come after the first walk's, by name or alias; a blacklist counts, a hidden file says nothing."""
+    tree = {f"usr/lib/modules/6.1.0-test/{name}": data for name, data in TABLES.items()}
+    lists = {
+        "etc/modules": b"ext4 some=option\n# led\n",
+        "etc/modules-load.d/a.conf": b"no_such\n",
+        "usr/lib/modules-load.d/a.conf": b"led\n",
+        "usr/lib/modules-load.d/b.txt": b"led\n",
+    }
+    target = open_image(make_image(tmp_path / "a.img", {**tree, **lists}), {})
+    [load] = [load for load in predict(machine(), target).loads if load.module == "ext4"]
+    assert (load.round, load.outcome, load.causes) == (0, Outcome.INSERTED, (Cause(request="/etc/modules"),))
+    assert "led" not in predict(machine(), target).modules
+    [problem] = target.problems
+    assert (problem.file, problem.line) == ("/etc/modules-load.d/a.conf", 1)
+    overlay = tmp_path / "overlay/etc/modprobe.d"
+    overlay.mkdir(parents=True)
+    (overlay / "deny.conf").write_text("blacklist ext4\n", encoding="ascii")
+    denied = open_image(tmp_path / "a.img", read_config([tmp_path / "overlay"], []))
+    assert "ext4" not in predict(machine(), denied).modules
+    words = open_image(make_image(tmp_path / "b.img", tree), {}, "modules_load=ext4")
+    assert "ext4" in predict(machine(), words).modules
 
 
 def test_the_command_ends_with_1_where_a_driver_would_be_missing(

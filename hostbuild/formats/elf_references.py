@@ -85,8 +85,8 @@ class _References:
         symbols = list(self._rows(table, _SYMBOL))
         names = self._sections[table.link].offset
         undefined: dict[int, str] = {}
-        for number, (name, _, _, section, _, _) in enumerate(symbols):
-            if name and section == _UNDEFINED:
+        for number, (name, _, _, home, _, _) in enumerate(symbols):
+            if name and home == _UNDEFINED:
                 undefined[number] = self._name(names + name).decode("ascii", "replace")
         wanted = {number: name for number, name in undefined.items() if followed.fullmatch(name)}
         strings: set[str] = set()

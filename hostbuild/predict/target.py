@@ -97,9 +97,9 @@ def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, s
             found |= {
                 f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))
             }
-        for path in _SINGLE:
-            if (overlay / path.lstrip("/")).is_file():
-                found[path] = _read(overlay / path.lstrip("/"))
+        for single in _SINGLE:
+            if (overlay / single.lstrip("/")).is_file():
+                found[single] = _read(overlay / single.lstrip("/"))
     for extra in extras:
         if not extra.exists():
             raise InputError(f"there is no modprobe.d file or directory {extra}")

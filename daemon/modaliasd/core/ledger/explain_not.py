@@ -288,7 +288,7 @@ def may_ask_lines(may_ask: Iterable[MayAsk]) -> list[str]:
     """Say who may have the kernel ask for a module, a line for each: `ext4 asks for it when needed: crypto-crc32c`."""
     words: dict[str, list[str]] = {}
     for one in may_ask:
-        words.setdefault(one.asker, []).append(one.word)
+        words.setdefault("the kernel" if one.asker == "kernel" else one.asker, []).append(one.word)
     return [f"{asker} asks for it when needed: {', '.join(asked)}" for asker, asked in words.items()]
 
 

@@ -8,6 +8,7 @@ function (an undefined symbol) and the strings that the module has, above all th
     crypto_alloc_*, _has_*, _grab_*       an algorithm: crypto-crc32c (crypto/api.c, crypto_larval_lookup)
     load_nls                              a character set: nls_utf8 (fs/nls/nls_base.c)
     load_nls_default                      that of CONFIG_NLS_DEFAULT
+    xt_request_*, nft_request_module      netfilter's matches, targets and expressions
 
 An algorithm may be made of several: hmac(sha256) is crypto-hmac and crypto-sha256, and the whole is asked for, too.
 Where the word depends on what the driver is told (`dm-%s`), it may be any of a family: dm-*.
@@ -63,6 +64,13 @@ _KERNEL_FORMATS = (
     "xfrm-type-%d-%d",
     "zpool-%s",  # mm/zpool.c
 )
+# Functions of other modules that ask on behalf of their callers (net/netfilter/x_tables.c, nf_tables_api.c).
+_XTABLES = ("xt_*", "ipt_*", "ip6t_*", "arpt_*", "ebt_*")
+_FAMILIES = {
+    "xt_request_find_match": _XTABLES,
+    "xt_request_find_target": _XTABLES,
+    "nft_request_module": ("nft-*",),
+}
 # What a module asks for with a number, or a name, of the kernel's configuration: the option, and the word.
 _CONFIGURED = {
     "fat": (("FAT_DEFAULT_CODEPAGE", "nls_cp{}"), ("FAT_DEFAULT_IOCHARSET", "nls_{}")),
@@ -106,6 +114,7 @@ def asks_of_module(name: str, data: bytes) -> Asks:
         elif symbol == _LOAD_NLS:
             words.update(f"nls_{text}" for text in found.strings if _CHARSET.fullmatch(text))
             families.add("nls_*")
+    families.update(family for symbol in found.symbols for family in _FAMILIES.get(symbol, ()))
     options = [*_CONFIGURED.get(name, ())]
     if _NLS_DEFAULT in found.symbols:
         options += _CONFIGURED[_NLS_DEFAULT]
@@ -127,7 +136,9 @@ def _requested(found: References) -> Iterator[str]:
         known = [text for text in near if _WORD.fullmatch(text) or _FORMAT.fullmatch(text)]
         # a name that comes from a table is no string of this place
         from_table = _WORD if _ANY in near else _TELLING
-        yield from known or (text for text in found.strings if from_table.fullmatch(text))
+        yield from known or (
+            text for text in found.strings if from_table.fullmatch(text) or _FORMAT.fullmatch(text)
+        )
 
 
 def _filled_in(formats: Iterable[str], strings: Iterable[str]) -> Iterator[str]:

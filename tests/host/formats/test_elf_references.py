@@ -100,6 +100,8 @@ def test_real_modules(debian_kernel: Kernel) -> None:
     }.items():
         assert word in asks_of_module(name, plain_module(debian_kernel, name)).words, name
     assert "dm-*" in asks_of_module("dm-mod", plain_module(debian_kernel, "dm-mod")).families
+    assert "nft-expr-*" in asks_of_module("nf_tables", plain_module(debian_kernel, "nf_tables")).families
+    assert "xt_*" in asks_of_module("ip_tables", plain_module(debian_kernel, "ip_tables")).families
     fat = asks_of_module("fat", plain_module(debian_kernel, "fat"))
     assert "nls_cp437" in fat.configured({"FAT_DEFAULT_CODEPAGE": "437"})
 

@@ -108,7 +108,7 @@ def test_an_image_without_manifest_is_read_itself(tmp_path: Path) -> None:
 
 
 def test_what_is_unpacked_counts_not_what_is_packed(tmp_path: Path) -> None:
-    """A file with two names takes room once, one that a later archive writes over none, one without a directory none."""
+    """A file with two names takes room once; one that is written over, or has no directory, takes none."""
     out = io.BytesIO()
     for members in (
         [("a", 1, 2, 0), ("b", 1, 2, 5000), ("c", 2, 1, 40_000)],

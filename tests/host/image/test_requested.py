@@ -1,15 +1,21 @@
 """The closure `requested`: which modules come along because others ask for them, and who asks."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from hostbuild.errors import InputError
 from hostbuild.image.build import BuiltImage
+from hostbuild.image.filetree import FileTree
+from hostbuild.image.modules import moduleset
 from hostbuild.image.modules.asks import Asks, asks_of_kernel
 from hostbuild.image.modules.requested import KERNEL, LIMIT, Requested, Rule, add_requested
 from hostbuild.image.modules.selection import Index, Module
 from hostbuild.kernels.kernel import Kernel
+from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
+from tests.support.komaker import FakeModule, make_tree, run_depmod
 
 ALIASES = {
     "crypto_sum": ("sum_fast", "sum_slow"),
@@ -145,3 +151,58 @@ def test_the_default_image_has_what_nvme_asks_for(image: BuiltImage) -> None:
     assert all(modules[name]["requested"] for name in requested["added"])
     assert sum(modules[name]["size"] for name in requested["added"]) < 1 << 20
     assert [row["name"] for row in requested["left_out"] if row["name"] == "i915"] == ["i915"]
+
+
+def asker(folder: Path) -> bytes:
+    """Compile a module that asks for the cipher `kt`, with a .modinfo for the tests' kernel."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler (make setup-kernel)")
+    source = f"""
+    static const char info[] __attribute__((section(".modinfo"), used)) = "vermagic={MAGIC}";
+    extern void *crypto_alloc_shash(const char *name, int type, int mask);
+    void *init_module(void) {{ return crypto_alloc_shash("kt", 0, 0); }}
+    """
+    (folder / "a.c").write_text(source)
+    flags = ["-O2", "-fno-pic", "-fno-pie", "-c"]
+    subprocess.run([compiler, *flags, "-o", folder / "a.o", folder / "a.c"], check=True, timeout=60)
+    return (folder / "a.o").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["tree", "overlay"])
+@pytest.mark.parametrize("rule", [Rule.NAMED, Rule.NONE])
+def test_a_modules_own_bytes_bring_what_it_asks_for(
+    place: str, rule: Rule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file of the kernel's tree or an overlay to the image's modules and its modules.requested."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tree = make_tree(
+        tmp_path,
+        VERSION,
+        [FakeModule("kt_sum", aliases=["crypto-kt"], vermagic=MAGIC), FakeModule("x", vermagic=MAGIC)],
+    )
+    home = tree if place == "tree" else tmp_path / f"overlay/lib/modules/{VERSION}"
+    (home / "kernel").mkdir(parents=True, exist_ok=True)
+    (home / "kernel/asker.ko").write_bytes(asker(tmp_path))
+    overlays = []
+    if place == "tree":
+        run_depmod(tmp_path, VERSION)
+    else:
+        overlays.append(tmp_path / "overlay")
+    words = "asker" if place == "tree" else "x"
+    packed = pack_modules(tmp_path, words, overlays=overlays, requested=rule)
+    came = rule is Rule.NAMED
+    assert ("kernel/kt_sum.ko" in packed.modules) is came
+    assert packed.files.get("modules.requested", b"") == (b"kt_sum asker crypto-kt\n" if came else b"")
+    assert packed.warnings == []
+
+
+def test_what_a_learned_machine_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names modules for a kernel may have something to say about them: it is among the warnings."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_tree(tmp_path / "k", VERSION, [FakeModule("aa", vermagic=MAGIC)])
+    brought = moduleset.read_overlays(FileTree(), VERSION)
+    chosen = moduleset.choose(
+        "", lambda *_: (["aa"], ["xhci is not there"]), find_kernel(tmp_path / "k"), brought
+    )
+    assert (chosen.names, chosen.warnings) == ({"aa"}, ["xhci is not there"])

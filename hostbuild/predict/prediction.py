@@ -8,6 +8,7 @@ from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.kmod.modules_load import Listed
 from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.tables import MayAsk
 from modaliasd.core.loading.cause import Cause
 from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.policy.rules import Policy
@@ -19,7 +20,8 @@ class Target:
 
     kernel: its release. name: what to call it in sentences: "this kernel", "this image". flavour: whose modprobe.
     wanted: modules to load by name (`modaliasd.load=`). listed: those of modules-load.d, which come after the first
-    walk. policy: what the daemon asks before it loads, None for nothing.
+    walk. may_ask: who has the kernel ask for which module, as the image says. policy: what the daemon asks before it
+    loads, None for nothing.
     """
 
     resolver: Resolver
@@ -29,6 +31,7 @@ class Target:
     wanted: tuple[str, ...] = ()
     policy: Policy | None = None
     listed: tuple[Listed, ...] = ()
+    may_ask: tuple[MayAsk, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:

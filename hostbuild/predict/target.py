@@ -29,6 +29,7 @@ from modaliasd.core.kmod.modprobe_d import (
 )
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.tables import parse_requested
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 
@@ -38,6 +39,7 @@ _TABLES = (
     "modules.builtin.modinfo",
     "modules.dep",
     "modules.order",
+    "modules.requested",
     "modules.softdep",
 )
 _POLICY = "/etc/modaliasd/policy.toml"
@@ -132,8 +134,9 @@ def make_target(
     problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
     resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
-    listed = _listed(config, append)
-    return Target(resolver, kernel, name, flavour, parse_settings(append).load, policy, listed)
+    listed, load = _listed(config, append), parse_settings(append).load
+    may_ask, _ = parse_requested(_text(table("modules.requested")))
+    return Target(resolver, kernel, name, flavour, load, policy, listed, tuple(may_ask))
 
 
 def _listings(config: Mapping[str, str], directories: Iterable[str]) -> list[tuple[str, list[str]]]:

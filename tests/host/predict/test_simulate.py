@@ -245,6 +245,21 @@ def test_modules_wanted_by_name_and_modules_that_stay_unexplained() -> None:
     assert wanted.unexplained == ()
 
 
+def test_what_an_image_knows_to_be_asked_for_is_requested() -> None:
+    """A module that was there, and that one which comes asks for by name, comes at the kernel's request again."""
+    live = [*LIVE, "ext4"]
+    for line, requested in (
+        (b"ext4 virtio_blk fs-ext4\n", True),
+        (b"ext4 virtio_blk fs-*\n", False),
+        (b"ext4 nobody fs-ext4\n", False),
+    ):
+        made = predict(machine(modules=live), target(tables={**TABLES, "modules.requested": line}))
+        assert ("ext4" in made.requested) is requested
+        assert made.unexplained == (() if requested else ("ext4",))
+    known = target(tables={**TABLES, "modules.requested": b"ext4 virtio_blk fs-ext4\n"})
+    assert "ext4" not in predict(machine(), known).requested, "it was not there"
+
+
 def test_the_json_holds_what_the_values_do() -> None:
     """Every list of the prediction is there, and it is JSON."""
     prediction = predict(machine(), target("blacklist xhci\n"))

@@ -46,6 +46,7 @@ LONGEST = (
     "faults",
     "hotplug_matrix",
     "predict_vm",
+    "requested_vm",
     "same_as_udev",
     "both_modprobes",
 )

@@ -14,6 +14,7 @@ from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.moduleset import Wanted
+from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
@@ -45,6 +46,7 @@ Examples:
 # How many are printed; all stand in the manifest.
 _WARNINGS = 20
 _FIRMWARE = 5
+_LARGER = 6
 
 
 @click.command("make-image", epilog=_EXAMPLES)
@@ -68,6 +70,14 @@ _FIRMWARE = 5
     type=InputPath(),
     metavar="FILE",
     help="Take the modules that a machine used: a ledger, or what `hostbuild capture` wrote.",
+)
+@click.option(
+    "--requested",
+    type=click.Choice([rule.value for rule in Rule]),
+    default=Rule.NAMED.value,
+    show_default=True,
+    help="Which modules come along that these, or the kernel, ask for by name (request_module): named, the small ones "
+    "whose names can be seen in them; all, and whatever a program may have asked for (dm-*, fs-*); none.",
 )
 @click.option(
     "--overlay",
@@ -140,6 +150,7 @@ def command(
     modules_dir: Path | None,
     selection: str | None,
     learn: Path | None,
+    requested: str,
     overlays: tuple[Path, ...],
     firmware_dirs: tuple[Path, ...],
     compressor: str,
@@ -163,6 +174,7 @@ def command(
         modules=("" if learn else "qemu") if selection is None else selection,
         wanted=_used_by(learn) if learn else None,
         wanted_from=learn.name if learn else "",
+        requested=Rule(requested),
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor(compressor),
@@ -205,8 +217,14 @@ def _used_by(machine: Path) -> Wanted:
     """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
     capture = read_capture(machine)
 
-    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> Iterable[str]:
-        return learned_modules(capture, open_kernel(kernel, modprobe_d)).modules
+    def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> tuple[Iterable[str], Iterable[str]]:
+        learned = learned_modules(capture, open_kernel(kernel, modprobe_d))
+        lacking = [
+            f"kernel {kernel.version} has no module {name}, which the machine of {machine.name} used; "
+            "what its devices ask for here takes its place"
+            for name in learned.lacking
+        ]
+        return learned.modules, lacking
 
     return used
 
@@ -224,6 +242,12 @@ def _print_summary(built: BuiltImage) -> None:
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
     if absent := built.manifest.get("lacking", []):
         ui.line(f"  this kernel has no {listed(absent)}")
+    requested = built.manifest["requested"]
+    if requested["added"]:
+        ui.line(f"  {len(requested['added'])} of them because others ask for them by name")
+    if requested["left_out"]:
+        larger = [f"{row['name']} (for {', '.join(row['asked_by'])})" for row in requested["left_out"]]
+        ui.line(f"  larger ones are left out, and may be named by --modules: {', '.join(larger[:_LARGER])}")
     if firmware["missing"]:
         ui.line(f"  {len(firmware['missing'])} firmware files that drivers may ask for were not found:")
         for name in firmware["missing"][:_FIRMWARE]:

@@ -25,7 +25,9 @@ Examples:
 
 @click.command("predict", epilog=_EPILOG)
 @click.argument("capture_file", metavar="CAPTURE", type=InputPath())
-@click.option("--image", type=InputPath(), help="Predict for this image: its modules and its modprobe.d.")
+@click.option(
+    "--image", type=InputPath(), help="Predict for this image: its modules, modprobe.d and modules-load.d."
+)
 @_options.kernel
 @_options.modules_dir
 @click.option(
@@ -33,7 +35,7 @@ Examples:
     "overlays",
     multiple=True,
     type=InputPath(),
-    help="Include an overlay's modprobe.d and policy.",
+    help="Include an overlay's modprobe.d, modules-load.d and policy.",
 )
 @click.option(
     "--config",
@@ -56,7 +58,7 @@ def command(
 ) -> int:
     """Predict what the daemon would load on the machine of CAPTURE, without booting anything.
 
-    With --image from that image's modules and its modprobe.d, else from all modules of a kernel.
+    With --image from that image's modules and its configuration, else from all modules of a kernel.
     """
     from hostbuild.kernels.kernel import require_kernel
     from hostbuild.predict.file import read_capture

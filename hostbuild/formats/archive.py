@@ -201,11 +201,6 @@ class _Archive:
         return Segment(self._start, length, Compressor.NONE, length, tuple(self._members))
 
 
-def kernel_versions(members: Iterable[newc.Member]) -> list[str]:
-    """Give the kernels that the image has modules for, by the directories' names."""
-    return versions_in(member.name for member in members)
-
-
 def versions_in(paths: Iterable[str]) -> list[str]:
     """Give the kernels that these paths have modules for, by the directories' names."""
     pattern = re.compile(r"(?:\./|/)?(?:usr/)?lib/modules/([^/]+?)(?:\.squashfs)?(?:/|$)")

@@ -20,6 +20,7 @@ from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.lacking import lacking
+from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
@@ -70,7 +71,7 @@ class ImageOptions:
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
     interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
-    libraries come from, "" for this machine's.
+    libraries come from, "" for this machine's. requested: which modules come along that others ask for.
     """
 
     kernel: str | None = None
@@ -88,6 +89,7 @@ class ImageOptions:
     wanted_from: str = ""
     interpreter: Spec = cpython.DEFAULT
     release: str = ""
+    requested: Rule = Rule.NAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     )
     packages = [busybox.put_busybox(tree, options.release)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
+        chosen = moduleset.choose(options.modules, options.wanted, kernel, brought, options.requested)
+        carried, warnings = chosen.carried, chosen.warnings
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
@@ -145,7 +148,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
         indexes = put_modules(
-            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+            tree,
+            kernel,
+            carried,
+            for_kmod=for_kmod,
+            store=options.store,
+            readable=readable,
+            requested=chosen.requested,
+            advance=advance,
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
@@ -161,8 +171,9 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             modprobe=options.modprobe.value,
             store=options.store,
             tree=tree,
-            chosen=chosen,
+            chosen=chosen.names,
             modules=carried,
+            requested=chosen.requested,
             warnings=warnings,
             lacking=lacking(options.modules, kernel),
             firmware=firmware,

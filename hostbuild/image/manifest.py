@@ -12,6 +12,7 @@ from hostbuild.formats.manifest import FORMAT
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules import storage
 from hostbuild.image.modules.firmware import Firmware
+from hostbuild.image.modules.requested import KERNEL, Requested
 from hostbuild.image.modules.selection import Module
 from hostbuild.image.sources.overlay import Overlay
 from hostbuild.image.sources.stdlib import Closure
@@ -24,9 +25,9 @@ class Contents:
     """What an image was put together from.
 
     selection: the words that chose the modules; learned_from: the file that named more, "" for none. chosen: the names
-    that these brought; modules: all that are in the image, dependencies included. warnings: what was left out or looks
-    wrong: lines of the kernel's tables, modules, modprobe.d. lacking: what the kernel has not of a named selection.
-    python: the interpreter's version; library: the standard library's modules.
+    that these brought; modules: all that are in the image, dependencies included. requested: who asks for which.
+    lacking: what the kernel has not of a named selection. warnings: what was left out or looks wrong: lines of the
+    kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the standard library's modules.
     """
 
     kernel: Kernel
@@ -37,6 +38,7 @@ class Contents:
     tree: FileTree
     chosen: Collection[str]
     modules: Sequence[Module]
+    requested: Requested
     warnings: Sequence[str]
     lacking: Sequence[str]
     firmware: Firmware
@@ -61,7 +63,8 @@ def make_manifest(made: Contents) -> dict[str, Any]:
         **({"warnings": list(made.warnings)} if made.warnings else {}),
         **({"lacking": list(made.lacking)} if made.lacking else {}),
         "groups": _groups(made.tree),
-        "modules": [_module_row(module, made.chosen) for module in made.modules],
+        "modules": [_module_row(module, made.chosen, made.requested) for module in made.modules],
+        "requested": _requested_row(made.requested, {module.name for module in made.modules}),
         "firmware": asdict(made.firmware),
         "python": {
             "version": made.python,
@@ -109,12 +112,31 @@ def _groups(tree: FileTree) -> dict[str, dict[str, int]]:
     return dict(sorted(groups.items()))
 
 
-def _module_row(module: Module, chosen: Collection[str]) -> dict[str, object]:
+def _requested_row(requested: Requested, carried: Collection[str]) -> dict[str, object]:
+    """Say which modules come because others ask for them, and who asks for which: module -> asker -> words."""
+    return {
+        "rule": requested.rule.value,
+        "added": sorted(requested.added.intersection(carried)),
+        "asked": {
+            module: {
+                asker: words for asker, words in sorted(askers.items()) if asker in carried or asker == KERNEL
+            }
+            for module, askers in sorted(requested.asked.items())
+            if module in carried
+        },
+        "left_out": [
+            {"name": module, "size": size, "asked_by": sorted(requested.asked[module])}
+            for module, size in sorted(requested.left_out.items())
+        ],
+    }
+
+
+def _module_row(module: Module, chosen: Collection[str], requested: Requested) -> dict[str, object]:
     row: dict[str, object] = {"name": module.name, "path": module.path, "size": module.size}
     if module.origin:
         row["origin"] = module.origin
     elif module.name not in chosen:
-        row["dependency"] = True
+        row["requested" if module.name in requested.added else "dependency"] = True
     if module.firmware:
         row["firmware"] = list(module.firmware)
     return row

@@ -165,6 +165,19 @@ def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str
     )
 
 
+def builtin_values(modules: Path | None, field: str) -> dict[str, tuple[str, ...]]:
+    """Give a .modinfo field of the drivers inside a kernel, from modules.builtin.modinfo: driver -> values."""
+    found: dict[str, tuple[str, ...]] = {}
+    data = read_list(modules, "modules.builtin.modinfo") if modules else b""
+    for entry in data.split(b"\0"):
+        driver, _, line = text_of(entry).partition(".")
+        key, equals, value = line.partition("=")
+        if equals and key == field:
+            driver = module_name(driver)
+            found[driver] = (*found.get(driver, ()), value)
+    return found
+
+
 def read_list(modules: Path, name: str) -> bytes:
     """Read one of the lists that the kernel's build leaves beside its modules; nothing where there is none."""
     try:

@@ -1,10 +1,10 @@
 """Reads and writes a ledger file, as `hostbuild run --ledger-out` and the guest write it (docs/ledger.md)."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import InputError
@@ -14,13 +14,6 @@ from modaliasd.core.errors import FormatError
 from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.ledger.read import PIECE, LedgerReader, read_records
 
-Taken = TypeVar("Taken")
-
-
-def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """All records in order; for whoever needs them more than once. Raises as read_history does."""
-    return _read(path, list)
-
 
 def read_history(path: Path) -> History:
     """Return what the ledger tells; no more of it is held than that.
@@ -28,11 +21,6 @@ def read_history(path: Path) -> History:
     Lines that are no records are skipped, and told of on stderr.
     Raises InputError where the file cannot be read, is empty, or is not a ledger.
     """
-    return _read(path, history_of)
-
-
-def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Taken:
-    """Have `take` go through the records."""
     require_there(path, "ledger")
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
@@ -41,7 +29,7 @@ def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Take
         with path.open("rb") as file:
             records = read_records(reader, iter(lambda: file.read(PIECE), b""))
             first = next(records, None)
-            taken = take(chain([first] if first is not None else [], records))
+            history = history_of(chain([first] if first is not None else [], records))
     except OSError as e:
         raise read_error(path, "the ledger", e) from e
     except FormatError as e:
@@ -52,7 +40,7 @@ def _read(path: Path, take: Callable[[Iterable[dict[str, Any]]], Taken]) -> Take
         )
     if reader.skipped.count:
         ui.note(f"in {path}, {reader.skipped}")
-    return taken
+    return history
 
 
 def write_ledger(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

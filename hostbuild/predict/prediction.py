@@ -5,7 +5,10 @@ from enum import Enum
 
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modules_load import Listed
+from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.tables import MayAsk
 from modaliasd.core.loading.cause import Cause
 from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.policy.rules import Policy
@@ -16,7 +19,9 @@ class Target:
     """What is booted: a kernel's module tree with its configuration.
 
     kernel: its release. name: what to call it in sentences: "this kernel", "this image". flavour: whose modprobe.
-    wanted: modules to load by name (`modaliasd.load=`). policy: what the daemon asks before it loads, None for nothing.
+    wanted: modules to load by name (`modaliasd.load=`). listed: those of modules-load.d, which come after the first
+    walk. may_ask: who has the kernel ask for which module, as the image says. policy: what the daemon asks before it
+    loads, None for nothing.
     """
 
     resolver: Resolver
@@ -25,11 +30,18 @@ class Target:
     flavour: Flavour = Flavour.BUSYBOX
     wanted: tuple[str, ...] = ()
     policy: Policy | None = None
+    listed: tuple[Listed, ...] = ()
+    may_ask: tuple[MayAsk, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Lines of the module tree's tables and of modprobe.d that have no effect, or not the one they seem to have."""
-        return (*self.resolver.dependencies.problems, *self.resolver.configuration.problems)
+        """Lines of the module tree's tables, of modprobe.d and of modules-load.d that have no, or another, effect."""
+        vain = [
+            Problem(one.file, one.line, f"nothing is called {one.name}, by name or by alias")
+            for one in self.listed
+            if self.resolver.resolve(one.name).stage is Stage.NONE
+        ]
+        return (*self.resolver.dependencies.problems, *self.resolver.configuration.problems, *vain)
 
     def has(self, module: str) -> bool:
         """Return whether there is such a module, loadable or part of the kernel."""

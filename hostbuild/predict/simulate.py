@@ -70,6 +70,9 @@ class _Boot:
                 if path in self._plans:
                     device = self._devices[path].device
                     self._want(self._plans[path], Cause(path, device.subsystem, device.modalias))
+            if number == 0:
+                for entry in self._target.listed:
+                    self._want(self._target.resolver.resolve(entry.name), Cause(request=entry.file))
             done = self._finish(number, by_kernel=False)
             if not new and not done:
                 requests = self._requests()
@@ -182,10 +185,17 @@ class _Boot:
         return not one.module or (plan is not None and plan.stage in _BUILTIN)
 
     def _requests(self) -> list[str]:
-        """Modules that drove a device in the capture, that no device asks for, and that are not here yet."""
+        """Modules of the captured machine that no device asks for, and that are not here yet.
+
+        Each drove a device there, or is asked for by name, in the image, by one that has come.
+        """
         found = dict.fromkeys(
             one.module for path, one in self._devices.items() if path in self._present and one.module
         )
+        for asked in self._target.may_ask:
+            known = "*" not in asked.word and asked.module in (self._capture.modules or ())
+            if known and self._comes(asked.asker):
+                found[asked.module] = None
         return [
             module
             for module in found

@@ -1,7 +1,7 @@
 """What a prediction is for: a kernel with all its modules, or an image with those that it carries.
 
-The tables are the files that the daemon reads in the guest, and modprobe.d is read by the daemon's rules from wherever
-it will lie: in the image, in overlays, in files that the caller names, on the kernel's command line.
+The tables are the files that the daemon reads in the guest; modprobe.d and modules-load.d are read by its rules from
+wherever they will lie: in the image, in overlays, in files that the caller names, on the kernel's command line.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
 from modaliasd.core.index import lookup
+from modaliasd.core.kmod import modules_load
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.kmod.modprobe_d import (
     DIRECTORIES,
@@ -28,6 +29,7 @@ from modaliasd.core.kmod.modprobe_d import (
 )
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_modules_dep, parse_softdeps
 from modaliasd.core.kmod.resolve import Resolver
+from modaliasd.core.kmod.tables import parse_requested
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.settings import parse_settings
 
@@ -37,9 +39,12 @@ _TABLES = (
     "modules.builtin.modinfo",
     "modules.dep",
     "modules.order",
+    "modules.requested",
     "modules.softdep",
 )
 _POLICY = "/etc/modaliasd/policy.toml"
+_SINGLE = (_POLICY, modules_load.FILE)
+_DIRECTORIES = (*DIRECTORIES, *modules_load.DIRECTORIES)
 _TREES = ("lib/modules", "usr/lib/modules")  # where the guest looks, and where it may yet be led by a link
 _SQUASHFS = ".squashfs"
 
@@ -47,7 +52,8 @@ _SQUASHFS = ".squashfs"
 def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> Target:
     """Return a kernel as a target, with every module that it has.
 
-    config: modprobe.d's files and the policy, path in the guest -> text. append: the kernel's command line.
+    config: files of modprobe.d, of modules-load.d, and the policy, path in the guest -> text. append: the kernel's
+    command line.
     """
     if kernel.indexes is None or kernel.modules is None:
         raise KernelError(
@@ -58,7 +64,7 @@ def open_kernel(kernel: Kernel, config: Mapping[str, str], append: str = "") -> 
 
 
 def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Target:
-    """Return an image as a target: its modules, its modprobe.d below `config`'s, its command line before `append`."""
+    """Return an image as a target: its modules, its files below `config`'s, its command line before `append`."""
     require_kind(image, Kind.IMAGE, Kind.PACKED)
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     unpacked = archive.open_image(image).require_whole()
@@ -84,18 +90,18 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
 
 
 def read_config(overlays: Iterable[Path], extras: Iterable[Path]) -> dict[str, str]:
-    """Return what overlays bring of modprobe.d, and the policy; files and directories count as in /etc/modprobe.d."""
+    """Return what overlays bring of modprobe.d, modules-load.d and the policy; extras count as in /etc/modprobe.d."""
     found: dict[str, str] = {}
     for overlay in overlays:
         if not overlay.is_dir():
             raise InputError(f"the overlay {overlay} is not a directory")
-        for directory in DIRECTORIES:
+        for directory in _DIRECTORIES:
             found |= {
                 f"{directory}/{path.name}": _read(path) for path in _files(overlay / directory.lstrip("/"))
             }
-        policy = overlay / _POLICY.lstrip("/")
-        if policy.is_file():
-            found[_POLICY] = _read(policy)
+        for single in _SINGLE:
+            if (overlay / single.lstrip("/")).is_file():
+                found[single] = _read(overlay / single.lstrip("/"))
     for extra in extras:
         if not extra.exists():
             raise InputError(f"there is no modprobe.d file or directory {extra}")
@@ -128,15 +134,31 @@ def make_target(
     problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
     resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
     policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
-    return Target(resolver, kernel, name, flavour, parse_settings(append).load, policy)
+    listed, load = _listed(config, append), parse_settings(append).load
+    may_ask, _ = parse_requested(_text(table("modules.requested")))
+    return Target(resolver, kernel, name, flavour, load, policy, listed, tuple(may_ask))
+
+
+def _listings(config: Mapping[str, str], directories: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Give the names of the files that lie in each directory."""
+    found = []
+    for directory in directories:
+        names = [path.removeprefix(directory + "/") for path in config if path.startswith(directory + "/")]
+        found.append((directory, [name for name in names if "/" not in name]))
+    return found
+
+
+def _listed(config: Mapping[str, str], append: str) -> tuple[modules_load.Listed, ...]:
+    """Give what modules-load.d and its words on the command line name, in the order in which the daemon loads it."""
+    listed = modules_load.parse_modules_load_words(append)
+    files = modules_load.listing_files(_listings(config, modules_load.DIRECTORIES))
+    for path in (modules_load.FILE, *files):
+        listed += modules_load.parse_modules_load(config.get(path, ""), path)
+    return tuple(modules_load.once(listed))
 
 
 def _configuration(config: Mapping[str, str], append: str) -> Configuration:
-    listings = []
-    for directory in DIRECTORIES:
-        names = [path.removeprefix(directory + "/") for path in config if path.startswith(directory + "/")]
-        listings.append((directory, [name for name in names if "/" not in name]))
-    paths = [f"{directory}/{name}" for directory, name in counting_files(listings)]
+    paths = [f"{directory}/{name}" for directory, name in counting_files(_listings(config, DIRECTORIES))]
     return join(parse_modprobe_d([(path, config[path]) for path in paths]), parse_command_line(append))
 
 
@@ -154,8 +176,8 @@ def _table_paths(root: Root) -> dict[str, tuple[str, str]]:
 
 def _config_paths(root: Root) -> list[str]:
     """Return the configuration files that an image has, dangling links included."""
-    paths = [f"{directory}/{name}" for directory in DIRECTORIES for name in root.names(directory)]
-    return paths + ([_POLICY] if root.find(_POLICY) else [])
+    paths = [f"{directory}/{name}" for directory in _DIRECTORIES for name in root.names(directory)]
+    return paths + [path for path in _SINGLE if root.find(path)]
 
 
 def _trees(tables: Mapping[str, tuple[str, str]], files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import GuestError, GuestTimeoutError
-from hostbuild.formats.archive import read_image
+from hostbuild.formats.archive import open_image
 from hostbuild.formats.vmlinuz import init_size
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import Machine
@@ -38,25 +38,25 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMinimum:
-    """least: the least memory in MiB that boots, to `step` MiB; attempts in their order."""
+    """least: the least memory in MiB that boots, to `step` MiB."""
 
     least: int
     step: int
-    attempts: tuple[Attempt, ...]
 
 
 def read_size(image: Path, manifest: Mapping[str, Any], append: str = "") -> ImageSize:
-    """Read what counts of an image: from its manifest, or from the archive where that is {}."""
+    """Read what counts of an image: from its manifest, or as a kernel unpacks it where that is {}."""
     packed = image.stat().st_size
     if manifest.get("image", {}).get("size") == packed:
         files = [row["size"] for row in manifest["files"] if stat.S_ISREG(int(row["mode"], 8))]
         count = len(manifest["files"])
     else:
-        members = [member for segment in read_image(image) for member in segment.members]
-        files = [member.size for member in members if stat.S_ISREG(member.mode)]
-        count = len(members)
-    window = manifest.get("image", {}).get("window", 0)
+        # a file with several names is there once, and what a later archive writes over takes no room
+        nodes = {id(node): node for _, node in open_image(image).require_whole().root.walk()}
+        files = [node.size for node in nodes.values() if stat.S_ISREG(node.mode)]
+        count = len(nodes)
     words = f"{manifest.get('append', '')} {append}".split()
+    window = manifest.get("image", {}).get("window", 0)
     return ImageSize(packed, in_pages(files), count, "rootfstype=ramfs" in words, window)
 
 
@@ -79,17 +79,15 @@ def measure_minimum(
     if not plenty.booted:
         raise GuestError(f"the image does not boot with {plenty.memory} MiB either: {plenty.why}")
     patient = replace(boot, limit_s=max(_LEAST_PATIENCE_S, _PATIENCE * plenty.seconds))
-    attempts: list[Attempt] = [plenty]
 
     def boots(memory: int) -> bool:
         attempt = _attempt(machine, replace(patient, memory=memory))
-        attempts.append(attempt)
         heard(attempt)
         return attempt.booted
 
     step = max(1, estimated.least // 100)
     low, high = (int(estimated.least * factor) for factor in (1 - _WIDTH, 1 + _WIDTH))
-    return MeasuredMinimum(find_least(boots, low, high, step), step, tuple(attempts))
+    return MeasuredMinimum(find_least(boots, low, high, step), step)
 
 
 def find_least(boots: Callable[[int], bool], low: int, high: int, step: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats.archive import kernel_versions, read_image
+from hostbuild.formats.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz
@@ -131,7 +131,7 @@ def _require_kernel_for(image: Path, manifest: dict[str, Any], spec: str | None)
 
 
 def _versions_in(image: Path, manifest: dict[str, Any]) -> list[str]:
-    """Return the kernels that the image has modules for: from its manifest, or from the archive where that is {}."""
+    """Return the kernels that the image has modules for: from its manifest, or as a kernel unpacks it."""
     if manifest.get("image", {}).get("size") == image.stat().st_size:
         return [manifest["kernel"]["version"]]
-    return kernel_versions(member for segment in read_image(image) for member in segment.members)
+    return versions_in(path for path, _ in open_image(image).require_whole().root.walk())

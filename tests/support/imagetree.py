@@ -8,6 +8,7 @@ from pathlib import Path
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import Firmware, put_firmware
+from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.sources.overlay import read_overlay
@@ -66,6 +67,7 @@ def pack_modules(
     store: Store = Store.PLAIN,
     readable: frozenset[str] = storage.ALL,
     for_kmod: bool = True,
+    requested: Rule = Rule.NAMED,
 ) -> Packed:
     """Do what build_image does about modules and firmware."""
     kernel = find_kernel(root)
@@ -78,13 +80,22 @@ def pack_modules(
     for one in laid:
         one.put(alone)
     brought = moduleset.read_overlays(alone, kernel.version)
-    _, carried, warnings = moduleset.choose(selection, None, kernel, brought)
+    chosen = moduleset.choose(selection, None, kernel, brought, requested)
+    carried, warnings = chosen.carried, chosen.warnings
     found = put_firmware(tree, carried, firmware, kernel, alone)
     for one in laid:
         one.put(tree)
     for path in brought.overlaid.paths:
         tree.remove(path)
-    indexes = put_modules(tree, kernel, carried, for_kmod=for_kmod, store=store, readable=readable)
+    indexes = put_modules(
+        tree,
+        kernel,
+        carried,
+        for_kmod=for_kmod,
+        store=store,
+        readable=readable,
+        requested=chosen.requested,
+    )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=store is Store.SQUASHFS)
     base = tree.target(f"usr/lib/modules/{kernel.version}") + "/"
     files = {

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modaliasd.core.ledger.read import LedgerReader, read_records
+from modaliasd.core.ledger.read import PIECE, LedgerReader, read_records
 from modaliasd.core.ledger.write import FORMAT
 
 Q35 = Path(__file__).resolve().parents[1] / "data" / "q35-boot.jsonl"
@@ -18,6 +18,12 @@ START_US = 1_000_000
 def q35_records() -> list[dict[str, Any]]:
     """The real ledger's records."""
     return [json.loads(line) for line in Q35.read_text(encoding="ascii").splitlines()]
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """All records of a ledger's file, in order; a line that is none is passed over."""
+    with path.open("rb") as file:
+        return list(read_records(LedgerReader(), iter(lambda: file.read(PIECE), b"")))
 
 
 class Maker:

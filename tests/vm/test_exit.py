@@ -9,13 +9,13 @@ import pytest
 
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.kernels.kernel import Kernel, require_kernel
-from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
 from tests.support.boots import vm_of
 from tests.support.commandline import hostbuild_argv
+from tests.support.ledgers import read_ledger
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

@@ -9,11 +9,11 @@ import pytest
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.ledger.file import read_ledger
 from hostbuild.qemu.machine import read_machine
 from tests.support.boots import vm_of
 from tests.support.commandline import hostbuild_argv
 from tests.support.kernelfiles import plain_module
+from tests.support.ledgers import read_ledger
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm

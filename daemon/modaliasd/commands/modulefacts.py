@@ -11,12 +11,14 @@ import posix
 
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
 from modaliasd.core.kmod.names import module_name, text_of
-from modaliasd.core.kmod.tables import parse_modules_alias
+from modaliasd.core.kmod.tables import parse_modules_alias, parse_requested
 from modaliasd.core.ledger.explain_not import ModuleFacts, alias_matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from modaliasd.core.kmod.tables import MayAsk
 
 
 def read_facts(
@@ -44,11 +46,19 @@ def read_facts(
         aliases=tuple(alias for alias, target in aliases if target == name),
         stands_for=_targets(aliases, module),
         similar=_similar(name, names or set()),
+        may_ask=read_may_ask(name, modules_dir),
         live=None if live is None else name in live,
         waiting={
             path: suppliers for path in devpaths if (suppliers := _waits_for(sys_root + path)) is not None
         },
     )
+
+
+def read_may_ask(module: str, modules_dir: str) -> tuple[MayAsk, ...]:
+    """Return who may have the kernel ask for a module, as the image says; empty where it does not say."""
+    name = module.replace("-", "_")
+    found, _ = parse_requested(_read(f"{modules_dir}/modules.requested") or "")
+    return tuple(one for one in found if one.module == name)
 
 
 def _alias_lines(text: str) -> list[tuple[str, str]]:

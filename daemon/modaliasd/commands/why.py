@@ -6,7 +6,7 @@ import posix
 import sys
 
 from modaliasd.commands.ledgerfile import read_history
-from modaliasd.commands.modulefacts import read_facts
+from modaliasd.commands.modulefacts import read_facts, read_may_ask
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
 from modaliasd.core.errors import UsageError
@@ -27,7 +27,7 @@ WHY = Syntax(
     "why",
     """\
 For a module: every device that asked for it, with its modalias, the alias that matched and the alias's line;
-the modules that depend on it; who asked for it by name; when it was loaded; what it drives.
+the modules that depend on it; who asked for it by name, or has the kernel ask; when it was loaded; what it drives.
 For a device (a devpath, a node such as /dev/vda, an interface such as eth0): its modalias, every match and
 what became of it, and the driver.
 """,
@@ -78,7 +78,8 @@ def run_why(arguments: list[str]) -> int:
     devices = find_devices(history, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
-        sys.stdout.write(module_text(history, why, color=color))
+        own = () if given.given("--ledger") else read_may_ask(why.module, _own_tree())
+        sys.stdout.write(module_text(history, why, may_ask=own, color=color))
         return 0
     devices = devices or find_devices(history, name)
     for device in devices:
@@ -109,7 +110,7 @@ def run_why_not(arguments: list[str]) -> int:
     if directory:
         directory = _require_tree(directory)
     elif here:
-        directory = f"{MODULES}/{posix.uname().release}"
+        directory = _own_tree()
     facts = ModuleFacts()
     if directory:
         asking = [device.devpath for device, _match in history.askers(name)] if here else []
@@ -136,6 +137,10 @@ def _require_tree(directory: str) -> str:
     raise UsageError(
         f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
     )
+
+
+def _own_tree() -> str:
+    return f"{MODULES}/{posix.uname().release}"
 
 
 def _live_modules() -> list[str] | None:

@@ -5,7 +5,7 @@ a warning, and so is what needs it. If the caller named it, or an overlay brings
 was built for another release, but may be taken, is carried and told of.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from hostbuild.errors import InputError
@@ -29,13 +29,17 @@ def carry(
     index: Index,
     kernel: Kernel,
     overlaid: Mapping[str, Module],
+    read: Callable[[str], Module],
 ) -> Carried:
-    """Read and judge modules. Raises InputError for one of `required`, or an overlay's, that cannot be loaded."""
+    """Judge modules, which `read` gives.
+
+    Raises InputError for one of `required`, or an overlay's, that cannot be loaded.
+    """
     found: dict[str, Module] = {}
     bad: dict[str, str] = {}
     for name in names:
         try:
-            found[name] = overlaid[name] if name in overlaid else _of_kernel(name, index, kernel)
+            found[name] = read(name)
         except InputError as e:
             bad[name] = str(e)
     warnings: list[str] = []
@@ -56,11 +60,18 @@ def carry(
     return Carried(tuple(kept), tuple(warnings))
 
 
-def _of_kernel(name: str, index: Index, kernel: Kernel) -> Module:
-    if kernel.modules is None:
-        raise KernelError(f"the kernel has no module {name}")
-    [module] = load([name], index, kernel.modules)
-    return module
+def reader(index: Index, kernel: Kernel, overlaid: Mapping[str, Module]) -> Callable[[str], Module]:
+    """Make what gives modules by name, an overlay's first; each is read once. It raises InputError."""
+    known = dict(overlaid)
+
+    def read(name: str) -> Module:
+        if name not in known:
+            if kernel.modules is None:
+                raise KernelError(f"the kernel has no module {name}")
+            [known[name]] = load([name], index, kernel.modules)
+        return known[name]
+
+    return read
 
 
 def _judged(modules: Iterable[Module], release: str, kernels: str) -> dict[str, tuple[Fit, str]]:

@@ -23,8 +23,7 @@ from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules.selection import Module
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.kernels.kernel_modules import read_list
-from modaliasd.core.kmod.names import module_name, text_of
+from hostbuild.kernels.kernel_modules import builtin_values
 
 GROUP = "firmware"
 _SYSTEM = Path("/lib/firmware")
@@ -56,7 +55,10 @@ def put_firmware(
         if not directory.is_dir():
             raise InputError(f"the firmware directory {directory} is not a directory")
     askers: dict[str, set[str]] = {}
-    for driver, names in (*((m.name, m.firmware) for m in modules), *builtin_firmware(kernel).items()):
+    for driver, names in (
+        *((m.name, m.firmware) for m in modules),
+        *builtin_values(kernel.modules, "firmware").items(),
+    ):
         for name in names:
             askers.setdefault(name, set()).add(driver)
     present = []
@@ -73,19 +75,6 @@ def put_firmware(
             present.append(name)
     missing = sorted(askers.keys() - set(present))
     return Firmware(present, missing, {name: sorted(askers[name]) for name in missing})
-
-
-def builtin_firmware(kernel: Kernel) -> dict[str, tuple[str, ...]]:
-    """Give what the drivers inside a kernel may ask for: driver -> names."""
-    found: dict[str, tuple[str, ...]] = {}
-    data = read_list(kernel.modules, "modules.builtin.modinfo") if kernel.modules else b""
-    for entry in data.split(b"\0"):
-        driver, _, field = text_of(entry).partition(".")
-        key, equals, name = field.partition("=")
-        if equals and key == "firmware":
-            driver = module_name(driver)
-            found[driver] = (*found.get(driver, ()), name)
-    return found
 
 
 def find_firmware(name: str, directories: Iterable[Path], version: str) -> dict[str, Path]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import check as finished
 from hostbuild.image.modules import selection
-from hostbuild.image.modules.carried import carry
+from hostbuild.image.modules.carried import carry, reader
 from hostbuild.image.modules.configured import ModprobeD, alias_targets, configured, read_modprobe_d
 from hostbuild.image.modules.listed import named_modules
 from hostbuild.image.modules.overlaid import Overlaid, read_overlaid, sources, with_overlaid
+from hostbuild.image.modules.requested import Requested, Rule, add_requested
 from hostbuild.image.modules.selection import Index, Module
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.index import lookup
@@ -36,24 +37,40 @@ def read_overlays(tree: FileTree, version: str) -> Brought:
     return Brought(tree, read_overlaid(tree, version), read_modprobe_d(tree))
 
 
-Wanted = Callable[[Kernel, Mapping[str, str]], Iterable[str]]  # modules by name, for a kernel and modprobe.d
+# Gives modules by name, for a kernel and modprobe.d; and what is to be said about them.
+Wanted = Callable[[Kernel, Mapping[str, str]], tuple[Iterable[str], Iterable[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The modules of an image. names: those that were chosen; carried: all; requested: which others these ask for.
+
+    warnings: what is to be said about them.
+    """
+
+    names: set[str]
+    carried: list[Module]
+    requested: Requested
+    warnings: list[str]
 
 
 def choose(
-    words: str, wanted: Wanted | None, kernel: Kernel, brought: Brought
-) -> tuple[set[str], list[Module], list[str]]:
-    """Give the names that were chosen, all modules that come into the image, and what is to be said about them.
+    words: str, wanted: Wanted | None, kernel: Kernel, brought: Brought, rule: Rule = Rule.NAMED
+) -> Chosen:
+    """Choose the modules of an image.
 
     words: as selection.py reads them; "" with `wanted`, which names modules for this kernel and this modprobe.d, for
-    nothing besides.
+    nothing besides. rule: which of the modules come along that the chosen ones ask for.
     """
     nothing = words.strip() == "none" and wanted is None
     plain = _NONE if nothing else selection.read_index(kernel)
     overlaid = sources(brought.overlaid.modules)
     index = configured(with_overlaid(plain, brought.overlaid.modules), brought.modprobe_d)
     chosen: set[str] = set()
+    told: Iterable[str] = ()
     if wanted is not None:
-        chosen.update(wanted(kernel, brought.modprobe_d.files))
+        named, told = wanted(kernel, brought.modprobe_d.files)
+        chosen.update(named)
     if not nothing and (words or wanted is None):
         chosen.update(_select(words, index, kernel))
     if not chosen and not nothing:
@@ -71,10 +88,15 @@ def choose(
     names = selection.close(
         {*chosen, *overlaid, *(alias_targets(brought.modprobe_d, index) if chosen else ())}, index
     )
-    found = carry(names, selection.named_in(words, index), index, kernel, overlaid)
+    read = reader(index, kernel, overlaid)
+    asked = add_requested(names, rule if names else Rule.NONE, index, read, kernel)
+    found = carry(
+        sorted({*names, *asked.added}), selection.named_in(words, index), index, kernel, overlaid, read
+    )
     warnings = [f"{kernel.indexes}/{one.file}:{one.line}: {one.message}" for one in plain.problems]
     left_out = [] if nothing else kernel.left_out
-    return chosen, list(found.modules), [*warnings, *left_out, *brought.overlaid.warnings, *found.warnings]
+    warnings += [*told, *left_out, *asked.warnings, *brought.overlaid.warnings, *found.warnings]
+    return Chosen(chosen, list(found.modules), asked, warnings)
 
 
 def _select(words: str, index: Index, kernel: Kernel) -> list[str]:

@@ -15,6 +15,7 @@ from hostbuild.formats.modfile import is_module, plain_path
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.formats.vermagic import magic_of
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
+from hostbuild.image.modules.asks import asks_of_module
 from hostbuild.image.modules.selection import Index, Module
 from modaliasd.core.kmod.modules_dep import softdep
 from modaliasd.core.kmod.names import module_name
@@ -98,7 +99,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         data = decompress(detect(raw), raw)[0]
         if not data.startswith(elf.MAGIC):
             raise InputError(f"{what} is damaged: it is not an ELF file")
-        info = elf.modinfo(io.BytesIO(data))
+        info, asks = elf.modinfo(io.BytesIO(data)), asks_of_module(module_name(path), data)
     except (CompressionError, elf.ElfError) as e:
         raise InputError(f"{what} is damaged: {e}") from e
     plain = plain_path(path)
@@ -112,6 +113,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         path.removeprefix(plain),
         entry.origin,
         magic_of(data),
+        asks,
     )
     soft = [softdep("", value.split(), "", 0) for value in info.get("softdep", ())]
     wanted = [word for line in soft for word in (*line.pre, *line.post, *line.others)]

@@ -17,7 +17,7 @@ import fnmatch
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hostbuild.errors import HostbuildError, InputError, UsageError
@@ -25,6 +25,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.vermagic import magic_of
 from hostbuild.fs.regular import read_regular
+from hostbuild.image.modules.asks import NONE, Asks, asks_of_module
 from hostbuild.image.modules.named_selections import NAMED
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.module_files import locate, place_in_tree
@@ -86,7 +87,7 @@ class Module:
 
     path: where, below lib/modules/VERSION, uncompressed. content: its bytes, or its file if that is plain.
     firmware: the names of what it may ask for, sorted. ending: of its file on the host, ".xz" or the like,
-    "" if that is plain. origin: the overlay that brings it, "" for one of the kernel's.
+    "" if that is plain. origin: the overlay that brings it, "" for one of the kernel's. asks: what it asks for by name.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Module:
     ending: str = ""
     origin: str = ""
     vermagic: str = ""
+    asks: Asks = NONE
 
     def read(self) -> bytes:
         """Give its bytes, uncompressed."""
@@ -213,8 +215,8 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
         data = read_module(file)
         content = file if file.suffix == ".ko" and file.stat().st_size == len(data) else data
         ending = file.name.rpartition(".ko")[2]
-        firmware, magic = _firmware(data, file), magic_of(data)
-        loaded.append(Module(name, place_in_tree(path), content, len(data), firmware, ending, vermagic=magic))
+        module = Module(name, place_in_tree(path), content, len(data), _firmware(data, file), ending)
+        loaded.append(replace(module, vermagic=magic_of(data), asks=_asks(name, data, file)))
     return loaded
 
 
@@ -227,6 +229,13 @@ def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
     try:
         return tuple(sorted(set(elf.modinfo(io.BytesIO(data)).get("firmware", ()))))
     except HostbuildError as e:
+        raise InputError(f"the module {path} is damaged: {e}") from e
+
+
+def _asks(name: str, data: bytes, path: Path) -> Asks:
+    try:
+        return asks_of_module(name, data)
+    except elf.ElfError as e:
         raise InputError(f"the module {path} is damaged: {e}") from e
 
 

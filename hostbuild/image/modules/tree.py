@@ -8,6 +8,8 @@ from hostbuild.formats.modfile import is_module
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import storage
+from hostbuild.image.modules.requested import NAME as REQUESTED
+from hostbuild.image.modules.requested import Requested
 from hostbuild.image.modules.selection import Module, close, parse_index, select
 from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
@@ -25,7 +27,7 @@ from modaliasd.core.loading.signature import HASH_NAME, TAIL_SIZE, hash_of_signa
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
 CRYPTO = "crypto"
-_OURS = (INDEX_NAME, CRYPTO_NAME, HASH_NAME)
+_OURS = (INDEX_NAME, CRYPTO_NAME, HASH_NAME, REQUESTED)
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -58,12 +60,13 @@ def put_modules(
     for_kmod: bool,
     store: Store = Store.PLAIN,
     readable: Container[str] = storage.ALL,
+    requested: Requested | None = None,
     advance: Advance = ignore,
 ) -> dict[str, bytes]:
     """Put modules into the image, with indexes made for just these; give the indexes by name.
 
-    readable: the endings that the image's modprobe unpacks. `advance` hears of each module. Raises KernelError where
-    a module would have no line in modules.dep.
+    readable: the endings that the image's modprobe unpacks. requested: who asks for which. `advance` hears of each
+    module. Raises KernelError where a module would have no line in modules.dep.
     """
     inside = f"usr/lib/modules/{kernel.version}"
     if inside not in tree:
@@ -86,6 +89,8 @@ def put_modules(
             )
         base = staging / "lib/modules" / kernel.version
         indexes = _read_indexes(base, signing_hash(carried), for_kmod=for_kmod)
+        if table := requested.table({module.name for module in carried}) if requested else b"":
+            indexes[REQUESTED] = table
         if store is not Store.SQUASHFS:
             for module in carried:
                 ending = endings[module.path]

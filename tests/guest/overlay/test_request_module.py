@@ -51,12 +51,24 @@ ODD = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the scripts, and programs in place of the real ones that write down what they are given."""
-    folder = tmp_path_factory.mktemp("micro")
+    return make_place(tmp_path_factory.mktemp("micro"), "busybox")
+
+
+@pytest.fixture(scope="module")
+def with_kmod(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in an image with kmod's modprobe."""
+    return make_place(tmp_path_factory.mktemp("kmod"), "kmod")
+
+
+def make_place(folder: Path, program: str) -> Path:
+    """Put the scripts into a directory; modprobe is a link to `program`, as in an image."""
     write = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done >>{log}\n{more}\n'
-    for name, more in {"modprobe": f'[ "$1" != -qD ] || echo "insmod {MODULE}"', "modaliasd": ""}.items():
+    for name, more in {program: f'[ "$1" != -qD ] || echo "insmod {MODULE}"', "modaliasd": ""}.items():
         stub = folder / name
-        stub.write_text(write.format(log=folder / f"{name}.log", more=more))
+        log = folder / f"{name.replace(program, 'modprobe')}.log"
+        stub.write_text(write.format(log=log, more=more))
         stub.chmod(0o755)
+    (folder / "modprobe").symlink_to(program)
     for name in ("request-module", "frozen-modprobe"):
         text = (SCRIPTS / name).read_text()
         assert "modprobe" in text
@@ -116,6 +128,14 @@ def test_an_odd_name_reaches_the_policy_as_one_word(place: Path, name: str) -> N
     assert given == asked_for(name)
 
 
+@pytest.mark.parametrize("name", ODD)
+def test_kmods_modprobe_gets_the_word_itself(with_kmod: Path, name: str) -> None:
+    """It is asked what the word stands for, for the ledger, and then does with the word what its configuration says."""
+    given, _, files = call(with_kmod, "request-module", name)
+    assert given == [b"-qD", b"--", name.encode(), b"-q", b"--", name.encode()]
+    assert files == set()
+
+
 @settings(
     max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -127,8 +147,10 @@ def test_no_name_makes_anything_else_happen(place: Path, name: str) -> None:
     assert files == set()
 
 
-def test_who_waits_is_written_down(place: Path) -> None:
+@pytest.mark.parametrize("whose", ["place", "with_kmod"])
+def test_who_waits_is_written_down(whose: str, request: pytest.FixtureRequest) -> None:
     """The word, the modules and the tasks that sleep until the helper has ended; nothing for a module that is in."""
+    place: Path = request.getfixturevalue(whose)
     (place / "run").mkdir()
     for task, wait, name in (
         (7, "call_usermodehelper_exec", "lose tup"),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from hostbuild.image.modules.firmware import builtin_firmware, find_firmware
+from hostbuild.image.modules.firmware import find_firmware
+from hostbuild.kernels.kernel_modules import builtin_values
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
 from tests.support.komaker import FakeModule, make_tree
 
@@ -92,7 +93,10 @@ def test_what_is_there_comes_plain_and_what_is_missing_is_told(tmp_path: Path) -
     (tree / "modules.builtin.modinfo").write_bytes(
         b"in-side.firmware=b.bin\0in-side.license=GPL\0x.firmware=no.bin\0"
     )
-    assert builtin_firmware(find_kernel(tmp_path / "k")) == {"in_side": ("b.bin",), "x": ("no.bin",)}
+    assert builtin_values(find_kernel(tmp_path / "k").modules, "firmware") == {
+        "in_side": ("b.bin",),
+        "x": ("no.bin",),
+    }
     write(tmp_path / "fw/a.bin.zst", zstandard.ZstdCompressor().compress(b"A"))
     write(tmp_path / f"k/lib/firmware/{VERSION}/b.bin.xz", lzma.compress(b"B"))  # beside the kernel's modules
     write(tmp_path / "ov/lib/firmware/updates/laid.bin", b"L")

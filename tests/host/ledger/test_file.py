@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.ledger.file import read_history, read_ledger
+from hostbuild.ledger.file import read_history
 from modaliasd.commands.ledger import run as print_ledger
 from modaliasd.core.ledger.write import line
 from tests.support.commandline import hostbuild_argv
-from tests.support.ledgers import Q35, q35_records
+from tests.support.ledgers import Q35, q35_records, read_ledger
 
 if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json

@@ -28,6 +28,7 @@ from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd.core.device import Device
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.ledger.history import history_of
+from modaliasd.core.loading.cause import Cause
 from modaliasd.core.loading.outcome import Outcome
 from tests.support.ledgers import Maker, q35_records
 
@@ -244,6 +245,21 @@ def test_modules_wanted_by_name_and_modules_that_stay_unexplained() -> None:
     assert wanted.unexplained == ()
 
 
+def test_what_an_image_knows_to_be_asked_for_is_requested() -> None:
+    """A module that was there, and that one which comes asks for by name, comes at the kernel's request again."""
+    live = [*LIVE, "ext4"]
+    for line, requested in (
+        (b"ext4 virtio_blk fs-ext4\n", True),
+        (b"ext4 virtio_blk fs-*\n", False),
+        (b"ext4 nobody fs-ext4\n", False),
+    ):
+        made = predict(machine(modules=live), target(tables={**TABLES, "modules.requested": line}))
+        assert ("ext4" in made.requested) is requested
+        assert made.unexplained == (() if requested else ("ext4",))
+    known = target(tables={**TABLES, "modules.requested": b"ext4 virtio_blk fs-ext4\n"})
+    assert "ext4" not in predict(machine(), known).requested, "it was not there"
+
+
 def test_the_json_holds_what_the_values_do() -> None:
     """Every list of the prediction is there, and it is JSON."""
     prediction = predict(machine(), target("blacklist xhci\n"))
@@ -328,6 +344,30 @@ def test_an_images_own_files_count(tmp_path: Path) -> None:
         open_image(make_image(tmp_path / "b.img", {"init": b"x"}), {})
     with pytest.raises(InputError, match=r"cannot read the initramfs image .*c\.img: No such file"):
         open_image(tmp_path / "c.img", {})
+
+
+def test_modules_load_d_counts_as_in_the_guest(tmp_path: Path) -> None:
+    """Listed modules come after the first walk's, by name or alias; a blacklist counts, a hidden file says nothing."""
+    tree = {f"usr/lib/modules/6.1.0-test/{name}": data for name, data in TABLES.items()}
+    lists = {
+        "etc/modules": b"ext4 some=option\n# led\n",
+        "etc/modules-load.d/a.conf": b"no_such\n",
+        "usr/lib/modules-load.d/a.conf": b"led\n",
+        "usr/lib/modules-load.d/b.txt": b"led\n",
+    }
+    target = open_image(make_image(tmp_path / "a.img", {**tree, **lists}), {})
+    [load] = [load for load in predict(machine(), target).loads if load.module == "ext4"]
+    assert (load.round, load.outcome, load.causes) == (0, Outcome.INSERTED, (Cause(request="/etc/modules"),))
+    assert "led" not in predict(machine(), target).modules
+    [problem] = target.problems
+    assert (problem.file, problem.line) == ("/etc/modules-load.d/a.conf", 1)
+    overlay = tmp_path / "overlay/etc/modprobe.d"
+    overlay.mkdir(parents=True)
+    (overlay / "deny.conf").write_text("blacklist ext4\n", encoding="ascii")
+    denied = open_image(tmp_path / "a.img", read_config([tmp_path / "overlay"], []))
+    assert "ext4" not in predict(machine(), denied).modules
+    words = open_image(make_image(tmp_path / "b.img", tree), {}, "modules_load=ext4")
+    assert "ext4" in predict(machine(), words).modules
 
 
 def test_the_command_ends_with_1_where_a_driver_would_be_missing(

@@ -107,6 +107,22 @@ def test_an_image_without_manifest_is_read_itself(tmp_path: Path) -> None:
     assert read_size(image, {}, "quiet rootfstype=ramfs").ramfs
 
 
+def test_what_is_unpacked_counts_not_what_is_packed(tmp_path: Path) -> None:
+    """A file with two names takes room once; one that is written over, or has no directory, takes none."""
+    out = io.BytesIO()
+    for members in (
+        [("a", 1, 2, 0), ("b", 1, 2, 5000), ("c", 2, 1, 40_000)],
+        [("c", 3, 1, 10), ("no/directory", 4, 1, 40_000)],
+    ):
+        writer = newc.Writer(lambda data: out.write(data) and None)
+        for name, ino, nlink, size in members:
+            writer.add(newc.Member(name, 0o100644, ino=ino, nlink=nlink, mtime=0), bytes(size))
+        writer.close()
+    image = tmp_path / "x.img"
+    image.write_bytes(out.getvalue())
+    assert read_size(image, {}) == ImageSize(len(out.getvalue()), 3 * 4096, 2)
+
+
 def test_manifest_and_archive_agree(image: BuiltImage) -> None:
     """The manifest's figures, which are quick to read, are the archive's."""
     assert read_size(image.image, image.manifest) == read_size(image.image, {})

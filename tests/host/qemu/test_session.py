@@ -2,7 +2,7 @@
 
 import json
 import struct
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -30,11 +30,15 @@ def write_kernel(path: Path, version: str) -> Path:
     return path
 
 
-def write_image(path: Path, names: dict[str, int]) -> Path:
-    """Write an image of these members, path -> mode."""
+def write_image(path: Path, names: dict[str, int], *, parents: bool = True) -> Path:
+    """Write an image of these members, path -> mode; without the directories above them a kernel makes none of them."""
+    above = (
+        {str(one): DIRECTORY for name in names for one in reversed(PurePath(name).parents)} if parents else {}
+    )
+    above.pop(".", None)
     with path.open("wb") as out:
         archive = Writer(out.write)
-        for number, (name, mode) in enumerate(names.items(), 1):
+        for number, (name, mode) in enumerate((above | names).items(), 1):
             archive.add(Member(name, mode, ino=number))
         archive.close()
     return path
@@ -104,6 +108,12 @@ def test_several_kernels_in_one_image(tmp_path: Path) -> None:
         assert pair(image, write_kernel(tmp_path / version, version))
     with pytest.raises(InputError, match=r"are for 1\.0, 2\.0"):
         pair(image, write_kernel(tmp_path / "3.0", "3.0"))
+
+
+def test_modules_that_no_kernel_unpacks_do_not_count(tmp_path: Path) -> None:
+    """A member whose directory is not there comes to nothing, so it speaks for no kernel."""
+    image = write_image(tmp_path / "n.img", {"lib/modules/1.0": DIRECTORY, "init": FILE}, parents=False)
+    assert pair(image, write_kernel(tmp_path / "other", "2.0"))
 
 
 def test_an_image_without_modules_goes_with_any_kernel(tmp_path: Path) -> None:

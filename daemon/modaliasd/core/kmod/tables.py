@@ -5,6 +5,7 @@ All but the softdeps; modules.devname is read after the first walk.
     modules.alias             alias PATTERN MODULE            depmod; quotes nothing, so a pattern can hold blanks
     modules.symbols           alias symbol:NAME MODULE        depmod
     modules.weakdep           weakdep MODULE NAME...          depmod of kmod 33: what the module may ask for later
+    modules.requested         MODULE ASKER WORD               hostbuild: who may ask for it, and by which word
     modules.devname           MODULE NODE TYPEMAJOR:MINOR     depmod; "fuse fuse c10:229"
     modules.order             PATH                            the kernel's build, in link order: kmod's order of loading
     modules.builtin.modinfo   MODULE.KEY=VALUE, NUL-ended     scripts/Makefile.modinst
@@ -44,6 +45,14 @@ class Weakdep(NamedTuple):
     wanted: tuple[str, ...]
     file: str = ""
     line: int = 0
+
+
+class MayAsk(NamedTuple):
+    """A module that may have the kernel ask for another by `word`, an alias or a pattern: `dm-*`."""
+
+    module: str
+    asker: str
+    word: str
 
 
 class DeviceNode(NamedTuple):
@@ -131,6 +140,19 @@ def parse_weakdeps(text: str, file: str = "modules.weakdep") -> tuple[tuple[Weak
     """Return the lines of modules.weakdep."""
     lines, bad = configuration_lines(text, "weakdep", file)
     return tuple(Weakdep(module, tuple(words), file, number) for number, module, words in lines), bad
+
+
+def parse_requested(text: str, file: str = "modules.requested") -> tuple[list[MayAsk], list[Problem]]:
+    """Parse modules.requested: who may ask for which module while it runs."""
+    found: list[MayAsk] = []
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        words = line.split()
+        if len(words) == 3:
+            found.append(MayAsk(module_name(words[0]), module_name(words[1]), words[2]))
+        elif words and not line.startswith("#"):
+            bad.append(Problem(file, number, f"not `MODULE ASKER WORD`: {line[:_SHOWN]!r}"))
+    return found, bad
 
 
 def parse_symbols(text: str, file: str = "modules.symbols") -> tuple[dict[str, str], list[Problem]]:

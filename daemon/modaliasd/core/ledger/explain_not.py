@@ -19,8 +19,9 @@ from modaliasd.core.loading.outcome import FailureKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from modaliasd.core.kmod.tables import MayAsk
     from modaliasd.core.ledger.explain import Asker, WhyModule
     from modaliasd.core.ledger.history import History
     from modaliasd.core.ledger.history_values import DeviceHistory, LoadHistory
@@ -56,7 +57,8 @@ class ModuleFacts(NamedTuple):
     tree: the directory that was looked at, "" if none was. in_tree: is its file listed in modules.dep? in_kernel: is it
     listed in modules.order, which an image has of its whole kernel? builtin: in modules.builtin? aliases: its patterns
     in modules.alias. stands_for: modules that the word is an alias of. similar: names of modules that are like it.
-    live: is it in the kernel now? waiting: devpaths of devices that wait for a supplier, with the suppliers' names.
+    may_ask: who may have the kernel ask for it. live: is it in the kernel now? waiting: devpaths of devices that wait
+    for a supplier, with the suppliers' names.
     """
 
     tree: str = ""
@@ -66,6 +68,7 @@ class ModuleFacts(NamedTuple):
     aliases: tuple[str, ...] = ()
     stands_for: tuple[str, ...] = ()
     similar: tuple[str, ...] = ()
+    may_ask: tuple[MayAsk, ...] = ()
     live: bool | None = None
     waiting: Mapping[str, tuple[str, ...]] = {}
 
@@ -268,6 +271,8 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
 def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
     """Answer for a module that could be loaded and that no device here is for."""
     fix = f"modaliasd load {shell_word(name)} (if you want it all the same)"
+    if facts.may_ask:
+        return WhyNot(name, Reason.NO_DEVICE, tuple(f"{line}." for line in may_ask_lines(facts.may_ask)), fix)
     if not facts.aliases:
         words = "It has no aliases: it is loaded by name, or because another module needs it."
         return WhyNot(name, Reason.NO_DEVICE, (words,), fix)
@@ -277,6 +282,14 @@ def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
         f"It has {len(facts.aliases)} aliases, for {buses}; the first is {facts.aliases[0]}.",
     )
     return WhyNot(name, Reason.NO_DEVICE, details, fix)
+
+
+def may_ask_lines(may_ask: Iterable[MayAsk]) -> list[str]:
+    """Say who may have the kernel ask for a module, a line for each: `ext4 asks for it when needed: crypto-crc32c`."""
+    words: dict[str, list[str]] = {}
+    for one in may_ask:
+        words.setdefault("the kernel" if one.asker == "kernel" else one.asker, []).append(one.word)
+    return [f"{asker} asks for it when needed: {', '.join(asked)}" for asker, asked in words.items()]
 
 
 def alias_matches(alias: str, modalias: str) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from modaliasd.core.ledger.explain import Became
-from modaliasd.core.ledger.explain_not import GOOD
+from modaliasd.core.ledger.explain_not import GOOD, may_ask_lines
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
 from modaliasd.core.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from modaliasd.core.kmod.plan import Match
+    from modaliasd.core.kmod.tables import MayAsk
     from modaliasd.core.ledger.explain import Chosen, WhyDevice, WhyModule
     from modaliasd.core.ledger.explain_not import WhyNot
     from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
@@ -19,8 +22,10 @@ NEXT, AND = "\n", " and "  # between the modaliases of a device that has several
 _MORE = 12  # askers beyond this number are counted only
 
 
-def module_text(history: History, why: WhyModule, *, color: bool = False) -> str:
-    """Why a module is there, as lines."""
+def module_text(
+    history: History, why: WhyModule, *, may_ask: Iterable[MayAsk] = (), color: bool = False
+) -> str:
+    """Why a module is there, as lines. may_ask: who may have had the kernel ask for it."""
     style = style_of(color)
     lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
     for users, what in ((why.needed_by, NEEDS), (why.softdep_of, SOFTDEP)):
@@ -38,6 +43,7 @@ def module_text(history: History, why: WhyModule, *, color: bool = False) -> str
         lines.append(
             "  no device's modalias asked for it: the kernel did (request_module), or somebody by hand"
         )
+    lines += [f"  {printable(line)}" for line in may_ask_lines(may_ask)]
     if why.load is not None:
         lines += _load_lines(why.load)
     lines += [f"  {style('driver', 'drives')} {_device_name(device)}" for device in why.drives[:_MORE]]

@@ -10,10 +10,12 @@ from modaliasd.core.kmod.names import module_name, normalize_alias, text_of
 from modaliasd.core.kmod.tables import (
     Alias,
     DeviceNode,
+    MayAsk,
     parse_builtin_modinfo,
     parse_devname,
     parse_modules_alias,
     parse_modules_order,
+    parse_requested,
     parse_symbols,
 )
 from tests.support.kmodlive import kmod_configuration
@@ -136,3 +138,10 @@ def test_debians_tables_have_no_other_lines(debian_kernel: Kernel) -> None:
     ours = {f"{text_of(normalize_alias(alias.pattern))} {alias.module}" for alias in aliases}
     ours |= {f"{symbol} {module}" for symbol, module in symbols.items()}
     assert ours == set(shown)
+
+
+def test_who_asks_for_what_is_read() -> None:
+    """A line has three words, names are modules' names; what is none is a problem with its line."""
+    found, bad = parse_requested("snd-seq snd snd-seq\n\n# no\ntwo words\n")
+    assert found == [MayAsk("snd_seq", "snd", "snd-seq")]
+    assert [(one.file, one.line) for one in bad] == [("modules.requested", 4)]

@@ -6,6 +6,7 @@ import pytest
 
 from modaliasd.cli import main
 from modaliasd.commands.modulefacts import read_facts
+from modaliasd.core.kmod.tables import MayAsk
 from modaliasd.core.ledger.explain import (
     Became,
     find_devices,
@@ -51,6 +52,21 @@ def test_why_knows_what_came_by_itself(q35: History) -> None:
     assert why is not None
     assert why.load is None
     assert "the kernel did (request_module)" in module_text(q35, why)
+
+
+def test_who_may_have_the_kernel_ask_is_named(q35: History) -> None:
+    """`why` has a line for each asker with its words; `why-not` has them for what nobody has asked for yet."""
+    may_ask = tuple(
+        MayAsk("ledtrig_audio", *rest) for rest in (("snd", "a"), ("snd", "b"), ("kernel", "c-*"))
+    )
+    why = why_module(q35, "ledtrig_audio")
+    assert why is not None
+    text = module_text(q35, why, may_ask=may_ask)
+    assert "  snd asks for it when needed: a, b\n  the kernel asks for it when needed: c-*\n" in text
+    facts = ModuleFacts("/lib/modules/6.1.0-test", in_tree=True, in_kernel=True, may_ask=may_ask)
+    answer = why_not(q35, "floppy", facts)
+    assert answer.reason is Reason.NO_DEVICE
+    assert answer.details[0] == "snd asks for it when needed: a, b."
 
 
 def test_why_of_a_stranger_is_none(q35: History) -> None:

@@ -46,6 +46,7 @@ HELPER = {
 
 GROUND = "hostbuild hostbuild.errors hostbuild.near"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
+FORMATS = "hostbuild.formats hostbuild.formats.initramfs"
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
@@ -54,38 +55,37 @@ HOST = {
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
-    "hostbuild.formats": room(
-        f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"
-    ),
-    "hostbuild.apt": room(f"{EDGE} hostbuild.formats", "*"),
-    "hostbuild.debs": room(f"{EDGE} hostbuild.formats hostbuild.apt", "*"),
-    "hostbuild.kernels": room(f"{EDGE} hostbuild.formats hostbuild.apt hostbuild.debs", "*"),
-    "hostbuild.ledger": room(f"{EDGE} hostbuild.formats {CORES}", "file"),
-    "hostbuild.report": room(f"{EDGE} hostbuild.formats hostbuild.ledger {CORES}", "html"),
+    "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
+    "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
+    "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
+    "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
+    "hostbuild.kernels": room(f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "*"),
+    "hostbuild.ledger": room(f"{EDGE} {FORMATS} {CORES}", "file"),
+    "hostbuild.report": room(f"{EDGE} {FORMATS} hostbuild.ledger {CORES}", "html"),
     "hostbuild.predict": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
+        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
     ),
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
-        f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
+        f"{EDGE} {FORMATS} hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
         "carried configured firmware moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"{CORES}",
         "busybox cpython daemon kmod libraries overlay packages",
     ),
     "hostbuild.image": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.image.modules hostbuild.image.sources {CORES}",
         "build pack",
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
+        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.ledger {CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
+        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
         "build configfile configure drivers modaliases options source toolchain",
     ),
 }

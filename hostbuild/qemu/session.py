@@ -13,7 +13,7 @@ from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats.archive import open_image, versions_in
+from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostbuild import main, near
 from hostbuild.errors import ToolMissingError
-from hostbuild.formats import newc
+from hostbuild.formats.initramfs import newc
 from hostbuild.formats.sniff import Kind, kind_of, kind_of_file, use_of
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.machine import NAMED_MACHINES

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from hostbuild import main
-from hostbuild.formats import archive, initramfs
-from hostbuild.formats.archive import ImageError, open_image, read_image
+from hostbuild.formats import initramfs
 from hostbuild.formats.compress import Compressor, Packing, sink
-from hostbuild.formats.newc import TRAILER, Member
-from hostbuild.formats.rootfs import Root
+from hostbuild.formats.initramfs import archive
+from hostbuild.formats.initramfs.archive import ImageError, open_image, read_image
+from hostbuild.formats.initramfs.newc import TRAILER, Member
+from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.predict.target import open_image as open_target
 from tests.host.formats.test_unpacking import DIRECTORY, END, FILE, LINK, packed, written

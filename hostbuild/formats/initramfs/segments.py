@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from hostbuild.errors import HostbuildError
-from hostbuild.formats import newc
 from hostbuild.formats.compress import Compressor
-from hostbuild.formats.newc import Body, Member, NewcError
-from hostbuild.formats.pieces import Pieces
+from hostbuild.formats.initramfs import newc
+from hostbuild.formats.initramfs.newc import Body, Member, NewcError
+from hostbuild.formats.initramfs.pieces import Pieces
 from hostbuild.formats.unpack import CompressionError, unpacked
 
 _PIECE = 1 << 18

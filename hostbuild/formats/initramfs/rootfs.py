@@ -10,7 +10,7 @@ import posixpath
 import stat
 from collections.abc import Iterator
 
-from hostbuild.formats.newc import Member
+from hostbuild.formats.initramfs.newc import Member
 
 _LINKS_MAX = 40  # MAXSYMLINKS, in one look-up
 _NAME_MAX = 255

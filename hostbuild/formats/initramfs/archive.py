@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostbuild.errors import InputError
-from hostbuild.formats import initramfs, newc, sniff
+from hostbuild.formats import initramfs, sniff
 from hostbuild.formats.compress import Compressor
-from hostbuild.formats.initramfs import Part, UnpackingError
-from hostbuild.formats.rootfs import Root
+from hostbuild.formats.initramfs import newc
+from hostbuild.formats.initramfs.rootfs import Root
+from hostbuild.formats.initramfs.segments import Part, UnpackingError
 from hostbuild.formats.sniff import Kind
 from hostbuild.fs.files import read_error, read_input
 

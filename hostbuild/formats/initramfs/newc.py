@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hostbuild.errors import HostbuildError
-from hostbuild.formats.pieces import Pieces
+from hostbuild.formats.initramfs.pieces import Pieces
 
 MAGIC = b"070701"
 MAGIC_CHECKSUM = b"070702"

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hostbuild.errors import InputError
-from hostbuild.formats import initramfs, sniff
+from hostbuild.formats import sniff
 from hostbuild.formats.compress import Compressor
-from hostbuild.formats.initramfs import newc
+from hostbuild.formats.initramfs import newc, segments
 from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.initramfs.segments import Part, UnpackingError
 from hostbuild.formats.sniff import Kind
@@ -97,7 +97,7 @@ class Image:
         found: dict[int, bytes] = {}
         with _opened(self.path) as (file, size):
             try:
-                for number, (_, _, body) in enumerate(initramfs.members(file, size - self.bootconfig)):
+                for number, (_, _, body) in enumerate(segments.members(file, size - self.bootconfig)):
                     if number in sources:
                         found[number] = b"".join(body)
                         if len(found) == len(sources):
@@ -152,11 +152,11 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _read(path: Path, file: BinaryIO, size: int) -> Image:
-    end = initramfs.find_bootconfig(file, size)
+    end = segments.find_bootconfig(file, size)
     image = Image(path, size, bootconfig=size - end)
     archives: list[_Archive] = []
     try:
-        for number, (part, member, body) in enumerate(initramfs.members(file, end)):
+        for number, (part, member, body) in enumerate(segments.members(file, end)):
             _require_few(number, part)
             if not archives or archives[-1].ended or archives[-1].part is not part:
                 archives.append(_Archive(part, member.offset))

@@ -57,7 +57,7 @@ OPERATORS: Sequence[tuple[type[cst.CSTNode], Callable[..., Iterable[cst.CSTNode]
 ]
 # Words for people, which a test could only repeat; and another value that is as false as the one before.
 SENTENCE = re.compile(r"[A-Za-z]+ [A-Za-z]+")
-FALSE = ("False", '""', "0", "()")
+FALSE = ("None", "False", '""', "0", "()")
 MEMORY = 2 << 30  # bytes of address space: a mutant may collect for ever
 POLL_S = 0.005
 
@@ -250,7 +250,7 @@ class _Finder(cst.CSTVisitor):
 
 
 def _is_vain(node: cst.CSTNode) -> bool:
-    """Tell of a change that nobody should test for: of a sentence, or of a value that is false into None."""
+    """Tell of a change that nobody should test for: of a sentence, or of a value that is false into another."""
     if isinstance(node, cst.SimpleString):
         return bool(SENTENCE.search(node.value))
     value = node.value if isinstance(node, cst.Assign | cst.AnnAssign) else None

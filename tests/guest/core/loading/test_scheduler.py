@@ -453,3 +453,21 @@ def test_a_gate_that_has_a_module_inserted_bare() -> None:
     assert (second.targets, second.modules, second.bare) == (("nic",), ("nic",), True)
     refused = [load for load in scheduler.take_told() if load.module == "soft"]
     assert [(load.result, load.causes) for load in refused] == [(denied, [Cause(softdep="nic")])]
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_wish_gives_way_where_it_would_close_a_ring(first: str) -> None:
+    """The same where no plan has put them in order: `a` goes in without waiting for its softdep, `b` after it."""
+    needs = {
+        "a": Needs(before=("b",), soft=frozenset({"b"}), single=True),
+        "b": Needs(before=("a",), single=True),
+    }
+    scheduler = Scheduler(needs.__getitem__, lambda _name: 1, 4, set())
+    for module in (first, *({"a", "b"} - {first})):
+        scheduler.request(module, Cause(request="test"), 0, 1)
+    order = []
+    while job := scheduler.next_job(2):
+        order += job.modules
+        scheduler.finished(dict.fromkeys(job.modules, LoadResult(Outcome.INSERTED)), 3)
+    assert order == ["a", "b"]
+    assert scheduler.idle

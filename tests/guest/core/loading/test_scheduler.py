@@ -465,7 +465,7 @@ def test_a_wish_gives_way_where_it_would_close_a_ring(first: str) -> None:
     scheduler = Scheduler(needs.__getitem__, lambda _name: 1, 4, set())
     for module in (first, *({"a", "b"} - {first})):
         scheduler.request(module, Cause(request="test"), 0, 1)
-    order = []
+    order: list[str] = []
     while job := scheduler.next_job(2):
         order += job.modules
         scheduler.finished(dict.fromkeys(job.modules, LoadResult(Outcome.INSERTED)), 3)

@@ -213,6 +213,17 @@ def test_times_are_of_the_receipt() -> None:
     assert second["t_us"] == first["t_us"] + 1
 
 
+def test_a_modules_line_has_the_time_of_its_receipt() -> None:
+    """That of the event, though it is written after others."""
+    fakes = world(3)
+    ticks = iter(range(1, 10**6))
+    fakes.clock = lambda: next(ticks)
+    for number, action in ((1, "add"), (2, "add"), (3, "remove")):
+        fakes.uevents.event(f"/module/m{number}", number, action, SUBSYSTEM="module")
+    first, second, third = of(settle(fakes), "module")
+    assert (second["t_us"], third["t_us"]) == (first["t_us"] + 1, first["t_us"] + 2)
+
+
 def test_what_is_handled_is_sent_on_if_somebody_listens() -> None:
     """With a listener on group 2 every event goes out in libudev's format; without one none does."""
     fakes = world(2)

@@ -240,7 +240,7 @@ def test_a_source_is_read_by_the_interpreter_that_knows_its_syntax(
     def refuse(*_what: object) -> None:
         raise SyntaxError
 
-    monkeypatch.setattr(cpython.imports, "imported", refuse)
+    monkeypatch.setattr("hostbuild.image.sources.imports.imported", refuse)
     assert interpreter.imported(source, "p.q", True) == here == [("p.q", "x"), ("y", "")]
     assert interpreter.imported(source, "p.q", False) == [("p.q", "x")]
     with pytest.raises(SyntaxError):

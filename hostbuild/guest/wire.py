@@ -23,13 +23,15 @@ class Wire:
         self._under_way = 0
         self._closed = False
         self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="agent's line", daemon=True)
-        self._thread.start()
+        self._begun = False
 
     def send(self, frame: Frame) -> None:
         """Have a frame written, after those before it."""
         data = encode(frame)
         with self._news:
+            if not self._begun:
+                self._begun = True
+                threading.Thread(target=self._run, name="agent's line", daemon=True).start()
             self._waiting.extend(data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
             self._news.notify_all()
 

@@ -27,7 +27,14 @@ from modaliasd.core.printable import printable
 _COMMANDS = {
     "demo": "Build an image, boot a zoo of hardware, plug and unplug, and tell what happened.",
     "make-image": "Build a micro-Linux: modules, busybox, CPython, the daemon, packed as an initramfs.",
-    "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
+    "run": "Boot an image in QEMU, for its console or for a command, and bring back the exit status.",
+    "shell": "Open a shell in a guest, on this terminal.",
+    "exec": "Run a command in a detached guest.",
+    "plug": "Plug a device into a detached guest.",
+    "unplug": "Unplug a device from a detached guest.",
+    "why": "Say why a module was loaded in a detached guest, or why not.",
+    "list": "List the detached guests.",
+    "stop": "Switch detached guests off.",
     "inspect": "List what is inside an image, also one made by another tool.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
     "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
@@ -45,6 +52,7 @@ Examples:
   hostbuild make-image -o micro.img
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64 --modules virtio,e1000
   hostbuild run micro.img --device e1000 --device nvme,serial=1
+  hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
   hostbuild inspect micro.img --files
 """
 
@@ -75,8 +83,13 @@ class _LazyGroup(Group):
                 formatter.write_dl(rows)
 
 
+# Those about guests that are running stand together.
+_OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+
+
 def _module_name(command: str) -> str:
-    return f"hostbuild.commands.{command.replace('-', '_')}"
+    room = "hostbuild.commands.guests" if command in _OF_GUESTS else "hostbuild.commands"
+    return f"{room}.{command.replace('-', '_')}"
 
 
 @click.group(

@@ -133,6 +133,23 @@ def spawn(
         ) from e
 
 
+def detach(streams: IO[bytes]) -> int:
+    """Go on in a process of its own, without a terminal: return 0 there, and its id in the calling one.
+
+    streams: what it has for standard output and error. To be called while there is one thread.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    for number in (1, 2):
+        os.dup2(streams.fileno(), number)
+    os.close(null)
+    return 0
+
+
 def require_program(program: str) -> None:
     """Refuse a program that is not installed, before another one is told to start it. Raises ToolMissingError."""
     if find_program(program) is None:

@@ -40,7 +40,9 @@ class Running:
         self.channel = Channel(number)
         self.child = child
         self.stdin = child.stdin
-        self.outputs = {Kind.STDOUT: child.stdout} | ({Kind.STDERR: child.stderr} if child.stderr >= 0 else {})
+        self.outputs = {Kind.STDOUT: child.stdout} | (
+            {Kind.STDERR: child.stderr} if child.stderr >= 0 else {}
+        )
         self.ended: tuple[int, int] | None = None
         self.on_terminal = child.stderr < 0
 
@@ -76,8 +78,27 @@ class Agent:
             send_signal(one.child, 1)  # SIGHUP, as at the end of a terminal
 
     def _once(self) -> bool:
+        """Wait for what comes first, and deal with it; False once the line has ended."""
+        wanted, doing = self._wanted()
         poll = select.poll()
-        # Not the reading end's alone: a line that is one descriptor would have its first registration replaced.
+        for fd, events in wanted.items():
+            poll.register(fd, events)
+        # What an ended command has left is in its pipes already: nothing would wake us for it.
+        left = any(one.ended is not None and one.channel.room() for one in self._running.values())
+        for fd, events in poll.poll(0 if left and len(self._outbox) < _FULL else None):
+            if fd == self._writing and events & select.POLLOUT:
+                self._flush()
+            if fd == self._reading and events & ~select.POLLOUT:
+                if not self._read():
+                    return False
+            elif fd in doing:
+                self._serve(*doing[fd], events)
+        for one in [one for one in self._running.values() if one.ended is not None]:
+            self._finish(one)
+        return True
+
+    def _wanted(self) -> tuple[dict[int, int], dict[int, tuple[Running, str]]]:
+        """Return which descriptors to wait for, with poll's events, and of a command's what to do then."""
         wanted = {self._reading: select.POLLIN}
         if self._outbox:
             wanted[self._writing] = wanted.get(self._writing, 0) | select.POLLOUT
@@ -93,23 +114,7 @@ class Agent:
                 for fd in one.outputs.values():
                     wanted[fd] = wanted.get(fd, 0) | select.POLLIN
                     doing.setdefault(fd, (one, "output"))
-        for fd, events in wanted.items():
-            poll.register(fd, events)
-        # Those whose end has come have all of their output in the pipes already.
-        hurry = len(self._outbox) < _FULL and any(
-            one.ended is not None and one.channel.room() for one in self._running.values()
-        )
-        for fd, events in poll.poll(0 if hurry else None):
-            if fd == self._writing and events & select.POLLOUT:
-                self._flush()
-            if fd == self._reading and events & ~select.POLLOUT:
-                if not self._read():
-                    return False
-            elif fd in doing:
-                self._serve(*doing[fd], events)
-        for one in [one for one in self._running.values() if one.ended is not None]:
-            self._finish(one)
-        return True
+        return wanted, doing
 
     def _read(self) -> bool:
         try:
@@ -143,9 +148,10 @@ class Agent:
             self._tell(one, kind, payload)
 
     def _start(self, number: int, payload: bytes) -> None:
+        if number in self._running or len(self._running) >= MOST:
+            self._say([Frame(Kind.REFUSED, number, pack_refused(Refused(Stage.REQUEST, errno.EAGAIN)))])
+            return
         try:
-            if number in self._running or len(self._running) >= MOST:
-                raise RefusedError(Refused(Stage.REQUEST, errno.EAGAIN))
             child = start(parse_start(payload))
         except MessageError:
             self._say([Frame(Kind.REFUSED, number, pack_refused(Refused(Stage.REQUEST, errno.EBADMSG)))])
@@ -237,9 +243,10 @@ class Agent:
 
     def _flush(self) -> None:
         try:
-            del self._outbox[: os.write(self._writing, self._outbox)]
+            written = os.write(self._writing, self._outbox)
         except BlockingIOError:
-            pass
+            return
+        del self._outbox[:written]
 
 
 def main(_words: list[str] | None = None) -> int:

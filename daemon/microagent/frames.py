@@ -47,6 +47,9 @@ class Kind(Enum):
     SIGNAL = 13  # H: send this to its process group, u8
     SIZE = 14  # H: its terminal's rows and columns, u16 each
     EXIT = 15  # A: it ended; payload: Exit. The channel is closed
+    # Between processes of hostbuild's, on the socket of a detached guest; no agent says or hears them.
+    ASK = 32  # a request, JSON
+    ANSWER = 33  # what became of it, JSON. The channel is closed
 
 
 class Frame(NamedTuple):

@@ -10,7 +10,8 @@ from struct import Struct
 from microagent import PROTOCOL
 from modaliasd.core.fasttypes import Enum, NamedTuple
 
-LINE_WINDOW = 16384  # bytes that may be under way to the agent: a terminal's buffers hold 64 KiB (drivers/tty/tty_buffer.c)
+# Bytes that may be under way to the agent: a terminal's buffers hold 64 KiB (drivers/tty/tty_buffer.c).
+LINE_WINDOW = 16384
 INPUT_WINDOW = 32768  # bytes of a command's standard input that the agent holds
 OUTPUT_WINDOW = 131072  # bytes of a command's output that may be under way: the host's pipe holds a megabyte
 

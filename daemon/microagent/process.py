@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from _signal import NSIG, SIG_DFL, SIG_SETMASK, pthread_sigmask
-from _signal import signal as set_handler
 from fcntl import ioctl
 
 from microagent.messages import Refused, Size, Stage, Start
 from modaliasd.core.fasttypes import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import NSIG, SIG_DFL, SIG_SETMASK, pthread_sigmask
+    from signal import signal as set_handler
+else:  # what it is made of, without the enums around it
+    from _signal import NSIG, SIG_DFL, SIG_SETMASK, pthread_sigmask
+    from _signal import signal as set_handler
 
 HOME = b"/root"
 ENVIRONMENT = {

@@ -12,7 +12,7 @@ from microagent.messages import MessageError, parse_hello, parse_number
 Hear = Callable[[Frame], None]
 Lost = Callable[[str], None]
 
-_LAST = (Kind.EXIT, Kind.REFUSED)
+_LAST = (Kind.EXIT, Kind.REFUSED, Kind.ANSWER)
 
 
 class Agent:
@@ -108,9 +108,7 @@ class Agent:
             self._lose("the guest's agent was ended, and has begun anew")
         with self._news:
             if protocol != PROTOCOL:
-                self.trouble = (
-                    f"the image's agent speaks protocol {protocol}, and this hostbuild {PROTOCOL}: make the image again"
-                )
+                self.trouble = f"the agent speaks protocol {protocol}, not {PROTOCOL}: make the image again"
             self.ready = True
             self._news.notify_all()
 

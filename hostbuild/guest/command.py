@@ -84,15 +84,15 @@ def request(
     size: Size | None = None,
 ) -> Start:
     """Make a request of words; bytes that are not UTF-8 stand in them as surrogates. Raises UsageError."""
-    start = Start(
-        tuple(map(_bytes, argv)), _bytes(directory), tuple(map(_bytes, environment)), size
-    )
+    start = Start(tuple(map(_bytes, argv)), _bytes(directory), tuple(map(_bytes, environment)), size)
     try:
         payload = pack_start(start)
     except MessageError as e:
         raise UsageError(f"the guest cannot run this command: {e}") from e
     if len(payload) > LIMIT:
-        raise UsageError(f"the command is longer than {LIMIT >> 20} MiB", hint="pass data on its standard input")
+        raise UsageError(
+            f"the command is longer than {LIMIT >> 20} MiB", hint="pass data on its standard input"
+        )
     return start
 
 
@@ -162,7 +162,9 @@ class Command:
 
     def _ending(self, ended: Exit) -> Event:
         if (ended.stdout, ended.stderr) != tuple(self._got.values()):
-            return Lost("a part of its output was lost: another program of the guest's wrote to the agent's line")
+            return Lost(
+                "a part of its output was lost: another program of the guest's wrote to the agent's line"
+            )
         return Ended(128 + ended.signal if ended.signal else ended.status, ended.signal)
 
     def _lose(self, reason: str) -> None:
@@ -178,7 +180,7 @@ class Command:
 def run_to_end(
     agent: Agent, start: Start, *, stdin: bytes = b"", timeout: float, most: int = 64 << 20
 ) -> Completed | None:
-    """Run a command and return what it wrote, at most `most` bytes; None where it ran on at the time limit, and was killed.
+    """Run a command and return what it wrote, at most `most` bytes; None where it was killed at the time limit.
 
     A command that could not be started has a shell's status (127, 126) and the reason on its standard error.
     Raises CommandLostError, GuestError for too much output.

@@ -1,4 +1,4 @@
-"""The way to an agent: frames go out in order, by a thread of their own, and never more than the other side can hold."""
+"""The way to an agent: frames go out in order, by a thread of their own, never more than the other side can hold."""
 
 import contextlib
 import threading

@@ -213,6 +213,11 @@ class VM:
             e.console = self.console
             raise
 
+    @property
+    def plugged(self) -> list[str]:
+        """The ids of the devices that have been plugged in, and not out again."""
+        return self._ports.plugged
+
     # The end
 
     def wait(self, *, timeout: float | None = None) -> int:

@@ -23,7 +23,7 @@ class Rig:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(DAEMON)!r})\n"
                  "from microagent.agent import main; sys.exit(main())"],
-                stdin=theirs, stdout=theirs,
+                stdin=theirs.fileno(), stdout=theirs.fileno(),
             )  # fmt: skip
         self.line = ours
         self.agent = Agent(ours.sendall, window=LINE_WINDOW)

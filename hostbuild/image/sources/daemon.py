@@ -1,4 +1,4 @@
-"""The daemon and the agent as the image carries them: compiled, below /usr/lib/modaliasd, and scripts that start them."""
+"""The daemon and the agent as the image carries them: compiled, below /usr/lib/modaliasd, and what starts them."""
 
 import importlib.util
 from collections.abc import Iterable

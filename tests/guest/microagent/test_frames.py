@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 
 from microagent.frames import LIMIT, MAGIC, Decoder, Frame, Kind, encode
 
-frames = st.builds(
-    Frame, st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=200)
-)
+frames = st.builds(Frame, st.sampled_from(list(Kind)), st.integers(0, 2**32 - 1), st.binary(max_size=200))
 # No magic in it, and not its first byte at the end: what is told apart by the magic alone.
 noise = st.binary(max_size=60).map(lambda data: data.replace(MAGIC[:1], b"x"))
 

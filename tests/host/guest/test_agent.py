@@ -189,11 +189,12 @@ def test_a_command_beyond_its_time(rig: Rig) -> None:
 
 
 def test_noise_on_the_line(rig: Rig) -> None:
-    """What others write to the line costs nothing; a piece of output that it destroys is an error, never missing text."""
+    """What others write to the line costs nothing; output that is lost is an error, never missing text."""
     rig.line.sendall(b"\necho rea''dy\n" + encode(Frame(Kind.START, 9, b"junk"))[:9])
     assert run(rig, "echo", "still").stdout == b"still\n"
     command = Command(rig.agent, request(["sh", "-c", "read x; echo one; exit 0"]))
-    real, dropped = rig.agent._decoder.feed, []
+    real = rig.agent._decoder.feed
+    dropped: list[Frame] = []
 
     def lossy(data: bytes) -> list[Frame]:
         frames = real(data)

@@ -15,7 +15,9 @@ from hostbuild.guest.shell import PING, PONG, Answers, ShellLine
 @pytest.fixture
 def shell() -> Iterator[ShellLine]:
     """A shell that reads commands."""
-    process = subprocess.Popen(["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     into, out = process.stdin, process.stdout

@@ -13,13 +13,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from hostbuild import streams
+from hostbuild.commands._common import load_config, with_common
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
+from hostbuild.fs.path_types import InputPath
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD, ModaliasdError
 from modaliasd.core.printable import printable
 
@@ -68,7 +71,7 @@ class _LazyGroup(Group):
             return None
         command = importlib.import_module(_module_name(cmd_name)).command
         assert isinstance(command, click.Command), cmd_name
-        return command
+        return with_common(command)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -98,8 +101,18 @@ def _module_name(command: str) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="modaliasd", prog_name="hostbuild")
-def hostbuild() -> None:
+@click.option(
+    "--config",
+    type=InputPath(),
+    metavar="FILE",
+    help="Take defaults from FILE, not from the nearest hostbuild.toml.",
+)
+@click.option("--no-config", is_flag=True, help="Take no defaults from any file.")
+@click.pass_context
+def hostbuild(ctx: click.Context, config: Path | None, no_config: bool) -> None:
     """Build, boot and examine micro-Linux images that load their kernel modules with modaliasd."""
+    if not no_config and not ctx.resilient_parsing:
+        load_config(ctx, hostbuild, config)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

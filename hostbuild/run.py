@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from hostbuild.errors import CommandError, ToolMissingError
+from hostbuild.log import debug
 
 _STDERR_LINES = 12
 _ALSO_IN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -66,6 +67,7 @@ def run(
     check: raise CommandError for a status other than 0.
     """
     words = tuple(map(str, argv))
+    debug("run", _shown(words))
     try:
         done = subprocess.run(
             words,
@@ -114,6 +116,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `argv` and return; the caller waits for it and ends it. Streams as in subprocess.Popen."""
     words = tuple(map(str, argv))
+    debug("start", _shown(words))
     try:
         return subprocess.Popen(
             words,

@@ -54,15 +54,17 @@ AGENT = {
 }
 LINE = "microagent microagent.frames microagent.messages"
 
-GROUND = "hostbuild hostbuild.errors hostbuild.near"
+GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
-    "hostbuild.run": room("hostbuild.errors", "*"),
+    "hostbuild.log": room("", "*"),
+    "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
-    "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
+    "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
+    "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
     "hostbuild.formats": room(
         f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"

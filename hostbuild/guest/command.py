@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from hostbuild.errors import GuestError, UsageError
 from hostbuild.guest.agent import Agent
 from hostbuild.guest.refusal import Refusal, explain
+from hostbuild.log import debug
 from microagent.frames import LIMIT, PIECE, Frame, Kind
 from microagent.messages import (
     INPUT_WINDOW,
@@ -108,6 +109,7 @@ class Command:
         self._got = {Kind.STDOUT: 0, Kind.STDERR: 0}
         self._news = threading.Condition()
         self._number = agent.open(self._hear, self._lose)
+        debug("guest", f"run {shown(start)}")
         agent.send(Frame(Kind.START, self._number, pack_start(start)))
 
     def next(self, timeout: float | None = None) -> Event | None:

@@ -22,7 +22,7 @@ from hostbuild.qemu.session import Session
 from hostbuild.qemu.vm import VM
 
 _LOOK_S = 0.25
-_PATIENCE_S = 60.0  # then what is there is shown, settled or not
+_PATIENCE_S = 60.0  # then what is there is shown, settled or not; the kernel's log still is not
 
 
 class ConsoleView:
@@ -40,7 +40,7 @@ class ConsoleView:
         self._holding = hold
         if hold:
             self._progress.enter_context(ui.reporter().step(title))
-            self._timer = threading.Timer(_PATIENCE_S, self.open)
+            self._timer = threading.Timer(_PATIENCE_S, self._lose_patience)
             self._timer.daemon = True
             self._timer.start()
 
@@ -56,9 +56,9 @@ class ConsoleView:
                 self._release()
 
     def open(self) -> None:
-        """Show everything from here on: the user types, or has waited long enough."""
+        """Show everything from here on: the user types."""
         with self._lock:
-            if not self._holding:
+            if self._filter.over:
                 return
             self._held += self._filter.open()
             self._release()
@@ -79,6 +79,11 @@ class ConsoleView:
             send(data)
 
         return typed
+
+    def _lose_patience(self) -> None:
+        with self._lock:
+            if self._holding:
+                self._release()
 
     def _release(self) -> None:
         if self._timer is not None:

@@ -39,8 +39,10 @@ def with_common(command: click.Command) -> click.Command:
         try:
             return parse(ctx, args)
         except click.BadParameter as e:
-            e.message += _whose(ctx, e.param)
-            raise
+            whose = _whose(ctx, e.param)
+            if not whose:
+                raise
+            raise click.BadParameter(e.message + whose, e.ctx, e.param, e.param_hint) from e
 
     command.parse_args = parse_args  # type: ignore[method-assign]
     return command

@@ -45,4 +45,10 @@ def explain(refused: Refused, start: Start) -> Refusal:
         return Refusal(NOT_EXECUTABLE, f"the guest cannot run {program}: {why}")
     if refused.stage is Stage.REQUEST and refused.errno == errno.EAGAIN:
         return Refusal(NOT_EXECUTABLE, f"the guest runs too many commands to start {program}")
+    if refused.stage is Stage.PROCESS and start.size is not None:
+        return Refusal(
+            NOT_EXECUTABLE,
+            f"the guest has no terminal for {program}: {why}",
+            "its kernel needs CONFIG_UNIX98_PTYS, and devpts at /dev/pts",
+        )
     return Refusal(NOT_EXECUTABLE, f"the guest could not start {program}: {why}")

@@ -16,7 +16,7 @@ from hostbuild.qemu.vm import VM
 SETTLE_S = 300.0
 _MOUNT_S = 60.0
 _SILENT_S = 12.0  # two questions of guest/foreground.py's without an answer
-_POWEROFF_S = 15.0
+_POWEROFF_S = 30.0
 _KILLED = re.compile(r"Out of memory: Killed process (\d+) \(([^)\n]{0,64})\)")
 
 

@@ -46,10 +46,10 @@ AGENT = {
     "microagent": room("modaliasd.core"),
     "microagent.frames": room("modaliasd.core"),
     "microagent.messages": room("microagent modaliasd.core"),
-    "microagent.channel": room("microagent.frames microagent.messages"),
+    "microagent.streams": room("microagent.frames microagent.messages"),
     "microagent.process": room("microagent.messages modaliasd.core", "*"),
     "microagent.agent": room(
-        "microagent.channel microagent.frames microagent.messages microagent.process", "*"
+        "microagent.streams microagent.frames microagent.messages microagent.process", "*"
     ),
 }
 LINE = "microagent microagent.frames microagent.messages"

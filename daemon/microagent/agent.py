@@ -11,7 +11,6 @@ import os
 import select
 import sys
 
-from microagent.channel import Channel
 from microagent.frames import PIECE, Decoder, Frame, Kind, encode
 from microagent.messages import (
     LINE_WINDOW,
@@ -27,6 +26,7 @@ from microagent.messages import (
     parse_start,
 )
 from microagent.process import Child, RefusedError, reap, resize, send_signal, spare_from_oom, start
+from microagent.streams import Streams
 
 MOST = 64  # commands at a time
 _FULL = 4 * PIECE  # bytes that wait for the line; beyond it no command's output is read
@@ -37,7 +37,7 @@ class Running:
     """A command, its streams as they are still open (-1: closed), and how it ended."""
 
     def __init__(self, number: int, child: Child) -> None:
-        self.channel = Channel(number)
+        self.streams = Streams(number)
         self.child = child
         self.stdin = child.stdin
         self.outputs = {Kind.STDOUT: child.stdout} | (
@@ -84,7 +84,7 @@ class Agent:
         for fd, events in wanted.items():
             poll.register(fd, events)
         # What an ended command has left is in its pipes already: nothing would wake us for it.
-        left = any(one.ended is not None and one.channel.room() for one in self._running.values())
+        left = any(one.ended is not None and one.streams.room() for one in self._running.values())
         for fd, events in poll.poll(0 if left and len(self._outbox) < _FULL else None):
             if fd == self._writing and events & select.POLLOUT:
                 self._flush()
@@ -107,10 +107,10 @@ class Agent:
             if one.ended is None:
                 wanted[one.child.pidfd] = select.POLLIN
                 doing[one.child.pidfd] = (one, "end")
-            if one.stdin >= 0 and one.channel.incoming:
+            if one.stdin >= 0 and one.streams.incoming:
                 wanted[one.stdin] = select.POLLOUT
                 doing[one.stdin] = (one, "input")
-            if len(self._outbox) < _FULL and one.channel.room():
+            if len(self._outbox) < _FULL and one.streams.room():
                 for fd in one.outputs.values():
                     wanted[fd] = wanted.get(fd, 0) | select.POLLIN
                     doing.setdefault(fd, (one, "output"))
@@ -163,13 +163,13 @@ class Agent:
 
     def _tell(self, one: Running, kind: Kind, payload: bytes) -> None:
         if kind is Kind.STDIN:
-            self._say(one.channel.take_input(payload))
+            self._say(one.streams.take_input(payload))
         elif kind is Kind.STDIN_END:
-            one.channel.input_open = False
-            if not one.channel.incoming:
+            one.streams.input_open = False
+            if not one.streams.incoming:
                 one.close_input()
         elif kind is Kind.CREDIT:
-            one.channel.credit(parse_number(payload))
+            one.streams.credit(parse_number(payload))
         elif kind is Kind.SIGNAL:
             if one.ended is None:
                 send_signal(one.child, parse_signal(payload))
@@ -188,20 +188,20 @@ class Agent:
 
     def _feed(self, one: Running) -> None:
         try:
-            count = os.write(one.stdin, one.channel.incoming)
+            count = os.write(one.stdin, one.streams.incoming)
         except BlockingIOError:
             return
         except OSError:  # it has closed its standard input
-            self._say(one.channel.input_refused())
+            self._say(one.streams.input_refused())
             one.close_input()
             return
-        self._say(one.channel.input_written(count))
-        if not one.channel.input_open and not one.channel.incoming:
+        self._say(one.streams.input_written(count))
+        if not one.streams.input_open and not one.streams.incoming:
             one.close_input()
 
     def _drain(self, one: Running, kind: Kind) -> bool:
         """Send a piece of an output; False where there is none now."""
-        room = one.channel.room()
+        room = one.streams.room()
         if not room:
             return False
         try:
@@ -213,7 +213,7 @@ class Agent:
         if not data:
             one.close_output(kind)
             return False
-        self._say([one.channel.output(kind, data)])
+        self._say([one.streams.output(kind, data)])
         return True
 
     def _finish(self, one: Running) -> None:
@@ -225,15 +225,15 @@ class Agent:
             while self._drain(one, kind):
                 if len(self._outbox) >= _FULL:
                     return
-            if kind in one.outputs and not one.channel.room():
+            if kind in one.outputs and not one.streams.room():
                 return
         assert one.ended is not None
         for kind in list(one.outputs):
             one.close_output(kind)
-        self._say(one.channel.input_refused())
+        self._say(one.streams.input_refused())
         one.close_input()
-        del self._running[one.channel.number]
-        self._say([one.channel.exit(*one.ended)])
+        del self._running[one.streams.number]
+        self._say([one.streams.exit(*one.ended)])
 
     def _say(self, frames: list[Frame]) -> None:
         for frame in frames:

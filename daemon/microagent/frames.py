@@ -3,7 +3,7 @@
     offset  bytes  what
     0       2      magic, A5 5C
     2       1      kind (Kind)
-    3       4      channel, big-endian: one command each, numbered by the host; 0 is the line itself
+    3       4      number of the command that it is about, big-endian, given by the host; 0: the line itself
     7       4      length of the payload
     11      2      low half of the CRC-32 of bytes 2 to 10, so that a damaged length is not waited for
     13      n      payload
@@ -33,30 +33,30 @@ class Kind(Enum):
     """What a frame says, and who says it: H the host, A the agent."""
 
     HELLO = 1  # A: I am here, and know nothing of what was before; payload: Hello
-    RECEIVED = 2  # A: so many bytes of the line, u32, since I last said so; channel 0
-    PING = 3  # H, channel 0
-    PONG = 4  # A, channel 0
+    RECEIVED = 2  # A: so many bytes of the line, u32, since I last said so; number 0
+    PING = 3  # H, number 0
+    PONG = 4  # A, number 0
     START = 5  # H: run this; payload: Start
     STARTED = 6  # A: it runs; payload: its process id, u32
-    REFUSED = 7  # A: it could not be started; payload: Refused. The channel is closed
+    REFUSED = 7  # A: it could not be started; payload: Refused. The last of its number
     STDIN = 8  # H: bytes for its standard input, as far as CREDIT goes
     STDIN_END = 9  # H: no more of them
     STDOUT = 10  # A: what it wrote, as far as CREDIT goes
     STDERR = 11  # A
-    CREDIT = 12  # both: I have used so many bytes of what you sent on this channel, u32
+    CREDIT = 12  # both: I have used so many bytes of what you sent of this number, u32
     SIGNAL = 13  # H: send this to its process group, u8
     SIZE = 14  # H: its terminal's rows and columns, u16 each
-    EXIT = 15  # A: it ended; payload: Exit. The channel is closed
+    EXIT = 15  # A: it ended; payload: Exit. The last of its number
     # Between processes of hostbuild's, on the socket of a detached guest; no agent says or hears them.
     ASK = 32  # a request, JSON
-    ANSWER = 33  # what became of it, JSON. The channel is closed
+    ANSWER = 33  # what became of it, JSON. The last of its number
 
 
 class Frame(NamedTuple):
     """One frame."""
 
     kind: Kind
-    channel: int = 0
+    number: int = 0
     payload: bytes = b""
 
 
@@ -64,7 +64,7 @@ def encode(frame: Frame) -> bytes:
     """Return the frame's bytes. ValueError where its payload is over LIMIT."""
     if len(frame.payload) > LIMIT:
         raise ValueError(f"a payload of {len(frame.payload)} bytes, and a frame holds {LIMIT}")
-    head = _HEAD.pack(frame.kind.value, frame.channel, len(frame.payload))
+    head = _HEAD.pack(frame.kind.value, frame.number, len(frame.payload))
     check = crc32(head)
     body = head + (check & 0xFFFF).to_bytes(2, "big") + frame.payload
     return MAGIC + body + crc32(body).to_bytes(_CRC, "big")
@@ -108,7 +108,7 @@ class Decoder:
 def _frame_at(held: bytearray, at: int) -> tuple[Frame | None, int]:
     """Return the frame at `at`, None where there is none, and where it ends, which may be beyond what has come."""
     head = bytes(held[at + 2 : at + 2 + _HEAD.size])
-    kind, channel, length = _HEAD.unpack(head)
+    kind, number, length = _HEAD.unpack(head)
     check = int.from_bytes(held[at + _FIXED - 2 : at + _FIXED], "big")
     if length > LIMIT or check != crc32(head) & 0xFFFF:
         return None, at
@@ -119,6 +119,6 @@ def _frame_at(held: bytearray, at: int) -> tuple[Frame | None, int]:
     if crc32(body) != int.from_bytes(held[end - _CRC : end], "big"):
         return None, at
     try:
-        return Frame(Kind(kind), channel, body[_FIXED - 2 :]), end
+        return Frame(Kind(kind), number, body[_FIXED - 2 :]), end
     except ValueError:
         return None, at

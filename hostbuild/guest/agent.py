@@ -1,4 +1,4 @@
-"""An agent as the host sees it: frames in and out, a channel for each command, and whether anybody is there."""
+"""An agent as the host sees it: frames in and out, a number for each command, and whether anybody is there."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ class Agent:
         self.trouble = ""  # why it cannot be used, though it is there
         self._decoder = Decoder()
         self._wire = Wire(write, window)
-        self._channels: dict[int, tuple[Hear, Lost]] = {}
+        self._commands: dict[int, tuple[Hear, Lost]] = {}
         self._count = 0
         self._gone = ""
         self._news = threading.Condition()
@@ -61,20 +61,20 @@ class Agent:
             return self.ready and not self._gone
 
     def open(self, hear: Hear, lost: Lost) -> int:
-        """Return a new channel's number. `hear` gets its frames in the reading thread, `lost` the reason of an end."""
+        """Return a new command's number. `hear` gets its frames in the reading thread, `lost` the reason of an end."""
         with self._news:
             self._count += 1
             number = self._count
             if not self._gone:
-                self._channels[number] = (hear, lost)
+                self._commands[number] = (hear, lost)
                 return number
         lost(self._gone)
         return number
 
     def forget(self, number: int) -> None:
-        """Pass over what else comes on a channel."""
+        """Pass over what else comes for a number."""
         with self._news:
-            self._channels.pop(number, None)
+            self._commands.pop(number, None)
 
     def send(self, frame: Frame) -> None:
         """Send a frame."""
@@ -96,9 +96,9 @@ class Agent:
             self._welcome(parse_hello(payload))
         elif number:
             with self._news:
-                found = self._channels.get(number)
+                found = self._commands.get(number)
                 if kind in _LAST:
-                    self._channels.pop(number, None)
+                    self._commands.pop(number, None)
             if found is not None:
                 found[0](frame)
 
@@ -114,7 +114,7 @@ class Agent:
 
     def _lose(self, reason: str) -> None:
         with self._news:
-            lost = [lost for _, lost in self._channels.values()]
-            self._channels.clear()
+            lost = [lost for _, lost in self._commands.values()]
+            self._commands.clear()
         for one in lost:
             one(reason)

@@ -85,7 +85,7 @@ class Keeper:
 
 
 class _Client:
-    """One connection: its channels, and those of the guest's that they are."""
+    """One connection: its numbers, and those that their commands have in the guest."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class _Client:
         self._agent = agent
         self._answer = answer
         self._forget = forget
-        self._channels: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
         self._waiting: deque[bytes] = deque()
         self._closed = False
         self._news = threading.Condition()
@@ -121,7 +121,7 @@ class _Client:
             while data := self._connection.recv(65536):
                 for frame in decoder.feed(data):
                     self._take(frame)
-        for number in list(self._channels.values()):  # it went away under its commands
+        for number in list(self._numbers.values()):  # it went away under its commands
             self._agent.send(Frame(Kind.SIGNAL, number, b"\x01"))
             self._agent.forget(number)
         self.close()
@@ -134,11 +134,11 @@ class _Client:
             self._agent.ping()
         elif kind is Kind.ASK:
             threading.Thread(target=self._ask, args=(theirs, payload), name="request", daemon=True).start()
-        elif kind is Kind.START and theirs not in self._channels:
+        elif kind is Kind.START and theirs not in self._numbers:
             number = self._agent.open(lambda heard: self._pass_back(theirs, heard), self._lost)
-            self._channels[theirs] = number
+            self._numbers[theirs] = number
             self._agent.send(Frame(Kind.START, number, payload))
-        elif kind in _FORWARDED and (found := self._channels.get(theirs)):
+        elif kind in _FORWARDED and (found := self._numbers.get(theirs)):
             self._agent.send(Frame(kind, found, payload))
 
     def _ask(self, theirs: int, payload: bytes) -> None:
@@ -146,7 +146,7 @@ class _Client:
 
     def _pass_back(self, theirs: int, heard: Frame) -> None:
         if heard.kind in (Kind.EXIT, Kind.REFUSED):
-            self._channels.pop(theirs, None)
+            self._numbers.pop(theirs, None)
         self._say(Frame(heard.kind, theirs, heard.payload))
 
     def _lost(self, _reason: str) -> None:

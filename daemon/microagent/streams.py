@@ -6,7 +6,7 @@ from microagent.frames import PIECE, Frame, Kind
 from microagent.messages import INPUT_WINDOW, OUTPUT_WINDOW, Exit, pack_exit, pack_number
 
 
-class Channel:
+class Streams:
     """The state of one command's streams; the frames that it gives are for the host.
 
     incoming: bytes that it has not read yet. input_open: more may come.

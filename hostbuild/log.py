@@ -3,6 +3,8 @@
 import sys
 import time
 
+from modaliasd.core.printable import printable
+
 _BEGIN = time.monotonic()
 _LONGEST = 2000  # characters of a line
 
@@ -24,7 +26,7 @@ def debug(topic: str, text: str) -> None:
         return
     line = f"{time.monotonic() - _BEGIN:8.3f} {topic}: {text}"
     shown = line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
-    sys.stderr.write(shown.encode("ascii", "backslashreplace").decode().replace("\n", "\\n") + "\n")
+    sys.stderr.write(printable(shown) + "\n")
 
 
 def is_on() -> bool:

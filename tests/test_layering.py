@@ -60,7 +60,7 @@ HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
-    "hostbuild.log": room("", "*"),
+    "hostbuild.log": room(CORE, "*"),
     "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),

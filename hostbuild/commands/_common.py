@@ -35,7 +35,9 @@ def with_common(command: click.Command) -> click.Command:
     parse = command.parse_args
 
     def parse_args(ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGS] = list(args)
+        ctx.meta[_ARGS] = own = args[: args.index("--")] if "--" in args else list(args)
+        if "--debug" in own:  # whatever stands before it, and ends the command, is told of as well
+            log.enable()
         try:
             return parse(ctx, args)
         except click.BadParameter as e:

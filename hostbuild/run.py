@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,8 @@ def detach(streams: IO[bytes]) -> int:
 
     streams: what it has for standard output and error. To be called while there is one thread.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # or both processes would write what waits in it
     pid = os.fork()
     if pid:
         return pid

@@ -98,7 +98,13 @@ def command(
 ) -> int:
     """Boot IMAGE in QEMU, with its console here or for COMMAND, and end with its exit status."""
     _check_together(
-        words, cwd, detach, watch=watch, exit_when_settled=exit_when_settled, ledger_out=ledger_out
+        words,
+        cwd,
+        detach,
+        watch=watch,
+        exit_when_settled=exit_when_settled,
+        ledger_out=ledger_out,
+        shares=bool(guest.shares),
     )
     if detach:
         from hostbuild.live.names import require_free
@@ -158,6 +164,7 @@ def _check_together(
     watch: bool,
     exit_when_settled: bool,
     ledger_out: Path | None,
+    shares: bool,
 ) -> None:
     """Refuse options that contradict each other."""
     for name, given in (("--watch", watch), ("--exit-when-settled", exit_when_settled)):
@@ -167,6 +174,11 @@ def _check_together(
             )
         if given and detach:
             raise UsageError(f"{name} and --detach do not go together")
+        if given and shares:
+            raise UsageError(
+                f"{name} and --share do not go together: folders are mounted once the guest has settled",
+                hint="give it a command: hostbuild run IMAGE --share DIR -- COMMAND",
+            )
     if detach and words:
         raise UsageError(
             "--detach and a command do not go together",

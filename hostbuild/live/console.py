@@ -128,7 +128,7 @@ def run_console(
         try:
             if shares:
                 _mount_when_settled(vm, shares)
-            if session.boot.agent and not interactive and is_script(0):
+            if session.boot.agent and not (interactive or session.boot.poweroff) and is_script(0):
                 return vm, _run_script(vm)
             status = vm.wait()
         except GuestError as e:

@@ -73,7 +73,7 @@ def status_of_lost(vm: VM, agent: Agent, reason: str) -> int:
                 f"the guest hangs: its agent has said nothing for {silent:.0f} s, and at the time limit of "
                 f"{vm.boot.limit_s:g} s it was ended" + _because(e),
                 console=e.console,
-                hint="--verbose shows its console; --append softlockup_panic=1 makes a panic of a CPU that is stuck",
+                hint="--append softlockup_panic=1 makes a panic, with a report, of a CPU that is stuck",
             ) from e
         raise GuestTimeoutError(
             f"the command was still running after {vm.boot.limit_s:g} s, and was ended with its guest",

@@ -110,7 +110,7 @@ def box(small: BuiltImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(home)
     try:
-        begun = hostbuild("run", small.image, "--machine", "q35", "--accel", "tcg", "--detach", "box")
+        begun = hostbuild("run", small.image, "--machine", "empty", "--accel", "tcg", "--detach", "box")
         assert begun.returncode == 0, begun.stderr
         assert begun.stdout.startswith(b"box: up; ")
         yield "box"

@@ -7,7 +7,7 @@ from hostbuild.errors import GuestError
 from hostbuild.live.client import connected
 from hostbuild.live.names import all_places
 
-_PATIENCE_S = 40.0
+_PATIENCE_S = 60.0
 
 
 @click.command("stop")

@@ -15,15 +15,14 @@ from hostbuild.live.command import current_directory, leaving, run_command, shel
 from hostbuild.live.names import place_of
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
 
-_EPILOG = """\b
-The shell has a terminal of its own in the guest: size, colours, history, Ctrl-C and Ctrl-Z work, and no line of the
+_EPILOG = """The shell has a terminal of its own in the guest: size, colours, history, Ctrl-C and Ctrl-Z work, and no line of the
 kernel's log comes between. Ctrl-] leaves it. Without a terminal here it reads commands from standard input.
 
 \b
 Examples:
   hostbuild shell micro.img
   hostbuild shell micro.img --share .
-  hostbuild shell box               a guest that `hostbuild run --detach box micro.img` started
+  hostbuild shell box      a guest of `hostbuild run micro.img --detach box`
 """
 
 

@@ -150,6 +150,12 @@ class Command:
         self._agent.send(Frame(Kind.SIZE, self._number, pack_size(size)))
 
     def _hear(self, frame: Frame) -> None:
+        try:
+            self._take(frame)
+        except MessageError:
+            self._finish(Lost("its end came damaged over the agent's line"))
+
+    def _take(self, frame: Frame) -> None:
         if frame.kind in self._got:
             self._got[frame.kind] += len(frame.payload)
             self.events.put(Output(frame.payload, frame.kind is Kind.STDERR))

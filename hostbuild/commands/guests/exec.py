@@ -5,8 +5,8 @@ import click
 from hostbuild.commands import _options
 from hostbuild.commands.guests._common import run_in
 
-_EPILOG = """The command's output is here, its standard input is ours unless that is a terminal, Ctrl-C and other signals go to it,
-and its exit status is ours. Several may run at a time.
+_EPILOG = """The command's output is here, its standard input is ours unless that is a terminal, Ctrl-C and other
+signals go to it, and its exit status is ours. Several may run at a time.
 
 \b
 Examples:

@@ -15,8 +15,9 @@ from hostbuild.live.command import current_directory, leaving, run_command, shel
 from hostbuild.live.names import place_of
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
 
-_EPILOG = """The shell has a terminal of its own in the guest: size, colours, history, Ctrl-C and Ctrl-Z work, and no line of the
-kernel's log comes between. Ctrl-] leaves it. Without a terminal here it reads commands from standard input.
+_EPILOG = """The shell has a terminal of its own in the guest: size, colours, history, Ctrl-C and Ctrl-Z work, and
+no line of the kernel's log comes between. Ctrl-] leaves it. Without a terminal here it reads commands from standard
+input.
 
 \b
 Examples:

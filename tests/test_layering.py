@@ -44,16 +44,30 @@ HELPER = {
     "micronetd.helper": room("micronetd.client micronetd.links micronetd.settings", "*"),
 }
 
-GROUND = "hostbuild hostbuild.errors hostbuild.near"
+AGENT = {
+    "microagent": room("modaliasd.core"),
+    "microagent.frames": room("modaliasd.core"),
+    "microagent.messages": room("microagent modaliasd.core"),
+    "microagent.streams": room("microagent.frames microagent.messages"),
+    "microagent.process": room("microagent.messages modaliasd.core", "*"),
+    "microagent.agent": room(
+        "microagent.streams microagent.frames microagent.messages microagent.process", "*"
+    ),
+}
+LINE = "microagent microagent.frames microagent.messages"
+
+GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
 FORMATS = "hostbuild.formats hostbuild.formats.initramfs"
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
-    "hostbuild.run": room("hostbuild.errors", "*"),
+    "hostbuild.log": room(CORE, "*"),
+    "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
-    "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
+    "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
+    "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
     "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
     "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
@@ -80,8 +94,11 @@ HOST = {
         f"hostbuild.image.modules hostbuild.image.sources {CORES}",
         "build pack",
     ),
+    "hostbuild.guest": room(
+        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
+    ),
     "hostbuild.qemu": room(
-        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.ledger {CORES}",
+        f"{EDGE} {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
@@ -89,8 +106,13 @@ HOST = {
         "build configfile configure drivers modaliases options source toolchain",
     ),
 }
+HOST["hostbuild.live"] = room(
+    f"{EDGE} hostbuild.debs hostbuild.formats hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
+    "client command console detached keeper names options ready",
+)
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
-HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {CORES}", "*")
+HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
+HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.main"] = room(
     f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
 )
@@ -100,6 +122,7 @@ READS = "from pathlib import Path\ndef f(p: Path):\n    return p.read_text()\n"
 HALVES: dict[str, tuple[Path, dict[str, Room]]] = {
     "modaliasd": (ROOT / "daemon", GUEST),
     "micronetd": (ROOT / "daemon", HELPER),
+    "microagent": (ROOT / "daemon", AGENT),
     "hostbuild": (ROOT, HOST),
 }
 
@@ -178,10 +201,12 @@ def _starts_processes(source: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("gate", ["hostbuild/run.py", "daemon/modaliasd/linux/process.py"])
+@pytest.mark.parametrize(
+    "gate", ["hostbuild/run.py", "daemon/modaliasd/linux/process.py", "daemon/microagent/process.py"]
+)
 def test_one_gate_for_child_processes(gate: str) -> None:
-    """Each half starts child processes in one module only; the guest's commands may become another program."""
-    top = ROOT / ("hostbuild" if gate.startswith("hostbuild") else "daemon/modaliasd")
+    """Each part starts child processes in one module only; the guest's commands may become another program."""
+    top = ROOT.joinpath(*Path(gate).parts[: 1 if gate.startswith("hostbuild") else 2])
     starting = [source for source in top.rglob("*.py") if _starts_processes(source)]
     assert starting == [ROOT / gate]
 

@@ -25,6 +25,11 @@ class Ports:
         self._count = 0
         self._plugged: dict[str, _Plugged] = {}
 
+    @property
+    def plugged(self) -> list[str]:
+        """The ids of what is plugged in."""
+        return list(self._plugged)
+
     def add(self, driver: str, name: str, bus: str, props: Mapping[str, str | int | bool]) -> str:
         """Plug a device in and return its id: `name`, or one made up if that is empty.
 

@@ -6,7 +6,7 @@ with session.vm() as vm:
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,15 @@ def prepare(
     icount: bool = False,
     agent: bool = False,
     poweroff: bool = False,
+    quiet: bool = False,
+    extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
     """Make a boot of `image` ready: find what belongs to it, and refuse what cannot work.
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". agent, poweroff, limit_s: as Boot has them.
+    "kvm" or "tcg". agent, poweroff, quiet, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -90,6 +92,8 @@ def prepare(
         icount=icount,
         agent=agent,
         poweroff=poweroff,
+        quiet=quiet,
+        extra=tuple(extra),
         limit_s=limit_s,
     )
     emulated = chosen.accel is Accel.TCG and accel == "auto"

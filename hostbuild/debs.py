@@ -190,8 +190,8 @@ def publish(complete: Path, final: Path) -> None:
             raise
 
 
-def _lists_key() -> str:
-    """Make a key that changes with apt's package lists and its sources."""
+def lists_key() -> str:
+    """Return a digest that changes with apt's package lists and its sources."""
     seen = [f"{path} {path.stat().st_mtime_ns}" for path in _LISTS if path.exists()]
     seen += [
         f"{entry.name} {entry.stat().st_mtime_ns}"
@@ -205,7 +205,7 @@ def _remembered() -> dict[str, Package]:
     # asking apt takes a second where its binary cache is turned off, as in containers
     try:
         kept = json.loads((cache_directory() / "apt-metadata.json").read_text())
-        if kept["lists"] != _lists_key():
+        if kept["lists"] != lists_key():
             return {}
         return {
             item["name"]: Package(**{**item, "depends": tuple(item["depends"])}) for item in kept["packages"]
@@ -215,6 +215,6 @@ def _remembered() -> dict[str, Package]:
 
 
 def _remember(known: dict[str, Package]) -> None:
-    kept = {"lists": _lists_key(), "packages": [asdict(package) for package in known.values()]}
+    kept = {"lists": lists_key(), "packages": [asdict(package) for package in known.values()]}
     with suppress(HostbuildError):  # it saves a second next time, and no more
         write_file(cache_directory() / "apt-metadata.json", json.dumps(kept).encode(), "apt's answers")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.near import did_you_mean
-from hostbuild.qemu.device import Backend, Bus, Device
+from hostbuild.qemu.device import Backend, Bus, Device, controller_for
 from hostbuild.qemu.references import by_hand
 from hostbuild.run import run
 
@@ -19,6 +19,10 @@ QEMU = "qemu-system-x86_64"
 LIST_HINT = "hostbuild run --list-devices"
 
 _HELP_LIMIT_S = 20.0
+# QEMU's complaints (softmmu/qdev-monitor.c, qom/object.c).
+_NO_DEVICE = r"'([^']+)' is not a valid device model name"
+_NO_PROPERTY = r"Property '([^'.]+)\.([^']+)' not found"
+_NO_BUS = r"No '([^']+)' bus found for device"
 _ADDED = {
     Backend.DRIVE: "an empty disk; size=64M, or file=PATH",
     Backend.NETDEV: "a closed network",
@@ -80,15 +84,31 @@ def refusal(said: str) -> HostbuildError | None:
     complaint = next((line for line in said.splitlines() if ": -device " in line), None)
     if complaint is None:
         return None
-    complaint = complaint.partition(": -device ")[2]
+    return _refused(complaint.partition(": -device ")[2])
+
+
+def plug_refusal(driver: str, said: str) -> HostbuildError | None:
+    """The same for a device that was to be plugged into a running machine; None for complaints of another kind.
+
+    said: QEMU's answer to device_add.
+    """
+    known = (_NO_DEVICE, _NO_PROPERTY, _NO_BUS)
+    complaint = said.partition("QEMU refused device_add: ")[2]
+    return _refused(f"{driver}: {complaint}") if any(re.search(one, complaint) for one in known) else None
+
+
+def _refused(complaint: str) -> InputError:
     message, hint = f"QEMU refuses the device {complaint}", LIST_HINT
     try:
-        if name := re.search(r"'([^']+)' is not a valid device model name", complaint):
+        if name := re.search(_NO_DEVICE, complaint):
             known = [word for one in read_catalog() for word in (one.name, one.alias) if word]
             message += did_you_mean(name[1], known)
-        elif prop := re.search(r"Property '([^'.]+)\.([^']+)' not found", complaint):
+        elif prop := re.search(_NO_PROPERTY, complaint):
             message += did_you_mean(prop[2], _properties(prop[1]))
             hint = f"{QEMU} -device {prop[1]},help lists its properties"
+        elif bus := re.search(_NO_BUS, complaint):
+            controller = controller_for(bus[1])
+            hint = f"the machine needs a controller for it: {controller}" if controller else ""
         else:
             hint = ""
     except WorldError:  # the complaint counts, not that nobody could say more about it

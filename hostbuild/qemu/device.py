@@ -247,6 +247,18 @@ def with_controllers(wanted: Iterable[Device]) -> list[Device]:
     return devices
 
 
+def controller_for(bus: str) -> str:
+    """Return the controller that brings a bus, by QEMU's name of its kind ("usb-bus", "SCSI"); "" if any machine has it."""
+    kind = {
+        "usb-bus": Bus.USB,
+        "SCSI": Bus.SCSI,
+        "sd-bus": Bus.SD,
+        "HDA": Bus.HDA,
+        "virtio-serial-bus": Bus.VIRTIO_SERIAL,
+    }
+    return _CONTROLLERS[kind[bus]][1] if bus in kind else ""
+
+
 def _block_node(spec: BackendSpec) -> dict[str, object]:
     if spec.file is None:
         node: dict[str, object] = {"driver": "null-co", "node-name": spec.id, "size": spec.size}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostbuild.errors import GuestError
+from hostbuild.qemu.catalog import plug_refusal
 from hostbuild.qemu.device import BackendSpec, Bus, Device, backend_commands, backend_removal, with_backend
 from hostbuild.qemu.machine import Machine, MachineType, root_port_names
 from hostbuild.qemu.monitor import CommandRefusedError, Monitor
@@ -29,7 +30,8 @@ class Ports:
         """Plug a device in and return its id: `name`, or one made up if that is empty.
 
         Its backend is made as --device would. Without `bus`, a PCI device goes to the first free root port of a
-        q35, anything else where QEMU puts it. `size` and `file` describe a disk. Raises CommandRefusedError.
+        q35, anything else where QEMU puts it. `size` and `file` describe a disk. Raises InputError for a device or a
+        property that QEMU does not have, CommandRefusedError for what it refuses otherwise.
         """
         self._count += 1
         device_id = name or f"hot{self._count}"
@@ -43,9 +45,11 @@ class Ports:
             self._monitor.execute(command, arguments)
         try:
             self._monitor.device_add(driver, device_id, values)
-        except GuestError:
+        except GuestError as e:
             self._remove_backend(backend)
-            raise
+            raise (
+                plug_refusal(driver, str(e)) if isinstance(e, CommandRefusedError) else None
+            ) or e from None
         self._plugged[device_id] = _Plugged(port, backend)
         return device_id
 

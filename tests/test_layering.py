@@ -82,10 +82,15 @@ HOST = {
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.debs {CORES}",
-        "build configfile configure drivers modaliases options source toolchain",
+        "build configfile configure drivers external modaliases options source toolchain",
     ),
 }
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
+HOST["hostbuild.testing"] = room(
+    f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.kbuild hostbuild.ledger hostbuild.image "
+    f"hostbuild.image.sources hostbuild.qemu {CORES}",
+    "guest images plugin pool",
+)
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {CORES}", "*")
 HOST["hostbuild.main"] = room(
     f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"

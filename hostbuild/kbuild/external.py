@@ -112,7 +112,7 @@ def _find(roots: list[Path], path: str) -> Path:
 
 
 def _make(tree: Path, copy: Path, source: Path) -> None:
-    words = ["make", "-C", tree, f"M={copy}", f"-j{os.cpu_count() or 1}", "modules"]
+    words: list[str | Path] = ["make", "-C", tree, f"M={copy}", f"-j{os.cpu_count() or 1}", "modules"]
     named = tree / ".kernelvariables"
     compiler = _COMPILER.search(named.read_text()) if named.is_file() else None
     if compiler and shutil.which(compiler[1]) is None and shutil.which("gcc") is not None:

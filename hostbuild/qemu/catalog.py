@@ -88,7 +88,7 @@ def refusal(said: str) -> HostbuildError | None:
 
 
 def plug_refusal(driver: str, said: str) -> HostbuildError | None:
-    """The same for a device that was to be plugged into a running machine; None for complaints of another kind.
+    """Do the same for a device that was to be plugged into a running machine.
 
     said: QEMU's answer to device_add.
     """

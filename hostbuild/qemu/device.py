@@ -248,7 +248,7 @@ def with_controllers(wanted: Iterable[Device]) -> list[Device]:
 
 
 def controller_for(bus: str) -> str:
-    """Return the controller that brings a bus, by QEMU's name of its kind ("usb-bus", "SCSI"); "" if any machine has it."""
+    """Return the controller that brings a bus of QEMU's ("usb-bus", "SCSI"); "" where none is known."""
     kind = {
         "usb-bus": Bus.USB,
         "SCSI": Bus.SCSI,

@@ -1,4 +1,4 @@
-"""Questions that a test asks of a ledger, and of QEMU: the devices below one, where a card stands, why nothing drives it."""
+"""Questions that a test asks of a ledger, and of QEMU: the devices below one, where a card stands, what drives what."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any

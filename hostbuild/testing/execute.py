@@ -1,6 +1,6 @@
 """A command run in a guest: its status, what it wrote on stdout, what it wrote on stderr.
 
-The one place that knows how: today by the guest's agent, whose answers are one stream (VM.sh). The command writes to two
+The one place that knows how: by the guest's agent, whose answers are one stream (VM.sh). The command writes to two
 files, and their sizes and contents come back together.
 """
 

@@ -13,14 +13,14 @@ Methods that wait have a time limit in seconds of this machine, an emulated gues
 import fnmatch
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from hostbuild.errors import GuestError, GuestTimeoutError, UsageError
 from hostbuild.ledger.stream import Record
 from hostbuild.near import did_you_mean, listed
-from hostbuild.qemu.device import parse_device
+from hostbuild.qemu.device import Bus, parse_device
 from hostbuild.qemu.vm import VM
 from hostbuild.testing import answers
 from hostbuild.testing.execute import Completed, execute
@@ -68,7 +68,7 @@ class Guest:
         """Plug a device in and wait until the guest has seen it; its driver may still be on its way.
 
         device: QEMU's name of it, as --device takes it ("nvme", "nvme,serial=1"); properties: QEMU's, and `size` and
-        `file` of a disk. id: made up where "". bus: a free PCI Express port where "" and it is a PCI device. wait: False
+        `file` of a disk. id: made up where "". bus: where "", a PCI device goes to a free PCI Express port. wait: False
         comes back at once, for tests that unplug before anybody has seen it.
         Raises InputError for a device or a property that QEMU does not have, GuestError where there is no place for it,
         GuestTimeoutError if the guest does not see it.
@@ -82,7 +82,7 @@ class Guest:
         )
         self._plugged[plugged.id] = plugged
         if wait:
-            self._root_of(plugged, timeout)
+            self._until(lambda: self._find_root(plugged), timeout, f"the guest did not see {plugged}")
         return plugged
 
     @readable
@@ -96,8 +96,8 @@ class Guest:
 
     def _unplug(self, name: str, timeout: float) -> None:
         plugged = self._plugged.get(name)
-        if plugged is not None and not plugged.root:
-            plugged.root = root_among(self.vm.ledger[plugged.since :], plugged, self._plugged.values())
+        if plugged is not None:
+            self._find_root(plugged)
         try:
             self.vm.device_del(name, timeout=timeout)
         except GuestTimeoutError:
@@ -137,7 +137,7 @@ class Guest:
 
     @readable
     def settle(self, *, timeout: float = 120.0) -> None:
-        """Wait until everything there is has been dealt with: each uevent read, each load ended. Exact, no quiet period.
+        """Wait until everything there is has been dealt with: each uevent read, each load ended.
 
         Raises GuestTimeoutError.
         """
@@ -272,17 +272,21 @@ class Guest:
             raise UsageError(f"no device has the id {device!r}{did_you_mean(device, known) or names}")
         return device
 
-    def _root_of(self, plugged: Plugged, timeout: float) -> None:
-        def shown() -> str:
-            return root_among(self.vm.ledger[plugged.since :], plugged, self._plugged.values())
-
-        plugged.root = self._until(shown, timeout, f"the guest did not see {plugged}") or ""
+    def _find_root(self, wanted: Plugged) -> str:
+        """Find what a device shows as, and those plugged in before it, whose records come first."""
+        for plugged in [*self._plugged.values(), wanted]:
+            if not plugged.root:
+                name = answers.pci_name(self.vm, plugged.id) if plugged.bus is Bus.PCI else ""
+                records = self.vm.ledger[plugged.since :]
+                plugged.root = root_among(records, plugged, self._plugged.values(), name)
+            if plugged is wanted:
+                break
+        return wanted.root
 
     def _devices(self, device: Plugged | str, history: History) -> list[DeviceHistory]:
         if isinstance(device, Plugged):
-            if not device.root:
-                device.root = root_among(self.vm.ledger[device.since :], device, self._plugged.values())
-            roots = [device.root] if device.root else []
+            root = self._find_root(device)
+            roots = [root] if root else []
         elif device in self._plugged:
             return self._devices(self._plugged[device], history)
         else:

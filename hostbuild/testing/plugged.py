@@ -1,8 +1,8 @@
 """A device that a test plugged in: which of the guest's devices are it, told from the ledger's records. Pure.
 
 A plug shows as a tree below one devpath: /devices/pci0000:00/0000:00:1c.0/0000:01:00.0 for a card behind a root port,
-.../usb1/1-1 for a USB device. That root is the first device of the right subsystem that is added after the plug and is
-not below something else that a test has plugged in.
+.../usb1/1-1 for a USB device. Of a PCI card QEMU says where it stands. Elsewhere the root is the first device of the
+right subsystem that is added after the plug and is not below something else that a test has plugged in.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,8 +25,8 @@ _SUBSYSTEM_OF: Mapping[Bus, str] = {
 class Plugged:
     """A device that is plugged in, as `Guest.plug` gives it.
 
-    id: QEMU's. driver: QEMU's name of the device ("nvme"). root: the devpath of the first device that it showed as in the
-    guest, "" while it has not shown. since: how many records the ledger had before.
+    id: QEMU's. driver: QEMU's name of the device ("nvme"). root: the devpath of the first device that it showed as in
+    the guest, "" while it has not shown. since: how many records the ledger had before.
     """
 
     id: str
@@ -43,14 +43,23 @@ class Plugged:
         return bool(self.root) and f"{devpath}/".startswith(f"{self.root}/")
 
 
-def root_among(records: Iterable[Mapping[str, Any]], plugged: Plugged, others: Iterable[Plugged]) -> str:
-    """Return the devpath that a device shows as in `records`, the ledger's from its plug on; "" where it does not yet."""
+def root_among(
+    records: Iterable[Mapping[str, Any]], plugged: Plugged, others: Iterable[Plugged], name: str = ""
+) -> str:
+    """Return the devpath that a device shows as in `records`, the ledger's from its plug on; "" if it has not yet.
+
+    name: what it is called in /sys, where that is known; "" where only the order of the records tells.
+    """
     wanted = _SUBSYSTEM_OF.get(plugged.bus, "")
     known = [other for other in others if other is not plugged]
     for record in records:
         if record.get("type") != "device" or record.get("action") not in ("add", "coldplug"):
             continue
         devpath = str(record.get("devpath", ""))
+        if name:
+            if devpath.endswith(f"/{name}"):
+                return devpath
+            continue
         if wanted and record.get("subsystem") != wanted:
             continue
         if devpath.startswith("/devices/virtual/") or any(other.owns(devpath) for other in known):

@@ -188,7 +188,9 @@ def guest(request: pytest.FixtureRequest, image: object, machine: "Machine") -> 
         return
     pool.give_back(held)
     if held.spoilt:
-        warnings.warn(f"the shared guest ends here, and the next test has another: {held.spoilt}", stacklevel=1)
+        warnings.warn(
+            f"the shared guest ends here, and the next test has another: {held.spoilt}", stacklevel=1
+        )
 
 
 @pytest.hookimpl(wrapper=True)

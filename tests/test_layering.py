@@ -49,6 +49,7 @@ HOST = {
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
     "hostbuild.run": room("hostbuild.errors", "*"),
+    "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
@@ -77,7 +78,7 @@ HOST = {
         "build pack",
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
+        f"{EDGE} hostbuild.swtpm hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from hostbuild.errors import GuestError
 from hostbuild.qemu.catalog import plug_refusal
-from hostbuild.qemu.device import BackendSpec, Bus, Device, backend_commands, backend_removal, with_backend
+from hostbuild.qemu.device import (
+    BackendSpec,
+    Bus,
+    Device,
+    backend_commands,
+    backend_removal,
+    full_name,
+    with_backend,
+)
 from hostbuild.qemu.machine import Machine, MachineType, root_port_names
 from hostbuild.qemu.monitor import CommandRefusedError, Monitor
 
@@ -34,6 +42,7 @@ class Ports:
         property that QEMU does not have, CommandRefusedError for what it refuses otherwise.
         """
         self._count += 1
+        driver = full_name(driver)
         device_id = name or f"hot{self._count}"
         given = Device(driver).having(**{key: str(value) for key, value in props.items()})
         device, backend = with_backend(given, f"hotbackend{self._count}")

@@ -77,9 +77,11 @@ def boot(name: str) -> Row:
 
 def main(names: Sequence[str]) -> None:
     """Print the rows of the machines that are named, or write those of all into the document."""
-    rows = [HEAD, _RULE, *(str(boot(name)) for name in names or machine_names())]
+    rows = [HEAD, _RULE]
+    for name in names or machine_names():
+        rows.append(str(boot(name)))
+        print(rows[-1], flush=True)
     if names:
-        print("\n".join(rows))
         return
     text = DOCUMENT.read_text(encoding="utf-8")
     before, _, rest = text.partition(f"{HEAD}\n")

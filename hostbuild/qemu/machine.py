@@ -45,6 +45,7 @@ from hostbuild.qemu.references import check_references
 
 NAMED_MACHINES = Path(__file__).with_name("machines")
 MAX_ROOT_PORTS = 16
+MAX_CPUS = 255
 
 _FIRST_PORT_SLOT = 0x1C  # where an ICH9 has its root ports; the second eight go to the slot below
 
@@ -182,7 +183,7 @@ def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine
             name=name,
             description=_string(table, "description", ""),
             type=_machine_type(_string(table, "machine", "q35")),
-            cpus=_count(table, "cpus", 1, 1, 255),
+            cpus=_count(table, "cpus", 1, 1, MAX_CPUS),
             cpu=_string(table, "cpu", "max"),
             memory=parse_memory(_string(table, "memory", "auto")),
             max_memory=_most(table),

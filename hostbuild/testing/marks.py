@@ -142,8 +142,7 @@ class _Keyword:
 
 
 _COUNT = _Keyword(
-    "a number from 0",
-    lambda value: value is None or (isinstance(value, int) and value is not True and value >= 0),
+    "a number", lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool))
 )
 _TEXT = _Keyword("a string", lambda value: isinstance(value, str))
 _LIST = _Keyword("a string or a list of strings", _are(str), _words)

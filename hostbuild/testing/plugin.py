@@ -10,6 +10,7 @@ nothing for tests that ask for none of its fixtures: no option of theirs changes
 A project that has an image, or a machine, of its own overrides the fixture of that name; `guest` takes what it gives.
 """
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,17 +70,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Have a test with several kernels or machines run once for each of them, all tests of one before the next."""
     item = metafunc.definition
-    try:
-        if "guest_kernel" in metafunc.fixturenames:
-            kernels = _kernels(item)
-            if len(kernels) > 1:
-                metafunc.parametrize("guest_kernel", kernels, indirect=True, scope="module")
-        if "guest_machine" in metafunc.fixturenames:
-            machines = names_in("machine", item.iter_markers("machine"))
-            if len(machines) > 1:
-                metafunc.parametrize("guest_machine", machines, indirect=True, scope="module")
-    except HostbuildError as e:
-        raise pytest.UsageError(f"{item.nodeid}: {words_of(e)}") from None
+    with contextlib.suppress(HostbuildError):  # the fixture says what is wrong with the mark
+        for fixture, names in (("guest_kernel", _kernels), ("guest_machine", _machines)):
+            if fixture in metafunc.fixturenames and len(several := names(item)) > 1:
+                metafunc.parametrize(fixture, several, indirect=True, scope="module")
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def guest_machine(request: pytest.FixtureRequest) -> str:
     """Which machine the mark names, or its file."""
     if hasattr(request, "param"):
         return str(request.param)
-    return next(iter(_in_words(names_in)("machine", request.node.iter_markers("machine"))), _MACHINE)
+    return next(iter(_in_words(_machines)(request.node)), _MACHINE)
 
 
 @pytest.fixture
@@ -181,7 +175,7 @@ def guest(request: pytest.FixtureRequest, image: object, machine: "Machine") -> 
     wish = _in_words(wish_of)("guest", GuestWish, node.iter_markers("guest"), node.path.parent)
     accel = str(request.config.getoption("--guest-accel"))
     pool: Pool = request.getfixturevalue("_module_guests" if wish.shared else "_own_guest")
-    held = _in_words(pool.require)(image, machine, wish, accel)
+    held = _in_words(pool.require)(image, machine, wish, accel, next(iter(_kernels(node)), None))
     node.stash[_HELD] = (held, len(held.vm.ledger))
     yield held
     if not wish.shared:
@@ -233,6 +227,10 @@ def _fail(message: str) -> NoReturn:
 
 def _kernels(item: pytest.Item) -> tuple[str, ...]:
     return names_in("kernel", item.iter_markers("kernel")) or _kernels_of(item.config)
+
+
+def _machines(item: pytest.Item) -> tuple[str, ...]:
+    return names_in("machine", item.iter_markers("machine"))
 
 
 def _kernels_of(config: pytest.Config) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def look(guest: Guest) -> Row:
     name = guest.machine.name
     seen = guest.run(_LOOKS.get(name, _OTHERS)).stdout.strip()
     added = [_hot_add(guest, place) for place in _HOT_ADD.get(name, ())]
-    return Row(name, counts, ", ".join([seen, *added]))  # type: ignore[arg-type]
+    return Row(name, counts, ", ".join([seen, *added]))
 
 
 def _hot_add(guest: Guest, place: str) -> str:

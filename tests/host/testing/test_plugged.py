@@ -17,7 +17,7 @@ def plugged(bus: Bus, root: str = "") -> Plugged:
 
 def test_the_first_of_its_subsystem() -> None:
     """Of the records after a USB plug, the USB device is it: not what a driver made meanwhile, nor what went."""
-    records = [
+    records: list[dict[str, object]] = [
         record("/devices/platform/x", "platform"),
         record(f"{HUB}/1-2", "usb", "remove"),
         {"type": "load", "module": "usb_storage"},

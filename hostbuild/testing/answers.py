@@ -1,5 +1,6 @@
 """Questions that a test asks of a ledger, and of QEMU: the devices below one, where a card stands, what drives what."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,20 @@ from hostbuild.qemu.vm import VM
 from modaliasd.core.ledger.explain import WhyModule, why_device, why_module
 from modaliasd.core.ledger.history import DeviceHistory, History
 from modaliasd.core.ledger.text_explain import device_text
+
+# What the kernel says when it has been hurt (lib/bug.c, kernel/panic.c, kernel/hung_task.c, mm/kasan/report.c).
+_COMPLAINT = re.compile(
+    r"\b(?:BUG: |WARNING: (?:CPU|possible|at)|Oops: |general protection fault|Kernel panic|KASAN: |UBSAN: "
+    r"|INFO: task .* blocked for more than|INFO: rcu_\w+ .*stall|refcount_t: |Unable to handle)"
+)
+_COMPLAINT_LINES = 30
+
+
+def complaint_in(dmesg: str) -> list[str]:
+    """Return the kernel's first complaint, with the lines that follow it; [] where it has none."""
+    lines = dmesg.splitlines()
+    hurt = next((number for number, line in enumerate(lines) if _COMPLAINT.search(line)), None)
+    return [] if hurt is None else lines[hurt : hurt + _COMPLAINT_LINES]
 
 
 def why(history: History, module: str) -> WhyModule | None:

@@ -11,7 +11,6 @@ Methods that wait have a time limit in seconds of this machine, an emulated gues
 """
 
 import fnmatch
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,11 +31,6 @@ from modaliasd.core.ledger.history import DeviceHistory, History, history_of
 _T = TypeVar("_T")
 
 _LOOK_S = 0.2  # how often the ledger is read anew while something is waited for
-# What the kernel says when it has been hurt (lib/bug.c, kernel/panic.c, kernel/hung_task.c, mm/kasan/report.c).
-_COMPLAINT = re.compile(
-    r"\b(?:BUG: |WARNING: (?:CPU|possible|at)|Oops: |general protection fault|Kernel panic|KASAN: |UBSAN: "
-    r"|INFO: task .* blocked for more than|INFO: rcu_\w+ .*stall|refcount_t: |Unable to handle)"
-)
 
 
 class Guest:
@@ -251,10 +245,9 @@ class Guest:
     @readable
     def expect_healthy(self) -> None:
         """Fail if the kernel has complained: BUG, WARNING, Oops, a hung task, a KASAN report."""
-        lines = self.dmesg().splitlines()
-        hurt = next((number for number, line in enumerate(lines) if _COMPLAINT.search(line)), None)
-        if hurt is not None:
-            raise AssertionError("\n".join(["the guest's kernel complains:", *lines[hurt : hurt + 30]]))
+        complaint = answers.complaint_in(self.dmesg())
+        if complaint:
+            raise AssertionError("\n".join(["the guest's kernel complains:", *complaint]))
 
     # Inside
 

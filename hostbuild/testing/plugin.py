@@ -130,10 +130,11 @@ def build_module(
     """Return a function that builds an external module and gives an overlay that has it: build_module("driver/").
 
     Its directory has a Makefile as kbuild wants it (obj-m). kernel: the one it is built for, a Debian package's.
-    The overlay is for @pytest.mark.image(overlay=...) or make_image(overlay=...).
+    It is built once a run. The overlay is for make_image(overlay=...).
     """
     root = request.config.rootpath
     kernels = _kernels_of(request.config)
+    built: dict[tuple[Path, str | None], Path] = {}
 
     def build(directory: str | Path, *, kernel: str | None = None) -> Path:
         __tracebackhide__ = True
@@ -141,8 +142,11 @@ def build_module(
         from hostbuild.kernels.kernel import require_kernel
         from hostbuild.ui import Silent
 
-        chosen = require_kernel(kernel or next(iter(kernels), None), None, Silent())
-        return build_overlay(root / directory, chosen, tmp_path_factory.mktemp("module"))
+        source, name = root / directory, kernel or next(iter(kernels), None)
+        if (source, name) not in built:
+            chosen = require_kernel(name, None, Silent())
+            built[source, name] = build_overlay(source, chosen, tmp_path_factory.mktemp("module"))
+        return built[source, name]
 
     return _in_words(build)
 

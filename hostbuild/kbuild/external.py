@@ -20,7 +20,7 @@ from hostbuild import debs
 from hostbuild.errors import CommandError, InputError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.run import run
+from hostbuild.run import find_program, run
 from hostbuild.ui import Reporter, Silent
 
 _BUILD_S = 900.0
@@ -115,8 +115,10 @@ def _make(tree: Path, copy: Path, source: Path) -> None:
     words: list[str | Path] = ["make", "-C", tree, f"M={copy}", f"-j{os.cpu_count() or 1}", "modules"]
     named = tree / ".kernelvariables"
     compiler = _COMPILER.search(named.read_text()) if named.is_file() else None
-    if compiler and shutil.which(compiler[1]) is None and shutil.which("gcc") is not None:
+    if compiler and find_program(compiler[1]) is None and find_program("gcc"):
         words.append("CC=gcc")  # another release's: kbuild warns, and it works
+    if find_program("pahole") is None:
+        words.append("CONFIG_DEBUG_INFO_BTF_MODULES=")  # type information for BPF, which only pahole makes
     try:
         run(words, timeout=_BUILD_S)
     except CommandError as e:

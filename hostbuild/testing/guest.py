@@ -30,6 +30,8 @@ from modaliasd.core.ledger.history import DeviceHistory, History, history_of
 
 _T = TypeVar("_T")
 
+_SETTLE_S = 120.0
+_NOT_IN_TIME = 1  # what `modaliasd settle` ends with then
 _LOOK_S = 0.2  # how often the ledger is read anew while something is waited for
 
 
@@ -130,18 +132,33 @@ class Guest:
     # What becomes of them
 
     @readable
-    def settle(self, *, timeout: float = 120.0) -> None:
+    def settle(self, *, timeout: float = _SETTLE_S) -> None:
         """Wait until everything there is has been dealt with: each uevent read, each load ended.
 
         Raises GuestTimeoutError.
         """
-        done = execute(self.vm, ["modaliasd", "settle", "--timeout", f"{timeout:g}"], timeout=timeout + 30)
+        self._settle(timeout)
+
+    def _settle(self, timeout: float) -> None:
+        line = f"cut -d ' ' -f 1 /proc/uptime; modaliasd settle --timeout {timeout:g}"
+        done = execute(self.vm, line, timeout=timeout + 30)
+        asked, _, said = done.stdout.partition("\n")
         if done.status == 0:
+            # The answer and the ledger come over different lines: its record may still be on its way.
+            asked_us = float(asked) * 1e6
+            late = "the guest has settled, but its ledger's record of that did not come"
+            self._until(lambda: self._settled_since(asked_us), 30.0, late)
             return
-        why = (done.stderr or done.stdout).strip() or f"status {done.status}"
-        if done.status == GuestTimeoutError.exit_status:
+        why = (done.stderr or said).strip() or f"status {done.status}"
+        if done.status == _NOT_IN_TIME:
             raise GuestTimeoutError(f"the guest did not settle within {timeout:g} s: {why}")
         raise GuestError(f"the guest cannot settle: {why}")
+
+    def _settled_since(self, asked_us: float) -> bool:
+        return any(
+            record["type"] == "settled" and record.get("t_us", 0) >= asked_us
+            for record in reversed(self.vm.ledger)
+        )
 
     @readable
     def expect_bound(self, device: Plugged | str, driver: str, *, timeout: float = 60.0) -> DeviceHistory:
@@ -168,7 +185,7 @@ class Guest:
 
         A PCI port or a USB hub above it does not count.
         """
-        self.settle(timeout=timeout)
+        self._settle(timeout)
         driven = [one for one in self._devices(device, self.history) if one.driver]
         if driven:
             raise AssertionError(
@@ -197,8 +214,10 @@ class Guest:
     def why(self, module: str) -> WhyModule:
         """Return why a module is there: who asked, by which alias, what it needed, what it drives.
 
+        Settles first: a module that a driver has already bound with is in the ledger once its modprobe has ended.
         Raises AssertionError for a module that is not there, which tells why not.
         """
+        self._settle(_SETTLE_S)
         found = answers.why(self.history, module)
         if found is None:
             told = execute(self.vm, ["modaliasd", "why-not", module], timeout=60)

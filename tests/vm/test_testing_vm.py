@@ -57,6 +57,9 @@ def test_unknown_property(guest: Guest) -> None:
 def test_not_bound(guest: Guest) -> None:
     guest.expect_bound(guest.plug("e1000"), "nvme", timeout=3)
 
+def test_bound_after_all(guest: Guest) -> None:
+    guest.expect_unbound(guest.plug("virtio-rng-pci"))
+
 def test_command(guest: Guest) -> None:
     guest.run("nonesuch --help")
 
@@ -89,6 +92,7 @@ SAID = {
     "unknown_device": "'nvmee' is not a valid device model name; did you mean nvme",
     "unknown_property": "Property 'nvme.serail' not found; did you mean serial",
     "not_bound": r"e1000 (hot",
+    "bound_after_all": "was to have no driver, but virtio-pci drives 0000:01:00.0 and virtio_rng drives virtio",
     "command": "in the guest, `nonesuch --help` ended with status 127:",
     "module": "nonesuch: this kernel has no such module",
     "no_place": "no free port for virtio-rng-pci: empty has 4, all taken",

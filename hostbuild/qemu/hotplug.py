@@ -54,11 +54,12 @@ class Ports:
             self._monitor.execute(command, arguments)
         try:
             self._monitor.device_add(driver, device_id, values)
-        except GuestError as e:
+        except CommandRefusedError as e:
             self._remove_backend(backend)
-            raise (
-                plug_refusal(driver, str(e)) if isinstance(e, CommandRefusedError) else None
-            ) or e from None
+            raise plug_refusal(driver, str(e)) or e from None
+        except GuestError:
+            self._remove_backend(backend)
+            raise
         self._plugged[device_id] = _Plugged(port, backend)
         return device_id
 

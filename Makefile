@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: bench-match bench-boot bench-growth bench-hotplug
+.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug
 
 setup: $(STAMP)
 
@@ -70,6 +70,10 @@ bench-growth: $(STAMP)
 # From plug to load and to bind, beside systemd-udevd in the same machine: a table, some ten minutes.
 bench-hotplug: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_hotplug.py
+
+# The table of docs/machines.md: every machine that comes along, booted. Some minutes.
+machine-table: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/machine_table.py
 
 # All searches carried further: 20,000 examples of each property, 100,000 worlds of modules. Hours.
 fuzz: $(STAMP)

@@ -65,6 +65,7 @@ HOST = {
     "hostbuild.near": room(),
     "hostbuild.log": room(CORE, "*"),
     "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
+    "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),
@@ -98,16 +99,16 @@ HOST = {
         f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
+        f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
-        "build configfile configure drivers modaliases options source toolchain",
+        "build configfile configure drivers external modaliases options source toolchain",
     ),
 }
 HOST["hostbuild.live"] = room(
-    f"{EDGE} hostbuild.debs hostbuild.formats hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
+    f"{EDGE} hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
     "client command console detached keeper names options ready",
 )
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
@@ -117,6 +118,12 @@ HOST["hostbuild.main"] = room(
     f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
 )
 HOST["hostbuild.__main__"] = room("hostbuild.main", "*")
+HOST["hostbuild.testing"] = room(
+    f"{EDGE} hostbuild.swtpm hostbuild.guest {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.kbuild "
+    f"hostbuild.ledger hostbuild.image "
+    f"hostbuild.image.sources hostbuild.qemu {CORES}",
+    "guest images plugin pool",
+)
 
 READS = "from pathlib import Path\ndef f(p: Path):\n    return p.read_text()\n"
 HALVES: dict[str, tuple[Path, dict[str, Room]]] = {

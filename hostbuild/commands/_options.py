@@ -1,12 +1,15 @@
 """Options that several commands have: one definition each, so that they mean, and say, the same everywhere."""
 
+import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.guest.network import parse_forward
@@ -14,6 +17,22 @@ from hostbuild.guest.share import parse_share
 from hostbuild.live.options import GuestOptions, split_words
 from hostbuild.qemu.device import device_files
 from hostbuild.qemu.machine import machine_names, read_machine
+
+
+def _complete_devices(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a device's name, with what it is; after a comma, its properties."""
+    from hostbuild.qemu.catalog import completions
+
+    with contextlib.suppress(HostbuildError):  # there is no QEMU to ask
+        return [CompletionItem(value, help=help_) for value, help_ in completions(word)]
+    return []
+
+
+def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a machine's name, or else the path of a machine file."""
+    named = [name for name in machine_names() if name.startswith(word)]
+    return [CompletionItem(name) for name in named] or click.Path().shell_complete(ctx, param, word)
+
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -35,6 +54,7 @@ machine = click.option(
     default="virtio",
     show_default=True,
     metavar="NAME|FILE.toml",
+    shell_complete=_complete_machines,
     help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
 )
 devices = click.option(
@@ -43,7 +63,8 @@ devices = click.option(
     multiple=True,
     type=InputWord(device_files),
     metavar="ARG",
-    help="Add a device, as QEMU's -device.",
+    shell_complete=_complete_devices,
+    help="Add a device, as QEMU's -device, or by a short name (disk, nic, tpm; --list-devices).",
 )
 append = click.option("--append", default="", metavar="WORDS", help="Words for the kernel's command line.")
 memory = click.option(

@@ -22,7 +22,7 @@ from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.lines import Line, Listener
-from hostbuild.qemu.machine import Machine, parse_memory
+from hostbuild.qemu.machine import Machine, parse_memory, with_tpms
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
 from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.vm import VM
@@ -48,7 +48,10 @@ class Session:
 
     def argv(self) -> list[str]:
         """Return QEMU's command line, all but the serial lines and the monitor."""
-        return self.boot.argv(self.machine)
+        machine, _ = with_tpms(
+            self.machine, Path()
+        )  # sockets in the current directory, where one may start swtpm
+        return self.boot.argv(machine)
 
 
 def prepare(

@@ -27,10 +27,11 @@ from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import Line, Listener, SerialLines
-from hostbuild.qemu.machine import Machine
+from hostbuild.qemu.machine import Machine, with_tpms
 from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
+from hostbuild.swtpm import swtpms
 from microagent.messages import LINE_WINDOW, Start
 from modaliasd.core.ledger.read import Skipped
 
@@ -241,13 +242,15 @@ class VM:
         stack.callback(self._lines.close)
         self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
+        machine, tpms = with_tpms(self.machine, self.directory)
+        stack.enter_context(swtpms(tpms))
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
             lines_argv = self._lines.open(self.directory, self.machine.serial_lines)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
-            qemu = self.boot.argv(self.machine)
+            qemu = self.boot.argv(machine)
             require_program(qemu[0])  # setpriv would not say which package brings it
             argv = [
                 "setpriv",

@@ -119,6 +119,16 @@ _BOARD = (
     "shpchp",
 )
 
+# Memory that comes as a device.
+_MEMORY = (
+    "cxl_acpi",
+    "cxl_mem",
+    "cxl_pci",
+    "cxl_pmem",
+    "dax_hmem",
+    "device_dax",
+)
+
 _FILESYSTEMS = (
     "configfs",
     "erofs",
@@ -166,6 +176,7 @@ NAMED: dict[str, tuple[str, ...]] = {
         *_USB,
         *_SOUND,
         *_BOARD,
+        *_MEMORY,
         *_FILESYSTEMS,
         *_CRYPTO,
         *_DISPLAY,

@@ -232,6 +232,7 @@ TYPES: dict[str, Fields] = {
         kernel=text,
         pid=count,
         respawn=count,
+        mode=text,
         modprobe=text,
         index=text,
         aliases=count,

@@ -152,7 +152,7 @@ def _chosen(history: History, device: DeviceHistory, match: Match, driver_module
         return Chosen(match, became, None, drives)
     if not load.succeeded:
         return Chosen(match, _UNSUCCESSFUL.get(load.outcome, Became.FAILED), load, drives)
-    first = load.asker == device.devpath and load.outcome == "inserted"
+    first = load.asker == device.devpath and load.outcome in ("inserted", "observed")
     by_dependency = bool(load.causes) and not load.causes[0].devpath
     return Chosen(match, Became.LOADED if first and not by_dependency else Became.ALREADY, load, drives)
 

@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 
+OBSERVE = "observe"  # the `mode` of a daemon that loads nothing
+LIVE = "live"  # the `mode` of a history that comes from no ledger
 NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
 
 
@@ -76,6 +78,16 @@ class History:
         self._askers: dict[str, list[tuple[DeviceHistory, Match]]] = {}
         self._driven: dict[str, list[DeviceHistory]] = {}
         self._users: dict[str, list[str]] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Is it of a machine whose modules somebody else loads: a daemon that observes, or a look without one?"""
+        return self.start.get("mode") in {LIVE, OBSERVE}
+
+    @property
+    def timeless(self) -> bool:
+        """Is it a look at how things are now (commands/machine.py), which knows no times?"""
+        return self.start.get("mode") == LIVE
 
     @property
     def started_us(self) -> int:

@@ -16,7 +16,7 @@ from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, fr
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve, with_reserve
-from modaliasd.linux.indexfile import open_index
+from modaliasd.linux.indexfile import IndexReason, open_index
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
 from modaliasd.linux.lock import acquire
@@ -94,6 +94,8 @@ def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> i
     configuration = read_config(command_line=command_line)
     configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
+    if observe and index.reason is IndexReason.MISSING and not _missing_modules(modules_dir, kernel):
+        index.message = ""  # a full system has none, which is nothing to warn of
     resolver = open_resolver(configuration, index, modules_dir)
     kernel_log = KMSG if settings.kernel_log and not observe else ""
     ledger = Ledger(LEDGER, kernel_log, settings.channel, settings.ledger_limit)

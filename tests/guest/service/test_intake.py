@@ -248,3 +248,14 @@ def test_policy_is_asked_before_anything_is_wanted() -> None:
     assert (good["verdict"], good["file"], good["line"]) == ("allow", "/etc/p.toml", 1)
     assert (bad["verdict"], bad["phase"], bad.get("line")) == ("deny", "frozen", None)
     assert of(records, "frozen")
+
+
+def test_a_trigger_brings_no_module() -> None:
+    """`udevadm trigger` has the kernel say `add` of every entry of /sys/module again; no module has come by that."""
+    fakes = Fakes()
+    fakes.uevents.event("/module/e1000", 1, SUBSYSTEM="module", SYNTH_UUID="0")
+    fakes.uevents.event("/module/nvme", 2, SUBSYSTEM="module")
+    fakes.sysfs.seqnums.clear()
+    fakes.sysfs.seqnums.extend([0, 2])
+    fakes.service().run(once=True)
+    assert [record["module"] for record in fakes.records() if record["type"] == "module"] == ["nvme"]

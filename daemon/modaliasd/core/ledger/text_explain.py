@@ -35,7 +35,12 @@ def module_text(history: History, why: WhyModule, *, color: bool = False) -> str
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
     observed = why.load is not None and why.load.outcome == "observed"
-    if not why.causes and not why.askers and (observed or (why.load is None and why.appearance is not None)):
+    if (
+        not why.causes
+        and not why.askers
+        and not why.needed_by
+        and (observed or (why.load is None and why.appearance is not None))
+    ):
         rule = ", a rule of udev's," if history.watched else ","
         lines.append(
             f"  no device's modalias asked for it: the kernel did (request_module){rule} or somebody by hand"

@@ -32,7 +32,7 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
         "started": history.started_us,
         "settled": history.settled_us,
         "last": history.last_us,
-        "summary": history.settles[-1].fields if history.settles else {},
+        "counts": counts(history),
         "episodes": list(_episodes(history)),
         "devices": [_device(history, device, index) for device in order],
         "loads": [_load(history, load, index) for load in history.loads],
@@ -42,6 +42,22 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
         "losses": [dict(record) for record in history.losses],
         "warnings": [dict(record) for record in history.warnings],
         "unused": unused(history, manifest) if manifest is not None else None,
+    }
+
+
+def counts(history: History) -> dict[str, int]:
+    """Return what stands there now, in numbers, as the daemon counts at a settle; each is shown wherever it is named.
+
+    loaded: modules that came, by the daemon or under its eyes, each once; went: devices that have gone.
+    """
+    present = [device for device in history.devices.values() if device.present]
+    came = {load.module for load in history.loads if load.outcome in ("inserted", "observed")}
+    return {
+        "devices": len(present),
+        "went": len(history.devices) - len(present),
+        "matched": sum(any(not match.builtin for match in device.matches) for device in present),
+        "bound": sum(bool(device.driver) for device in present),
+        "loaded": len(came),
     }
 
 

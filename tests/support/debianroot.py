@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from tests.support.programs import require_program
 
 RELEASE = "bookworm"
 LABEL = "debian-root"
+REPLACE = "debian.without-udevs-loading"  # a word for the kernel's command line: udev's loading rule is replaced by ours
 PACKAGES = ("systemd-sysv", "udev", "kmod", "python3")
 _DISK = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")  # what the initramfs has to load
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -42,6 +42,7 @@ for module in /modules/*.ko; do insmod $module; done
 tries=0
 until disk=$(findfs LABEL=%s) || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done
 mount -t ext4 -o rw "$disk" /root || exec sh
+! grep -qw %s /proc/cmdline || cp /80-drivers.rules /root/etc/udev/rules.d/
 for place in proc sys dev; do mount --move /$place /root/$place; done
 exec switch_root /root /sbin/init
 """
@@ -99,12 +100,10 @@ def _make(home: Path, tar: Path) -> None:
     shutil.rmtree(root)
 
 
-def make_debian(
-    directory: Path, kernel: Kernel, *, units: tuple[str, ...], files: Mapping[str, str]
-) -> tuple[Path, Path]:
-    """Make the disk in `directory`: the Debian, the kernel's modules, the daemon with its services. Give (disk, initrd).
+def make_debian(directory: Path, kernel: Kernel) -> tuple[Path, Path]:
+    """Make the disk in `directory`: the Debian, the kernel's modules, the daemon, its services; give (disk, initrd).
 
-    units: services of daemon/services/systemd to be started at boot. files: further ones, by their paths.
+    None of its services is enabled: `systemd.wants=UNIT` on the kernel's command line starts one.
     """
     if os.geteuid() != 0:
         pytest.skip("a file system whose files are root's is root's to make")
@@ -117,10 +116,7 @@ def make_debian(
         modules = root / "usr/lib/modules" / kernel.version
         shutil.copytree(kernel.modules, modules)
         subprocess.run([require_program("depmod"), "-b", root / "usr", kernel.version], check=True)
-        _install(root, units)
-        for path, text in files.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(text)
+        _install(root)
         disk = directory / "debian.ext4"
         words = [mke2fs, "-q", "-t", "ext4", "-L", LABEL, "-O", "^metadata_csum", "-d", root, disk, _SIZE]
         subprocess.run(words, check=True, timeout=_TIME_LIMIT)
@@ -129,8 +125,8 @@ def make_debian(
         shutil.rmtree(root)
 
 
-def _install(root: Path, units: tuple[str, ...]) -> None:
-    """Install the daemon as a package would, the agent, and enable the units."""
+def _install(root: Path) -> None:
+    """Install the daemon as a package would, and the agent."""
     skipped = shutil.ignore_patterns("__pycache__")
     shutil.copytree(_PROJECT / "daemon/modaliasd", root / "usr/lib/modaliasd/modaliasd", ignore=skipped)
     program = root / "usr/bin/modaliasd"
@@ -140,13 +136,9 @@ def _install(root: Path, units: tuple[str, ...]) -> None:
     for unit in (_PROJECT / "daemon/services/systemd").iterdir():
         shutil.copy(unit, root / "usr/lib/systemd/system" / unit.name)
     (system / "agent.service").write_text(_AGENT)
-    wants = [("multi-user.target.wants", "agent.service", system / "agent.service")]
-    wants += [("sysinit.target.wants", unit, Path("/usr/lib/systemd/system", unit)) for unit in units]
-    for target, name, path in wants:
-        (system / target).mkdir(exist_ok=True)
-        (system / target / name).symlink_to(
-            Path("/") / path.relative_to(root) if root in path.parents else path
-        )
+    wants = system / "multi-user.target.wants"
+    wants.mkdir(exist_ok=True)
+    (wants / "agent.service").symlink_to("/etc/systemd/system/agent.service")
     (root / "etc/fstab").write_text(f"LABEL={LABEL} / ext4 defaults 0 0\n")
     (root / "etc/machine-id").write_text("")
 
@@ -158,7 +150,10 @@ def _write_initrd(path: Path, kernel: Kernel, modules_dep: str) -> Path:
     for module in _DISK:
         order |= dict.fromkeys(listed.load_order(module).modules)
     members = [("bin/busybox", 0o755, Path(require_program("busybox")).read_bytes())]
-    members.append(("init", 0o755, (_INIT % LABEL).encode()))
+    members.append(("init", 0o755, (_INIT % (LABEL, REPLACE)).encode()))
+    members.append(
+        ("80-drivers.rules", 0o644, (_PROJECT / "daemon/services/udev/80-drivers.rules").read_bytes())
+    )
     for number, module in enumerate(order):
         file = listed.find(module)
         assert file is not None, f"this kernel has no module {module}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modaliasd.service.ports import Clock, LiveSysfs, Writer
     from modaliasd.service.settle_report import Waiting
 
-LOOK_MS = 2  # until a module that has come is looked at for the first time; then twice as long, and so on
+LOOK_MS = 10  # until a module that has come is looked at for the first time; then twice as long, and so on
 LONGEST_LOOK_MS = 1000
 HELD_US = 500_000  # a live module without a reason waits so long for one
 SLOW_US = 10_000_000  # as in loader.py

@@ -86,21 +86,15 @@ def _load_lines(load: LoadHistory) -> list[str]:
     if load.deps:
         lines.append(f"  needs {', '.join(map(printable, load.deps))}")
     if load.outcome == "observed" and load.start_us >= 0:
-        lines.append(f"  somebody else had it loaded, {_after(load.start_us - load.queued_us)}")
+        waited = load.start_us - load.queued_us
+        after = f", {duration(waited)} after it was first asked for" if waited > 0 else ""
+        lines.append(f"  somebody else had it loaded{after}")
     elif load.start_us >= 0 and load.queued_us >= 0:
         lines.append(
             f"  queued at {duration(load.queued_us)}, started {duration(load.start_us - load.queued_us)} "
             f"later; its modprobe ended {duration(load.end_us - load.start_us)} after that"
         )
     return lines
-
-
-def _after(us: int) -> str:
-    return (
-        f"{duration(us)} after it was first asked for"
-        if us > 0
-        else "before a device was known to ask for it"
-    )
 
 
 def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str:

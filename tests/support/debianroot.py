@@ -24,7 +24,9 @@ from tests.support.programs import require_program
 
 RELEASE = "bookworm"
 LABEL = "debian-root"
-REPLACE = "debian.without-udevs-loading"  # a word for the kernel's command line: udev's loading rule is replaced by ours
+REPLACE = (
+    "debian.without-udevs-loading"  # a word for the kernel's command line: our rules hide udev's loading rule
+)
 PACKAGES = ("systemd-sysv", "udev", "kmod", "python3")
 _DISK = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")  # what the initramfs has to load
 _PROJECT = Path(__file__).resolve().parents[2]

@@ -305,9 +305,7 @@ def test_a_long_ledger_draws_what_is_in_view(browser: Browser, tmp_path: Path) -
     path = tmp_path / "long.html"
     maker = big_boot(30_000)
     for number in range(40):
-        maker.device(
-            "/devices/stick", "add" if number % 2 == 0 else "remove", subsystem="usb", modalias="usb:v1"
-        )
+        maker.device(f"/devices/stick{number}", "add", subsystem="usb", modalias="usb:v1")
         maker.settled(devices=30_000)
     path.write_text(render_html(make_model(history_of(maker.records))), encoding="utf-8")
     page = browser.new_page(viewport={"width": 1200, "height": 900})

@@ -33,6 +33,8 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
         "settled": history.settled_us,
         "last": history.last_us,
         "counts": counts(history),
+        "phases": phases(history),
+        "initcalls": [dict(row) for row in history.boot.get("initcalls", ())],
         "episodes": list(_episodes(history)),
         "devices": [_device(history, device, index) for device in order],
         "loads": [_load(history, load, index) for load in history.loads],
@@ -59,6 +61,30 @@ def counts(history: History) -> dict[str, int]:
         "bound": sum(bool(device.driver) for device in present),
         "loaded": len(came),
     }
+
+
+def phases(history: History) -> list[dict[str, Any]]:
+    """Return the boot's phases from the kernel's start to the first settle, each with its name and times.
+
+    What the kernel did the ledger's `boot` line tells; without one all before the daemon is a single phase. Those that
+    are part of another, the unpacking of the initramfs, have `inside`.
+    """
+    started, settled = history.started_us, history.settled_us
+    if started <= 0:
+        return []
+    init = history.boot.get("init_us", 0)
+    found: list[dict[str, Any]] = []
+    if 0 < init <= started:
+        found += [{"name": "kernel", "from": 0, "to": init}]
+        unpack, unpacked = history.boot.get("unpack_us", 0), history.boot.get("unpacked_us", 0)
+        if 0 < unpack <= unpacked <= init:
+            found.append({"name": "initramfs unpacked", "from": unpack, "to": unpacked, "inside": True})
+        found.append({"name": "init", "from": init, "to": started})
+    else:
+        found.append({"name": "kernel and init", "from": 0, "to": started})
+    if settled >= started:
+        found.append({"name": "devices", "from": started, "to": settled})
+    return found
 
 
 def slowest(history: History) -> list[LoadHistory]:

@@ -24,6 +24,7 @@ from tests.support.programs import require_program
 
 RELEASE = "bookworm"
 LABEL = "debian-root"
+ENABLE = "debian.enable="  # before a unit's name: systemctl enable
 REPLACE = (
     "debian.without-udevs-loading"  # a word for the kernel's command line: our rules hide udev's loading rule
 )
@@ -44,7 +45,15 @@ for module in /modules/*.ko; do insmod $module; done
 tries=0
 until disk=$(findfs LABEL=%s) || [ $tries = 50 ]; do sleep 0.1; tries=$((tries + 1)); done
 mount -t ext4 -o rw "$disk" /root || exec sh
-! grep -qw %s /proc/cmdline || cp /80-drivers.rules /root/etc/udev/rules.d/
+wants=/root/etc/systemd/system/sysinit.target.wants
+mkdir -p $wants
+rm -f $wants/modaliasd* /root/etc/udev/rules.d/80-drivers.rules
+for word in $(cat /proc/cmdline); do
+    case $word in
+    %s*) ln -s /usr/lib/systemd/system/${word#*=} $wants/ ;;
+    %s) cp /80-drivers.rules /root/etc/udev/rules.d/ ;;
+    esac
+done
 for place in proc sys dev; do mount --move /$place /root/$place; done
 exec switch_root /root /sbin/init
 """
@@ -105,7 +114,7 @@ def _make(home: Path, tar: Path) -> None:
 def make_debian(directory: Path, kernel: Kernel) -> tuple[Path, Path]:
     """Make the disk in `directory`: the Debian, the kernel's modules, the daemon, its services; give (disk, initrd).
 
-    None of its services is enabled: `systemd.wants=UNIT` on the kernel's command line starts one.
+    None of its services is enabled: ENABLE and a unit on the kernel's command line do that.
     """
     if os.geteuid() != 0:
         pytest.skip("a file system whose files are root's is root's to make")
@@ -120,7 +129,20 @@ def make_debian(directory: Path, kernel: Kernel) -> tuple[Path, Path]:
         subprocess.run([require_program("depmod"), "-b", root / "usr", kernel.version], check=True)
         _install(root)
         disk = directory / "debian.ext4"
-        words = [mke2fs, "-q", "-t", "ext4", "-L", LABEL, "-O", "^metadata_csum", "-d", root, disk, _SIZE]
+        words: list[str | Path] = [
+            mke2fs,
+            "-q",
+            "-t",
+            "ext4",
+            "-L",
+            LABEL,
+            "-O",
+            "^metadata_csum",
+            "-d",
+            root,
+            disk,
+            _SIZE,
+        ]
         subprocess.run(words, check=True, timeout=_TIME_LIMIT)
         return disk, _write_initrd(directory / "initrd", kernel, (modules / "modules.dep").read_text())
     finally:
@@ -152,7 +174,7 @@ def _write_initrd(path: Path, kernel: Kernel, modules_dep: str) -> Path:
     for module in _DISK:
         order |= dict.fromkeys(listed.load_order(module).modules)
     members = [("bin/busybox", 0o755, Path(require_program("busybox")).read_bytes())]
-    members.append(("init", 0o755, (_INIT % (LABEL, REPLACE)).encode()))
+    members.append(("init", 0o755, (_INIT % (LABEL, ENABLE, REPLACE)).encode()))
     members.append(
         ("80-drivers.rules", 0o644, (_PROJECT / "daemon/services/udev/80-drivers.rules").read_bytes())
     )

@@ -12,7 +12,7 @@ from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from modaliasd.core.ledger.explain import why_module
 from modaliasd.core.ledger.history import History, history_of
-from tests.support.debianroot import REPLACE, make_debian
+from tests.support.debianroot import ENABLE, REPLACE, make_debian
 from tests.support.schema import check_records
 
 pytestmark = pytest.mark.vm
@@ -87,7 +87,7 @@ def test_beside_udevd_every_module_has_its_device(debian: tuple[Path, Path], deb
 
     Nothing is loaded by the daemon, nothing changed, and it ends when systemd asks it to.
     """
-    with booted(debian, debian_kernel, "systemd.wants=modaliasd-observe.service") as vm:
+    with booted(debian, debian_kernel, f"{ENABLE}modaliasd-observe.service") as vm:
         there = loaded(vm)
         history = history_of(vm.ledger)
         check_records(vm.ledger)
@@ -119,7 +119,7 @@ def test_beside_udevd_every_module_has_its_device(debian: tuple[Path, Path], deb
 
 def test_in_place_of_udevs_rule(debian: tuple[Path, Path], debian_kernel: Kernel) -> None:
     """With its loading rule replaced udevd loads nothing, and modaliasd.service loads what it did; all units start."""
-    with booted(debian, debian_kernel, f"systemd.wants=modaliasd.service {REPLACE}") as vm:
+    with booted(debian, debian_kernel, f"{ENABLE}modaliasd.service {REPLACE}") as vm:
         there = loaded(vm)
         history = history_of(vm.ledger)
         inserted = {load.module for load in history.loads if load.outcome == "inserted"}

@@ -169,6 +169,7 @@ def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> i
         find_request=_find_request,
         supervisor=supervisor,
         observing=observe,
+        boot_log=None if once or start["respawn"] else _read_boot_log,
     )
     keep_reserve()
     gc.freeze()
@@ -229,6 +230,14 @@ def _find_request(module: str) -> Cause | None:
         return find_request(module, REQUESTS)
 
     return with_reserve(find)
+
+
+def _read_boot_log() -> dict[str, Json]:
+    """Return the fields of the `boot` line."""
+    from modaliasd.core.bootlog import boot_fields, is_end
+    from modaliasd.linux.kmsg import read_boot_log
+
+    return boot_fields(read_boot_log(is_end))
 
 
 def _missing_modules(modules_dir: str, kernel: str) -> str:

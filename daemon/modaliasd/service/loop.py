@@ -60,7 +60,8 @@ class Service:
     poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
     nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
     kernel; "" where there are. chores: what can wait until the first walk has ended. supervisor: None where nobody
-    wants to be told that the daemon serves.
+    wants to be told that the daemon serves. boot_log: what the kernel's log tells of its boot, asked after the first
+    settle; None where that is known.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Service:
         no_modules: str,
         chores: Callable[[], None] | None = None,
         supervisor: Told | None = None,
+        boot_log: Callable[[], dict[str, Json]] | None = None,
     ) -> None:
         self._poll = poller
         self._registry = registry
@@ -111,6 +113,7 @@ class Service:
         self._no_modules = no_modules
         self._chores = chores
         self._supervisor = supervisor
+        self._boot_log = boot_log
         self._stop = False
         self._hook: Child | None = None
 
@@ -262,6 +265,13 @@ class Service:
             if settlement.settles == 1:
                 self._gate.first_settled()
                 self._start_hook()
+                with_reserve(self._tell_of_boot)
+
+    def _tell_of_boot(self) -> None:
+        """Write down what the kernel did before the daemon; nobody waits for that."""
+        fields = self._boot_log() if self._boot_log is not None else {}
+        if fields:
+            self._writer.write("boot", fields)
 
     def _dispatch(self) -> None:
         """Start what may run now, write down what has ended."""

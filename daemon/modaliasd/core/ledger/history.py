@@ -59,6 +59,7 @@ class History:
 
     def __init__(self) -> None:
         self.start: Fields = {}  # the first `start` line
+        self.boot: Fields = {}  # the `boot` line: what the kernel did before the daemon
         self.lives = 0  # how many times the daemon has started
         self.devices: dict[
             str, DeviceHistory
@@ -228,6 +229,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.warnings.append(record)
     elif kind == "slow":
         history.slow.append(record)
+    elif kind == "boot":
+        history.boot = record
     elif kind == "trimmed":
         history.trimmed = record
 

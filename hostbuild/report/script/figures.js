@@ -10,7 +10,7 @@ $("subtitle").textContent = [data.kernel && `Linux ${data.kernel}`, data.version
   const show = (value, label, isBad = false) =>
     $("figures").append(el("div", { class: `figure${isBad ? " is-bad" : ""}` }, el("b", {}, String(value)), el("span", {}, label)));
   show(data.settled < 0 ? "not yet" : span(data.settled - data.started), "to settle", data.settled < 0);
-  if (data.settled >= 0) show(span(data.settled), "since the kernel's start");
+  if (data.settled >= 0) show(span(data.settled), "from the kernel's start");
   show(counts.devices, "devices");
   show(counts.matched, "matched a module");
   show(counts.bound, "have a driver");

@@ -234,7 +234,7 @@ def _find_request(module: str) -> Cause | None:
 
 def _read_boot_log() -> dict[str, Json]:
     """Return the fields of the `boot` line."""
-    from modaliasd.core.bootlog import boot_fields, is_end
+    from modaliasd.core.ledger.bootlog import boot_fields, is_end
     from modaliasd.linux.kmsg import read_boot_log
 
     return boot_fields(read_boot_log(is_end))

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from modaliasd.core.bootlog import MOST_INITCALLS, boot_fields, is_end
+from modaliasd.core.ledger.bootlog import MOST_INITCALLS, boot_fields, is_end
 from modaliasd.linux.kmsg import read_boot_log
 
 LOG = [

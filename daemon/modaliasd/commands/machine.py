@@ -14,7 +14,7 @@ from __future__ import annotations
 import posix
 
 from modaliasd.core.device import Phase
-from modaliasd.core.errors import UsageError
+from modaliasd.core.errors import Problem, UsageError
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.ledger.door import admit
@@ -37,13 +37,11 @@ from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from modaliasd.core.device import Device
-    from modaliasd.core.errors import Problem
     from modaliasd.core.kmod.resolve import Resolver
     from modaliasd.core.ledger.history import History
     from modaliasd.core.loading.load import Load
+    from modaliasd.core.policy.rules import Policy
     from modaliasd.core.settings import Settings
     from modaliasd.linux.indexfile import AliasIndex
     from modaliasd.service.ports import WantingLoader
@@ -120,6 +118,7 @@ class Machine:
         self.problems = (
             *self._settings.problems,
             *configuration.problems,
+            *([Problem("modules.alias", 0, self._index.message)] if not self._index.aliases else []),
             *self._index.warnings,
             *self._resolver.dependencies.problems,
         )
@@ -136,8 +135,7 @@ class Machine:
             live=self._live,
         )
         self._writer.write("start", {"mode": LIVE, "kernel": posix.uname().release})
-        for _device in self._walk(onlooker, None):
-            pass
+        self._walk(self._registry(onlooker, self._gate(None)))  # whoever loads here does not ask the policy
         onlooker.write_ended()
         history = history_of(admit(line.encode("ascii").rstrip(b"\n")) for line in self._lines.lines)
         for found in history.devices.values():
@@ -146,10 +144,9 @@ class Machine:
 
     def rehearse(self) -> Rehearsal:
         """Return what a coldplug would load now, and what not."""
-        flavour = Flavour.KMOD
-        gate = self._gate()
+        gate = self._gate(read_policy())
         loader = Loader(
-            tools=Tools(MODPROBE, INSMOD, SHELL, flavour, self.modules_dir),
+            tools=Tools(MODPROBE, INSMOD, SHELL, Flavour.KMOD, self.modules_dir),
             sysfs=self._sysfs,
             writer=self._writer,
             kernel_log=_NoLog(),
@@ -159,10 +156,13 @@ class Machine:
             limit=1,
             ranks=ranks_of(self._settings, self._index, self._resolver, self.modules_dir),
         )
-        devices = tuple(self._walk(loader, gate))
+        registry = self._registry(loader, gate)
+        for name in self._settings.load:
+            registry.want_by_name(name, "modaliasd.load=")
+        devices = self._walk(registry)
         scheduler = loader.scheduler
         while job := scheduler.next_job(0):
-            scheduler.finished({module: self._result(module) for module in job.modules}, 0)
+            scheduler.finished({module: _result(loader.command_of(module)) for module in job.modules}, 0)
             loader.live.update(job.modules)
         asking = [device for device in devices if device.modalias]
         unmatched = tuple(device for device in asking if not self._resolver.resolve(device.modalias).matches)
@@ -172,15 +172,11 @@ class Machine:
             len(asking) - len(unmatched),
             sum(bool(device.driver) for device in devices),
         )
-        return Rehearsal(tuple(scheduler.take_told()), devices, unmatched, tally, self.problems)
+        return Rehearsal(tuple(scheduler.take_told()), tuple(devices), unmatched, tally, self.problems)
 
-    def _result(self, module: str) -> LoadResult:
-        command = next((one for one in self._resolver.configuration.installs if one.module == module), None)
-        return LoadResult(Outcome.COMMAND, f"runs: {command.text}") if command is not None else INSERTED
-
-    def _gate(self) -> Gate:
+    def _gate(self, policy: Policy | None) -> Gate:
         return Gate(
-            policy=read_policy(),
+            policy=policy,
             phase=Phase.COLDPLUG,
             resolver=self._resolver,
             follows_softdeps=True,
@@ -189,36 +185,26 @@ class Machine:
             clock=_no_clock,
         )
 
-    def _walk(self, loader: WantingLoader, gate: Gate | None) -> Iterator[Device]:
-        """Have the registry see every device, and yield it."""
-        registry = Registry(
+    def _registry(self, loader: WantingLoader, gate: Gate) -> Registry:
+        return Registry(
             sysfs=self._sysfs,
             aliases=self._index,
             resolver=self._resolver,
-            gate=gate if gate is not None else self._open_gate(),
+            gate=gate,
             loader=loader,
             listener=_Nobody(),
             writer=self._writer,
             clock=_no_clock,
             has_modules=False,  # so that no warning tells of the index, which is built here as a rule
         )
-        for stride in self._sysfs.walk():
-            for device in stride:
-                module = self._sysfs.driver_module(device.devpath) if device.driver else ""
-                registry.see(device, "coldplug", {"walk": 1, "module": module})
-                yield device
 
-    def _open_gate(self) -> Gate:
-        """Return a gate that lets everything through: whoever loads here does not ask the policy."""
-        return Gate(
-            policy=None,
-            phase=Phase.COLDPLUG,
-            resolver=self._resolver,
-            follows_softdeps=True,
-            sysfs=self._sysfs,
-            writer=self._writer,
-            clock=_no_clock,
-        )
+    def _walk(self, registry: Registry) -> list[Device]:
+        """Have the registry see every device; gives them."""
+        devices = [device for stride in self._sysfs.walk() for device in stride]
+        for device in devices:
+            module = self._sysfs.driver_module(device.devpath) if device.driver else ""
+            registry.see(device, "coldplug", {"walk": 1, "module": module})
+        return devices
 
 
 def open_machine(modules_dir: str = "", sys_root: str = "/sys", config_root: str = "/") -> Machine:
@@ -237,6 +223,10 @@ def open_machine(modules_dir: str = "", sys_root: str = "/sys", config_root: str
     else:
         modules_dir = require_tree(posix.uname().release)
     return Machine(modules_dir, sysfs, config_root)
+
+
+def _result(command: str) -> LoadResult:
+    return LoadResult(Outcome.COMMAND, f"runs: {command}") if command else INSERTED
 
 
 def _no_clock() -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import posix
 
 from modaliasd.commands.options import Option, Syntax, parse
-from modaliasd.core.errors import UsageError
+from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.linux.paths import LEDGER
 
 RUN = Syntax(
     "run",
@@ -37,6 +39,8 @@ def run(arguments: list[str]) -> int:
     number = given.value("--ready-fd", "-1")
     if given.given("--ready-fd") and not (number.isascii() and number.isdigit() and len(number) <= 6):
         raise UsageError(f"run: invalid descriptor `{number}` for `--ready-fd`: expected a number, such as 3")
+    if given.given("--observe") and posix.geteuid() != 0:
+        raise WorldError(f"run --observe has to be root's: it writes the ledger, {LEDGER}")
     from modaliasd.failure import wait_before_start
     from modaliasd.service.boot import serve
 

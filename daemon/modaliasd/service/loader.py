@@ -161,6 +161,10 @@ class Loader:
         load = self.scheduler.load_of(module)
         return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
 
+    def command_of(self, module: str) -> str:
+        """Return the command that runs in place of the insertion of a module that is wanted; "" for none."""
+        return self._steps[module].command
+
     def unfinished(self) -> list[str]:
         """Return the modules that are wanted and whose loads have not ended."""
         return [load.module for load in self.scheduler.loads() if load.result is None]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +119,17 @@ def test_the_same_for_programs(root: Path, capsys: pytest.CaptureFixture[str]) -
     assert [(one["module"], one["failure"]) for one in said["refused"]] == [("kt_bad", "blacklist")]
     assert [one["modalias"] for one in said["unmatched"]] == ["acpi:XXX1:"]
     assert said["counts"] == {"devices": 6, "with_modalias": 5, "matched": 4, "bound": 0}
+
+
+def test_what_the_command_line_names_is_part_of_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """modaliasd.load= counts, as for --once; an install line's command stands in the place of its module."""
+    monkeypatch.setattr(machine, "read_command_line", lambda _root: "modaliasd.load=kt_idle,kt-none")
+    (root / "etc/modprobe.d/in.conf").write_text("install kt_nic /bin/true\n")
+    out = dry_run(capsys)
+    assert re.search(r"^    kt_idle +asked for by modaliasd.load=$", out, re.MULTILINE)
+    assert re.search(r"^    kt_nic .*, runs: /bin/true$", out, re.MULTILINE)
 
 
 def test_what_is_asked_wrongly(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -354,6 +354,15 @@ def test_what_is_folded_is_gone_until_it_is_searched(page: Page) -> None:
     page.locator(".name:text-is('sde')").wait_for()
 
 
+def test_the_boot_begins_with_the_kernel(page: Page) -> None:
+    """The phases are as long as the ledger has them, and reach from the kernel's start to the first settle."""
+    records = q35_records()
+    started, settled = records[0]["t_us"], next(r["t_us"] for r in records if r["type"] == "settled")
+    shares = page.locator(".phase").evaluate_all("all => all.map(one => parseFloat(one.style.width))")
+    assert shares == pytest.approx([100 * started / settled, 100 * (settled - started) / settled], abs=0.01)
+    assert page.locator(".phase").all_inner_texts()[0].startswith("kernel and init")
+
+
 def test_the_numbers_agree(page: Page) -> None:
     """The header's devices and modules are those of the cards, and of what is drawn."""
     cards = dict(

@@ -2,9 +2,9 @@
 
 For `modaliasd run --observe`, beside a udevd that does the loading, and for the commands that answer without a
 ledger. A module's `module` uevent comes when its insertion begins, before its init runs (kernel/module/main.c); when
-that has ended /sys/module/NAME/initstate says `live`, of which nothing tells, so it is looked at until then. A module
-that a driver's request brings comes after those it needs: what has come without a reason and is needed by a later one
-gets that as its reason, as long as its line has not been written.
+that has ended /sys/module/NAME/initstate says `live`, of which nothing tells, so it is looked at until then, or until
+a module that needs it comes. One that the kernel requests comes after those it needs: what has come without a reason
+and is needed by a later one gets that as its reason, as long as its line has not been written.
 """
 
 from __future__ import annotations
@@ -118,8 +118,11 @@ class Onlooker:
         load.start_us = at_us
         self._loads[module] = self._coming[module] = load
         for other in self._coming.values():
-            if not other.causes and other.module in load.needs.before:
-                other.add_cause(Cause(module=module))
+            if other.module in load.needs.before:
+                if other.end_us < 0:
+                    other.end_us = at_us  # no module goes in before what it needs is up
+                if not other.causes:
+                    other.add_cause(Cause(module=module))
         self._look_ms = LOOK_MS
         return False
 

@@ -94,7 +94,7 @@ def test_what_udev_loads_is_told_with_the_device_and_the_time() -> None:
     assert not world.looker.appeared("lib", 4000)
     assert not world.looker.appeared("nic", 4500)
     world.pass_time(0)
-    assert world.loads() == [], "neither is live yet"
+    assert [load["module"] for load in world.loads()] == ["lib"], "nic is not live yet"
     assert not world.looker.idle
     world.sysfs.live |= {"lib", "nic"}
     world.pass_time(1000)
@@ -102,6 +102,7 @@ def test_what_udev_loads_is_told_with_the_device_and_the_time() -> None:
     assert (lib["module"], lib["outcome"], lib["causes"]) == ("lib", "observed", [{"module": "nic"}])
     assert nic["causes"][0]["devpath"] == CARD
     assert nic["causes"][0]["alias"] == "pci:n*"
+    assert (lib["start_us"], lib["end_us"]) == (4000, 4500), "what a module needs is up when that comes"
     assert (nic["queued_us"], nic["start_us"], nic["end_us"], nic["deps"]) == (0, 4500, 6000, ["lib"])
     assert world.looker.idle
 

@@ -283,10 +283,14 @@ def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
 def _loads(records: list[Fields]) -> list[LoadHistory]:
     """Return the loads, with what can only be known from those that ended with them."""
     jobs: dict[int, list[Fields]] = {}
-    for record in records:
-        if record.get("start_us", UNKNOWN) >= 0:
-            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
     own: dict[int, int] = {}
+    for record in records:
+        if _start_us(record) < 0:
+            continue
+        if record.get("outcome") == Outcome.OBSERVED.value:  # nobody knows which of them came by one modprobe
+            own[id(record)] = max(0, record.get("end_us", UNKNOWN) - _start_us(record))
+        else:
+            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
     for end_us, job in jobs.items():
         job.sort(key=_start_us)
         for record, follower in zip(job, [*job[1:], None], strict=True):

@@ -17,6 +17,7 @@ import pytest
 from hostbuild.debs import cache_directory
 from hostbuild.formats.newc import Member, Writer
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.run import find_program
 from modaliasd.core.kmod.modules_dep import Dependencies
 from scripts import bare_settings as settings
 from tests.support.kernelfiles import plain_module
@@ -81,10 +82,17 @@ def require_tar() -> Path:
     return tar
 
 
+def _program(name: str, package: str) -> str:
+    found = find_program(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: it is in the package {package}")
+    return found
+
+
 def _make(home: Path, tar: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("debootstrap needs root")
-    debootstrap = require_program("debootstrap")
+    debootstrap = _program("debootstrap", "debootstrap, of debian-packages-bare.txt")
     said = subprocess.run(
         ["apt-get", "indextargets", "--format", settings.TARGET_FORMAT], capture_output=True, check=True
     ).stdout.decode()
@@ -118,7 +126,7 @@ def make_debian(directory: Path, kernel: Kernel) -> tuple[Path, Path]:
     """
     if os.geteuid() != 0:
         pytest.skip("a file system whose files are root's is root's to make")
-    mke2fs, tar = require_program("mke2fs"), require_tar()
+    mke2fs, tar = _program("mke2fs", "e2fsprogs"), require_tar()
     root = directory / "root"
     root.mkdir()
     try:

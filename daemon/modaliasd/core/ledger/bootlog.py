@@ -11,8 +11,6 @@ milliseconds lie between the two.
 
 from __future__ import annotations
 
-import re
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,15 +19,14 @@ if TYPE_CHECKING:
 
 MOST_INITCALLS = 20  # of those that took longest
 LEAST_US = 1000  # what takes less is not worth a line
-_INIT = re.compile(r"Run (\S+) as init process")
+_INIT = ("Run ", " as init process")
 _UNPACKS = ("Trying to unpack rootfs image as initramfs", "Unpacking initramfs")
 _UNPACKED = "Freeing initrd memory"
-_INITCALL = re.compile(r"initcall (\S+?)(?:\+0x\S+)?(?: \[\w+\])? returned -?\d+ after (\d+) usecs")
 
 
 def is_end(text: str) -> bool:
     """Return whether the kernel's own part of the boot ends with this message."""
-    return _INIT.match(text) is not None
+    return text.startswith(_INIT[0]) and text.endswith(_INIT[1])
 
 
 def boot_fields(records: Iterable[tuple[int, str]]) -> dict[str, Json]:
@@ -41,9 +38,9 @@ def boot_fields(records: Iterable[tuple[int, str]]) -> dict[str, Json]:
     calls: list[tuple[int, str, int]] = []
     for t_us, text in records:
         if text.startswith("initcall "):
-            called = _INITCALL.match(text)
-            if called is not None and int(called[2]) >= LEAST_US:
-                calls.append((-int(called[2]), called[1], t_us))
+            name, cost = _call(text)
+            if cost >= LEAST_US:
+                calls.append((-cost, name, t_us))
         elif text.startswith(_UNPACKS):
             fields.setdefault("unpack_us", t_us)
         elif text.startswith(_UNPACKED):
@@ -58,3 +55,14 @@ def boot_fields(records: Iterable[tuple[int, str]]) -> dict[str, Json]:
         for cost, name, end_us in sorted(calls)[:MOST_INITCALLS]
     ]
     return fields | {"initcalls": slowest}
+
+
+def _call(text: str) -> tuple[str, int]:
+    """Return function and microseconds of `initcall NAME+0xOFFSET/0xSIZE [MODULE] returned STATUS after NUMBER usecs`.
+
+    "" and 0 of another line.
+    """
+    words = text.split()
+    if len(words) < 7 or words[-3] != "after" or words[-1] != "usecs" or not words[-2].isdecimal():
+        return "", 0
+    return words[1].partition("+0x")[0], int(words[-2])

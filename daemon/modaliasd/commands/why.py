@@ -84,9 +84,8 @@ def run_why(arguments: list[str]) -> int:
     for device in devices:
         sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
-        nothing = (
-            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}"
-        )
+        where = "there is here, and asked for," if history.timeless else "the ledger has"
+        nothing = f"modaliasd why: {where} neither a module nor a device `{name}`{_like(history, name)}"
         sys.stderr.write(f"{printable(nothing)}\n")
         return 1
     return 0

@@ -189,6 +189,8 @@ def test_why_and_tree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "\n  here\n" in out
     assert "kt_nic  is not loaded" in out
+    assert main(["why", "kt_idle"]) == 1
+    assert "there is here, and asked for, neither a module nor a device `kt_idle`" in capsys.readouterr().err
     assert main(["tree", "--color=never"]) == 0
     out = capsys.readouterr().out
     assert "kt_nic is not loaded" in out

@@ -24,12 +24,16 @@ GUEST = {
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     "modaliasd.linux": room(CORES, "*"),
     "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.service": room(
-        f"modaliasd modaliasd.linux modaliasd.linux.named {CORES}", "assembly boot clients loader loop"
+        f"modaliasd modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
+        "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.service modaliasd.linux modaliasd.linux.named {CORES}", "*"
+        f"modaliasd modaliasd.failure modaliasd.service modaliasd.linux modaliasd.linux.named "
+        f"modaliasd.linux.fullsystem {CORES}",
+        "*",
     ),
     "modaliasd.cli": room(
         f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"

@@ -25,7 +25,7 @@ COMMANDS = (
         "the daemon",
         (
             ("run", "", "modaliasd.commands.run:run", "load for present devices, then for new ones"),
-            ("coldplug", "[--once]", "modaliasd.commands.ask:coldplug", "walk /sys again; --once: without a daemon"),
+            ("coldplug", "", "modaliasd.commands.coldplug:run", "walk /sys again; --once: without a daemon; --dry-run"),
         ),
     ),
     (
@@ -80,7 +80,7 @@ def _run(arguments: list[str]) -> int:
         gc.disable()  # what is imported stays: the collector would take 3 % of the way to the first modprobe
         from modaliasd.service.boot import serve
 
-        return serve(once=False)
+        return serve()
     if not arguments:
         sys.stdout.write(overview())
         return UsageError.exit_status

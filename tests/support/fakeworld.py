@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modaliasd.core.policy.rules import Policy
     from modaliasd.linux.process import Child
     from modaliasd.service.loop import Service
-    from modaliasd.service.ports import ClientListener, Clock, Hook
+    from modaliasd.service.ports import AnyLoader, ClientListener, Clock, Hook, Told
 
 
 class FakeUevents:
@@ -320,6 +320,9 @@ class Fakes:
     find_request: Callable[[str], Cause | None] | None = None
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
+    watcher: AnyLoader | None = None  # in the loader's place
+    supervisor: Told | None = None
+    observing: bool = False
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
     hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
@@ -333,7 +336,7 @@ class Fakes:
             aliases=self.aliases,
             resolver=resolver,
             gate=self._gate(),
-            loader=self.loader,
+            loader=self.watcher or self.loader,
             control=self.control,
             ledger=self.ledger,
             writer=self.writer(),
@@ -344,6 +347,8 @@ class Fakes:
             no_modules=self.no_modules,
             chores=self.chores,
             find_request=self.find_request,
+            supervisor=self.supervisor,
+            observing=self.observing,
         )
         service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
         return service

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_S = 1e6
 LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
+ACTIONS = ("load", "freeze", "may-load")  # requests of a daemon that loads
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
 
 
@@ -57,7 +58,8 @@ class Patient(NamedTuple):
 class Clients:
     """Serves the clients of `control`; their descriptors are registered with `poller`.
 
-    on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing.
+    on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing. observing:
+    does this daemon load nothing?
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Clients:
         ledger: Flushable,
         writer: Writer,
         clock: Clock,
+        observing: bool = False,
     ) -> None:
         self._control = control
         self._poll = poller
@@ -102,6 +105,8 @@ class Clients:
             "may-load": self._may_load,
             "wait": self._wait_for,
         }
+        if observing:
+            self._requests |= dict.fromkeys(ACTIONS, self._refuse)
         self._listening = False
         self._listen_us = 0  # when it is tried again, while nobody can connect
         self._listen()
@@ -213,6 +218,9 @@ class Clients:
             error = request(client, words[1:])
         if error:
             self._answer(client, {"ok": False, "error": error})
+
+    def _refuse(self, _client: int, _arguments: list[str]) -> str:
+        return "this daemon only observes (modaliasd run --observe): it loads nothing, and forbids nothing"
 
     def _settle(self, client: int, arguments: list[str]) -> str | None:
         deadline = self._deadline(arguments[0]) if arguments else 0

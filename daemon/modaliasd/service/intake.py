@@ -189,6 +189,8 @@ class Intake:
         self._registry.bind(device, event.action.value, driver, seqnum, t_us)
 
     def _take_module(self, event: Uevent, t_us: int) -> None:
+        if "SYNTH_UUID" in event.env:
+            return  # somebody wrote to its `uevent` file, as `udevadm trigger` does: nothing has come or gone
         module = event.devpath.rpartition("/")[2]
         fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
         if event.action is Action.REMOVE:

@@ -26,6 +26,7 @@ from modaliasd.core.loading.outcome import (
 )
 from modaliasd.core.loading.priority import Rank, niceness, rank_of
 from modaliasd.core.loading.scheduler import Scheduler
+from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.process import is_safe_name, reap, start
 from modaliasd.linux.procmodules import are_modules_disabled, file_size, read_live_modules
 
@@ -40,10 +41,8 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.load import Job, Load, Needs
     from modaliasd.linux.process import Child, Ended
     from modaliasd.service.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
+    from modaliasd.service.settle_report import Waiting
 
-MOST_WARNED = (
-    1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
-)
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
@@ -108,7 +107,7 @@ class Loader:
         self._sizes: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._waiting: Waiting | None = None  # imported at the first settle
         self._announced: set[str] = set()  # modules whose uevent has come
 
     def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
@@ -161,6 +160,10 @@ class Loader:
         """Return whether the module is in the kernel by this daemon's doing."""
         load = self.scheduler.load_of(module)
         return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
+
+    def command_of(self, module: str) -> str:
+        """Return the command that runs in place of the insertion of a module that is wanted; "" for none."""
+        return self._steps[module].command
 
     def unfinished(self) -> list[str]:
         """Return the modules that are wanted and whose loads have not ended."""
@@ -370,27 +373,15 @@ class Loader:
         return -1 if next_us < 0 else next_us // 1000 + 1
 
     def report_waiting(self) -> None:
-        """Write down what keeps drivers from their devices though the modules are in: once each.
+        """Write down what keeps drivers from their devices though the modules are in."""
+        if self._waiting is None:
+            self._waiting = with_reserve(self._make_waiting)
+        self._waiting.report()
 
-        Firmware that was not found, and probes that the kernel has put off until a supplier is there.
-        """
-        found = [
-            ("firmware", f"{file} is missing: {who} asked for it")
-            for file, who in self._kernel_log.take_missing_firmware()
-        ]
-        found += [
-            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
-            for device, reason in self._sysfs.deferred()
-        ]
-        for warning in found:
-            if warning in self._warned:
-                continue
-            if len(self._warned) >= MOST_WARNED:
-                self._warned.clear()
-            self._warned.add(warning)
-            what, message = warning
-            self._writer.write("warning", {"what": what, "message": message})
-            self._writer.say(f"{what}: {message}")
+    def _make_waiting(self) -> Waiting:
+        from modaliasd.service.settle_report import Waiting
+
+        return Waiting(sysfs=self._sysfs, kernel_log=self._kernel_log, writer=self._writer)
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:

@@ -137,11 +137,15 @@ class DeviceSysfs(LiveSysfs, Protocol):
         """Return whether the device is there."""
 
 
-class LoadSysfs(LiveSysfs, Protocol):
-    """The loader's."""
+class DeferredSysfs(Protocol):
+    """The report's of what waits."""
 
     def deferred(self) -> list[tuple[str, str]]:
         """(device, reason) of the probes that wait for a supplier."""
+
+
+class LoadSysfs(LiveSysfs, DeferredSysfs, Protocol):
+    """The loader's."""
 
 
 class PolicySysfs(Protocol):
@@ -185,6 +189,25 @@ class UeventSource(Protocol):
 
     def send(self, message: bytes) -> bool:
         """Send a message on; False if it did not go out."""
+
+
+class Told(Protocol):
+    """Whoever started the daemon, and wants to know how it does."""
+
+    def catch_end(self) -> None:
+        """Have the request to end make `fileno()` readable."""
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the daemon is to end."""
+
+    def ready(self, status: str) -> None:
+        """Say that the daemon serves."""
+
+    def status(self, text: str) -> None:
+        """Say in a line what it does now."""
+
+    def stopping(self) -> None:
+        """Say that it is about to end."""
 
 
 class AliasTable(Protocol):

@@ -324,3 +324,14 @@ def _datagram(devpath: str, **env: str) -> bytes:
     [got] = uevents.script
     assert isinstance(got, Datagram)
     return got.payload
+
+
+def test_a_trigger_brings_no_module() -> None:
+    """`udevadm trigger` has the kernel say `add` of every entry of /sys/module again; no module has come by that."""
+    fakes = Fakes()
+    fakes.uevents.event("/module/e1000", 1, SUBSYSTEM="module", SYNTH_UUID="0")
+    fakes.uevents.event("/module/nvme", 2, SUBSYSTEM="module")
+    fakes.sysfs.seqnums.clear()
+    fakes.sysfs.seqnums.extend([0, 2])
+    fakes.service().run(once=True)
+    assert [record["module"] for record in fakes.records() if record["type"] == "module"] == ["nvme"]

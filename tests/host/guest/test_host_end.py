@@ -77,7 +77,11 @@ def test_never_more_under_way_than_the_other_side_holds() -> None:
 def test_a_writer_that_is_stuck_holds_nobody_up() -> None:
     """Whoever sends does not wait for the line."""
     stuck = threading.Event()
-    wire = Wire(lambda _data: bool(stuck.wait(20)) and None, window=None)
+
+    def write(_data: bytes) -> None:
+        stuck.wait(20)
+
+    wire = Wire(write, window=None)
     begin = time.monotonic()
     for _ in range(100):
         wire.send(Frame(Kind.PING, 0, pack_number(1)))

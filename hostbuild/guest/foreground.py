@@ -35,7 +35,7 @@ _GRACE_S = 10.0  # how long a command may take to end at SIGTERM
 _INTERRUPTS = 3
 _TICK_S = 1.0
 _PING_S = 5.0  # of silence, then the agent is asked for a sign of life
-HUNG_S = 30.0  # without one the guest hangs
+_HUNG_S = 30.0  # without one the guest hangs
 
 
 class LeftError(Exception):
@@ -86,12 +86,6 @@ def terminal_size() -> Size:
             size = os.get_terminal_size(fd)
             return Size(size.lines, size.columns)
     return Size(25, 80)
-
-
-def hung(agent: Agent) -> float:
-    """Return for how many seconds the agent, though asked, has given no sign of life; 0.0 where it does."""
-    silent = time.monotonic() - agent.heard
-    return silent if silent >= HUNG_S else 0.0
 
 
 class _Wait:
@@ -151,9 +145,9 @@ class _Wait:
             self._agent.ping()
         if silent < _PING_S:
             self._told = False
-        elif silent >= HUNG_S and not self._told:
+        elif silent >= _HUNG_S and not self._told:
             self._told = True
-            ui.note(f"the guest has not answered for {HUNG_S:g} s; it may hang, or be very busy")
+            ui.note(f"the guest has not answered for {_HUNG_S:g} s; it may hang, or be very busy")
 
 
 def _start_feeding(command: Command, fd: int, before: bytes, *, escape: bool) -> None:

@@ -1,7 +1,6 @@
 """A guest made ready for commands: settled, its shared folders mounted; and what became of one that was not."""
 
 import re
-import shlex
 import time
 from collections.abc import Sequence
 
@@ -94,11 +93,6 @@ def out_of_memory(console: str) -> str:
         return ""
     pid, name = found[-1].groups()
     return f"the guest ran out of memory, and its kernel ended {name} (pid {pid}); give it more (--memory)"
-
-
-def shown(argv: Sequence[str]) -> str:
-    """Show a command as one would type it."""
-    return shlex.join(argv)
 
 
 def _because(error: GuestError) -> str:

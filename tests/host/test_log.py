@@ -15,7 +15,12 @@ from tests.support.ledgers import Q35
 def run(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own: what these options change is the process's."""
     return subprocess.run(
-        hostbuild_argv(*words), capture_output=True, text=True, timeout=60, check=False, env=os.environ | more
+        hostbuild_argv(*words),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        env=os.environ | more,
     )
 
 
@@ -49,7 +54,7 @@ def test_no_color() -> None:
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
             env=_path() | base | variables,
         )

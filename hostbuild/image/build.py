@@ -20,7 +20,7 @@ from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
-from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
+from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import did_you_mean
@@ -108,12 +108,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     modprobe, readable = kmod.readable_endings() if for_kmod else ("busybox's modprobe", frozenset[str]())
     packages = [busybox.put_busybox(tree)]
     with report.step("Collecting modules"):
-        chosen, carried, warnings = moduleset.choose(options.modules, options.wanted, kernel, brought)
+        chosen, carried, warnings = moduleset.choose(_selection(options), options.wanted, kernel, brought)
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter()
         sources = daemon.require_sources()
+        if Extra.ROOT not in options.extras:
+            sources = rootfs.without(sources)
         wanted = daemon.imports(sources, interpreter)
         for laid in overlays:
             wanted += daemon.script_imports(laid.python_sources(), interpreter)
@@ -131,11 +133,20 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         packages.append(kmod.put_kmod(tree, interpreter.libraries))
     for laid in overlays:
         laid.put(tree)
+    if Extra.ROOT not in options.extras:
+        rootfs.take_out(tree)
     for path in brought.overlaid.paths:
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
         indexes = put_modules(
-            tree, kernel, carried, for_kmod=for_kmod, store=options.store, readable=readable, advance=advance
+            tree,
+            kernel,
+            carried,
+            for_kmod=for_kmod,
+            store=options.store,
+            readable=readable,
+            absent=Extra.ROOT in options.extras,
+            advance=advance,
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
@@ -164,6 +175,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     )
     pack(image, tree, options.compressor, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
+
+
+def _selection(options: ImageOptions) -> str:
+    """Return the selection; with `root` also the file systems, but where the modules are learned, or there are none."""
+    words = options.modules
+    if Extra.ROOT not in options.extras or words.strip() in ("", "none"):
+        return words
+    return f"{words},root"
 
 
 def _skeleton() -> FileTree:

@@ -45,6 +45,7 @@ from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as RawSocket
     from collections.abc import Callable
 
     from modaliasd.core.ledger.write import Json
@@ -61,10 +62,11 @@ def boottime_us() -> int:
     return clock_gettime_ns(CLOCK_BOOTTIME) // 1000
 
 
-def serve(*, once: bool) -> int:
+def serve(*, once: bool, client: RawSocket | None = None) -> int:
     """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
 
-    Raises HeldError where another process does so, before anything of its is touched.
+    client: whoever looks for the root file system, connected already; what waits for the first settle is left to the
+    daemon after this one then. Raises HeldError where another process does so, before anything of its is touched.
     """
     command_line = read_command_line()
     settings = parse_settings(command_line)
@@ -108,6 +110,7 @@ def serve(*, once: bool) -> int:
         limit=settings.jobs or _default_job_limit(cpus),
         alone=frozenset(settings.sequential),
         ranks=ranks,
+        hold=Rank.BUS if client is not None else None,
     )
     start: dict[str, Json] = {
         "version": __version__,
@@ -138,11 +141,11 @@ def serve(*, once: bool) -> int:
         resolver=resolver,
         gate=gate,
         loader=loader,
-        control=None if once else Control(CONTROL),
+        control=None if once else _control(client),
         ledger=ledger,
         writer=writer,
         clock=boottime_us,
-        on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
+        on_settled=_no_hook if once or client is not None else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
         on_hotplug=end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
@@ -158,6 +161,13 @@ def serve(*, once: bool) -> int:
         return service.run(once=once)
     finally:
         ledger.flush()  # what led to an error shall be told before it (failure.py)
+
+
+def _control(client: RawSocket | None) -> Control:
+    control = Control(CONTROL)
+    if client is not None:
+        control.adopt(client)
+    return control
 
 
 def _read_policy() -> Policy | None:

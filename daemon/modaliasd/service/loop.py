@@ -155,11 +155,15 @@ class Service:
         """
         while not self._stop:
             self._turn()
-            self._stop = self._stop or (once and self._settlement.settles > 0)
+            self._stop = self._stop or (once and self._settlement.settles > 0) or self._has_left()
             if not self._stop:
                 self._wait()
         self._ledger.drain()
         return self.status or int(Outcome.FAILED in self._loader.outcomes())
+
+    def _has_left(self) -> bool:
+        """Return whether a daemon that was asked to end has nothing more to wait for."""
+        return self._clients is not None and self._clients.leaving and not self._loader.running
 
     def stop(self) -> None:
         """End at the next turn."""
@@ -263,6 +267,8 @@ class Service:
                 self._poll.register(pidfd, POLLIN)
 
     def _start_jobs(self) -> None:
+        if self._clients is not None and (self._clients.leaving or self._clients.considering):
+            return
         for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
             self._poll.register(pidfd, POLLIN)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.load import Admission, Load, Needs
     from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.loading.priority import Rank
     from modaliasd.linux.netlink import Datagram, Oddity
     from modaliasd.linux.process import Child
 
@@ -241,6 +242,10 @@ class ClientListener(Protocol):
 
     problem: str
 
+    @property
+    def adopted(self) -> list[int]:
+        """Return the descriptors of clients that were there from the start."""
+
     def listen(self) -> bool:
         """Make the socket if there is none yet; can clients connect?"""
 
@@ -272,7 +277,7 @@ class ClientListener(Protocol):
 class WantingLoader(Protocol):
     """The registry's."""
 
-    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
+    def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:
         """Have done what the plan says."""
 
     def left(self, module: str) -> None:
@@ -331,9 +336,19 @@ class StatusLoader(Protocol):
     def is_pending(self, module: str) -> bool:
         """Is the module wanted, and its load not at its end?"""
 
+    def stuck(self) -> list[str]:
+        """Return the modules that everything waits for, if nothing runs but jobs that were named as slow; else none."""
+
+    def hold(self, worst: Rank | None) -> None:
+        """Have loads of later ranks wait."""
+
 
 class LoopLoader(Protocol):
     """The loop's."""
+
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
 
     @property
     def idle(self) -> bool:
@@ -486,13 +501,17 @@ class AskedRegistry(Protocol):
     """The registry, as the clients know it."""
 
     @property
+    def arrived(self) -> list[str]:
+        """Return the names of block devices, and of devices that share directories, in the order of their news."""
+
+    @property
     def devices(self) -> Inventory:
         """The devices that are there."""
 
     def find(self, what: str) -> str:
         """Return the devpath (or module) that is meant, once it is there; "" until then."""
 
-    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+    def want_by_name(self, name: str, who: str, *, first: bool = False) -> tuple[str, ...]:
         """Load what the name stands for; the modules that go in."""
 
     def may_load(self, word: str) -> bool:

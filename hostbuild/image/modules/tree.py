@@ -8,6 +8,7 @@ from hostbuild.formats.modfile import is_module
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import storage
+from hostbuild.image.modules.absent import ABSENT_NAME, absent_aliases
 from hostbuild.image.modules.selection import Module, close, parse_index, select
 from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
@@ -56,11 +57,13 @@ def put_modules(
     for_kmod: bool,
     store: Store = Store.PLAIN,
     readable: Container[str] = storage.ALL,
+    absent: bool = False,
     advance: Advance = ignore,
 ) -> dict[str, bytes]:
     """Put modules into the image, with indexes made for just these; give the indexes by name.
 
-    readable: the endings that the image's modprobe unpacks. `advance` hears of each module. Raises KernelError where
+    readable: the endings that the image's modprobe unpacks. absent: say which modules for root file systems are not
+    in the image (absent.py). `advance` hears of each module. Raises KernelError where
     a module would have no line in modules.dep.
     """
     inside = f"usr/lib/modules/{kernel.version}"
@@ -84,6 +87,9 @@ def put_modules(
             )
         base = staging / "lib/modules" / kernel.version
         indexes = _read_indexes(base, for_kmod=for_kmod)
+        if absent and kernel.indexes is not None:
+            tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
+            indexes[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
         if store is not Store.SQUASHFS:
             for module in carried:
                 ending = endings[module.path]
@@ -92,7 +98,7 @@ def put_modules(
                 tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
                 advance(1)
             for name, content in indexes.items():
-                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME) else "depmod"
+                origin = "hostbuild" if name in (INDEX_NAME, CRYPTO_NAME, ABSENT_NAME) else "depmod"
                 tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
             return indexes
         for entry in base.iterdir():  # whatever else depmod wrote

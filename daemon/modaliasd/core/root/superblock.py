@@ -40,11 +40,12 @@ _U16, _U32, _U16_BIG = Struct("<H"), Struct("<I"), Struct(">H")
 
 
 class Superblock(NamedTuple):
-    """type: as blkid's TYPE. uuid, label: "" where it has none."""
+    """type: as blkid's TYPE. uuid, label: "" where it has none. parts: how many devices it lies on."""
 
     type: str
     uuid: str = ""
     label: str = ""
+    parts: int = 1
 
     @property
     def mountable(self) -> bool:
@@ -58,7 +59,7 @@ def probe(read: Read, size: int) -> Superblock | None:
     for reader in _READERS:
         found = reader(head, read, size)
         if found is not None:
-            return Superblock(*found)
+            return Superblock(*found, parts=_parts(head) if found[0] == "btrfs" else 1)
     return None
 
 
@@ -87,6 +88,11 @@ def _btrfs(head: bytes, _read: Read, _size: int) -> Found | None:
     if block[64:72] != b"_BHRfS_M":
         return None
     return "btrfs", uuid_text(block[32:48]), text_of(block[299:555])
+
+
+def _parts(head: bytes) -> int:
+    """Return the number of a btrfs' devices."""
+    return max(1, int.from_bytes(head[0x10000 + 136 : 0x10000 + 144], "little"))
 
 
 def _squashfs(head: bytes, _read: Read, _size: int) -> Found | None:

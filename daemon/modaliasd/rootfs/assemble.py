@@ -1,0 +1,1 @@
+def assemble(device): pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.commands.options import Option, Syntax, parse
-from modaliasd.rootfs.boot import boot
+from modaliasd.rootfs.boot import boot, start_again
 
 ROOT = Syntax(
     "root",
@@ -12,12 +12,19 @@ Finds the file system that root= on the kernel's command line names, and mounts 
 long as one may come, loads its file system's module, looks for the program that is to be its first. What is missing is
 said, with all that came instead (docs/root.md). /init runs this, and goes on there.
 """,
-    (("root", "try again, in the shell of a boot that did not find its root file system"),),
-    (Option("--run", "be the daemon, too: this process and one more"),),
+    (
+        ("root --again", "try again, in the shell of a boot that did not find it; where it is there now, go on"),
+        ("root", "only mount it at /sysroot"),
+    ),
+    (
+        Option("--again", "have init end everything, try again, and go on in the root file system"),
+        Option("--run", "be the daemon, too: this process and one more"),
+    ),
     statuses="1 if it is not mounted",
 )
 
 
 def run(arguments: list[str]) -> int:
     """Look for the root file system."""
-    return boot(run=parse(ROOT, arguments).given("--run"))
+    given = parse(ROOT, arguments)
+    return start_again() if given.given("--again") else boot(run=given.given("--run"))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 HANDOVER = f"{RUN_DIRECTORY}/handover"  # three lines: the first process, `end` or `stay`, the daemon's number
 LOST = f"{RUN_DIRECTORY}/root-lost"  # the exit status that the boot shall have
 FOUND_AND_ENOUGH = 3  # modaliasd.poweroff=settled: nothing is to be started from it
-SIGTERM = 15
+SIGQUIT, SIGTERM = 3, 15
 
 
 def boot(*, run: bool) -> int:
@@ -50,7 +50,17 @@ def boot(*, run: bool) -> int:
         ours.close()
         return _serve(theirs)
     theirs.close()
-    return Attempt(Daemon(RawSocket(fileno=ours.detach())), pid).make()
+    try:
+        return Attempt(Daemon(RawSocket(fileno=ours.detach())), pid).make()
+    except BaseException:
+        posix.kill(pid, SIGTERM)  # init's is the next
+        raise
+
+
+def start_again() -> int:
+    """Have busybox init run its `restart`, which is the same once more, as the first process."""
+    posix.kill(1, SIGQUIT)
+    return 0
 
 
 def _serve(client: RawSocket) -> int:
@@ -144,11 +154,11 @@ class Attempt:
         target = self.words.target
         if target is not None and target.by is By.TAG:
             kind = target.system
+        if not (self.settings.root_stays or self.settings.poweroff):
+            self.daemon.ask("leave")
         self.daemon.tell("mounted", root=str(target), device=device.node, fstype=kind, init=init)
         if self.settings.poweroff:
             return FOUND_AND_ENOUGH
-        if not self.settings.root_stays:
-            self.daemon.ask("leave")
         how = "stay" if self.settings.root_stays else "end"
         _write(HANDOVER, f"{init}\n{how}\n{self.pid}\n")
         return 0

@@ -82,7 +82,9 @@ def parse_root(command_line: str) -> RootWords:
         else:
             values[name] = value
     problems: list[str] = []
-    types = tuple(filter(None, (values.get("rootfstype") or "").split(",")))
+    # ramfs and tmpfs say what the initramfs itself lies in (init/do_mounts.c, init_rootfs)
+    listed = (values.get("rootfstype") or "").split(",")
+    types = tuple(kind for kind in listed if kind not in ("", "ramfs", "tmpfs"))
     wait, delay = _patience(values, problems)
     overlay = values.get("rootovl", "0")
     fsck = values.get("fsck.mode") or ("skip" if "fastboot" in values else "auto")

@@ -25,7 +25,7 @@ COMMANDS = (
         "the daemon",
         (
             ("run", "", "modaliasd.commands.run:run", "load for present devices, then for new ones"),
-            ("root", "", "modaliasd.commands.root:run", "mount the root file system that root= names (1: it is not there)"),
+            ("root", "", "modaliasd.commands.root:run", "mount what root= names at /sysroot (1: it is not there)"),
             ("coldplug", "[--once]", "modaliasd.commands.ask:coldplug", "walk /sys again; --once: without a daemon"),
         ),
     ),
@@ -122,7 +122,9 @@ def _require_root_part() -> None:
     try:
         import modaliasd.rootfs  # noqa: F401
     except ImportError as e:
-        raise UsageError("this image cannot mount a root file system; make one that can: make-image --with root") from e
+        raise UsageError(
+            "this image cannot mount a root file system; make one that can: make-image --with root"
+        ) from e
 
 
 def find_command(name: str) -> Callable[[list[str]], int]:

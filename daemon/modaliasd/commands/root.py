@@ -13,7 +13,10 @@ long as one may come, loads its file system's module, looks for the program that
 said, with all that came instead (docs/root.md). /init runs this, and goes on there.
 """,
     (
-        ("root --again", "try again, in the shell of a boot that did not find it; where it is there now, go on"),
+        (
+            "root --again",
+            "try again, in the shell of a boot that did not find it; where it is there now, go on",
+        ),
         ("root", "only mount it at /sysroot"),
     ),
     (

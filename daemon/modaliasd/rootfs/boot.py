@@ -7,9 +7,8 @@ process is the daemon's, too: it splits in two before anything is open, so that 
 from __future__ import annotations
 
 import posix
-from _socket import AF_UNIX, SOCK_STREAM
+from _socket import AF_UNIX, SOCK_STREAM, socketpair
 from _socket import socket as RawSocket
-from _socket import socketpair
 
 from modaliasd.core.errors import WorldError
 from modaliasd.core.root.words import By, parse_root
@@ -39,7 +38,10 @@ SIGQUIT, SIGTERM = 3, 15
 
 
 def boot(*, run: bool) -> int:
-    """Find and mount the root file system; 0 if it is there, 3 if it is and the machine shall end. run: be the daemon, too, in a process of its own."""
+    """Find and mount the root file system; 0 if it is there, 3 if it is and the machine shall end.
+
+    run: be the daemon, too, in a process of its own.
+    """
     if not run:
         return Attempt(Daemon(), 0).make()
     if parse_settings(read_command_line()).off:
@@ -100,7 +102,7 @@ class Attempt:
             self.devices,
             assemble=self._assemble,
             share=self._share,
-            pause=lambda waited: self._report(waited, None, outcome="waiting"),
+            pause=self._say_that_it_waits,
         )
         waited = finder.wait()
         device = waited.device
@@ -116,6 +118,9 @@ class Attempt:
         if why:
             return self._lose(waited, device, init=init, why=why)
         return self._win(device, init)
+
+    def _say_that_it_waits(self, waited: Waited) -> None:
+        self._report(waited, None, outcome="waiting")
 
     def _share(self) -> bool:
         """Mount a directory of the host's, if it is there."""
@@ -163,7 +168,9 @@ class Attempt:
         _write(HANDOVER, f"{init}\n{how}\n{self.pid}\n")
         return 0
 
-    def _lose(self, waited: Waited | None, device: BlockDevice | None, *, init: str = "", why: str = "") -> int:
+    def _lose(
+        self, waited: Waited | None, device: BlockDevice | None, *, init: str = "", why: str = ""
+    ) -> int:
         status = self._report(waited, device, init=init, why=why)
         _write(LOST, f"{status}\n")
         if self.pid:

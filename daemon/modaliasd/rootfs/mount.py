@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 NEW_ROOT = "/sysroot"
 OVERLAY = "/run/rootovl"  # lower, upper and work below it; they go along in /run
 MOUNT = "/bin/mount"
-_REPAIRED = 3  # fsck(8): 1 errors were corrected, 2 reboot (not for what is not mounted yet), 4 errors are left
+_REPAIRED = (
+    3  # fsck(8): 1 errors were corrected, 2 reboot (not for what is not mounted yet), 4 errors are left
+)
 _MODULES = {"9p": ("9p", "9pnet_virtio")}
 
 

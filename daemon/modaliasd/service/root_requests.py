@@ -1,11 +1,11 @@
-"""What the process that looks for the root file system asks of the daemon (modaliasd/rootfs). Imported when it first does.
+"""What the process that looks for the root file system (modaliasd/rootfs) asks of the daemon; imported when it does.
 
-    blocks SEEN settled     a block device, or a shared directory, more than the first SEEN; or: nothing is on its way
-    blocks SEEN SECONDS     the same, or the time is over
-    blocks SEEN ever        the same, whatever happens
-    root KEY=VALUE...       a line of the ledger, and for people; a value's blanks and the like are %20
-    need MODULE...          as `load`, before all others (clients.py)
-    leave                   start nothing more, and end when what runs has ended
+blocks SEEN settled     a block device, or a shared directory, more than the first SEEN; or: nothing is on its way
+blocks SEEN SECONDS     the same, or the time is over
+blocks SEEN ever        the same, whatever happens
+root KEY=VALUE...       a line of the ledger, and for people; a value's blanks and the like are %20
+need MODULE...          as `load`, before all others (clients.py)
+leave                   start nothing more, and end when what runs has ended
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 
 from hostbuild.formats.modfile import plain_path
 from hostbuild.image.modules.selection import parse_index
-from modaliasd.core.kmod.names import text_of
 from modaliasd.core.kmod.tables import parse_modules_alias
 from modaliasd.core.loading.priority import Rank, rank_of_module
 

@@ -93,7 +93,9 @@ def rank_of_device(modalias: str) -> Rank:
     bus, _, rest = modalias.partition(":")
     if bus == "pci":
         kind = _after(rest, "bc")
-        return Rank.OTHER if kind == "0C" and _after(rest, "sc") == "05" else _PCI_CLASSES.get(kind, Rank.OTHER)
+        return (
+            Rank.OTHER if kind == "0C" and _after(rest, "sc") == "05" else _PCI_CLASSES.get(kind, Rank.OTHER)
+        )
     if bus == "virtio":
         return _VIRTIO_IDS.get(rest[1:9], Rank.OTHER)
     if bus == "usb":

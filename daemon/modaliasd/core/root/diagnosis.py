@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from modaliasd.core.ledger.history import History
     from modaliasd.core.root.target import BlockDevice
-    from modaliasd.core.root.undriven import Undriven
     from modaliasd.core.root.words import RootWords
 
 
@@ -112,7 +111,9 @@ def diagnose(history: History, facts: Facts) -> Diagnosis:
         return _refused(history, facts)
     if facts.why:
         sentence = f"{facts.init} of {_name(facts)} cannot be the first process: {facts.why}."
-        return Diagnosis(Reason.NO_INIT, sentence, ("It is mounted at /sysroot.",), "init=PATH, of a program there")
+        return Diagnosis(
+            Reason.NO_INIT, sentence, ("It is mounted at /sysroot.",), "init=PATH, of a program there"
+        )
     if facts.found is not None:
         return _unmountable(facts, facts.found)
     if target.by is By.TAG:
@@ -127,7 +128,9 @@ def _not_found(history: History, facts: Facts) -> Diagnosis:
     details = (*(f"{one.name} {one.sentence}" for one in idle), *_came(facts))
     if facts.stuck:
         sentence = f"The load of {', '.join(facts.stuck)} has not ended, and nothing else is on its way."
-        return Diagnosis(Reason.PROBING, sentence, details, "wait for it: rootwait; modaliasd why " + facts.stuck[0])
+        return Diagnosis(
+            Reason.PROBING, sentence, details, "wait for it: rootwait; modaliasd why " + facts.stuck[0]
+        )
     hint = hint_for(target, facts.devices)
     if hint is not None:
         reason = Reason.WRONG_KIND if hint.kind is Hint.OTHER_KIND else Reason.WRONG_NAME
@@ -153,10 +156,14 @@ def _only_devices(facts: Facts, details: tuple[str, ...]) -> Diagnosis:
     disks = [one for one in facts.devices if one.size and not one.disk]
     if not disks:
         sentence = f"No disk has come, and all that could bring one has its driver: {target} is not there."
-        return Diagnosis(Reason.NO_DISK, sentence, details, "attach the disk; if it only comes late: rootwait")
+        return Diagnosis(
+            Reason.NO_DISK, sentence, details, "attach the disk; if it only comes late: rootwait"
+        )
     count = f"{len(disks)} disk{'s' * (len(disks) > 1)} came"
     sentence = f"{count}, and none has {target}."
-    return Diagnosis(Reason.NOT_THERE, sentence, details, "give root= as one of these; if it only comes late: rootwait")
+    return Diagnosis(
+        Reason.NOT_THERE, sentence, details, "give root= as one of these; if it only comes late: rootwait"
+    )
 
 
 def _unmountable(facts: Facts, device: BlockDevice) -> Diagnosis:
@@ -172,7 +179,11 @@ def _unmountable(facts: Facts, device: BlockDevice) -> Diagnosis:
     parts = [one.node for one in facts.devices if one.disk and f"/dev/{one.disk}" == device.node]
     inside = f"; it has partitions: {', '.join(parts)}" if parts else ""
     sentence = f"{device.node} is there, and no file system that is known is on it{inside}."
-    fix = f"root={parts[0]}" if len(parts) == 1 else "rootfstype=TYPE, if you know better; or make one: mke2fs, mkfs"
+    fix = (
+        f"root={parts[0]}"
+        if len(parts) == 1
+        else "rootfstype=TYPE, if you know better; or make one: mke2fs, mkfs"
+    )
     return Diagnosis(Reason.NO_FILE_SYSTEM, sentence, _came(facts), fix)
 
 
@@ -233,7 +244,9 @@ def _no_tag(history: History, facts: Facts) -> Diagnosis:
         sentence = f"Nothing is shared as {target}. {first.name} {first.sentence}."
         return Diagnosis(_REASONS[first.fault], sentence, details[1:], first.fix)
     sentence = f"The host shares no directory of {target.system} with the tag {target}."
-    return Diagnosis(Reason.NO_TAG, sentence, details, "look at the tag that the host gives (mount_tag=, tag=)")
+    return Diagnosis(
+        Reason.NO_TAG, sentence, details, "look at the tag that the host gives (mount_tag=, tag=)"
+    )
 
 
 def _came(facts: Facts) -> tuple[str, ...]:

@@ -45,12 +45,12 @@ def lvm(head: bytes, _read: Read, _size: int) -> Found | None:
             start = at + _U32.unpack_from(head, at + 20)[0]
             raw = head[start : start + 32].decode("ascii", "replace")
             cuts = (0, 6, 10, 14, 18, 22, 26, 32)
-            return "LVM2_member", "-".join(raw[a:b] for a, b in zip(cuts, cuts[1:], strict=False)), ""
+            return "LVM2_member", "-".join(raw[cuts[n] : cuts[n + 1]] for n in range(7)), ""
     return None
 
 
 def luks(head: bytes, _read: Read, _size: int) -> Found | None:
-    """The on-disk formats LUKS1 and LUKS2 of cryptsetup."""
+    """on-disk formats LUKS1 and LUKS2 of cryptsetup."""
     if head[:6] != b"LUKS\xba\xbe":
         return None
     label = text_of(head[24:72]) if head[6:8] == b"\0\x02" else ""

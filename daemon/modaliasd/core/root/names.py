@@ -66,7 +66,9 @@ def _near_node(target: Target, devices: tuple[BlockDevice, ...]) -> NameHint | N
     ]
     if not alike:
         return None
-    return NameHint(Hint.SIMILAR, f"{alike[0]} is there", f"root={alike[0]}; a UUID does not change with the driver")
+    return NameHint(
+        Hint.SIMILAR, f"{alike[0]} is there", f"root={alike[0]}; a UUID does not change with the driver"
+    )
 
 
 def _names_of(devices: tuple[BlockDevice, ...]) -> list[tuple[By, str, BlockDevice]]:

@@ -14,7 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HEADER = Struct("<8s64xQIII")  # signature ... entries' first sector, their number, the size of each, checksum
+_HEADER = Struct(
+    "<8s64xQIII"
+)  # signature ... entries' first sector, their number, the size of each, checksum
 _MOST_ENTRIES = 256  # the kernel takes as many (DISK_MAX_PARTS)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from _struct import Struct
 
-_HEADER = Struct("<16xHHIQQQIHHH")  # type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum
+_HEADER = Struct(
+    "<16xHHIQQQIHHH"
+)  # type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum
 _SEGMENT = Struct("<IIQQQQQQ")  # type, flags, offset, vaddr, paddr, filesz, memsz, align
 PT_INTERP = 3
 HEAD = 4096  # bytes that are looked at

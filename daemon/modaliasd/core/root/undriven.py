@@ -77,13 +77,18 @@ def _judge(history: History, device: DeviceHistory, wanted: list[str], lacking: 
         modules = ", ".join(lacking[:_NAMED])
         have = "is for it, and is" if len(lacking) == 1 else "are for it, and are"
         return Undriven(
-            name, Fault.NOT_IN_IMAGE, f"has no driver: {modules} {have} not in this image", image_with(lacking[0])
+            name,
+            Fault.NOT_IN_IMAGE,
+            f"has no driver: {modules} {have} not in this image",
+            image_with(lacking[0]),
         )
     if wanted and len(loads) < len(wanted):
         return Undriven(name, Fault.PENDING, f"has no driver yet: {wanted[0]} is still loading", "rootwait")
     reason = _deferred(history, device)
     if reason:
-        return Undriven(name, Fault.WAITING, f"waits for a supplier: {reason}", "modaliasd why " + device.devpath)
+        return Undriven(
+            name, Fault.WAITING, f"waits for a supplier: {reason}", "modaliasd why " + device.devpath
+        )
     if wanted:
         drivers = ", ".join(device.idle_drivers or tuple(wanted))
         return Undriven(

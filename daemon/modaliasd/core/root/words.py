@@ -12,7 +12,13 @@ from modaliasd.core.settings import next_args
 
 LONGEST_DELAY_S = 3600
 TAGGED = ("9p", "virtiofs")  # file systems that are named by a tag, and lie on no block device
-_OWN = ("", "none", "/dev/ram", "/dev/ram0", "ram0")  # loaders' ways to say that the initramfs is all there is
+_OWN = (
+    "",
+    "none",
+    "/dev/ram",
+    "/dev/ram0",
+    "ram0",
+)  # loaders' ways to say that the initramfs is all there is
 _LINKS = {
     "/dev/disk/by-uuid/": "UUID",
     "/dev/disk/by-label/": "LABEL",

@@ -1,4 +1,4 @@
-"""Looks into a mounted root file system: paths there, with its own symlinks, and the program that is to be its first."""
+"""Looks into a mounted root file system: paths there, with its own links, and the program that is to be its first."""
 
 from __future__ import annotations
 

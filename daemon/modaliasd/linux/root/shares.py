@@ -15,7 +15,9 @@ def tags(root: str = "") -> list[tuple[str, str]]:
         for name in _names(f"{drivers}/9pnet_virtio")
         if name.startswith("virtio")
     ]
-    named = [read_text(f"{root}/sys/fs/virtiofs/{name}/tag").strip() for name in _names(f"{root}/sys/fs/virtiofs")]
+    named = [
+        read_text(f"{root}/sys/fs/virtiofs/{name}/tag").strip() for name in _names(f"{root}/sys/fs/virtiofs")
+    ]
     if named:
         return found + [("virtiofs", tag) for tag in named]
     return found + [("virtiofs", "") for name in _names(f"{drivers}/virtiofs") if name.startswith("virtio")]

@@ -8,14 +8,14 @@ from modaliasd.rootfs.boot import boot, start_again
 ROOT = Syntax(
     "root",
     """\
-Finds the file system that root= on the kernel's command line names, and mounts it at /sysroot: waits for its device as
-long as one may come, loads its file system's module, looks for the program that is to be its first. What is missing is
-said, with all that came instead (docs/root.md). /init runs this, and goes on there.
+Finds the file system that root= on the kernel's command line names, and mounts it at /sysroot: waits for its
+device as long as one may come, loads its module, looks for the program that is to be its first. What is missing
+is said, with all that came instead (docs/root.md). /init runs this, and goes on there.
 """,
     (
         (
             "root --again",
-            "try again, in the shell of a boot that did not find it; where it is there now, go on",
+            "try again where a boot did not find it, and go on there",
         ),
         ("root", "only mount it at /sysroot"),
     ),

@@ -19,7 +19,7 @@ from modaliasd.core.errors import WorldError
 
 SOCK_CLOEXEC = 0o2000000
 SOCK_NONBLOCK = 0o4000
-REQUEST_LIMIT = 16384
+REQUEST_LIMIT = 4096
 MOST_CLIENTS = 128
 ACCEPTS_A_TURN = 64  # connections taken before the other descriptors get their turn
 UCRED = Struct("iII")  # pid, uid, gid

@@ -55,6 +55,7 @@ def boot(*, run: bool) -> int:
     try:
         return Attempt(Daemon(RawSocket(fileno=ours.detach())), pid).make()
     except BaseException:
+        _write(LOST, f"{WorldError.exit_status}\n")
         posix.kill(pid, SIGTERM)  # init's is the next
         raise
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from _socket import socket as RawSocket
     from typing import Any
 
+ROOM = 3500  # characters of a request (linux/control.py, REQUEST_LIMIT)
+LONGEST_DETAIL = 900  # a cut %XX stays as it is
+
 
 class _Plain:
     """What the scanner asks of a decoder."""
@@ -47,14 +50,16 @@ class Daemon:
 
     def tell(self, outcome: str, details: tuple[str, ...] = (), **fields: str) -> None:
         """Have the ledger say what has become of the root file system."""
-        words = [f"{key}={quoted(value)}" for key, value in fields.items() if value]
-        room = 12_000 - sum(map(len, words))  # of a request
+        line = ""
         for detail in details:
-            word = f"details={quoted(detail)}"
-            room -= len(word) + 1
-            if room < 0:
-                break
-            words.append(word)
+            word = quoted(detail)[:LONGEST_DETAIL]
+            if len(line) + len(word) > ROOM:
+                self.ask("root-details", *line.split())
+                line = ""
+            line += f" {word}"
+        if line:
+            self.ask("root-details", *line.split())
+        words = [f"{key}={quoted(value)[:LONGEST_DETAIL]}" for key, value in fields.items() if value]
         self.ask("root", f"outcome={outcome}", *words)
 
 

@@ -106,6 +106,7 @@ class Clients:
             "wait": self._wait_for,
             "blocks": lambda client, words: self._root_requests().blocks(client, words),
             "root": lambda client, words: self._root_requests().root(client, words),
+            "root-details": lambda client, words: self._root_requests().details(client, words),
             "leave": lambda client, words: self._root_requests().leave(client, words),
         }
         self._listening = False

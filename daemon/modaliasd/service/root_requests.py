@@ -1,11 +1,12 @@
 """What the process that looks for the root file system (modaliasd/rootfs) asks of the daemon; imported when it does.
 
-blocks SEEN settled     a block device, or a shared directory, more than the first SEEN; or: nothing is on its way
-blocks SEEN SECONDS     the same, or the time is over
-blocks SEEN ever        the same, whatever happens
-root KEY=VALUE...       a line of the ledger, and for people; a value's blanks and the like are %20
-need MODULE...          as `load`, before all others (clients.py)
-leave                   start nothing more, and end when what runs has ended
+- blocks SEEN settled: a block device, or a shared directory, more than the first SEEN; or that nothing is on its way
+- blocks SEEN SECONDS: the same, or the time is over
+- blocks SEEN ever: the same, whatever happens
+- root-details TEXT...: a line of details each, for the next `root`; blanks and the like are %20
+- root KEY=VALUE...: a line of the ledger
+- need MODULE...: as `load`, before all others (clients.py)
+- leave: start nothing more, and end when what runs has ended
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 LONGEST_S = 1e6
 CONSIDERATION_US = 100_000  # a disk is read in less; who takes longer does so beside the loads
-TEXTS = ("outcome", "root", "device", "fstype", "init", "reason", "message", "fix")
-LISTS = ("details",)
+FIELDS = ("outcome", "root", "device", "fstype", "init", "reason", "message", "fix")
 
 
 class Watcher(NamedTuple):
@@ -60,6 +60,7 @@ class RootRequests:
         self._answer = answer
         self._watchers: list[Watcher] = []
         self._told_stuck: tuple[str, ...] = ()
+        self._details: list[Json] = []
         self._considered_us = 0  # until then somebody looks at a device that has come
         self.leaving = False
 
@@ -100,23 +101,26 @@ class RootRequests:
     def root(self, client: int, arguments: list[str]) -> str | None:
         """Write what has become of the root file system."""
         fields: dict[str, Json] = {}
-        details: list[Json] = []
         for word in arguments:
             key, equals, value = word.partition("=")
-            if not equals or key not in TEXTS + LISTS:
+            if not equals or key not in FIELDS:
                 return f"root: unknown field: {word[:80]}"
-            if key in LISTS:
-                details.append(unquoted(value))
-            elif value:
+            if value:
                 fields[key] = unquoted(value)
         if "outcome" not in fields:
             return "root: the outcome is missing"
         if not self.leaving:  # else what still runs leaves the processor to the new system
             self._loader.hold(None)
+        details, self._details = self._details, []
         self._writer.write("root", fields | ({"details": details} if details else {}))
         self._ledger.flush()
         self._answer(client, {"ok": True})
         return None
+
+    def details(self, client: int, arguments: list[str]) -> None:
+        """Take lines for the next `root`."""
+        self._details += map(unquoted, arguments)
+        self._answer(client, {"ok": True})
 
     def leave(self, client: int, _arguments: list[str]) -> None:
         """Start nothing more."""

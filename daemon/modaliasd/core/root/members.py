@@ -75,6 +75,23 @@ def uuid_text(data: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def utf16_text(data: bytes) -> str:
+    """Return little-endian UTF-16 up to its first zero; a guest's library has no codec for it."""
+    text, high = "", 0
+    for at in range(0, len(data) - 1, 2):
+        unit = data[at] | data[at + 1] << 8
+        if not unit:
+            break
+        if 0xD800 <= unit < 0xDC00:
+            high = unit
+            continue
+        if 0xDC00 <= unit < 0xE000:
+            unit = 0x10000 + ((high - 0xD800) << 10 | unit - 0xDC00) if high else 0xFFFD
+        high = 0
+        text += chr(unit)
+    return text
+
+
 def text_of(data: bytes) -> str:
     """Return a name that ends at the first zero byte."""
     return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from modaliasd.core.root.members import utf16_text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +48,7 @@ def _gpt(read: Callable[[int, int], bytes], sector: int) -> dict[int, tuple[str,
     for number in range(1, len(table) // size + 1):
         entry = table[(number - 1) * size : number * size]
         if any(entry[:16]):
-            name = entry[56:128].decode("utf-16-le", "replace").partition("\0")[0]
-            found[number] = guid_text(entry[16:32]), name
+            found[number] = guid_text(entry[16:32]), utf16_text(entry[56:128])
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from _struct import Struct
 
 from modaliasd.core.fasttypes import NamedTuple
-from modaliasd.core.root.members import luks, lvm, md, swap, text_of, uuid_text
+from modaliasd.core.root.members import luks, lvm, md, swap, text_of, utf16_text, uuid_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ def _f2fs(head: bytes, _read: Read, _size: int) -> Found | None:
     """include/linux/f2fs_fs.h, struct f2fs_super_block, at 1024."""
     if head[1024:1028] != b"\x10\x20\xf5\xf2":
         return None
-    label = head[1148 : 1148 + 1024].decode("utf-16-le", "replace").partition("\0")[0]
-    return "f2fs", uuid_text(head[1132:1148]), label
+    return "f2fs", uuid_text(head[1132:1148]), utf16_text(head[1148 : 1148 + 1024])
 
 
 def _iso9660(_head: bytes, read: Read, _size: int) -> Found | None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modaliasd.core.root.members import utf16_text
 from modaliasd.core.root.partitions import partition_names
 from modaliasd.core.root.superblock import Superblock, probe
 from tests.support.programs import require_program
@@ -170,6 +171,12 @@ def test_partitions_are_named_as_sfdisk_names_them(table: str, tmp_path: Path) -
     if table == "gpt":
         assert [found[1][1], found[2][1]] == ["", "my root"]
         assert set(found) == {1, 2}
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+def test_utf16(text: str) -> None:
+    """Names of GPT and f2fs come out as Python's codec has them, which a guest lacks."""
+    assert utf16_text(text.encode("utf-16-le") + b"\0\0rest") == text
 
 
 def test_a_file_that_ends_early(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ guest's, counted in instructions (QEMU's -icount shift=0,sleep=off): the kernel'
 writes its first line. Where the guest waits for the disk, the clock runs to its next timer, so that runs differ by a
 few milliseconds.
 
-    PYTHONPATH=. python benchmarks/bench_root.py
+    PYTHONPATH=. python benchmarks/bench_root.py [RUNS]
 """
 
 import re
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from hostbuild.qemu.session import prepare
 
 UUID = "11111111-2222-3333-4444-555555555555"
 INIT = '#!/bin/sh\necho "<2>bench-root: init" >/dev/kmsg\npoweroff -f\n'
-RUNS = 3
+RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 LIMIT_S = 900.0
 KERNEL = "deb:linux-image-amd64"
 

@@ -132,7 +132,7 @@ class FakeLoader:
     """Notes what is wanted; `start_jobs` starts it all, and it is done at once."""
 
     def __init__(self) -> None:
-        self.held: list[Rank | None] = []
+        self.holds: list[Rank | None] = []
         self.wanted: list[str] = []
         self.started: list[str] = []
         self.dispatches = 0
@@ -146,7 +146,7 @@ class FakeLoader:
 
     def hold(self, worst: Rank | None) -> None:
         """Note what waits."""
-        self.held.append(worst)
+        self.holds.append(worst)
 
     def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:  # noqa: ARG002
         """Queue the plan's modules."""

@@ -14,7 +14,9 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from tests.support.boots import vm_of
+from tests.support.privileges import require_root
 from tests.support.programs import require_program
+from tests.vm.test_vm import eventually
 
 pytestmark = pytest.mark.vm
 
@@ -293,3 +295,31 @@ def test_an_image_that_cannot(image: BuiltImage, ext4: Path) -> None:
         assert done.status == 100
         assert "make-image --with root" in done.output
     assert ext4.exists()
+
+
+@pytest.fixture(scope="session")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Debian made by debootstrap, with systemd as its init, on ext4."""
+    require_root()
+    directory = tmp_path_factory.mktemp("debian")
+    root, disk = directory / "root", directory / "disk.img"
+    words = ["--variant=minbase", "--include=systemd-sysv,udev", "bookworm", str(root)]
+    subprocess.run([require_program("debootstrap"), *words], check=True, capture_output=True)
+    with disk.open("wb") as file:
+        file.truncate(1 << 30)
+    words = ["-q", "-t", "ext4", "-U", UUID, "-d", str(root), str(disk)]
+    subprocess.run([require_program("mke2fs"), *words], check=True)
+    return disk
+
+
+@pytest.mark.net
+def test_a_debian_reaches_multi_user(rooted: BuiltImage, debian: Path) -> None:
+    """systemd is the first process, finds /run, /dev and the rest as it wants them, and starts all of its system."""
+    append = f"root=UUID={UUID} rw systemd.show_status=1"
+    machine = read_machine("empty", [f"virtio-blk-pci,file={debian}"])
+    with vm_of(rooted, machine, append=append, agent=False, memory="1024", limit_s=900) as vm:
+        assert eventually(lambda: "multi-user.target" in vm.console or not vm.running, 800), vm.console[
+            -3000:
+        ]
+        assert "Reached target" in vm.console
+        assert "[FAILED]" not in vm.console, vm.console[-3000:]

@@ -29,7 +29,7 @@ class Script(Daemon):
     def ask(self, *words: str) -> dict[str, Any]:
         """Give the next one."""
         self.asked.append(words[2])
-        answer = {"ok": True, "devices": []} | self.answers.pop(0)
+        answer: dict[str, Any] = {"ok": True, "devices": []} | self.answers.pop(0)
         self.seen += len(answer["devices"])
         return answer | {"seen": self.seen}
 

@@ -74,12 +74,12 @@ def test_while_a_device_is_looked_at_nothing_is_started(world: Both) -> None:
     made.arrived.append("vda")
     requests.attend()
     assert requests.considering()
-    assert made.held[-1] is Rank.FIRST
+    assert made.held == [Rank.BUS, Rank.FIRST]
     assert requests.times_us() == [made.now + CONSIDERATION_US]
     made.now += CONSIDERATION_US
     assert not requests.considering()
     requests.blocks(3, ["1", "settled"])
-    assert made.held[-1] is Rank.BUS
+    assert made.held == [Rank.BUS, Rank.FIRST, Rank.BUS]
 
 
 def test_a_settle_counts_for_those_who_asked_before(world: Both) -> None:

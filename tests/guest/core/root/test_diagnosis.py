@@ -209,7 +209,8 @@ def test_disks_and_none_of_them() -> None:
 def test_a_disk_that_cannot_be_read() -> None:
     """An error of the disk's is told, whether root= names it or a UUID that may be on it."""
     broken = disk(error="Input/output error")
-    for line, fields in ((f"root=UUID={UUID}", {}), ("root=/dev/vda", {"found": broken})):
+    whole: dict[str, Any] = {"found": broken}
+    for line, fields in ((f"root=UUID={UUID}", {}), ("root=/dev/vda", whole)):
         found = lost(line, devices=(broken,), **fields)
         assert found.reason is Reason.UNREADABLE
         assert "cannot be read: Input/output error" in found.sentence
@@ -222,7 +223,8 @@ def test_a_disk_that_cannot_be_read() -> None:
 def test_what_lies_below(kind: str, program: str) -> None:
     """The disk is encrypted, or a part of something: the tool that is missing is named."""
     locked = disk(Superblock(kind, OTHER))
-    for line, fields in ((f"root=UUID={UUID}", {}), ("root=/dev/vda", {"found": locked})):
+    whole: dict[str, Any] = {"found": locked}
+    for line, fields in ((f"root=UUID={UUID}", {}), ("root=/dev/vda", whole)):
         found = lost(line, devices=(locked,), **fields)
         assert found.reason is Reason.MEMBER
         assert f"the image needs {program}" in found.sentence

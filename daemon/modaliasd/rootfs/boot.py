@@ -160,9 +160,8 @@ class Attempt:
         target = self.words.target
         if target is not None and target.by is By.TAG:
             kind = target.system
-        if not (self.settings.root_stays or self.settings.poweroff):
-            self.daemon.ask("leave")
-        self.daemon.tell("mounted", root=str(target), device=device.node, fstype=kind, init=init)
+        leave = not (self.settings.root_stays or self.settings.poweroff)
+        self.daemon.tell("mounted", leave=leave, root=str(target), device=device.node, fstype=kind, init=init)
         if self.settings.poweroff:
             return FOUND_AND_ENOUGH
         how = "stay" if self.settings.root_stays else "end"

@@ -48,8 +48,10 @@ class Daemon:
             raise WorldError(f"the daemon refused `{words[0]}`: {answer.get('error', '')}")
         return answer
 
-    def tell(self, outcome: str, details: tuple[str, ...] = (), **fields: str) -> None:
-        """Have the ledger say what has become of the root file system."""
+    def tell(
+        self, outcome: str, details: tuple[str, ...] = (), *, leave: bool = False, **fields: str
+    ) -> None:
+        """Have the ledger say what has become of the root file system. leave: that is the daemon's last task."""
         line = ""
         for detail in details:
             word = quoted(detail)[:LONGEST_DETAIL]
@@ -60,7 +62,7 @@ class Daemon:
         if line:
             self.ask("root-details", *line.split())
         words = [f"{key}={quoted(value)[:LONGEST_DETAIL]}" for key, value in fields.items() if value]
-        self.ask("root", f"outcome={outcome}", *words)
+        self.ask("root", f"outcome={outcome}", *words, *(["then=leave"] if leave else []))
 
 
 class NoDaemon(Daemon):

@@ -107,7 +107,6 @@ class Clients:
             "blocks": lambda client, words: self._root_requests().blocks(client, words),
             "root": lambda client, words: self._root_requests().root(client, words),
             "root-details": lambda client, words: self._root_requests().details(client, words),
-            "leave": lambda client, words: self._root_requests().leave(client, words),
         }
         self._listening = False
         self._listen_us = 0  # when it is tried again, while nobody can connect

@@ -4,9 +4,8 @@
 - blocks SEEN SECONDS: the same, or the time is over
 - blocks SEEN ever: the same, whatever happens
 - root-details TEXT...: a line of details each, for the next `root`; blanks and the like are %20
-- root KEY=VALUE...: a line of the ledger
+- root KEY=VALUE...: a line of the ledger; with then=leave, start nothing more, and end when what runs has ended
 - need MODULE...: as `load`, before all others (clients.py)
-- leave: start nothing more, and end when what runs has ended
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 LONGEST_S = 1e6
 CONSIDERATION_US = 100_000  # a disk is read in less; who takes longer does so beside the loads
+LEAVE = "then=leave"
 FIELDS = ("outcome", "root", "device", "fstype", "init", "reason", "message", "fix")
 
 
@@ -101,15 +101,20 @@ class RootRequests:
     def root(self, client: int, arguments: list[str]) -> str | None:
         """Write what has become of the root file system."""
         fields: dict[str, Json] = {}
+        leaving = False
         for word in arguments:
             key, equals, value = word.partition("=")
+            if word == LEAVE:
+                leaving = True
+                continue
             if not equals or key not in FIELDS:
                 return f"root: unknown field: {word[:80]}"
             if value:
                 fields[key] = unquoted(value)
         if "outcome" not in fields:
             return "root: the outcome is missing"
-        if not self.leaving:  # else what still runs leaves the processor to the new system
+        self.leaving = leaving
+        if not leaving:  # else what still runs leaves the processor to the new system
             self._loader.hold(None)
         details, self._details = self._details, []
         self._writer.write("root", fields | ({"details": details} if details else {}))
@@ -120,12 +125,6 @@ class RootRequests:
     def details(self, client: int, arguments: list[str]) -> None:
         """Take lines for the next `root`."""
         self._details += map(unquoted, arguments)
-        self._answer(client, {"ok": True})
-
-    def leave(self, client: int, _arguments: list[str]) -> None:
-        """Start nothing more."""
-        self.leaving = True
-        self._ledger.flush()
         self._answer(client, {"ok": True})
 
     def attend(self) -> None:

@@ -133,8 +133,7 @@ def test_the_ledgers_line(world: Both) -> None:
 def test_leaving(world: Both) -> None:
     """Asked to end, nothing is let go that is held."""
     made, requests = world
-    requests.leave(3, [])
-    requests.root(3, ["outcome=mounted"])
+    requests.root(3, ["outcome=mounted", "then=leave"])
     assert requests.leaving
     assert made.held == []
 

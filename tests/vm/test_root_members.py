@@ -20,7 +20,7 @@ __all__ = ["source"]  # the fixture
 
 LVM = """\
 lvm pvcreate -q /dev/vda && lvm vgcreate -q data /dev/vda &&
-lvm lvcreate -q --noudevsync -W n -Z n -n root -l 100%FREE data && dd if=/dev/vdb of=/dev/data/root bs=1M && sync
+lvm lvcreate -q --noudevsync -W n -Z n -n root -l 100%FREE data && dd if=/dev/vdb of=/dev/dm-0 bs=1M && sync
 """
 MD = """\
 mdadm --create /dev/md0 --run --metadata=1.2 --level=1 --raid-devices=2 /dev/vda missing &&
@@ -54,11 +54,15 @@ def tools(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Bu
     return build_image(directory / "tools.img", options)
 
 
-@pytest.mark.parametrize(("commands", "node"), [(LVM, "/dev/dm-0"), (MD, "/dev/md")], ids=["lvm", "md"])
+@pytest.mark.parametrize(
+    ("commands", "name", "node"),
+    [(LVM, "/dev/data/root", "/dev/dm-0"), (MD, f"UUID={UUID}", "/dev/md")],
+    ids=["lvm", "md"],
+)
 def test_what_lies_on_members(
-    tools: BuiltImage, source: Path, tmp_path: Path, commands: str, node: str
+    tools: BuiltImage, source: Path, tmp_path: Path, commands: str, name: str, node: str
 ) -> None:
-    """Made in one boot, found by UUID in the next: the member is opened as it comes, and what it makes is the root."""
+    """Made in one boot, found in the next: the member is opened as it comes, and what that makes is the root."""
     plain, disk = make("ext4", source, tmp_path / "plain.img"), tmp_path / "disk.img"
     with disk.open("wb") as file:
         file.truncate(160 << 20)
@@ -69,7 +73,7 @@ def test_what_lies_on_members(
         vm.check(commands, timeout=120)
         vm.check("sync")
     machine = read_machine("empty", [f"virtio-blk-pci,file={disk}"])
-    with vm_of(tools, machine, append=f"quiet root=UUID={UUID}", agent=False, limit_s=240) as vm:
+    with vm_of(tools, machine, append=f"quiet root={name}", agent=False, limit_s=240) as vm:
         assert vm.wait() == 0, vm.console[-3000:]
         assert came_up(vm), vm.console[-3000:]
         (record,) = [r for r in vm.ledger if r["type"] == "root"]

@@ -62,8 +62,10 @@ def means(target: Target, device: BlockDevice) -> bool:
 
 
 def needs_content(target: Target) -> bool:
-    """Tell whether devices have to be read to find it."""
-    return target.by not in (By.NODE, By.NUMBER)
+    """Tell whether devices have to be read to find it: by what is on them, or since it may lie on members."""
+    if target.by is By.NODE:
+        return target.value.startswith(("/dev/dm-", "/dev/md")) or target.value.count("/") > 2
+    return target.by is not By.NUMBER
 
 
 def best_of(found: list[BlockDevice]) -> BlockDevice:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modaliasd.core.root.superblock import Superblock
-from modaliasd.core.root.target import BlockDevice, find, shown
+from modaliasd.core.root.target import BlockDevice, find, needs_content, shown
 from modaliasd.core.root.words import parse_root
 from modaliasd.linux.root.blockdev import BlockDevices
 from modaliasd.linux.root.shares import tags
@@ -99,6 +99,23 @@ def test_each_name_leads_to_it(world: Path, word: str) -> None:
     target = parse_root(f"root={word}").target
     assert target is not None
     assert [one.node for one in find(target, known)] == ["/dev/vda2"]
+
+
+@pytest.mark.parametrize(
+    ("word", "needed"),
+    [
+        ("vda", False),
+        ("/dev/data/root", True),
+        ("/dev/mapper/x", True),
+        ("/dev/md0", True),
+        ("LABEL=x", True),
+    ],
+)
+def test_what_may_lie_on_members_has_them_read(word: str, needed: bool) -> None:
+    """A plain node is there as soon as its uevent is; a volume's members have to be found by what is on them."""
+    target = parse_root(f"root={word}").target
+    assert target is not None
+    assert needs_content(target) == needed
 
 
 def test_partitions_are_counted_from_one() -> None:

@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug
+.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-root
 
 setup: $(STAMP)
 
@@ -62,6 +62,10 @@ bench-match: $(STAMP)
 # A boot with modaliasd beside systemd-udevd, mdev and the shell's one-liners, by instructions: ten minutes.
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
+
+# From power-on to the init of a root file system, by instructions: a table, some ten minutes.
+bench-root: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_root.py
 
 # The coldplug of 100, 1,000 and 10,000 devices: time and memory.
 bench-growth: $(STAMP)

@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CORE = "modaliasd.core"
 CORES = " ".join(
-    [CORE, *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger"))]
+    [
+        CORE,
+        *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "root")),
+    ]
 )
 GUEST = {
     "modaliasd": room(),
@@ -22,21 +25,28 @@ GUEST = {
     f"{CORE}.loading": room(f"{CORE} {CORE}.kmod"),
     f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
+    f"{CORE}.root": room(f"{CORE} {CORE}.kmod {CORE}.loading {CORE}.ledger"),
     "modaliasd.linux": room(CORES, "*"),
     "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.linux.root": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.service": room(
         f"modaliasd modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
         "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
+    "modaliasd.rootfs": room(
+        f"modaliasd.service modaliasd.failure modaliasd.linux modaliasd.linux.root {CORES}",
+        "boot daemon find mount report",
+    ),
     "modaliasd.commands": room(
         f"modaliasd modaliasd.failure modaliasd.service modaliasd.linux modaliasd.linux.named "
-        f"modaliasd.linux.fullsystem {CORES}",
+        f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),
     "modaliasd.cli": room(
-        f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"
+        f"modaliasd modaliasd.commands modaliasd.rootfs modaliasd.failure modaliasd.service modaliasd.linux {CORES}",
+        "*",
     ),
 }
 HELPER = {

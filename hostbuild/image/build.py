@@ -23,7 +23,7 @@ from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
-from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
+from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import did_you_mean
@@ -120,13 +120,15 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     )
     packages = [busybox.put_busybox(tree, options.release)]
     with report.step("Collecting modules"):
-        chosen = moduleset.choose(options.modules, options.wanted, kernel, brought, options.requested)
+        chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter(replace(options.interpreter, release=options.release))
         sources = daemon.require_sources()
+        if Extra.ROOT not in options.extras:
+            sources = rootfs.without(sources)
         wanted = daemon.imports(sources, interpreter)
         for laid in overlays:
             wanted += daemon.script_imports(laid.python_sources(), interpreter)
@@ -144,6 +146,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
     for laid in overlays:
         laid.put(tree)
+    if Extra.ROOT not in options.extras:
+        rootfs.take_out(tree)
     for path in brought.overlaid.paths:
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
@@ -155,6 +159,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             store=options.store,
             readable=readable,
             requested=chosen.requested,
+            absent=Extra.ROOT in options.extras,
             advance=advance,
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
@@ -186,6 +191,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     packing = Packing(options.compressor, options.smallest, _may_filter(tree, config))
     pack(image, tree, packing, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
+
+
+def _selection(options: ImageOptions) -> str:
+    """Return the selection; with `root` also the file systems, but where the modules are learned, or there are none."""
+    words = options.modules
+    if Extra.ROOT not in options.extras or words.strip() in ("", "none"):
+        return words
+    return f"{words},root"
 
 
 def _skeleton() -> FileTree:

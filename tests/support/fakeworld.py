@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.loading.priority import Rank
     from modaliasd.core.policy.rules import Policy
     from modaliasd.linux.process import Child
     from modaliasd.service.loop import Service
-    from modaliasd.service.ports import AnyLoader, ClientListener, Clock, Hook, Told
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import ClientListener, Clock, Hook, Told
 
 
 class FakeUevents:
@@ -131,6 +133,7 @@ class FakeLoader:
     """Notes what is wanted; `start_jobs` starts it all, and it is done at once."""
 
     def __init__(self) -> None:
+        self.holds: list[Rank | None] = []
         self.wanted: list[str] = []
         self.started: list[str] = []
         self.dispatches = 0
@@ -140,7 +143,13 @@ class FakeLoader:
         """Whether all that was wanted is started (and so done)."""
         return len(self.started) == len(self.wanted)
 
-    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:  # noqa: ARG002
+    running = 0
+
+    def hold(self, worst: Rank | None) -> None:
+        """Note what waits."""
+        self.holds.append(worst)
+
+    def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:  # noqa: ARG002
         """Queue the plan's modules."""
         self.wanted += [match.module for match in plan.matches]
 

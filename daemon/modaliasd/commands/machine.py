@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from modaliasd.core.policy.rules import Policy
     from modaliasd.core.settings import Settings
     from modaliasd.linux.indexfile import AliasIndex
-    from modaliasd.service.ports import WantingLoader
+    from modaliasd.service.ports.loading import WantingLoader
 
 
 class Tally(NamedTuple):

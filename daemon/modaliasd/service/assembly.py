@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.service.gate import Gate
-    from modaliasd.service.ports import (
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import (
         AliasTable,
-        AnyLoader,
         AnyResolver,
         AnySysfs,
         ClientListener,

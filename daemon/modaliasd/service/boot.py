@@ -46,6 +46,7 @@ from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as RawSocket
     from collections.abc import Callable
 
     from modaliasd.core.kmod.resolve import Resolver
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
     from modaliasd.linux.indexfile import AliasIndex
     from modaliasd.linux.process import Child
     from modaliasd.service.devices import Registry
-    from modaliasd.service.ports import AnyLoader, Told
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import Told
 
 NOTIFY_SOCKET = b"NOTIFY_SOCKET"  # where a supervisor wants to be told (linux/fullsystem/supervisor.py)
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
@@ -67,12 +69,15 @@ def boottime_us() -> int:
     return clock_gettime_ns(CLOCK_BOOTTIME) // 1000
 
 
-def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> int:
+def serve(
+    *, once: bool = False, observe: bool = False, ready_fd: int = -1, client: RawSocket | None = None
+) -> int:
     """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
 
     observe: load nothing, and change nothing of the system's; tell what others load, and for which device. ready_fd: a
     descriptor to write a newline to once uevents and clients are heard; -1 for none.
-    Raises HeldError where another process does so, before anything of its is touched.
+    client: whoever looks for the root file system, connected already; what waits for the first settle is left to the
+    daemon after this one then. Raises HeldError where another process does so, before anything of its is touched.
     """
     command_line = read_command_line()
     settings = parse_settings(command_line)
@@ -128,6 +133,7 @@ def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> i
             limit=settings.jobs or _default_job_limit(cpus),
             alone=frozenset(settings.sequential),
             ranks=ranks_of(settings, index, resolver, modules_dir),
+            hold=Rank.BUS if client is not None else None,
         )
     start: dict[str, Json] = {
         "version": __version__,
@@ -159,11 +165,13 @@ def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> i
         resolver=resolver,
         gate=gate,
         loader=loader,
-        control=None if once else Control(CONTROL),
+        control=None if once else _control(client),
         ledger=ledger,
         writer=writer,
         clock=boottime_us,
-        on_settled=_no_hook if once or observe else _settled_hook(poweroff=settings.poweroff),
+        on_settled=_no_hook
+        if once or observe or client is not None
+        else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
         on_hotplug=_nothing if observe else end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
@@ -206,6 +214,13 @@ def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoad
         live=read_live_modules(),
         waiting=Waiting(sysfs=sysfs, kernel_log=KernelLog(), writer=writer),
     )
+
+
+def _control(client: RawSocket | None) -> Control:
+    control = Control(CONTROL)
+    if client is not None:
+        control.adopt(client)
+    return control
 
 
 def read_policy() -> Policy | None:

@@ -28,15 +28,9 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.uevent.parse import Uevent
     from modaliasd.service.coldplug import Walked
-    from modaliasd.service.ports import (
-        Clock,
-        EventLoader,
-        EventRegistry,
-        EventSysfs,
-        UeventSource,
-        WalkRequests,
-        Writer,
-    )
+    from modaliasd.service.ports.loading import EventLoader
+    from modaliasd.service.ports.outside import Clock, EventSysfs, UeventSource, Writer
+    from modaliasd.service.ports.parts import EventRegistry, WalkRequests
 
 GAP = "gap"  # why a walk is made: numbers are missing
 OVERRUN = "overrun"  # or the kernel dropped events

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from modaliasd.service.devices import Registry
     from modaliasd.service.gate import Gate
     from modaliasd.service.intake import Intake
-    from modaliasd.service.ports import (
+    from modaliasd.service.ports.loading import LoopLoader
+    from modaliasd.service.ports.outside import (
         AliasTable,
         Clock,
         Flushable,
         Hook,
-        LoopLoader,
         NumberedSysfs,
         Told,
         Writer,
@@ -174,7 +174,7 @@ class Service:
         """
         while not self._stop:
             self._turn()
-            self._stop = self._stop or (once and self._settlement.settles > 0)
+            self._stop = self._stop or (once and self._settlement.settles > 0) or self._has_left()
             if not self._stop:
                 self._wait()
         if not once:
@@ -182,6 +182,10 @@ class Service:
             return 0
         self._ledger.drain()
         return self.status or int(Outcome.FAILED in self._loader.outcomes())
+
+    def _has_left(self) -> bool:
+        """Return whether a daemon that was asked to end has nothing more to wait for."""
+        return self._clients is not None and self._clients.leaving and not self._loader.running
 
     def stop(self) -> None:
         """End at the next turn."""
@@ -294,6 +298,8 @@ class Service:
                 self._poll.register(pidfd, POLLIN)
 
     def _start_jobs(self) -> None:
+        if self._clients is not None and (self._clients.leaving or self._clients.considering):
+            return
         for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
             self._poll.register(pidfd, POLLIN)
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from modaliasd.core.kmod.modules_dep import Dependencies
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
+    from modaliasd.core.loading.priority import Rank
     from modaliasd.linux.process import Child
-    from modaliasd.service.ports import Clock, LiveSysfs, Writer
+    from modaliasd.service.ports.outside import Clock, LiveSysfs, Writer
     from modaliasd.service.settle_report import Waiting
 
 LOOK_MS = 10  # until a module that has come is looked at for the first time; then twice as long, and so on
@@ -68,7 +69,15 @@ class Onlooker:
 
     # What is wanted.
 
-    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:  # noqa: ARG002 - the loader's protocol
+    def hold(self, worst: Rank | None) -> None:
+        """Have nothing wait: nothing is loaded here."""
+
+    @property
+    def running(self) -> int:
+        """How many jobs run: none ever does."""
+        return 0
+
+    def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:  # noqa: ARG002 - the loader's protocol
         """Note for whom each module of the plan would be loaded."""
         for match, step, result, _behind in demands_of_plan(plan):
             because = cause.by(match)

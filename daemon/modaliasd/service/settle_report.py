@@ -8,14 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.inventory import Inventory
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import (
-        Clock,
-        DeferredSysfs,
-        DriverSysfs,
-        MessageLog,
-        ReportingLoader,
-        Writer,
-    )
+    from modaliasd.service.ports.loading import ReportingLoader
+    from modaliasd.service.ports.outside import Clock, DeferredSysfs, DriverSysfs, MessageLog, Writer
 
 MOST_WARNED = (
     1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come

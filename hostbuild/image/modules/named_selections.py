@@ -158,6 +158,17 @@ _CRYPTO = (
     "sha*-ssse3",
 )
 
+# What root file systems lie on and are, for --with root. f2fs and the like are taken by name.
+_ROOT = (
+    *_FILESYSTEMS,
+    "9p",
+    "9pnet_virtio",
+    "btrfs",
+    "loop",
+    "virtiofs",
+    "xfs",
+)
+
 _DISPLAY = (
     "bochs",
     "cirrus",
@@ -169,6 +180,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "all": ("*",),
     "none": (),
     "virtio": _VIRTIO,
+    "root": _ROOT,
     "qemu": (
         *_VIRTIO,
         *_STORAGE,

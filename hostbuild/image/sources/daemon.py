@@ -24,7 +24,7 @@ sys.exit(main(sys.argv[1:]))
 """
 # What the daemon itself needs is in one file, in the order in which it is imported, which spares it 66 searches, and as
 # many files to open. The other commands take each module from its own file.
-_PRELOAD = """if sys.argv[1:] == ["run"]:
+_PRELOAD = """if sys.argv[1:] in (["run"], ["root", "--run"]):
     import gc
     gc.disable()
     import {joined}

@@ -305,6 +305,18 @@ TYPES: dict[str, Fields] = {
         unseen=count,
         dropped=count,
     ),
+    "root": _line(
+        "outcome",
+        outcome=text,
+        root=text,
+        device=text,
+        fstype=text,
+        init=text,
+        reason=text,
+        message=text,
+        fix=text,
+        details=names,
+    ),
     "trimmed": _line(from_us=time, at_us=time, lines=count, types=counts),
     "exit": _line(status=status),
 }

@@ -45,6 +45,11 @@ def fix_of_absence(history: History, name: str) -> str:
     if history.watched:
         kernel = history.start.get("kernel") or "$(uname -r)"
         return f"install the package that brings it for {kernel}, or build it for that kernel; then: depmod"
+    return image_with(name)
+
+
+def image_with(name: str) -> str:
+    """Return how to make an image that has the module."""
     return f"hostbuild make-image --modules {shell_word(f'qemu,{name}')} (put your own selection in place of `qemu`)"
 
 

@@ -20,7 +20,11 @@ def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = printable(_DESCRIBE.get(kind, _fields)(record))
-    if kind in TROUBLE or record.get("verdict") == "deny" or record.get("outcome") in {"failed", "denied"}:
+    if (
+        kind in TROUBLE
+        or record.get("verdict") == "deny"
+        or record.get("outcome") in {"failed", "denied", "lost"}
+    ):
         words = style("warn", words)
     stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
     return f"{style('faint', stamp)}  {style('module', f'{printable(kind):<8}')} {words}"

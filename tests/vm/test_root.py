@@ -285,6 +285,20 @@ def test_the_shell_and_another_try(rooted: BuiltImage, source: Path, tmp_path: P
     assert "root: 1 " in vm.console, vm.console[-2000:]
 
 
+def test_rootwait(rooted: BuiltImage, source: Path, tmp_path: Path) -> None:
+    """With rootwait it says what is known, and waits; a disk that is plugged in later is the root at once."""
+    disk = make("ext4", source, tmp_path / "disk.img")
+    append = f"quiet root=UUID={UUID} rootwait"
+    with vm_of(rooted, read_machine("empty"), append=append, agent=False, limit_s=240) as vm:
+        record = vm.wait_for(lambda r: r["type"] == "root", timeout=150)
+        assert (record["outcome"], record["reason"]) == ("waiting", "no_disk")
+        assert "is not there yet" in vm.console
+        vm.device_add("virtio-blk-pci", file=str(disk))
+        assert vm.wait(timeout=150) == 0, vm.console[-2000:]
+        assert came_up(vm), vm.console[-2000:]
+        assert [r["outcome"] for r in vm.ledger if r["type"] == "root"] == ["waiting", "mounted"]
+
+
 def test_an_image_that_cannot(image: BuiltImage, ext4: Path) -> None:
     """root= without --with root: said, with the fix; the boot goes on without it."""
     with vm_of(image, read_machine("empty"), append=f"quiet root=UUID={UUID}", limit_s=240) as vm:

@@ -30,8 +30,9 @@ GUEST = {
     "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.root": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.service.ports": room(f"modaliasd.linux {CORES}"),
     "modaliasd.service": room(
-        f"modaliasd modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
+        f"modaliasd modaliasd.service.ports modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
         "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
@@ -40,7 +41,7 @@ GUEST = {
         "boot daemon find mount report",
     ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.failure modaliasd.service modaliasd.linux modaliasd.linux.named "
+        f"modaliasd modaliasd.failure modaliasd.service modaliasd.service.ports modaliasd.linux modaliasd.linux.named "
         f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),

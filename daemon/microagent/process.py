@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posix
+from errno import ENOENT
 from fcntl import ioctl
 
 from microagent.messages import Refused, Size, Stage, Start
@@ -135,9 +137,11 @@ def _become(command: Start, streams: tuple[int, int, int], told: int) -> None:
         for pair in command.environment:
             name, _, value = pair.partition(b"=")
             environment[name] = value
-        os.execvpe(command.argv[0], list(command.argv), environment)
+        _execute(list(command.argv), environment)
     except OSError as e:
         os.write(told, bytes([_STAGES.index(stage), (e.errno or 0) & 0xFF]))
+    except Exception as e:  # noqa: BLE001 - whatever it is, an end without a word would be a riddle
+        os.write(2, f"microagent: {stage.value}: {e!r}\n".encode("utf-8", "backslashreplace"))
     finally:
         os._exit(127)
 
@@ -150,6 +154,21 @@ def _forget_signals() -> None:
             set_handler(number, SIG_DFL)
         except (OSError, ValueError):  # KILL, STOP, and those that are the C library's own
             continue
+
+
+def _execute(argv: list[bytes], environment: dict[bytes, bytes]) -> None:
+    """Become the program, found as execvp(3) does. Raises OSError. os.execvpe imports what an image may not have."""
+    if b"/" in argv[0]:
+        posix.execve(argv[0], argv, environment)
+    denied: OSError | None = None
+    for directory in environment[b"PATH"].split(b":"):
+        try:
+            posix.execve(b"/".join((directory or b".", argv[0])), argv, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as e:
+            denied = denied or e
+    raise denied or FileNotFoundError(ENOENT, "not in PATH")
 
 
 def _enter(directory: bytes) -> None:

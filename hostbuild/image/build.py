@@ -120,7 +120,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     )
     packages = [busybox.put_busybox(tree, options.release)]
     with report.step("Collecting modules"):
-        chosen = moduleset.choose(options.modules, options.wanted, kernel, brought, options.requested)
+        chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
@@ -186,6 +186,14 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     packing = Packing(options.compressor, options.smallest, _may_filter(tree, config))
     pack(image, tree, packing, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
+
+
+def _selection(options: ImageOptions) -> str:
+    """Return the selection; `network` brings its own modules, but where they are learned, or there are none."""
+    words = options.modules
+    if Extra.NETWORK not in options.extras or words.strip() in ("", "none"):
+        return words
+    return f"{words},{Extra.NETWORK.value}"
 
 
 def _skeleton() -> FileTree:

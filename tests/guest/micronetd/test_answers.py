@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.dhcp.dhcp4msg import dhcp4msg
 
-from micronetd import helper
+from micronetd import helper, log
 from micronetd.answers import SHORTEST_LEASE, parse_answer
+from micronetd.client import _Message
+from micronetd.plan import Plan
 from micronetd.settings import settings_of
+from micronetd.words import Card, Words
 from tests.support.dhcpwire import (
     ACK,
     DISCOVER,
@@ -111,6 +114,15 @@ def test_every_bad_kind_is_dropped() -> None:
         ({58: b"\0\0\0\0", 59: b"\0\0\0\1"}, "renewal_time", None),
         ({58: b"\0\0\0\x0a", 59: b"\0\0\0\x14"}, "rebinding_time", 20),
         ({26: b"\0\1"}, "interface_mtu", None),
+        ({26: b"\2\x3f"}, "interface_mtu", None),
+        ({26: b"\2\x40"}, "interface_mtu", 576),
+        ({26: b"\0\0\5\xdc"}, "interface_mtu", None),
+        ({42: b"\xc0\xa8\7\1"}, "ntp_servers", ["192.168.7.1"]),
+        ({119: b"\3lab\7example\3org\0\4mail\xc0\4"}, "domain_search", "lab.example.org mail.example.org"),
+        ({119: b"\3l b\0\4good\0\3a.b\0"}, "domain_search", "good"),
+        ({119: b"\xc0\0"}, "domain_search", None),
+        ({119: b"\3lab\xc0\0"}, "domain_search", None),
+        ({119: b"\x3fshort"}, "domain_search", None),
         ({121: b"\0\xc0\xa8\7\1"}, "classless_static_route", None),
     ],
 )
@@ -120,7 +132,7 @@ def test_an_option_that_is_not_of_its_type_is_absent(
     """Wrong lengths, addresses that are no machine's, times that make no sense, options that nobody asked for."""
     answer = parse_answer(frame(dhcp(ACK, 0x10, option_bytes({**GRANT, **options}) + END)), MAC)
     assert answer is not None
-    assert dhcp4msg(buf=answer.message).decode()["options"].get(name) == read
+    assert _Message(buf=answer.message).decode()["options"].get(name) == read
 
 
 def test_a_name_with_a_newline_gets_into_no_file() -> None:
@@ -129,7 +141,7 @@ def test_a_name_with_a_newline_gets_into_no_file() -> None:
         frame(dhcp(ACK, 0x10, option_bytes({**GRANT, 15: b"a\nnameserver 6.6.6.6"}) + END)), MAC
     )
     assert answer is not None
-    assert settings_of("192.168.7.20", dhcp4msg(buf=answer.message).decode()["options"]).domain == ""
+    assert settings_of("192.168.7.20", dhcp4msg(buf=answer.message).decode()["options"]).domains == ()
 
 
 def test_long_options_are_joined_and_overloaded_fields_read() -> None:
@@ -185,7 +197,7 @@ def test_hostile_answers_do_not_keep_a_link_from_its_lease(
     async def live() -> Route:
         wire, route = Wire(), Route()
         with wire.plugged(monkeypatch):
-            keeper = asyncio.create_task(helper._Helper(route)._keep_lease(2, "eth0"))
+            keeper = asyncio.create_task(helper._Helper(route, Plan(Words()))._configure(2, "eth0"))
             kind, xid = await wire.asked()
             assert kind == DISCOVER
             await wire.say(*hostile(xid), frame(dhcp(OFFER, xid, GOOD)))
@@ -212,7 +224,7 @@ def test_a_flood_is_read_at_a_bounded_pace(said: list[str], monkeypatch: pytest.
     async def live() -> tuple[int, float]:
         wire, route = Wire(), Route()
         with wire.plugged(monkeypatch):
-            keeper = asyncio.create_task(helper._Helper(route)._keep_lease(2, "eth0"))
+            keeper = asyncio.create_task(helper._Helper(route, Plan(Words()))._configure(2, "eth0"))
             _, xid = await wire.asked()
             noise = [
                 random.Random(1).randbytes(400),
@@ -240,7 +252,7 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     """Whatever pyroute2 raises, the link is not given up: one line, then another try."""
     tries = 0
 
-    async def fail(_self: object, _index: int, _name: str) -> None:
+    async def fail(_self: object, _index: int, _name: str, _card: Card) -> None:
         nonlocal tries
         tries += 1
         raise KeyError("message_type\x1b[2J")
@@ -249,7 +261,7 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     monkeypatch.setattr(helper, "_AGAIN", 0.01)
 
     async def live() -> None:
-        keeper = asyncio.create_task(helper._Helper(Route())._keep_lease(2, "eth0"))
+        keeper = asyncio.create_task(helper._Helper(Route(), Plan(Words()))._configure(2, "eth0"))
         await asyncio.sleep(0.3)
         assert not keeper.done()
         keeper.cancel()
@@ -261,8 +273,8 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
 
 def test_what_is_said_holds_no_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link's name, or an error's words, cannot write to the console of whoever reads the kernel's log."""
-    monkeypatch.setattr(helper, "KMSG", tmp_path / "kmsg")
-    helper.say("eth\x1b[2J\u202e has\n<0>panic")
+    monkeypatch.setattr(log, "KMSG", tmp_path / "kmsg")
+    log.say("eth\x1b[2J\u202e has\n<0>panic")
     assert (tmp_path / "kmsg").read_text() == "<6>network: eth\\x1b[2J\\u202e has <0>panic\n"
 
 

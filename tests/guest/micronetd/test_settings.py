@@ -21,14 +21,14 @@ def test_qemus_lease() -> None:
     """Address, network, gateway and name server; the line that is logged."""
     settings = settings_of("10.0.2.15", QEMU)
     assert settings == Settings("10.0.2.15", 24, "10.0.2.2", on_link=False, servers=("10.0.2.3",))
-    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2"
+    assert describe("eth0", settings, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2"
 
 
 def test_a_closed_network_has_no_gateway() -> None:
     """With restrict=on QEMU gives neither a gateway nor a name server."""
     settings = settings_of("10.0.2.15", {"subnet_mask": "255.255.255.0"})
     assert (settings.gateway, settings.servers) == (None, ())
-    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, no gateway"
+    assert describe("eth0", settings, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, no gateway"
 
 
 def test_a_gateway_outside_of_the_network_is_on_the_link() -> None:
@@ -53,9 +53,9 @@ def test_resolv_conf_has_each_server_once_in_the_links_order() -> None:
     """Two links with a server in common; a link without one changes nothing."""
     first = settings_of("10.0.2.15", QEMU | {"domain_name": "example.org"})
     second = settings_of("10.0.3.15", QEMU | {"name_server": ["10.0.2.3", "10.0.3.3"]})
-    lines = resolv_conf([first, Settings("10.9.9.9", 24), second]).splitlines()[1:]
+    lines = resolv_conf([], [first, Settings("10.9.9.9", 24), second]).splitlines()[1:]
     assert lines == ["search example.org", "nameserver 10.0.2.3", "nameserver 10.0.3.3"]
-    assert len(resolv_conf([]).splitlines()) == 1
+    assert len(resolv_conf([], []).splitlines()) == 1
 
 
 names = st.text(max_size=80) | st.from_regex(r"[a-z.-]{1,10}\n?nameserver .*")
@@ -64,7 +64,7 @@ names = st.text(max_size=80) | st.from_regex(r"[a-z.-]{1,10}\n?nameserver .*")
 @given(names, st.lists(st.text(max_size=20) | st.ip_addresses(v=4).map(str), max_size=4))
 def test_a_server_cannot_write_lines_of_its_own(domain: str, servers: list[str]) -> None:
     """Whatever stands in the options, resolv.conf holds search lines of names and nameserver lines of addresses."""
-    text = resolv_conf([settings_of("10.0.2.15", {"domain_name": domain, "name_server": servers})])
+    text = resolv_conf([], [settings_of("10.0.2.15", {"domain_name": domain, "name_server": servers})])
     for line in text.splitlines()[1:]:
         keyword, value = line.split(" ")
         if keyword == "search":

@@ -1,4 +1,4 @@
-"""Name servers and search domains that routers advertise (RFC 8106), as the kernel hands them on: bytes -> values. Pure.
+"""Name servers and search domains that routers advertise (RFC 8106), as the kernel hands them on. Pure.
 
 The kernel gives itself the addresses and routes of router advertisements, and sends what it has no use for to whoever
 listens: RTM_NEWNDUSEROPT (include/uapi/linux/rtnetlink.h, struct nduseroptmsg; net/ipv6/ndisc.c, ndisc_ra_useropt).

@@ -54,7 +54,10 @@ class Applied:
         return (index, source) in self._settings
 
     async def put_on(self, index: int, name: str, source: str, settings: Settings) -> None:
-        """Give the link what a source says. What is as it was changes nothing. Raises NetlinkError for a refused address."""
+        """Give the link what a source says; what is as it was changes nothing.
+
+        Raises NetlinkError for an address that the kernel does not take.
+        """
         key = index, source
         before = self._settings.get(key)
         if settings == before:
@@ -130,7 +133,7 @@ class Applied:
             self._say(f"cannot set the MTU of {name} to {mtu}: {e}")
 
     def _write_files(self) -> None:
-        """Write the name servers of all links, and the time servers; a resolv.conf of somebody else's stays as it is."""
+        """Write name servers and time servers of all links; a resolv.conf of somebody else's stays as it is."""
         links = [settings for _, settings in sorted(self._settings.items(), key=lambda item: item[0])]
         ntp = dict.fromkeys(server for settings in links for server in settings.ntp)
         if ntp or self._time_servers.exists():

@@ -96,7 +96,7 @@ class Words:
 
 
 def parse_words(command_line: str) -> Words:
-    """Parse /proc/cmdline. Of two static `ip=` of a kind for one card, and of two `vlan=` of a name, the last counts."""
+    """Parse /proc/cmdline. Of two `ip=` of a kind for one card, and of two `vlan=` of a name, the last counts."""
     cards: dict[tuple[str, object], Card] = {}
     vlans: dict[str, Vlan] = {}
     servers: list[str] = []
@@ -160,14 +160,21 @@ def _parse_card(value: str, notes: list[str]) -> Card:
     if not own:  # 0.0.0.0 is how boot loaders write nothing
         return Card(device, method, "", 0, "", hostname, behind.mtu, behind.servers, behind.ntp)
     prefix = _prefix(own, mask)
+    router = _gateway(gateway, own, notes) if gateway else ""
+    return Card(device, Method.STATIC, own, prefix, router, hostname, behind.mtu, behind.servers, behind.ntp)
+
+
+def _gateway(text: str, own: str, notes: list[str]) -> str:
+    """Check a gateway; an address is worth having without one."""
     try:
-        router = _address(gateway, "the gateway") if gateway else ""
-        if router and (":" in router) != (":" in own):
-            raise ValueError("the gateway is of the other IP version than the address")
+        router = _address(text, "the gateway")
     except ValueError as e:
         notes.append(f"there will be no gateway: {e}")
-        router = ""
-    return Card(device, Method.STATIC, own, prefix, router, hostname, behind.mtu, behind.servers, behind.ntp)
+        return ""
+    if router and (":" in router) != (":" in own):
+        notes.append("there will be no gateway: it is of the other IP version than the address")
+        return ""
+    return router
 
 
 def _behind_method(fields: list[str], notes: list[str]) -> Card:
@@ -223,7 +230,7 @@ def _method(word: str, notes: list[str]) -> Method | None:
 
 def _device(name: str) -> str:
     """Check a link's name (net/core/dev.c, dev_valid_name)."""
-    good = name.isprintable() and not set(name) & set("/: %") and name not in (".", "..")
+    good = name and name.isprintable() and not set(name) & set("/: %") and name not in (".", "..")
     if not good or len(name.encode("utf-8", "replace")) > 15:
         raise ValueError("expected a card's name, such as eth0")
     return name

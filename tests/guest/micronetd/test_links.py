@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from micronetd.links import Do, Link, Links, Step
 from micronetd.plan import Plan
-from micronetd.words import Words, parse_words
+from micronetd.words import Words
 
 NIC = Link(index=2, name="eth0")
 UP = replace(NIC, up=True)

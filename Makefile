@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: bench-match bench-boot bench-growth bench-hotplug
+.PHONY: bench-match bench-boot bench-growth bench-hotplug bench-network
 
 setup: $(STAMP)
 
@@ -70,6 +70,10 @@ bench-growth: $(STAMP)
 # From plug to load and to bind, beside systemd-udevd in the same machine: a table, some ten minutes.
 bench-hotplug: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_hotplug.py
+
+# From plugging a network card to a file fetched from the host: a minute.
+bench-network: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_network.py $(BENCH)
 
 # All searches carried further: 20,000 examples of each property, 100,000 worlds of modules. Hours.
 fuzz: $(STAMP)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from micronetd.links import Do, Link, Links, Step
 from micronetd.plan import Plan
-from micronetd.words import Words
+from micronetd.words import Words, parse_words
 
 NIC = Link(index=2, name="eth0")
 UP = replace(NIC, up=True)
@@ -85,6 +85,35 @@ def test_a_renamed_link_starts_anew() -> None:
     links.see(RUNNING)
     steps = links.see(replace(RUNNING, name="lan"))
     assert done(steps) == [(Do.LET_GO, "eth0"), (Do.FORGET, "eth0"), (Do.CONFIGURE, "lan")]
+
+
+def test_a_vlan_is_added_once_its_card_is_set_up() -> None:
+    """The card has no word of its own, and gets no address; the VLAN over it is a link like others."""
+    links = Links(Plan(parse_words("vlan=eth0.5:eth0 ip=eth0.5:dhcp")))
+    assert done(links.see(NIC)) == [(Do.SET_UP, "eth0"), (Do.ADD_VLANS, "eth0")]
+    assert links.see(UP) == []
+    vlan = Link(index=3, name="eth0.5")
+    assert done(links.see(vlan)) == [(Do.SET_UP, "eth0.5")]
+    assert done(links.see(replace(vlan, up=True, carrier=True))) == [(Do.CONFIGURE, "eth0.5")]
+    # a helper that is started again does not know whether the VLAN is there
+    assert Step(Do.ADD_VLANS, 2, "eth0") in Links(Plan(parse_words("vlan=eth0.5:eth0"))).see(RUNNING)
+
+
+def test_a_link_that_no_word_is_for_is_left_alone() -> None:
+    """Not set up, not configured, not even where somebody else sets it up."""
+    links = Links(Plan(parse_words("ip=eth1:dhcp")))
+    assert links.see(NIC) + links.see(RUNNING) + links.gone(2) == []
+
+
+def test_an_address_without_a_card_goes_on_to_the_next_that_shows() -> None:
+    """The link that had it is unplugged; the one that has none stays without."""
+    links = Links(Plan(parse_words("ip=10.0.0.5:::24")))
+    assert done(links.see(RUNNING)) == [(Do.CONFIGURE, "eth0")]
+    second = replace(RUNNING, index=3, name="eth1")
+    assert links.see(second) == []
+    links.gone(2)
+    assert done(links.see(replace(RUNNING, index=4))) == [(Do.CONFIGURE, "eth0")]
+    assert links.see(second) == []
 
 
 messages = st.builds(

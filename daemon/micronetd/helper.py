@@ -129,7 +129,8 @@ async def _serve() -> None:
             except OSError as e:
                 say(f"cannot listen for routers' name servers: {e}")
             await route.bind(RTMGRP_LINK)
-            async for message in await route.get_links():
+            # the whole list first: what take_in asks the kernel has its answers on the same socket
+            for message in [message async for message in await route.get_links()]:
                 await helper.take_in(message)
             while True:
                 async for message in route.get():

@@ -16,7 +16,7 @@ from micronetd.answers import SHORTEST_LEASE, parse_answer
 from micronetd.client import _Message
 from micronetd.plan import Plan
 from micronetd.settings import settings_of
-from micronetd.words import Card, Words
+from micronetd.words import Card, Words, parse_words
 from tests.support.dhcpwire import (
     ACK,
     DISCOVER,
@@ -216,6 +216,28 @@ def test_hostile_answers_do_not_keep_a_link_from_its_lease(
     assert [what for what, _ in route.told] == ["addr replace", "route replace"]
     assert said == ["eth0 has 192.168.7.20/24 by DHCP, gateway 192.168.7.1"]
     assert "nameserver 192.168.7.1" in (tmp_path / "resolv.conf").read_text()
+
+
+def test_what_is_asked_for_and_the_hosts_name_are_sent(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line's name for the host (option 12), and the list of what is wanted (option 55)."""
+
+    async def live() -> bytes:
+        wire, plan = Wire(), Plan(parse_words("ip=::::box.lab:eth0:dhcp"))
+        with wire.plugged(monkeypatch):
+            keeper = asyncio.create_task(helper._Helper(Route(), plan)._configure(2, "eth0"))
+            heard = await wire.heard()
+            keeper.cancel()
+            await asyncio.wait([keeper], timeout=5)
+        return heard
+
+    message = asyncio.run(live())
+    assert b"\x0c\x07box.lab" in message
+    length = message[message.index(b"\x37") + 1]
+    wanted = message[message.index(b"\x37") + 2 :][:length]
+    assert set(wanted) == {1, 3, 6, 15, 26, 42, 51, 58, 59, 119}
+    assert said == []
 
 
 def test_a_flood_is_read_at_a_bounded_pace(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

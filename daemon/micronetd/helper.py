@@ -143,6 +143,12 @@ def _tell_of_task(_loop: asyncio.AbstractEventLoop, context: Mapping[str, object
     say(f"a task failed: {type(error).__name__}: {error}" if error else str(context.get("message")))
 
 
+def _tell_of_end(task: asyncio.Task[None]) -> None:
+    """Say what ended a link's task: the link would be without its addresses, and nobody would know."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        say(f"a link could not be configured: {type(error).__name__}: {error}")
+
+
 class _Helper:
     """Does what Links says there is to do."""
 
@@ -153,6 +159,7 @@ class _Helper:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._heard: dict[int, Heard] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._dumping = asyncio.Lock()
         self._applied = Applied(route, say, plan.servers, RESOLV_CONF, TIME_SERVERS)
 
     async def take_in(self, message: nlmsg) -> None:
@@ -214,7 +221,8 @@ class _Helper:
         elif step.do is Do.ADD_VLANS:
             await self._add_vlans(step.index, step.name)
         elif step.do is Do.CONFIGURE:
-            self._tasks[step.index] = asyncio.create_task(self._configure(step.index, step.name))
+            task = self._tasks[step.index] = asyncio.create_task(self._configure(step.index, step.name))
+            task.add_done_callback(_tell_of_end)
         elif step.do is Do.LET_GO:
             task = self._tasks.pop(step.index)
             self._heard.pop(step.index, None)
@@ -275,9 +283,14 @@ class _Helper:
             await asyncio.sleep(_AGAIN)
 
     async def _addresses(self, index: int) -> list[str]:
-        """Return the IPv4 addresses that a link has."""
-        dump = await self._route.get_addr(index=index, family=socket.AF_INET)
-        return [one.get_attr("IFA_ADDRESS") async for one in dump]
+        """Return the IPv4 addresses that a link has.
+
+        A socket has one dump at a time, or fails with EBUSY (net/netlink/af_netlink.c, __netlink_dump_start); so links
+        that show together wait for each other.
+        """
+        async with self._dumping:
+            dump = await self._route.get_addr(index=index, family=socket.AF_INET)
+            return [one.get_attr("IFA_ADDRESS") async for one in dump]
 
     async def _run_client(self, index: int, name: str, card: Card) -> None:
         async def put_on(lease: Lease) -> None:

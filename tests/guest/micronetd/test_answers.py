@@ -4,16 +4,20 @@ import asyncio
 import ipaddress
 import random
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.dhcp.dhcp4msg import dhcp4msg
+from pyroute2.netlink.exceptions import NetlinkError
 
 from micronetd import helper, log
 from micronetd.answers import SHORTEST_LEASE, parse_answer
 from micronetd.client import _Message
+from micronetd.links import Do, Step
 from micronetd.plan import Plan
 from micronetd.settings import settings_of
 from micronetd.words import Card, Words, parse_words
@@ -291,6 +295,53 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     asyncio.run(live())
     assert tries > 1
     assert "KeyError" in said[0]
+
+
+def test_links_that_show_together_are_all_configured(said: list[str]) -> None:
+    """Three links at once: the kernel lists addresses for one asker at a time, and each of them gets its own."""
+
+    class Busy(Route):
+        listing = False
+
+        async def get_addr(self, **_what: object) -> AsyncIterator[Any]:
+            if self.listing:
+                raise NetlinkError(16, "Device or resource busy")
+            self.listing = True
+
+            async def answers() -> AsyncIterator[Any]:
+                await asyncio.sleep(0.01)
+                self.listing = False
+                return
+                yield
+
+            return answers()
+
+    async def live() -> None:
+        words = " ".join(f"ip=10.0.0.{number}:::24::eth{number}:off" for number in (2, 3, 4))
+        one = helper._Helper(Busy(), Plan(parse_words(words)))
+        for number in (2, 3, 4):
+            await one._do(Step(Do.CONFIGURE, number, f"eth{number}"))
+        await asyncio.wait(one._tasks.values(), timeout=5)
+
+    asyncio.run(live())
+    assert [line.split(" by")[0] for line in said] == [f"eth{n} has 10.0.0.{n}/24" for n in (2, 3, 4)]
+
+
+def test_a_link_that_cannot_be_configured_is_told_of(said: list[str]) -> None:
+    """Its task ends, and says so itself: nobody waits for it."""
+
+    class Broken(Route):
+        async def get_addr(self, **_what: object) -> AsyncIterator[Any]:
+            raise NetlinkError(16, "Device or resource busy")
+
+    async def live() -> None:
+        one = helper._Helper(Broken(), Plan(Words()))
+        await one._do(Step(Do.CONFIGURE, 2, "eth0"))
+        await asyncio.wait(one._tasks.values(), timeout=5)
+        await asyncio.sleep(0)
+
+    asyncio.run(live())
+    assert said == ["a link could not be configured: NetlinkError: (16, 'Device or resource busy')"]
 
 
 def test_what_is_said_holds_no_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def _selection(options: ImageOptions) -> str:
     words = options.modules
     if Extra.NETWORK not in options.extras or words.strip() in ("", "none"):
         return words
-    return f"{words},{Extra.NETWORK.value}"
+    return f"{Extra.NETWORK.value},{words}"  # in front: what the words take out stays out
 
 
 def _skeleton() -> FileTree:

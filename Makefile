@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: bench-match bench-boot bench-growth bench-hotplug bench-network
+.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
 
@@ -63,6 +63,10 @@ bench-match: $(STAMP)
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
 
+# From power-on to the init of a root file system, by instructions: a table, some ten minutes.
+bench-root: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_root.py
+
 # The coldplug of 100, 1,000 and 10,000 devices: time and memory.
 bench-growth: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_growth.py
@@ -74,6 +78,10 @@ bench-hotplug: $(STAMP)
 # From plugging a network card to a file fetched from the host: a minute.
 bench-network: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_network.py $(BENCH)
+
+# The table of docs/machines.md: every machine that comes along, booted. Some minutes.
+machine-table: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/machine_table.py
 
 # All searches carried further: 20,000 examples of each property, 100,000 worlds of modules. Hours.
 fuzz: $(STAMP)

@@ -128,6 +128,11 @@ def describe_exact(name: str, version: str, sha256: str, release: str = "") -> P
     return replace(found, release=release)
 
 
+def lists_key(release: str) -> str:
+    """Return a digest that changes with the lists of packages that answers come from, and with their sources."""
+    return _key(_apt(release))
+
+
 def _apt(release: str) -> Apt:
     directory = cache_directory() / "apt"
     return Apt(release, directory / check_release(release) if release else directory)

@@ -5,6 +5,8 @@ The statuses are the guest's (modaliasd.core.errors): 100 for the caller's fault
 124 tell of a guest that was lost or not in time.
 """
 
+import re
+
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD
 
 
@@ -34,6 +36,11 @@ EXIT_GUEST_LOST = 112  # the guest panicked, vanished, or does not answer
 EXIT_TIME_LIMIT = 124  # the guest was still running at the time limit; timeout(1) ends with the same
 
 _CONSOLE_LINES = 25
+# Where a kernel's report begins (kernel/panic.c, lib/bug.c, arch/x86/kernel/dumpstack.c); it is shown from there on.
+_TROUBLE = re.compile(
+    r"Kernel panic - |BUG: |Oops: |general protection fault|Unable to handle kernel|\bWARNING: CPU"
+)
+_REPORT_LINES = 100
 
 
 class GuestError(HostbuildError):
@@ -50,8 +57,14 @@ class GuestError(HostbuildError):
 
     def __str__(self) -> str:
         message = super().__str__()
-        lines = [line for line in self.console.splitlines() if line.strip()][-_CONSOLE_LINES:]
+        lines = _last_lines(self.console)
         return "\n".join([f"{message}; the console's last lines:", *lines]) if lines else message
+
+
+def _last_lines(console: str) -> list[str]:
+    lines = [line for line in console.splitlines() if line.strip()][-_REPORT_LINES:]
+    first = next((number for number, line in enumerate(lines) if _TROUBLE.search(line)), len(lines))
+    return lines[max(0, min(first, len(lines) - _CONSOLE_LINES)) :]
 
 
 class GuestTimeoutError(GuestError):

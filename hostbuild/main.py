@@ -13,13 +13,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from hostbuild import streams
+from hostbuild.commands._common import load_config, with_common
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
+from hostbuild.fs.path_types import InputPath
 from modaliasd.core.errors import EXIT_USAGE, EXIT_WORLD, ModaliasdError
 from modaliasd.core.printable import printable
 
@@ -27,7 +30,14 @@ from modaliasd.core.printable import printable
 _COMMANDS = {
     "demo": "Build an image, boot a zoo of hardware, plug and unplug, and tell what happened.",
     "make-image": "Build a micro-Linux: modules, busybox, CPython, the daemon, packed as an initramfs.",
-    "run": "Boot an image in QEMU and bring back its exit status and its ledger.",
+    "run": "Boot an image in QEMU, for its console or for a command, and bring back the exit status.",
+    "shell": "Open a shell in a guest, on this terminal.",
+    "exec": "Run a command in a detached guest.",
+    "plug": "Plug a device into a detached guest.",
+    "unplug": "Unplug a device from a detached guest.",
+    "why": "Say why a module was loaded in a detached guest, or why not.",
+    "list": "List the detached guests.",
+    "stop": "Switch detached guests off.",
     "inspect": "List what is inside an image, also one made by another tool.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
     "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
@@ -45,6 +55,7 @@ Examples:
   hostbuild make-image -o micro.img
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64 --modules virtio,e1000
   hostbuild run micro.img --device e1000 --device nvme,serial=1
+  hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
   hostbuild inspect micro.img --files
 """
 
@@ -60,7 +71,7 @@ class _LazyGroup(Group):
             return None
         command = importlib.import_module(_module_name(cmd_name)).command
         assert isinstance(command, click.Command), cmd_name
-        return command
+        return with_common(command)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -75,8 +86,13 @@ class _LazyGroup(Group):
                 formatter.write_dl(rows)
 
 
+# Those about guests that are running stand together.
+_OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+
+
 def _module_name(command: str) -> str:
-    return f"hostbuild.commands.{command.replace('-', '_')}"
+    room = "hostbuild.commands.guests" if command in _OF_GUESTS else "hostbuild.commands"
+    return f"{room}.{command.replace('-', '_')}"
 
 
 @click.group(
@@ -85,8 +101,18 @@ def _module_name(command: str) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="modaliasd", prog_name="hostbuild")
-def hostbuild() -> None:
+@click.option(
+    "--config",
+    type=InputPath(),
+    metavar="FILE",
+    help="Take defaults from FILE, not from the nearest hostbuild.toml.",
+)
+@click.option("--no-config", is_flag=True, help="Take no defaults from any file.")
+@click.pass_context
+def hostbuild(ctx: click.Context, config: Path | None, no_config: bool) -> None:
     """Build, boot and examine micro-Linux images that load their kernel modules with modaliasd."""
+    if not no_config and not ctx.resilient_parsing:
+        load_config(ctx, hostbuild, config)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

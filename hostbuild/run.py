@@ -11,12 +11,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from hostbuild.errors import CommandError, ToolMissingError
+from hostbuild.log import debug
 
 _STDERR_LINES = 12
 _ALSO_IN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -66,6 +68,7 @@ def run(
     check: raise CommandError for a status other than 0.
     """
     words = tuple(map(str, argv))
+    debug("run", _shown(words))
     try:
         done = subprocess.run(
             words,
@@ -114,6 +117,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `argv` and return; the caller waits for it and ends it. Streams as in subprocess.Popen."""
     words = tuple(map(str, argv))
+    debug("start", _shown(words))
     try:
         return subprocess.Popen(
             words,
@@ -131,6 +135,25 @@ def spawn(
         raise CommandError(
             f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
         ) from e
+
+
+def detach(streams: IO[bytes]) -> int:
+    """Go on in a process of its own, without a terminal: return 0 there, and its id in the calling one.
+
+    streams: what it has for standard output and error. To be called while there is one thread.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()  # or both processes would write what waits in it
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    for number in (1, 2):
+        os.dup2(streams.fileno(), number)
+    os.close(null)
+    return 0
 
 
 def require_program(program: str) -> None:

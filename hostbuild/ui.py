@@ -5,11 +5,13 @@ something to draw.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from hostbuild import log
 from modaliasd.core.printable import printable
 
 if TYPE_CHECKING:
@@ -75,9 +77,29 @@ class Terminal:
             bars.remove_task(task)
 
 
+class _Mood:
+    """How much is shown. quiet: results and errors only."""
+
+    quiet = False
+
+
+def be_quiet() -> None:
+    """Show no progress and no remarks from now on."""
+    _Mood.quiet = True
+
+
+def wants_color() -> bool:
+    """Return whether standard output is a terminal that shows colours, and nobody has asked for none (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def reporter(*, as_json: bool = False) -> Reporter:
     """Return the reporter that fits: bars if stderr is a terminal and the output is for people, else silence."""
-    return Terminal() if sys.stderr.isatty() and not as_json else Silent()
+    return (
+        Terminal()
+        if sys.stderr.isatty() and not as_json and not _Mood.quiet and not log.is_on()
+        else Silent()
+    )
 
 
 def print_json(value: object) -> None:
@@ -126,8 +148,9 @@ def lines(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark for people on stderr, in one line; the work goes on."""
-    complain(f"hostbuild: {text}")
+    """Print a remark for people on stderr, in one line; the work goes on. Not where they want quiet."""
+    if not _Mood.quiet:
+        complain(f"hostbuild: {text}")
 
 
 def complain(text: str) -> None:

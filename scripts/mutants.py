@@ -57,7 +57,7 @@ OPERATORS: Sequence[tuple[type[cst.CSTNode], Callable[..., Iterable[cst.CSTNode]
 ]
 # Words for people, which a test could only repeat; and another value that is as false as the one before.
 SENTENCE = re.compile(r"[A-Za-z]+ [A-Za-z]+")
-FALSE = ("False", '""', "0", "()")
+FALSE = ("None", "False", '""', "0", "()")
 MEMORY = 2 << 30  # bytes of address space: a mutant may collect for ever
 POLL_S = 0.005
 
@@ -73,11 +73,12 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A module and the tests that concern it, quickest first."""
+    """A module and the tests that concern it, quickest first. silent_enums: nobody reads the values of its enums."""
 
     name: str
     path: str
     tests: tuple[str, ...]
+    silent_enums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,7 @@ def read_config(wanted: Sequence[str]) -> tuple[list[Target], set[Equivalent]]:
         tests = entry["tests"]
         assert isinstance(tests, list)
         if not wanted or name in wanted:
-            targets.append(Target(name, str(entry["path"]), tuple(tests)))
+            targets.append(Target(name, str(entry["path"]), tuple(tests), bool(entry.get("silent_enums"))))
     return targets, {
         Equivalent(each["module"], each["was"], each["becomes"]) for each in config.get("equivalent", [])
     }
@@ -208,7 +209,7 @@ def changes_of(target: Target) -> list[Change]:
     text = (ROOT / target.path).read_text(encoding="utf-8")
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
-    found = _Finder()
+    found = _Finder(enums=not target.silent_enums)
     wrapper.module.visit(found)
     changes = [
         Change(target, wrapper.module, node, replacement, positions[node].start.line)
@@ -220,12 +221,17 @@ def changes_of(target: Target) -> list[Change]:
 class _Finder(cst.CSTVisitor):
     """Collects what the operators would change: no docstrings, annotations, nor what only a type checker reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, enums: bool) -> None:
         super().__init__()
+        self._enums = enums
         self.changes: list[tuple[cst.CSTNode, cst.CSTNode]] = []
 
     def visit_Annotation(self, node: cst.Annotation) -> bool:  # noqa: ARG002, N802 - libcst's name
         return False
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> bool:  # noqa: N802 - libcst's name
+        bases = [base.value.value for base in node.bases if isinstance(base.value, cst.Name)]
+        return self._enums or "Enum" not in bases
 
     def visit_If(self, node: cst.If) -> bool:  # noqa: N802 - libcst's name
         return not (isinstance(node.test, cst.Name) and node.test.value == "TYPE_CHECKING")
@@ -250,7 +256,7 @@ class _Finder(cst.CSTVisitor):
 
 
 def _is_vain(node: cst.CSTNode) -> bool:
-    """Tell of a change that nobody should test for: of a sentence, or of a value that is false into None."""
+    """Tell of a change that nobody should test for: of a sentence, or of a value that is false into another."""
     if isinstance(node, cst.SimpleString):
         return bool(SENTENCE.search(node.value))
     value = node.value if isinstance(node, cst.Assign | cst.AnnAssign) else None

@@ -44,6 +44,7 @@ LONGEST = (
     "from_source",
     "storms",
     "faults",
+    "full_system",
     "hotplug_matrix",
     "predict_vm",
     "requested_vm",

@@ -11,7 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 CORE = "modaliasd.core"
 CORES = " ".join(
-    [CORE, *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger"))]
+    [
+        CORE,
+        *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "root")),
+    ]
 )
 GUEST = {
     "modaliasd": room(),
@@ -22,17 +25,29 @@ GUEST = {
     f"{CORE}.loading": room(f"{CORE} {CORE}.kmod"),
     f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
+    f"{CORE}.root": room(f"{CORE} {CORE}.kmod {CORE}.loading {CORE}.ledger"),
     "modaliasd.linux": room(CORES, "*"),
     "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.linux.root": room(f"modaliasd.linux {CORES}", "*"),
+    "modaliasd.service.ports": room(f"modaliasd.linux {CORES}"),
     "modaliasd.service": room(
-        f"modaliasd modaliasd.linux modaliasd.linux.named {CORES}", "assembly boot clients loader loop"
+        f"modaliasd modaliasd.service.ports modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
+        "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
+    "modaliasd.rootfs": room(
+        f"modaliasd.service modaliasd.failure modaliasd.linux modaliasd.linux.root {CORES}",
+        "boot daemon find mount report",
+    ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.service modaliasd.linux modaliasd.linux.named {CORES}", "*"
+        f"modaliasd modaliasd.failure modaliasd.service modaliasd.service.ports modaliasd.linux modaliasd.linux.named "
+        f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
+        "*",
     ),
     "modaliasd.cli": room(
-        f"modaliasd modaliasd.commands modaliasd.failure modaliasd.service modaliasd.linux {CORES}", "*"
+        f"modaliasd modaliasd.commands modaliasd.rootfs modaliasd.failure modaliasd.service modaliasd.linux {CORES}",
+        "*",
     ),
 }
 HELPER = {
@@ -55,62 +70,92 @@ HELPER = {
     ),
 }
 
-GROUND = "hostbuild hostbuild.errors hostbuild.near"
+AGENT = {
+    "microagent": room("modaliasd.core"),
+    "microagent.frames": room("modaliasd.core"),
+    "microagent.messages": room("microagent modaliasd.core"),
+    "microagent.streams": room("microagent.frames microagent.messages"),
+    "microagent.process": room("microagent.messages modaliasd.core", "*"),
+    "microagent.agent": room(
+        "microagent.streams microagent.frames microagent.messages microagent.process", "*"
+    ),
+}
+LINE = "microagent microagent.frames microagent.messages"
+
+GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
+FORMATS = "hostbuild.formats hostbuild.formats.initramfs"
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
-    "hostbuild.run": room("hostbuild.errors", "*"),
+    "hostbuild.log": room(CORE, "*"),
+    "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
+    "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
-    "hostbuild.ui": room(f"hostbuild.errors {CORE}", "*"),
+    "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
+    "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
-    "hostbuild.formats": room(
-        f"{GROUND} hostbuild.fs {CORES}", "archive compress elf manifest modfile sniff"
-    ),
-    "hostbuild.apt": room(f"{EDGE} hostbuild.formats", "*"),
-    "hostbuild.debs": room(f"{EDGE} hostbuild.formats hostbuild.apt", "*"),
-    "hostbuild.kernels": room(f"{EDGE} hostbuild.formats hostbuild.apt hostbuild.debs", "*"),
-    "hostbuild.ledger": room(f"{EDGE} hostbuild.formats {CORES}", "file"),
-    "hostbuild.report": room(f"{EDGE} hostbuild.formats hostbuild.ledger {CORES}", "html"),
+    "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
+    "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
+    "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
+    "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
+    "hostbuild.kernels": room(f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "*"),
+    "hostbuild.ledger": room(f"{EDGE} {FORMATS} {CORES}", "file"),
+    "hostbuild.report": room(f"{EDGE} {FORMATS} hostbuild.ledger {CORES}", "html"),
     "hostbuild.predict": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
+        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
     ),
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
-        f"{EDGE} hostbuild.formats hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
+        f"{EDGE} {FORMATS} hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
         "carried configured firmware moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"{CORES}",
         "busybox cpython daemon kmod libraries overlay packages",
     ),
     "hostbuild.image": room(
-        f"{EDGE} modaliasd hostbuild.formats hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
+        f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.image.modules hostbuild.image.sources {CORES}",
         "build pack",
     ),
+    "hostbuild.guest": room(
+        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
+    ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.ledger {CORES}",
+        f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(
-        f"{EDGE} hostbuild.formats hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
-        "build configfile configure drivers modaliases options source toolchain",
+        f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
+        "build configfile configure drivers external modaliases options source toolchain",
     ),
 }
+HOST["hostbuild.live"] = room(
+    f"{EDGE} hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
+    "client command console detached keeper names options ready",
+)
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
-HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {CORES}", "*")
+HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
+HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.main"] = room(
     f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
 )
 HOST["hostbuild.__main__"] = room("hostbuild.main", "*")
+HOST["hostbuild.testing"] = room(
+    f"{EDGE} hostbuild.swtpm hostbuild.guest {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.kbuild "
+    f"hostbuild.ledger hostbuild.image "
+    f"hostbuild.image.sources hostbuild.qemu {CORES}",
+    "guest images plugin pool",
+)
 
 READS = "from pathlib import Path\ndef f(p: Path):\n    return p.read_text()\n"
 HALVES: dict[str, tuple[Path, dict[str, Room]]] = {
     "modaliasd": (ROOT / "daemon", GUEST),
     "micronetd": (ROOT / "daemon", HELPER),
+    "microagent": (ROOT / "daemon", AGENT),
     "hostbuild": (ROOT, HOST),
 }
 
@@ -189,10 +234,12 @@ def _starts_processes(source: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("gate", ["hostbuild/run.py", "daemon/modaliasd/linux/process.py"])
+@pytest.mark.parametrize(
+    "gate", ["hostbuild/run.py", "daemon/modaliasd/linux/process.py", "daemon/microagent/process.py"]
+)
 def test_one_gate_for_child_processes(gate: str) -> None:
-    """Each half starts child processes in one module only; the guest's commands may become another program."""
-    top = ROOT / ("hostbuild" if gate.startswith("hostbuild") else "daemon/modaliasd")
+    """Each part starts child processes in one module only; the guest's commands may become another program."""
+    top = ROOT.joinpath(*Path(gate).parts[: 1 if gate.startswith("hostbuild") else 2])
     starting = [source for source in top.rglob("*.py") if _starts_processes(source)]
     assert starting == [ROOT / gate]
 

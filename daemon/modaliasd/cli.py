@@ -25,7 +25,8 @@ COMMANDS = (
         "the daemon",
         (
             ("run", "", "modaliasd.commands.run:run", "load for present devices, then for new ones"),
-            ("coldplug", "[--once]", "modaliasd.commands.ask:coldplug", "walk /sys again; --once: without a daemon"),
+            ("coldplug", "", "modaliasd.commands.coldplug:run", "walk /sys again; --once: without a daemon; --dry-run"),
+            ("root", "", "modaliasd.commands.root:run", "mount what root= names at /sysroot (1: it is not there)"),
         ),
     ),
     (
@@ -72,6 +73,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["root", "--run"]:
+        from modaliasd.rootfs.boot import boot
+
+        return boot(run=True)
     if arguments == ["run"]:
         if _has_failed():
             from modaliasd.failure import wait_before_start
@@ -80,7 +85,7 @@ def _run(arguments: list[str]) -> int:
         gc.disable()  # what is imported stays: the collector would take 3 % of the way to the first modprobe
         from modaliasd.service.boot import serve
 
-        return serve(once=False)
+        return serve()
     if not arguments:
         sys.stdout.write(overview())
         return UsageError.exit_status
@@ -112,6 +117,16 @@ def _has_failed() -> bool:
     return True
 
 
+def _require_root_part() -> None:
+    """Raise UsageError in an image that was made without it."""
+    try:
+        import modaliasd.rootfs  # noqa: F401
+    except ImportError as e:
+        raise UsageError(
+            "this image cannot mount a root file system; make one that can: make-image --with root"
+        ) from e
+
+
 def find_command(name: str) -> Callable[[list[str]], int]:
     """Import the command `name` and return its function. Raises UsageError where there is none."""
     targets = {name: target for _, commands in COMMANDS for name, _, target, _ in commands}
@@ -121,6 +136,8 @@ def find_command(name: str) -> Callable[[list[str]], int]:
         near = did_you_mean(name, targets) or "."
         raise UsageError(f"unknown command `{name}`{near} Commands: {', '.join(targets)}")
     module, _, function = targets[name].partition(":")
+    if name == "root":
+        _require_root_part()
     found: Callable[[list[str]], int] = getattr(__import__(module, fromlist=[function]), function)
     return found
 

@@ -1,13 +1,38 @@
 """Options that several commands have: one definition each, so that they mean, and say, the same everywhere."""
 
+import contextlib
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from hostbuild.errors import HostbuildError
+from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.guest.network import parse_forward
+from hostbuild.guest.share import parse_share
+from hostbuild.live.options import GuestOptions, split_words
 from hostbuild.qemu.device import device_files
-from hostbuild.qemu.machine import machine_names
+from hostbuild.qemu.machine import machine_names, read_machine
+
+
+def _complete_devices(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a device's name, with what it is; after a comma, its properties."""
+    from hostbuild.qemu.catalog import completions
+
+    with contextlib.suppress(HostbuildError):  # there is no QEMU to ask
+        return [CompletionItem(value, help=help_) for value, help_ in completions(word)]
+    return []
+
+
+def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete a machine's name, or else the path of a machine file."""
+    named = [name for name in machine_names() if name.startswith(word)]
+    return [CompletionItem(name) for name in named] or click.Path().shell_complete(ctx, param, word)
+
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -29,6 +54,7 @@ machine = click.option(
     default="virtio",
     show_default=True,
     metavar="NAME|FILE.toml",
+    shell_complete=_complete_machines,
     help=f"The hardware: one of {', '.join(machine_names())}, or a machine file.",
 )
 devices = click.option(
@@ -37,7 +63,8 @@ devices = click.option(
     multiple=True,
     type=InputWord(device_files),
     metavar="ARG",
-    help="Add a device, as QEMU's -device.",
+    shell_complete=_complete_devices,
+    help="Add a device, as QEMU's -device, or by a short name (disk, nic, tpm; --list-devices).",
 )
 append = click.option("--append", default="", metavar="WORDS", help="Words for the kernel's command line.")
 memory = click.option(
@@ -55,6 +82,73 @@ accel = click.option(
 ledger_out = click.option(
     "--ledger-out", type=OutputPath("the ledger"), metavar="FILE", help="Write the boot's ledger to FILE."
 )
+
+icount = click.option(
+    "--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %."
+)
+cpus = click.option(
+    "--cpus", type=click.IntRange(1, 255), metavar="N", help="How many CPUs. Default: the machine's."
+)
+shares = click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    type=InputWord(lambda text: [Path(text.partition(":")[0])]),
+    metavar="DIR[:PLACE][:ro]",
+    help="Mount a folder of this machine in the guest, at the same path or at PLACE (9p).",
+)
+network = click.option("--network", is_flag=True, help="A network card that reaches other machines.")
+forwards = click.option(
+    "--forward",
+    "forwards",
+    multiple=True,
+    metavar="PORT:GUESTPORT",
+    help="A network card, and a port of this machine that leads to one of the guest's. Also udp:PORT:GUESTPORT.",
+)
+qemu_args = click.option(
+    "--qemu-arg",
+    "qemu_args",
+    multiple=True,
+    metavar="WORDS",
+    help="More of QEMU's own arguments, behind all others: --qemu-arg '-rtc base=2030-01-01'.",
+)
+cwd = click.option(
+    "--cwd",
+    metavar="DIR",
+    help="Where the command runs. Default: this directory if it is shared with the guest, else /root.",
+)
+dry_run = click.option("--dry-run", is_flag=True, help="Print the QEMU command and do nothing.")
+verbose = click.option(
+    "--verbose", is_flag=True, help="Show the guest's whole console, the kernel's log too."
+)
+
+
+def guest(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument IMAGE and the options of what is booted; it gets them as `guest`, one value."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:  # noqa: ANN401
+        options = GuestOptions(
+            image=given.pop("image"),
+            machine=read_machine(given.pop("machine_name"), given.pop("devices")),
+            shares=tuple(map(parse_share, given.pop("shares"))),
+            forwards=tuple(map(parse_forward, given.pop("forwards"))),
+            qemu=tuple(word for text in given.pop("qemu_args") for word in split_words(text)),
+            **{
+                key: given.pop(key)
+                for key in ("kernel", "append", "memory", "accel", "icount", "cpus", "network")
+            },
+        )
+        return command(guest=options, **given)
+
+    decorated: Callable[..., Any] = call
+    image = click.argument("image", type=InputPath(beside=files_beside))
+    what = (image, boot_kernel, machine, devices, cpus, memory, append)
+    around = (shares, network, forwards, accel, icount, qemu_args)
+    for option in reversed((*what, *around)):
+        decorated = option(decorated)
+    return decorated
+
 
 # Whose modules.
 kernel = click.option(

@@ -33,11 +33,22 @@ def command(image: Path, accel: str) -> int:
     image.parent.mkdir(parents=True, exist_ok=True)
     choice = choose(accel)
     click.echo(f"running under {choice.accel.value}: {choice.why}")
-    told = run_demo(image, choice.accel, ui.reporter(), click.echo)
+    story: list[str] = []
+
+    def say(line: str) -> None:
+        story.append(line)
+        if sys.stderr.isatty():
+            ui.complain(
+                line
+            )  # as it happens; below the tree, which may have hundreds of lines, it stands once more
+
+    told = run_demo(image, choice.accel, ui.reporter(), say)
     ledger = _ledger(image)
     write_ledger(ledger, told.records)
-    click.echo()
-    sys.stdout.write(render_tree(told.history, color=sys.stdout.isatty()))
+    sys.stdout.write(render_tree(told.history, color=ui.wants_color()))
+    ui.line("")
+    for line in story:
+        ui.line(line)
     sys.stdout.flush()
     click.echo(f"the ledger: {ledger}; as a page: hostbuild report {ledger} -o report.html")
     for complaint in told.complaints:

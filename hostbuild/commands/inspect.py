@@ -9,9 +9,9 @@ import click
 
 from hostbuild import ui
 from hostbuild.commands import _options
-from hostbuild.formats import archive
-from hostbuild.formats.archive import Image
-from hostbuild.formats.rootfs import Node
+from hostbuild.formats.initramfs import archive
+from hostbuild.formats.initramfs.archive import Image
+from hostbuild.formats.initramfs.rootfs import Node
 from hostbuild.fs.path_types import InputPath
 
 _TOLD = 10  # members that come to nothing, each named

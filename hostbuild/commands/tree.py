@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hostbuild import ui
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.file import read_history
 from modaliasd.core.ledger.text_tree import WIDTH, render_tree
@@ -23,5 +24,5 @@ from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 @click.option("--full", is_flag=True, help="Do not truncate lines.")
 def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
     """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
-    color = sys.stdout.isatty() if color is None else color
+    color = ui.wants_color() if color is None else color
     sys.stdout.write(render_tree(read_history(ledger), by, color=color, width=0 if full else WIDTH))

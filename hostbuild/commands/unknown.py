@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hostbuild.commands._common import with_common
 from hostbuild.near import did_you_mean
 
 
@@ -23,7 +24,12 @@ def unknown_command(word: str, known: Iterable[str], ctx: click.Context) -> clic
 
 
 class Group(click.Group):
-    """A group of commands that proposes the near ones for a word that is none."""
+    """A group of commands that proposes the near ones for a word that is none; each has what every command has."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, None where there is none."""
+        command = super().get_command(ctx, cmd_name)
+        return command and with_common(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

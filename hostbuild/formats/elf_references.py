@@ -64,7 +64,7 @@ def references(data: bytes, followed: re.Pattern[str], reach: int = 96) -> Refer
         if data[4] != _CLASS64:
             return NOTHING
         return _References(data, "<" if data[5] == _LITTLE else ">").read(followed, reach)
-    except (struct.error, IndexError, ValueError) as e:
+    except (struct.error, IndexError, ValueError, OverflowError) as e:
         raise ElfError(f"a damaged ELF file: {e}") from e
 
 

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from hostbuild.errors import HostbuildError, InputError, UsageError, WorldError
 from hostbuild.fs.shared import PlantedError, is_planted, parent_of, require_own
+from hostbuild.log import debug
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -25,6 +26,7 @@ _PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOO
 
 def read_input(path: Path, what: str, *, hint: str = "") -> bytes:
     """Read a file that somebody named; `what` is its part in the work ("the ledger"). Raises InputError."""
+    debug("read", str(path))
     try:
         return path.read_bytes()
     except OSError as e:

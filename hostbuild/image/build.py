@@ -23,7 +23,7 @@ from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
-from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay
+from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import did_you_mean
@@ -127,6 +127,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     with report.step("Compiling Python"):
         interpreter = cpython.require_interpreter(replace(options.interpreter, release=options.release))
         sources = daemon.require_sources()
+        if Extra.ROOT not in options.extras:
+            sources = rootfs.without(sources)
         wanted = daemon.imports(sources, interpreter)
         for laid in overlays:
             wanted += daemon.script_imports(laid.python_sources(), interpreter)
@@ -144,6 +146,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
         packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
     for laid in overlays:
         laid.put(tree)
+    if Extra.ROOT not in options.extras:
+        rootfs.take_out(tree)
     for path in brought.overlaid.paths:
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
@@ -155,6 +159,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             store=options.store,
             readable=readable,
             requested=chosen.requested,
+            absent=Extra.ROOT in options.extras,
             advance=advance,
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
@@ -189,11 +194,15 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
 
 
 def _selection(options: ImageOptions) -> str:
-    """Return the selection; `network` brings its own modules, but where they are learned, or there are none."""
+    """Return the selection with the modules of `network` and `root`; not where they are learned, or there are none.
+
+    Theirs stand in front: what the words take out stays out.
+    """
     words = options.modules
-    if Extra.NETWORK not in options.extras or words.strip() in ("", "none"):
+    if words.strip() in ("", "none"):
         return words
-    return f"{Extra.NETWORK.value},{words}"  # in front: what the words take out stays out
+    added = [extra.value for extra in (Extra.NETWORK, Extra.ROOT) if extra in options.extras]
+    return ",".join([*added, words])
 
 
 def _skeleton() -> FileTree:

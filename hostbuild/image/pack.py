@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats import newc
 from hostbuild.formats.compress import Packing, sink
+from hostbuild.formats.initramfs import newc
 from hostbuild.formats.manifest import dump, kernel_path, manifest_path
 from hostbuild.fs.files import check_output, read_input, replace_file
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry

@@ -12,12 +12,12 @@ from hostbuild.formats.sniff import Kind, instead, kind_of, use_of
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.files import read_input
 from hostbuild.kernels.build_tree import is_build_tree
-from hostbuild.kernels.bzimage import KERNEL_WORDS, read_vmlinuz
+from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.kernels.find import Found, find_kernel, is_word
 from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
 
-_NAMES = f"name the file of a configuration; or {KERNEL_WORDS}"
+_NAMES = "name a .config, a vmlinuz, a build tree, deb:PACKAGE, a version, or `running`"
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:

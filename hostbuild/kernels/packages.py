@@ -98,8 +98,7 @@ def _not_one(package: debs.Package, packages: Sequence[debs.Package], images: Se
     who = f"the package {package}"
     if len(packages) > 1:
         who += f", with {listed([one.name for one in packages[1:]])},"
-    count = len(images) or "no"
-    return KernelError(
-        f"{who} holds {count} kernel{'s' * (len(images) > 1)} (vmlinuz), not one",
-        hint="deb:linux-image-amd64",
+    found = (
+        f"{len(images)} kernels, not one" if images else "no kernel (no vmlinuz in /boot or beside modules)"
     )
+    return KernelError(f"{who} holds {found}", hint="deb:linux-image-amd64")

@@ -107,6 +107,8 @@ class Watch:
 
     def screen(self) -> RenderableType:
         """Return what is to be seen now."""
+        if not self._start:
+            return Text("the kernel boots; the daemon, whose ledger this is, has not started yet", "dim")
         head = Text.assemble(
             (f"{len(self._devices)} devices", "bold"),
             f", {len(self._matched)} matched, {len(self._bound)} bound, {len(self._loads)} loads",

@@ -81,7 +81,7 @@ def capture_of_history(history: History) -> Capture:
         for d in history.devices.values()
         if d.present
     ]
-    live = {_name(load.module) for load in history.loads if load.outcome in ("inserted", "live")}
+    live = {_name(load.module) for load in history.loads if load.outcome in ("inserted", "observed", "live")}
     for appearance in history.appearances:
         name = _name(appearance.module)
         last = history.load_of(name)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hostbuild.errors import InputError
-from hostbuild.formats import archive
+from hostbuild.formats.initramfs import archive
+from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.manifest import manifest_path, read_manifest
-from hostbuild.formats.rootfs import Root
 from hostbuild.formats.sniff import Kind, require_kind
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kernels.kernel import Kernel, KernelError

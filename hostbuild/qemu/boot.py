@@ -14,6 +14,8 @@ AGENT_APPEND = "micro.agent=/dev/ttyS2"
 # would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
 CLOCK_APPEND = "clocksource=hpet"
 POWEROFF_APPEND = "modaliasd.poweroff=settled"
+# The console's beginning is for the host to filter (hostbuild.live.quiet); after the first settle only warnings come.
+QUIET_APPEND = "micro.console=quiet printk.time=1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Boot:
     """What to boot and how.
 
     memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
-    agent: a shell answers on the third serial line. poweroff: the guest switches itself off once it has settled.
+    agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
+    settled. quiet: the console is made to be filtered (live/quiet.py). extra: more of QEMU's arguments.
     limit_s: the machine's whole life in seconds of wall time; it is ended then.
     """
 
@@ -33,6 +36,8 @@ class Boot:
     icount: bool = False
     agent: bool = True
     poweroff: bool = False
+    quiet: bool = False
+    extra: tuple[str, ...] = ()
     limit_s: float = 120.0
 
     def command_line(self, machine: Machine) -> str:
@@ -42,11 +47,12 @@ class Boot:
             words.append(CLOCK_APPEND)
         if machine.serial_lines > 1:
             words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
+        words += [QUIET_APPEND] if self.quiet else []
         return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])
 
     def argv(self, machine: Machine) -> list[str]:
         """Return QEMU's command line, all but the serial lines and the monitor."""
-        return machine_argv(
+        argv = machine_argv(
             machine,
             accel=self.accel.value,
             memory=self.memory,
@@ -55,3 +61,4 @@ class Boot:
             append=self.command_line(machine),
             icount=self.icount,
         )
+        return [*argv, *self.extra]

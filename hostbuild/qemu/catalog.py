@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.near import did_you_mean
-from hostbuild.qemu.device import Backend, Bus, Device
+from hostbuild.qemu.device import SHORT_NAMES, Backend, Bus, Device, controller_for, full_name
+from hostbuild.qemu.machine import TPMS
 from hostbuild.qemu.references import by_hand
 from hostbuild.run import run
 
@@ -19,6 +20,10 @@ QEMU = "qemu-system-x86_64"
 LIST_HINT = "hostbuild run --list-devices"
 
 _HELP_LIMIT_S = 20.0
+# QEMU's complaints (softmmu/qdev-monitor.c, qom/object.c).
+_NO_DEVICE = r"'([^']+)' is not a valid device model name"
+_NO_PROPERTY = r"Property '([^'.]+)\.([^']+)' not found"
+_NO_BUS = r"No '([^']+)' bus found for device"
 _ADDED = {
     Backend.DRIVE: "an empty disk; size=64M, or file=PATH",
     Backend.NETDEV: "a closed network",
@@ -72,6 +77,17 @@ def render_catalog(devices: Iterable[Listed]) -> str:
     return "\n".join(lines)
 
 
+def completions(word: str) -> list[tuple[str, str]]:
+    """Return what a word of --device may go on to, each with what it is: names, or properties after a comma."""
+    whole, comma, begun = word.rpartition(",")
+    if comma:
+        driver = full_name(whole.partition(",")[0])
+        return [(f"{whole},{name}=", "") for name in _properties(driver) if name.startswith(begun)]
+    named = [(one.name, one.description) for one in read_catalog() if one.section not in _LEFT_OUT]
+    short = [(name, full) for name, full in SHORT_NAMES.items()]
+    return sorted(pair for pair in [*short, *named] if pair[0].startswith(word))
+
+
 def refusal(said: str) -> HostbuildError | None:
     """Turn QEMU's complaint about a device into an error with near names; None for complaints of another kind.
 
@@ -80,15 +96,34 @@ def refusal(said: str) -> HostbuildError | None:
     complaint = next((line for line in said.splitlines() if ": -device " in line), None)
     if complaint is None:
         return None
-    complaint = complaint.partition(": -device ")[2]
+    return _refused(complaint.partition(": -device ")[2])
+
+
+def plug_refusal(driver: str, said: str) -> HostbuildError | None:
+    """Do the same for a device that was to be plugged into a running machine.
+
+    said: QEMU's answer to device_add.
+    """
+    known = (_NO_DEVICE, _NO_PROPERTY, _NO_BUS)
+    complaint = said.partition("QEMU refused device_add: ")[2]
+    return _refused(f"{driver}: {complaint}") if any(re.search(one, complaint) for one in known) else None
+
+
+def _refused(complaint: str) -> InputError:
     message, hint = f"QEMU refuses the device {complaint}", LIST_HINT
     try:
-        if name := re.search(r"'([^']+)' is not a valid device model name", complaint):
-            known = [word for one in read_catalog() for word in (one.name, one.alias) if word]
+        if name := re.search(_NO_DEVICE, complaint):
+            known = [
+                *SHORT_NAMES,
+                *(word for one in read_catalog() for word in (one.name, one.alias) if word),
+            ]
             message += did_you_mean(name[1], known)
-        elif prop := re.search(r"Property '([^'.]+)\.([^']+)' not found", complaint):
+        elif prop := re.search(_NO_PROPERTY, complaint):
             message += did_you_mean(prop[2], _properties(prop[1]))
             hint = f"{QEMU} -device {prop[1]},help lists its properties"
+        elif bus := re.search(_NO_BUS, complaint):
+            controller = controller_for(bus[1])
+            hint = f"the machine needs a controller for it: {controller}" if controller else ""
         else:
             hint = ""
     except WorldError:  # the complaint counts, not that nobody could say more about it
@@ -104,11 +139,14 @@ def _properties(driver: str) -> list[str]:
 def _about(device: Listed) -> str:
     value = Device(device.name)
     needs = by_hand(value)
+    short = [name for name, full in SHORT_NAMES.items() if full == device.name]
+    also = [*filter(None, [device.alias]), *short]
     words = [
         device.description,
-        f"also {device.alias}" if device.alias else "",
+        f"also {' and '.join(also)}" if also else "",
         f"bus {device.bus}" if device.bus and value.bus is not Bus.PCI else "",
         f"with {_ADDED[value.backend]}" if value.backend else "",
+        "with a software TPM (swtpm)" if device.name in TPMS else "",
         f"needs {needs.prop}=ID, in a machine file" if needs else "",
     ]
     return "; ".join(filter(None, words))

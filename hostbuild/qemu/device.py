@@ -17,6 +17,10 @@ MIB = 1 << 20
 AUDIODEV = "audio0"  # the silent backend that every machine has; any number of sound cards may share it
 
 _LIST = "hostbuild run --list-devices"
+_DEFAULT_SIZE = {
+    "pc-dimm": 128 * MIB,
+    "nvdimm": 128 * MIB,
+}  # what Linux takes in and gives back: a section of memory
 _DEFAULT_DISK = 64 * MIB  # a power of two, as SD cards demand
 
 
@@ -66,12 +70,41 @@ _BUS_OF: tuple[tuple[str, Bus], ...] = (
     (r"ide-(hd|cd)", Bus.IDE),
     (r"virtconsole|virtserialport", Bus.VIRTIO_SERIAL),
     (
-        r"isa-.*|i8042|floppy|sb16|adlib|gus|cs4231a|ne2k_isa|ib700|pvpanic|pc-dimm|nvdimm|nvme-ns|tpm-.*",
+        r"isa-.*|i8042|floppy|sb16|adlib|gus|cs4231a|ne2k_isa|ib700|pvpanic|pc-dimm|nvdimm|nvme-ns|tpm-.*"
+        r"|intel-iommu|amd-iommu|ipmi-.*|cxl-type3",
         Bus.OTHER,
     ),
     (r"virtio-.*-device|vmgenid|vmcoreinfo", Bus.OTHER),
     (r".*", Bus.PCI),
 )
+# What people call a device, beside QEMU's own names and aliases, which none of these words is.
+SHORT_NAMES: Mapping[str, str] = {
+    "disk": "virtio-blk-pci",
+    "sata-disk": "ide-hd",
+    "scsi-disk": "scsi-hd",
+    "usb-disk": "usb-storage",
+    "cdrom": "ide-cd",
+    "nic": "virtio-net-pci",
+    "usb-nic": "usb-net",
+    "keyboard": "usb-kbd",
+    "mouse": "usb-mouse",
+    "tablet": "usb-tablet",
+    "sound": "hda-duplex",
+    "usb-sound": "usb-audio",
+    "serial": "pci-serial",
+    "rng": "virtio-rng-pci",
+    "balloon": "virtio-balloon-pci",
+    "usb": "qemu-xhci",
+    "scsi": "virtio-scsi-pci",
+    "sata": "ich9-ahci",
+    "port": "pcie-root-port",
+    "bridge": "pcie-pci-bridge",
+    "iommu": "intel-iommu",
+    "viommu": "virtio-iommu-pci",
+    "dimm": "pc-dimm",
+    "tpm": "tpm-crb",
+    "watchdog": "i6300esb",
+}
 # The controllers that bring a bus, and the one that is added where there is none.
 _CONTROLLERS: Mapping[Bus, tuple[str, str]] = {
     Bus.USB: (r".*-xhci|usb-ehci|pci-ohci|.*-usb-(uhci|ehci)\d?", "qemu-xhci"),
@@ -122,7 +155,7 @@ class Device:
 def parse_device(text: str) -> Device:
     """Parse DRIVER[,PROPERTY=VALUE]... as QEMU's -device has it: `,,` is a comma, a bare PROPERTY means on.
 
-    Raises UsageError.
+    DRIVER is QEMU's name or a short one (SHORT_NAMES). Raises UsageError.
     """
     # A comma that stands alone separates; two are one comma of the value.
     driver, *rest = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
@@ -139,7 +172,12 @@ def parse_device(text: str) -> Device:
         if not key:
             raise UsageError(f"device {text!r}: a property without a name in {part!r}")
         props.append((key, value if equals else "on"))
-    return Device(driver, tuple(props))
+    return Device(full_name(driver), tuple(props))
+
+
+def full_name(name: str) -> str:
+    """Return QEMU's name of a device that people call `name`; any other name as it is."""
+    return SHORT_NAMES.get(name, name)
 
 
 def device_files(text: str) -> tuple[Path, ...]:
@@ -176,7 +214,7 @@ def with_backend(device: Device, backend_id: str) -> tuple[Device, BackendSpec |
     if kind is Backend.AUDIODEV:
         return device.having(audiodev=AUDIODEV), None
     size = device.get("size")
-    default = _DEFAULT_DISK if kind is Backend.DRIVE else MIB
+    default = _DEFAULT_SIZE.get(device.driver, _DEFAULT_DISK if kind is Backend.DRIVE else MIB)
     spec = BackendSpec(
         kind,
         backend_id,
@@ -245,6 +283,18 @@ def with_controllers(wanted: Iterable[Device]) -> list[Device]:
             devices.append(Device(default))
         devices.append(device)
     return devices
+
+
+def controller_for(bus: str) -> str:
+    """Return the controller that brings a bus of QEMU's ("usb-bus", "SCSI"); "" where none is known."""
+    kind = {
+        "usb-bus": Bus.USB,
+        "SCSI": Bus.SCSI,
+        "sd-bus": Bus.SD,
+        "HDA": Bus.HDA,
+        "virtio-serial-bus": Bus.VIRTIO_SERIAL,
+    }
+    return _CONTROLLERS[kind[bus]][1] if bus in kind else ""
 
 
 def _block_node(spec: BackendSpec) -> dict[str, object]:

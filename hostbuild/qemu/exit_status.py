@@ -39,12 +39,25 @@ def complaints(ledger: Sequence[Record]) -> list[str]:
     """Return what the guest found so wrong that its exit status says so: its warnings, a sentence each."""
     found = []
     for record in ledger:
+        if record["type"] == "root" and record.get("outcome") == "lost":
+            words = f"the root file system is not there: {record.get('message', '')}"
+            found.append(_one_line(f"{words} fix: {record['fix']}" if record.get("fix") else words))
         if record["type"] == "warning" and record.get("what") in _FAULTS:
             place = ":".join(str(record[key]) for key in ("path", "line") if key in record)
             text = ": ".join(filter(None, (place, str(record.get("message", "")))))
-            # the guest's words go to a terminal: no control characters, and nothing that cannot be encoded
-            found.append(" ".join(clean(text.encode("utf-8", "backslashreplace")).split()))
+            found.append(_one_line(text))
     return found
+
+
+def _one_line(text: str) -> str:
+    """Return the guest's words for a terminal: no control characters, and nothing that cannot be encoded."""
+    return " ".join(clean(text.encode("utf-8", "backslashreplace")).split())
+
+
+def _root_status(ledger: Sequence[Record]) -> int:
+    """Return the status of a guest that ended without one of its own: 111 if its root file system was lost."""
+    last = next((record for record in reversed(ledger) if record["type"] == "root"), None)
+    return 111 if last is not None and last.get("outcome") == "lost" else 0
 
 
 def exit_status(ledger: Sequence[Record]) -> int | None:
@@ -89,7 +102,7 @@ def judge(ending: Ending) -> int:
         return status
     console = ending.console
     if ending.reason == "guest-shutdown":
-        return 0
+        return _root_status(ending.ledger)
     if ending.reason == "guest-reset" and restarted_on_purpose(console):
         return 0
     found = diagnose(console)

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hostbuild.errors import GuestError
-from hostbuild.qemu.device import BackendSpec, Bus, Device, backend_commands, backend_removal, with_backend
+from hostbuild.qemu.catalog import plug_refusal
+from hostbuild.qemu.device import (
+    BackendSpec,
+    Bus,
+    Device,
+    backend_commands,
+    backend_removal,
+    full_name,
+    with_backend,
+)
 from hostbuild.qemu.machine import Machine, MachineType, root_port_names
 from hostbuild.qemu.monitor import CommandRefusedError, Monitor
 
@@ -25,13 +34,20 @@ class Ports:
         self._count = 0
         self._plugged: dict[str, _Plugged] = {}
 
+    @property
+    def plugged(self) -> list[str]:
+        """The ids of what is plugged in."""
+        return list(self._plugged)
+
     def add(self, driver: str, name: str, bus: str, props: Mapping[str, str | int | bool]) -> str:
         """Plug a device in and return its id: `name`, or one made up if that is empty.
 
         Its backend is made as --device would. Without `bus`, a PCI device goes to the first free root port of a
-        q35, anything else where QEMU puts it. `size` and `file` describe a disk. Raises CommandRefusedError.
+        q35, anything else where QEMU puts it. `size` and `file` describe a disk. Raises InputError for a device or a
+        property that QEMU does not have, CommandRefusedError for what it refuses otherwise.
         """
         self._count += 1
+        driver = full_name(driver)
         device_id = name or f"hot{self._count}"
         given = Device(driver).having(**{key: str(value) for key, value in props.items()})
         device, backend = with_backend(given, f"hotbackend{self._count}")
@@ -43,6 +59,9 @@ class Ports:
             self._monitor.execute(command, arguments)
         try:
             self._monitor.device_add(driver, device_id, values)
+        except CommandRefusedError as e:
+            self._remove_backend(backend)
+            raise plug_refusal(driver, str(e)) or e from None
         except GuestError:
             self._remove_backend(backend)
             raise

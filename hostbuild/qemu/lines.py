@@ -7,7 +7,7 @@ its UART and then writes all the same (serial8250_console_write in drivers/tty/s
 
     ttyS0  console: the kernel's messages and a shell, text for people
     ttyS1  channel: the ledger, JSON lines (docs/ledger.md)
-    ttyS2  agent: a `sh` that reads commands and runs them, where the guest was asked for one
+    ttyS2  agent: runs commands for the host, where the guest was asked for one (hostbuild.guest)
 """
 
 import contextlib
@@ -31,7 +31,6 @@ _TICK_S = 0.25  # how often the reader looks at the clock while nothing comes
 # Bytes that a line holds while our reader gets no time: the most that users are granted (pipe(7)).
 _ROOM = 1 << 20
 _PIECE = 1 << 16  # bytes read at a time
-ANSWERS = 64 << 20  # bytes of a command's output that are held, the last ones
 
 Listener = Callable[[bytes], None]
 
@@ -58,7 +57,6 @@ class SerialLines:
 
     ledger: the records so far; it only grows. arrivals: when each of them came, in seconds of time.monotonic().
     skipped: the channel's lines that were no records.
-    lost_answers: how many bytes of the agent's answers were more than are held, since answers were last taken.
     ended: QEMU has closed every line. failure: what a listener raised; it hears nothing more.
     """
 
@@ -66,12 +64,11 @@ class SerialLines:
         """Take listeners, which get a line's raw bytes as they come, in the reader's thread."""
         self.ledger: list[Record] = []
         self.arrivals: list[float] = []
-        self.lost_answers = 0
         self.ended = False
         self.failure: Exception | None = None
         self._reader = LedgerReader()
         self._console = Kept()
-        self._answers = bytearray()
+        self._agents: list[Listener] = []
         self._listeners = dict(listeners)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -89,10 +86,9 @@ class SerialLines:
         """The channel's lines that were no ledger records."""
         return self._reader.skipped
 
-    @property
-    def answers(self) -> bytearray:
-        """What the agent has written and nobody has taken yet; to be looked at inside `wait` or after it."""
-        return self._answers
+    def hear_agent(self, listener: Listener) -> None:
+        """Have the agent's bytes handed to `listener`, in the reader's thread and with the lock that `wait` holds."""
+        self._agents.append(listener)
 
     def open(self, directory: Path, count: int) -> list[str]:
         """Make the first `count` lines in a directory of their own; gives QEMU's options for them."""
@@ -145,14 +141,6 @@ class SerialLines:
             self._news.wait_for(lambda: done() or self.ended, min(timeout, threading.TIMEOUT_MAX))
             return done()
 
-    def take_answers(self) -> bytes:
-        """Return what the agent has written, and forget it."""
-        with self._news:
-            taken = bytes(self.answers)
-            self.answers.clear()
-            self.lost_answers = 0
-            return taken
-
     def close(self) -> None:
         """Close everything; QEMU has to be gone."""
         self._close_theirs()
@@ -190,12 +178,6 @@ class SerialLines:
             self.ended = True
             self._news.notify_all()
 
-    def _take_answer(self, data: bytes) -> None:
-        self._answers += data
-        if (over := len(self._answers) - ANSWERS) > 0:
-            self.lost_answers += over
-            del self._answers[:over]
-
     def _take(self, line: Line, data: bytes) -> None:
         with self._news:
             if line is Line.CHANNEL:
@@ -205,7 +187,8 @@ class SerialLines:
             elif line is Line.CONSOLE:
                 self._console += data
             else:
-                self._take_answer(data)
+                for hear in self._agents:
+                    hear(data)
             self._news.notify_all()
         if listener := self._listeners.get(line):
             try:

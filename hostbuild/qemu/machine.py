@@ -7,9 +7,12 @@ A machine file has these keys, all optional:
     cpus = 1
     cpu = "max"                 # QEMU's CPU model; max has RDRAND, which spares the guest a second of waiting
     memory = "auto"             # or 512M, 2G; auto is reckoned from the image
+    max_memory = "4G"           # room for memory to plug in (dimm); none where it is not given
+    options = ["cxl=on"]        # further options of QEMU's -machine
     root_ports = 8              # q35: free PCI Express ports rp0..rp7 to plug into while the guest runs
     devices = ["e1000", "nvme,serial=a"]          # as QEMU's -device, in this order
     blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []  fsdevs = []  tpmdevs = []
+    numa = []
                                 # as the QEMU options; docs/machines.md has examples
 
 A device that needs a backend and names none gets one: an empty disk (`size=64M`, or `file=PATH` for a raw
@@ -42,6 +45,7 @@ from hostbuild.qemu.references import check_references
 
 NAMED_MACHINES = Path(__file__).with_name("machines")
 MAX_ROOT_PORTS = 16
+MAX_CPUS = 255
 
 _FIRST_PORT_SLOT = 0x1C  # where an ICH9 has its root ports; the second eight go to the slot below
 
@@ -63,17 +67,34 @@ _RAW_SECTIONS: Mapping[str, str] = {
     "objects": "-object",
     "fsdevs": "-fsdev",
     "tpmdevs": "-tpmdev",
+    "numa": "-numa",  # after the objects that its nodes are made of
 }
 # What an option is called by, in QEMU's own form and in JSON.
 _ID = re.compile(r'(?:^|[,.])(?:id|node-name)=([^,]+)|"(?:id|node-name)"\s*:\s*"([^"]+)"')
-KEYS = {"description", "machine", "cpus", "cpu", "memory", "root_ports", "devices", *_RAW_SECTIONS}
+KEYS = {
+    "description",
+    "machine",
+    "options",
+    "cpus",
+    "cpu",
+    "memory",
+    "max_memory",
+    "root_ports",
+    "devices",
+    *_RAW_SECTIONS,
+}
+# What all other devices stand behind, and QEMU wants to hear of first.
+_IOMMUS = ("intel-iommu", "amd-iommu", "virtio-iommu-pci")
+TPMS = ("tpm-crb", "tpm-tis")
+_MEMORY_SLOTS = 8  # for dimms
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A virtual machine's hardware.
 
-    memory: MiB, None to reckon it from the image.
+    options: of QEMU's -machine, beside the type. memory: MiB, None to reckon it from the image.
+    max_memory: MiB with all that can be plugged in, None where none can.
     raw: (QEMU option, its argument) as the machine file gave them.
     """
 
@@ -83,6 +104,8 @@ class Machine:
     cpus: int = 1
     cpu: str = "max"
     memory: int | None = None
+    max_memory: int | None = None
+    options: tuple[str, ...] = ()
     root_ports: int = 0
     devices: tuple[Device, ...] = ()
     raw: tuple[tuple[str, str], ...] = ()
@@ -160,9 +183,11 @@ def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine
             name=name,
             description=_string(table, "description", ""),
             type=_machine_type(_string(table, "machine", "q35")),
-            cpus=_count(table, "cpus", 1, 1, 255),
+            cpus=_count(table, "cpus", 1, 1, MAX_CPUS),
             cpu=_string(table, "cpu", "max"),
             memory=parse_memory(_string(table, "memory", "auto")),
+            max_memory=_most(table),
+            options=tuple(_strings(table, "options")),
             root_ports=_count(table, "root_ports", 0, 0, MAX_ROOT_PORTS),
             devices=tuple(map(parse_device, _strings(table, "devices"))),
             raw=tuple((_RAW_SECTIONS[key], item) for key in _RAW_SECTIONS for item in _strings(table, key)),
@@ -186,8 +211,10 @@ def machine_argv(
     accel: kvm or tcg. memory: MiB, used where the machine does not fix its own.
     icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
     """
-    argv = ["qemu-system-x86_64", "-machine", machine.type.value, "-accel", accel, "-cpu", machine.cpu]
-    argv += ["-smp", str(machine.cpus), "-m", str(machine.memory or memory)]
+    kind = ",".join([machine.type.value, *machine.options])
+    argv = ["qemu-system-x86_64", "-machine", kind, "-accel", accel, "-cpu", machine.cpu]
+    room = f",slots={_MEMORY_SLOTS},maxmem={machine.max_memory}M" if machine.max_memory else ""
+    argv += ["-smp", str(machine.cpus), "-m", f"{machine.memory or memory}{room}"]
     # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-no-reboot"]  # a panicking guest ends (with panic=-1) where it would boot for ever
@@ -203,14 +230,38 @@ def hardware_argv(machine: Machine) -> list[str]:
     argv = ["-audiodev", f"none,id={AUDIODEV}"]
     for option, value in machine.raw:
         argv += [option, value]
+    iommus = [device for device in machine.devices if device.driver in _IOMMUS]
+    others = [device for device in machine.devices if device.driver not in _IOMMUS]
+    for device in iommus:
+        argv += ["-device", str(device)]
     for number in range(machine.root_ports):
         argv += ["-device", str(_root_port(number))]
-    for number, device in enumerate(with_controllers(machine.devices)):
+    for number, device in enumerate(with_controllers(others)):
         check_references(device, made)
         plugged, backend = with_backend(device, f"backend{number}")
         argv += backend_argv(backend)
         argv += ["-device", str(plugged)]
     return argv
+
+
+def with_tpms(machine: Machine, directory: Path) -> tuple[Machine, tuple[Path, ...]]:
+    """Return the machine with a backend for each TPM that names none, and the sockets that swtpm has to listen on.
+
+    directory: where the sockets are.
+    """
+    devices: list[Device] = []
+    raw = list(machine.raw)
+    sockets: list[Path] = []
+    for device in machine.devices:
+        if device.driver in TPMS and device.get("tpmdev") is None:
+            name = f"swtpm{len(sockets)}"
+            sockets.append(directory / f"{name}.sock")
+            path = str(sockets[-1]).replace(",", ",,")
+            raw.append(("-chardev", f"socket,id={name}-line,path={path}"))
+            raw.append(("-tpmdev", f"emulator,id={name},chardev={name}-line"))
+            device = device.having(tpmdev=name)
+        devices.append(device)
+    return replace(machine, devices=tuple(devices), raw=tuple(raw)), tuple(sockets)
 
 
 def _made(machine: Machine) -> dict[str, frozenset[str]]:
@@ -240,6 +291,14 @@ def _root_port(number: int) -> Device:
     )
 
 
+def _most(table: Mapping[str, object]) -> int | None:
+    """Return the memory that the machine may grow to, MiB; None where it cannot grow."""
+    text = _string(table, "max_memory", "")
+    if text.strip() == "auto":
+        raise UsageError("max_memory must be a size, for example 4G")
+    return parse_memory(text) if text else None
+
+
 def _machine_type(text: str) -> MachineType:
     try:
         return MachineType(text)
@@ -250,7 +309,7 @@ def _machine_type(text: str) -> MachineType:
 
 def _string(table: Mapping[str, object], key: str, default: str) -> str:
     value = table.get(key, default)
-    if key == "memory" and isinstance(value, int) and not isinstance(value, bool):
+    if key in ("memory", "max_memory") and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         raise UsageError(f"{key} must be a string, not {value!r}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import GuestError, GuestTimeoutError
-from hostbuild.formats.archive import open_image
+from hostbuild.formats.initramfs.archive import open_image
 from hostbuild.formats.vmlinuz import init_size
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import Machine

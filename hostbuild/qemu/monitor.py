@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from qemu.qmp import EventListener, ExecuteError, Message, QMPClient, QMPError, Runstate
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
+from hostbuild.log import debug
 
 _T = TypeVar("_T")
 
@@ -54,6 +55,7 @@ class Monitor:
 
         Raises CommandRefusedError with QEMU's words, GuestError if QEMU is gone.
         """
+        debug("qmp", f"{command} {dict(arguments or {})}")
         try:
             return self._do(self._client.execute(command, arguments), COMMAND_LIMIT_S)
         except ExecuteError as e:
@@ -149,6 +151,8 @@ class Monitor:
             self._heard.notify_all()
 
     def _keep(self, events: list[Message]) -> None:
+        for event in events:
+            debug("qmp event", f"{event.get('event')} {event.get('data', '')}")
         with self._heard:
             self.events.extend(events)
             self._heard.notify_all()

@@ -32,7 +32,6 @@ _SOCKET = ByHand("chardev", "chardevs", "socket,id=ID,path=SOCKET")
 # Devices that QEMU refuses without a backend, where none can be made up.
 _BY_HAND_OF: tuple[tuple[str, ByHand], ...] = (
     (r"virtio-9p-.*", _FSDEV),
-    (r"tpm-(crb|tis|tis-device)", _TPMDEV),
     (r"virtio-crypto-.*", _CRYPTODEV),
     (r"vhost-user-.*|usb-redir|ccid-card-passthru|ivshmem-doorbell|ipmi-bmc-extern", _SOCKET),
     (r"virtio-pmem-pci", ByHand("memdev", "objects", "memory-backend-ram,id=ID,size=64M,share=on")),

@@ -6,14 +6,14 @@ with session.vm() as vm:
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats.archive import open_image, versions_in
+from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz
@@ -22,7 +22,7 @@ from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.lines import Line, Listener
-from hostbuild.qemu.machine import Machine, parse_memory
+from hostbuild.qemu.machine import Machine, parse_memory, with_tpms
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
 from hostbuild.qemu.memory_probe import read_estimate
 from hostbuild.qemu.vm import VM
@@ -48,7 +48,10 @@ class Session:
 
     def argv(self) -> list[str]:
         """Return QEMU's command line, all but the serial lines and the monitor."""
-        return self.boot.argv(self.machine)
+        machine, _ = with_tpms(
+            self.machine, Path()
+        )  # sockets in the current directory, where one may start swtpm
+        return self.boot.argv(machine)
 
 
 def prepare(
@@ -62,13 +65,15 @@ def prepare(
     icount: bool = False,
     agent: bool = False,
     poweroff: bool = False,
+    quiet: bool = False,
+    extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
     """Make a boot of `image` ready: find what belongs to it, and refuse what cannot work.
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". agent, poweroff, limit_s: as Boot has them.
+    "kvm" or "tcg". agent, poweroff, quiet, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -90,6 +95,8 @@ def prepare(
         icount=icount,
         agent=agent,
         poweroff=poweroff,
+        quiet=quiet,
+        extra=tuple(extra),
         limit_s=limit_s,
     )
     emulated = chosen.accel is Accel.TCG and accel == "auto"

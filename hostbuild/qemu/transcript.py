@@ -110,6 +110,22 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "the guest's kernel panicked",
         "look at the console's last lines",
     ),
+    # A kernel that goes on, and says what does not (kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h).
+    (
+        r"BUG: soft lockup - CPU#\d+ stuck|NMI watchdog: .*hard LOCKUP",
+        "a CPU of the guest's is stuck in its kernel",
+        "look at the report on the console; --append softlockup_panic=1 makes a panic of it",
+    ),
+    (
+        r"INFO: task \S+ blocked for more than \d+ seconds",
+        "a task of the guest's waits in its kernel, and nothing wakes it",
+        "look at the report on the console: it says where the task waits",
+    ),
+    (
+        r"rcu: INFO: .* (?:detected|self-detected) stall",
+        "a CPU of the guest's gets no further (an RCU stall)",
+        "look at the report on the console; a host that is very busy can cause it, too",
+    ),
 )
 _SIGN_PATTERNS = tuple((re.compile(pattern), reason, fix) for pattern, reason, fix in _SIGNS)
 

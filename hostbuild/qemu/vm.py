@@ -8,39 +8,36 @@ with VM(read_machine("q35"), Boot(kernel, image)) as vm:
 
 import contextlib
 import os
-import shlex
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.guest.agent import Agent
+from hostbuild.guest.command import CommandLostError, Completed, request, run_to_end
+from hostbuild.guest.shell import PING, PONG, ShellLine
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
-from hostbuild.qemu.lines import ANSWERS, Line, Listener, SerialLines
-from hostbuild.qemu.machine import Machine
+from hostbuild.qemu.lines import Line, Listener, SerialLines
+from hostbuild.qemu.machine import Machine, with_tpms
 from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
+from hostbuild.swtpm import swtpms
+from microagent.messages import LINE_WINDOW, Start
 from modaliasd.core.ledger.read import Skipped
 
+__all__ = ["VM", "Completed"]
+
 _PING_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """A command that ran in the guest: its exit status and what it wrote, stderr included."""
-
-    status: int
-    output: str
 
 
 class VM:
@@ -60,8 +57,11 @@ class VM:
         self.boot = boot
         self._lines = SerialLines(listeners or {})
         self._over_limit = False
-        self._agent_ready = False
-        self._commands = 0
+        self._agent = Agent(lambda data: self._lines.send(Line.AGENT, data), window=LINE_WINDOW)
+        self._shell = ShellLine(lambda data: self._lines.send(Line.AGENT, data), self._wait)
+        self._shell_answers = False
+        self._lines.hear_agent(self._agent.feed)
+        self._lines.hear_agent(self._hear_shell)
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -138,43 +138,56 @@ class VM:
         """Type at the console."""
         self._lines.send(Line.CONSOLE, data)
 
-    def sh(self, command: str, *, timeout: float = 30.0) -> Completed:
-        """Run a shell command in the guest and return its status and output.
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",  # noqa: A002 - as subprocess.run has it
+        timeout: float = 60.0,
+        directory: str = "",
+        environment: Iterable[str] = (),
+    ) -> Completed:
+        """Run a command in the guest, without a shell, and return its status and both outputs, byte by byte.
 
-        Each runs in a shell of its own with nothing on stdin, so that no command can derail the next one.
+        directory: where it runs; "" is the guest's /root. environment: NAME=VALUE, added to the guest's own.
+        A command that cannot be started has a shell's status, 127 or 126, and the reason on its standard error.
+        Raises GuestTimeoutError where it runs on after `timeout` seconds (it is killed), GuestError where the guest
+        ends, or has no agent.
+        """
+        start = request(argv, directory=directory, environment=environment)
+        return self._run(start, " ".join(argv), input, timeout)
+
+    def sh(self, command: str, *, timeout: float = 30.0) -> Completed:
+        """Run a shell command in the guest and return its status and output, standard error included.
+
+        Each runs in a shell of its own with nothing on stdin. Also guests without an agent, that have a shell on its
+        line, run it (hostbuild.guest.shell).
         """
         self._reach_agent()
-        self._commands += 1
-        tag = f"{os.getpid()}-{self._commands}"
-        begin, end = f"<<{tag}<<\n".encode(), f">>{tag}>> ".encode()
-        # The markers are written in two pieces: a line that echoed its input would not look like an answer.
-        script = f"echo '<<''{tag}<<'; sh -c {shlex.quote(command)} </dev/null 2>&1; echo '>>''{tag}>>' $?\n"
-        self._lines.send(Line.AGENT, script.encode("utf-8", "surrogateescape"))
+        if self._agent.ready:
+            # A shell that reads the command anew: its complaints about the command's form come along.
+            start = request(["sh", "-c", 'exec sh -c "$1" 2>&1', "sh", command])
+            return self._run(start, command, b"", timeout)
+        try:
+            return self._shell.run(command, timeout)
+        except GuestError as e:
+            e.console = self.console
+            raise
 
-        looked = (
-            0  # at so many bytes since the command was sent: answers of megabytes come a few bytes at a time
-        )
+    def agent(self, *, timeout: float | None = None) -> Agent:
+        """Wait for the guest's agent, within the boot's own time limit, and return the host's end of it.
 
-        def answered() -> bool:
-            nonlocal looked
-            answers, lost = self._lines.answers, self._lines.lost_answers
-            at = answers.find(end, max(0, looked - lost))
-            looked = lost + (at if at >= 0 else max(0, len(answers) - len(end)))
-            return at >= 0 and answers.find(b"\n", at) >= 0
-
-        self._wait(answered, timeout, f"the guest did not finish the command {command!r}")
-        lost = self._lines.lost_answers
-        output, _, rest = self._lines.take_answers().partition(begin)[2].partition(end)
-        status = rest.partition(b"\n")[0]
-        if lost:
+        Raises GuestError where the image has none.
+        """
+        self._reach_agent(timeout=timeout)
+        if not self._agent.ready:
             raise GuestError(
-                f"the command {command!r} wrote more than {ANSWERS >> 20} MiB", console=self.console
+                "the image has no agent to run commands, but a shell on its line",
+                hint="images that hostbuild make-image writes have one",
             )
-        if not (status.isdigit() and len(status) <= 3):
-            raise GuestError(
-                f"the command {command!r} has no exit status: its end was forged", console=self.console
-            )
-        return Completed(int(status), output.decode("utf-8", "surrogateescape"))
+        if self._agent.trouble:
+            raise GuestError(self._agent.trouble)
+        return self._agent
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""
@@ -201,6 +214,11 @@ class VM:
             e.console = self.console
             raise
 
+    @property
+    def plugged(self) -> list[str]:
+        """The ids of the devices that have been plugged in, and not out again."""
+        return self._ports.plugged
+
     # The end
 
     def wait(self, *, timeout: float | None = None) -> int:
@@ -224,13 +242,15 @@ class VM:
         stack.callback(self._lines.close)
         self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
+        machine, tpms = with_tpms(self.machine, self.directory)
+        stack.enter_context(swtpms(tpms))
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
             lines_argv = self._lines.open(self.directory, self.machine.serial_lines)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
-            qemu = self.boot.argv(self.machine)
+            qemu = self.boot.argv(machine)
             require_program(qemu[0])  # setpriv would not say which package brings it
             argv = [
                 "setpriv",
@@ -268,6 +288,7 @@ class VM:
     def _on_end(self) -> None:
         self._process.wait()
         self.monitor.drain()
+        self._agent.end("the guest has ended")
 
     def _wait(self, done: Callable[[], bool], timeout: float, complaint: str) -> None:
         """Wait until `done`; raise GuestTimeoutError at the limit, GuestError if the guest ends before."""
@@ -304,24 +325,42 @@ class VM:
         except OSError:  # the directory is gone with the machine
             return ""
 
-    def _reach_agent(self) -> None:
-        """Wait until the guest's agent answers.
+    def _run(self, start: Start, name: str, data: bytes, timeout: float) -> Completed:
+        complaint = f"the guest did not finish the command {name!r}"
+        try:
+            done = run_to_end(self.agent(), start, stdin=data, timeout=timeout)
+        except CommandLostError as e:
+            # The line's end is the guest's: why that ended says more.
+            if self._lines.wait(lambda: self._lines.ended, 1.0):
+                self._wait(lambda: False, 0, complaint)
+            e.console = self.console
+            raise
+        if done is None:
+            raise self._timeout_error(complaint, timeout)
+        return done
 
-        What comes down a serial line before somebody holds it open is lost, in part or whole, so the question
-        is short, harmless in any piece, and asked again until it is answered.
+    def _hear_shell(self, data: bytes) -> None:
+        if not self._agent.ready:
+            self._shell.answers.feed(data)
+            self._shell_answers |= PONG in self._shell.answers.held
+
+    def _reach_agent(self, *, timeout: float | None = None) -> None:
+        """Wait until the guest's agent has said hello, or a shell in its place answers.
+
+        What comes down a serial line before somebody holds it open is lost, in part or whole, so a shell is asked
+        again until it answers; an agent passes the question over.
         """
-        if self._agent_ready:
+        if self._agent.ready or self._shell_answers:
             return
         if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
             raise GuestError(f"the machine {self.machine.name} was booted without an agent")
-        deadline = time.monotonic() + self.boot.limit_s
+        deadline = time.monotonic() + (self.boot.limit_s if timeout is None else timeout)
 
         def ready() -> bool:
-            return b"ready\n" in self._lines.answers
+            return self._agent.ready or self._shell_answers
 
         while self.running and time.monotonic() < deadline:
-            self._lines.send(Line.AGENT, b"\necho rea''dy\n")
+            self._lines.send(Line.AGENT, PING)
             if self._lines.wait(ready, _PING_S):
-                self._agent_ready = True
                 return
         self._wait(ready, 0, "the guest's agent does not answer on ttyS2")

@@ -8,7 +8,19 @@ from typing import Any
 from modaliasd.core.printable import printable
 
 # The script's parts, in the order in which they run; they share one function's scope.
-_SCRIPTS = ("base", "figures", "timeline", "tree", "side", "details", "search", "keys", "start")
+_SCRIPTS = (
+    "base",
+    "window",
+    "figures",
+    "phases",
+    "timeline",
+    "tree",
+    "side",
+    "details",
+    "search",
+    "keys",
+    "start",
+)
 
 
 def render_html(model: dict[str, Any]) -> str:

@@ -32,7 +32,9 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
         "started": history.started_us,
         "settled": history.settled_us,
         "last": history.last_us,
-        "summary": history.settles[-1].fields if history.settles else {},
+        "counts": counts(history),
+        "phases": phases(history),
+        "initcalls": [dict(row) for row in history.boot.get("initcalls", ())],
         "episodes": list(_episodes(history)),
         "devices": [_device(history, device, index) for device in order],
         "loads": [_load(history, load, index) for load in history.loads],
@@ -43,6 +45,46 @@ def make_model(history: History, manifest: dict[str, Any] | None = None, title: 
         "warnings": [dict(record) for record in history.warnings],
         "unused": unused(history, manifest) if manifest is not None else None,
     }
+
+
+def counts(history: History) -> dict[str, int]:
+    """Return what stands there now, in numbers, as the daemon counts at a settle; each is shown wherever it is named.
+
+    loaded: modules that came, by the daemon or under its eyes, each once; went: devices that have gone.
+    """
+    present = [device for device in history.devices.values() if device.present]
+    came = {load.module for load in history.loads if load.outcome in ("inserted", "observed")}
+    return {
+        "devices": len(present),
+        "went": len(history.devices) - len(present),
+        "matched": sum(any(not match.builtin for match in device.matches) for device in present),
+        "bound": sum(bool(device.driver) for device in present),
+        "loaded": len(came),
+    }
+
+
+def phases(history: History) -> list[dict[str, Any]]:
+    """Return the boot's phases from the kernel's start to the first settle, each with its name and times.
+
+    What the kernel did the ledger's `boot` line tells; without one all before the daemon is a single phase. Those that
+    are part of another, the unpacking of the initramfs, have `inside`.
+    """
+    started, settled = history.started_us, history.settled_us
+    if started <= 0:
+        return []
+    init = history.boot.get("init_us", 0)
+    found: list[dict[str, Any]] = []
+    if 0 < init <= started:
+        found += [{"name": "kernel", "from": 0, "to": init}]
+        unpack, unpacked = history.boot.get("unpack_us", 0), history.boot.get("unpacked_us", 0)
+        if 0 < unpack <= unpacked <= init:
+            found.append({"name": "initramfs unpacked", "from": unpack, "to": unpacked, "inside": True})
+        found.append({"name": "init", "from": init, "to": started})
+    else:
+        found.append({"name": "kernel and init", "from": 0, "to": started})
+    if settled >= started:
+        found.append({"name": "devices", "from": started, "to": settled})
+    return found
 
 
 def slowest(history: History) -> list[LoadHistory]:

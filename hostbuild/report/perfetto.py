@@ -55,6 +55,11 @@ def _instants(model: dict[str, Any]) -> list[dict[str, Any]]:
     """Settles, and drivers that took devices."""
     common = {"pid": 0, "tid": 0, "ph": "i", "cat": "boot"}
     events: list[dict[str, Any]] = [{"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "boot"}}]
+    events += [
+        {"ph": "X", "pid": 0, "tid": 1 if phase.get("inside") else 0, "cat": "boot", "name": phase["name"]}
+        | {"ts": phase["from"], "dur": phase["to"] - phase["from"], "args": {}}
+        for phase in model["phases"]
+    ]
     events += [common | {"s": "g", "name": f"{e['name']} ends", "ts": e["to"]} for e in model["episodes"]]
     for device in model["devices"]:
         if device["bound"] >= 0:

@@ -153,16 +153,23 @@ def test_without_arguments_the_overview_and_100(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "once"), [(["run"], False), (["run", "--"], False), (["coldplug", "--once"], True)]
+    ("arguments", "called"),
+    [
+        (["run"], (False, False, -1)),
+        (["run", "--"], (False, False, -1)),
+        (["run", "--observe"], (False, True, -1)),
+        (["run", "--ready-fd=3"], (False, False, 3)),
+        (["coldplug", "--once"], (True, False, -1)),
+    ],
 )
 def test_the_daemon_is_served_by_boot(
-    arguments: list[str], once: bool, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], called: tuple[bool, bool, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`run` and `coldplug --once` end with what boot.serve gives, and hand on which of the two it is."""
-    calls: list[bool] = []
+    """`run` and `coldplug --once` end with what boot.serve gives, and hand on what was asked for."""
+    calls: list[tuple[bool, bool, int]] = []
 
-    def serve(*, once: bool) -> int:
-        calls.append(once)
+    def serve(*, once: bool = False, observe: bool = False, ready_fd: int = -1) -> int:
+        calls.append((once, observe, ready_fd))
         return 7
 
     monkeypatch.setattr(boot, "serve", serve)
@@ -170,7 +177,14 @@ def test_the_daemon_is_served_by_boot(
         assert main(arguments) == 7
     finally:
         gc.enable()
-    assert calls == [once]
+    assert calls == [called]
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "3.0", "9999999"])
+def test_a_descriptor_is_a_number(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--ready-fd` takes nothing else; one that nobody has opened is refused as well."""
+    assert main(["run", f"--ready-fd={number}"]) == 100
+    assert "--ready-fd" in capsys.readouterr().err
 
 
 def test_help_texts_are_plain() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostbuild import main, near
 from hostbuild.errors import ToolMissingError
-from hostbuild.formats import newc
+from hostbuild.formats.initramfs import newc
 from hostbuild.formats.sniff import Kind, kind_of, kind_of_file, use_of
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.machine import NAMED_MACHINES
@@ -290,7 +290,7 @@ def test_packages_that_apt_does_not_know(tmp_path: Path, capsys: pytest.CaptureF
         assert main.status_of([*argv, f"deb:{name}"]) == 100
         assert "is not a valid Debian package name" in capsys.readouterr().err
     assert main.status_of([*argv, "deb:cpio"]) == 100
-    assert "holds no kernel in /boot" in capsys.readouterr().err
+    assert "holds no kernel (no vmlinuz in /boot" in capsys.readouterr().err
 
 
 @pytest.mark.net

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.outcome import Outcome
+    from modaliasd.core.loading.priority import Rank
     from modaliasd.core.policy.rules import Policy
     from modaliasd.linux.process import Child
     from modaliasd.service.loop import Service
-    from modaliasd.service.ports import ClientListener, Clock, Hook
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import ClientListener, Clock, Hook, Told
 
 
 class FakeUevents:
@@ -131,6 +133,7 @@ class FakeLoader:
     """Notes what is wanted; `start_jobs` starts it all, and it is done at once."""
 
     def __init__(self) -> None:
+        self.holds: list[Rank | None] = []
         self.wanted: list[str] = []
         self.started: list[str] = []
         self.dispatches = 0
@@ -140,7 +143,13 @@ class FakeLoader:
         """Whether all that was wanted is started (and so done)."""
         return len(self.started) == len(self.wanted)
 
-    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:  # noqa: ARG002
+    running = 0
+
+    def hold(self, worst: Rank | None) -> None:
+        """Note what waits."""
+        self.holds.append(worst)
+
+    def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:  # noqa: ARG002
         """Queue the plan's modules."""
         self.wanted += [match.module for match in plan.matches]
 
@@ -320,6 +329,9 @@ class Fakes:
     find_request: Callable[[str], Cause | None] | None = None
     policy: Policy | None = None
     phase: Phase = Phase.COLDPLUG
+    watcher: AnyLoader | None = None  # in the loader's place
+    supervisor: Told | None = None
+    observing: bool = False
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
     hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
@@ -333,7 +345,7 @@ class Fakes:
             aliases=self.aliases,
             resolver=resolver,
             gate=self._gate(),
-            loader=self.loader,
+            loader=self.watcher or self.loader,
             control=self.control,
             ledger=self.ledger,
             writer=self.writer(),
@@ -344,6 +356,8 @@ class Fakes:
             no_modules=self.no_modules,
             chores=self.chores,
             find_request=self.find_request,
+            supervisor=self.supervisor,
+            observing=self.observing,
         )
         service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
         return service

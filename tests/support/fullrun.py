@@ -23,12 +23,14 @@ def main(run: Path, without: str) -> dict[str, object]:
     """One life, frozen, killed; another one; then there is room."""
     helper = run.parent / "helper"
     helper.write_text(HELPER)
+    (run.parent / "frozen-modprobe").touch()
     names = {
         "LIVES": run / "modaliasd/lives",
         "FROZEN_MARK": run / "modaliasd/frozen",
         "SETTLED_MARK": run / "modaliasd/settled-hook-ran",
         "HOTPLUG_MARK": run / "modaliasd/hotplug",
         "KERNEL_HELPER": helper,
+        "FROZEN_HELPER": run.parent / "frozen-modprobe",
     }
     for name, path in names.items():
         assert hasattr(paths, name)

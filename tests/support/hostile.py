@@ -14,7 +14,7 @@ from hostbuild.predict.simulate import predict
 from hostbuild.predict.target import make_target
 from hostbuild.predict.text import prediction_fields, render_prediction
 from modaliasd.core.kmod.invocation import Flavour
-from modaliasd.core.ledger.door import CAUSE, MATCH, TYPES
+from modaliasd.core.ledger.door import CAUSE, INITCALL, MATCH, TYPES
 from modaliasd.core.ledger.history import History
 from tests.support.ledgers import q35_records
 from tests.support.places import PROJECT
@@ -51,6 +51,7 @@ def evil_value(name: str, check: object) -> Any:
 
 
 MATCHES = [{name: evil_value(name, check) for name, check in MATCH.checks.items() if name != "builtin"}]
+INITCALLS = [{name: evil_value(name, check) for name, check in INITCALL.checks.items()}]
 CAUSES = [
     {name: evil_value(name, CAUSE.checks[name]) for name in names}
     for names in (
@@ -72,6 +73,7 @@ def choices_of(kind: str, name: str) -> list[str]:
 def evil_record(kind: str, choices: bool) -> dict[str, Any]:
     """A record with evil text in each field. choices: in the fields with closed choices, too."""
     fixed: dict[str, Any] = {"type": kind, "format": 1, "matches": MATCHES, "causes": CAUSES}
+    fixed["initcalls"] = INITCALLS
     record: dict[str, Any] = {EVIL: {EVIL: [EVIL]}}
     for name, check in TYPES[kind].checks.items():
         words = [] if choices or name in fixed else choices_of(kind, name)

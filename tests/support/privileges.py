@@ -3,6 +3,7 @@
 `pytest` tells at its beginning what is refused (tests/conftest.py), so that nobody takes skipped tests for passed ones.
 """
 
+import os
 import resource
 import subprocess
 from collections.abc import Iterator
@@ -45,6 +46,12 @@ def unshared(*words: str) -> list[str]:
     if reason := namespaces_refused():
         pytest.skip(f"user namespaces are refused here: {reason}")
     return ["unshare", "-r", *words]
+
+
+def require_root() -> None:
+    """Skip the test where it is run by a user: what it starts makes device nodes, or files of others."""
+    if os.geteuid() != 0:
+        pytest.skip("it needs root")
 
 
 def require_net_admin() -> None:

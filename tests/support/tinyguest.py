@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from hostbuild.formats.newc import Member, Writer
+from hostbuild.formats.initramfs.newc import Member, Writer
 from tests.support.programs import require_program
 
 # What every tiny guest begins with. A serial line is held open while it is set up and used: what comes in

@@ -45,10 +45,10 @@ def build(tmp_path: Path, files: dict[str, tuple[int, str]]) -> BuiltImage:
     return build_image(tmp_path / "own.img", options)
 
 
-def run(image: Path, ledger: Path) -> subprocess.CompletedProcess[str]:
+def run(image: Path, ledger: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Boot until settled, with its console and what hostbuild says."""
     words = ["--machine", "virtio", "--exit-when-settled", "--accel", "tcg", "--timeout", "120"]
-    argv = hostbuild_argv("run", image, *words, "--ledger-out", ledger)
+    argv = hostbuild_argv("run", image, *words, "--ledger-out", ledger, *more)
     return subprocess.run(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150, check=False
     )
@@ -123,7 +123,7 @@ def test_a_broken_policy_is_a_failure(debian_kernel: Kernel, tmp_path: Path) -> 
     """A policy with a mistake denies everything: the console says so, and the status is that of wrong input."""
     assert debian_kernel
     files = {POLICY: (0o644, 'hotplug = "maybe"\n'), "etc/settled.d/test": (0o755, "#!/bin/sh\nexit 3\n")}
-    done = run(build(tmp_path, files).image, tmp_path / "boot.jsonl")
+    done = run(build(tmp_path, files).image, tmp_path / "boot.jsonl", "--verbose")
     assert done.returncode == 100, done
     assert f"modaliasd: /{POLICY}:1: " in done.stdout
     assert "everything is denied" in done.stdout

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hostbuild.formats.archive import Image, open_image
-from hostbuild.formats.newc import Member
+from hostbuild.formats.initramfs.archive import Image, open_image
+from hostbuild.formats.initramfs.newc import Member
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine

@@ -138,9 +138,13 @@ def test_more_devices_than_ports(talking: VM) -> None:
 
 
 def test_qemu_refuses_a_device(talking: VM) -> None:
-    """A driver that QEMU does not know is an error in its words; its backend is not left behind."""
-    with pytest.raises(CommandRefusedError, match="virtio-blk-nonsense"):
-        talking.device_add("virtio-blk-nonsense")
+    """A driver that QEMU does not know is an error with near names, one that it refuses otherwise one in its words;
+    no backend is left behind.
+    """
+    with pytest.raises(InputError, match=r"'virtio-blk-pcie' is not a valid .*; did you mean virtio-blk-pci"):
+        talking.device_add("virtio-blk-pcie")
+    with pytest.raises(CommandRefusedError, match="Bus 'nonsense' not found"):
+        talking.device_add("virtio-blk-pci", bus="nonsense")
     assert talking.monitor.execute("query-named-block-nodes") == []
 
 

@@ -1,4 +1,4 @@
-"""The commands that ask the running daemon: settle, wait, status, coldplug, load, freeze, may-load, poweroff."""
+"""The commands that ask the running daemon: settle, wait, status, load, freeze, may-load, poweroff."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from modaliasd.linux.paths import CONTROL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from modaliasd.linux.lock import HeldError
 
 TIMEOUT_OPTION = Option("--timeout", "give up after SECONDS; default: wait for ever", "SECONDS")
 SETTLE = Syntax(
@@ -58,6 +56,25 @@ plugged in, and for what the kernel itself asks for. Only a reboot ends this.
     (("freeze", "at the end of the boot, once everything needed is loaded"),),
 )
 MAY_LOAD = Syntax(
+    "may-load",
+    """\
+Asks whether the policy allows the kernel's own request for NAME. The kernel's helper runs this once the
+machine is frozen.
+""",
+    (("may-load -- net-pf-38", "whether the kernel may have the module of AF_ALG sockets"),),
+    (),
+    "NAME",
+    1,
+    1,
+    "1 if the policy denies it",
+)
+STATUS = Syntax(
+    "status",
+    "Prints what the daemon is doing, one value per line.\n",
+    (("status", "for people"), ("status --json", "for programs")),
+    (Option("--json", "print one JSON object"),),
+)
+LOAD = Syntax(
     "may-load",
     """\
 Asks whether the policy allows the kernel's own request for NAME. The kernel's helper runs this once the
@@ -136,9 +153,9 @@ def settle(arguments: list[str]) -> int:
     """Wait until settled; 1 if that did not happen in time."""
     timeout = parse(SETTLE, arguments).value("--timeout", "")
     if not timeout:
-        return _succeeded("settle", ["settle"], None, patient=True)
+        return succeeded("settle", ["settle"], None, patient=True)
     limit = _seconds("settle", timeout) + ANSWER_MARGIN
-    return _succeeded("settle", ["settle", timeout], limit, patient=True)
+    return succeeded("settle", ["settle", timeout], limit, patient=True)
 
 
 def wait(arguments: list[str]) -> int:
@@ -153,7 +170,7 @@ def wait(arguments: list[str]) -> int:
             f"wait: cannot wait for `{what}`: expected /dev/NAME, /sys/PATH, subsystem:NAME, driver:NAME or module:NAME"
         )
     limit = _seconds("wait", timeout) + ANSWER_MARGIN if given.given("--timeout") else None
-    answer = _ask("wait", ["wait", timeout, what], limit, patient=True)
+    answer = ask_daemon("wait", ["wait", timeout, what], limit, patient=True)
     if answer is None:
         return 1
     sys.stdout.write(f"{printable(answer['found'])}\n")
@@ -163,7 +180,7 @@ def wait(arguments: list[str]) -> int:
 def status(arguments: list[str]) -> int:
     """Print what the daemon is doing."""
     as_json = parse(STATUS, arguments).given("--json")
-    answer = _ask("status", ["status"], SHORT)
+    answer = ask_daemon("status", ["status"], SHORT)
     if answer is None:
         return 1
     shown = {key: value for key, value in answer.items() if key != "ok"}
@@ -178,48 +195,26 @@ def status(arguments: list[str]) -> int:
     return 0
 
 
-def coldplug(arguments: list[str]) -> int:
-    """Have /sys walked again; with --once do all of it here, 1 if a load failed."""
-    if not parse(COLDPLUG, arguments).given("--once"):
-        return _succeeded("coldplug", ["coldplug"], None)
-    from modaliasd.linux.lock import HeldError
-    from modaliasd.service.boot import serve
-
-    try:
-        return serve(once=True)
-    except HeldError as e:
-        return _coldplug_by(e)
-
-
-def _coldplug_by(holder: HeldError) -> int:
-    """Have the daemon that holds the lock do the work; raises the error itself where that is no daemon that answers."""
-    try:
-        answer = _ask("coldplug", ["coldplug"], None)
-    except WorldError as e:
-        raise holder from e
-    return int(answer is None or bool(answer.get("failed")))
-
-
 def load(arguments: list[str]) -> int:
     """Load modules by name."""
-    return _succeeded("load", ["load", *parse(LOAD, arguments).operands], None)
+    return succeeded("load", ["load", *parse(LOAD, arguments).operands], None)
 
 
 def freeze(arguments: list[str]) -> int:
     """Have the policy decide from now on."""
     parse(FREEZE, arguments)
-    return _succeeded("freeze", ["freeze"], SHORT)
+    return succeeded("freeze", ["freeze"], SHORT)
 
 
 def may_load(arguments: list[str]) -> int:
     """Ask the policy; 1 if it denies."""
-    return _succeeded("may-load", ["may-load", *parse(MAY_LOAD, arguments).operands], LONG)
+    return succeeded("may-load", ["may-load", *parse(MAY_LOAD, arguments).operands], LONG)
 
 
 def settled_script(arguments: list[str]) -> int:
     """Record the failure of a program of /etc/settled.d."""
     status, path = parse(SETTLED_SCRIPT, arguments).operands
-    return _succeeded("settled-script", ["settled-script", status, *path.split()], LONG)
+    return succeeded("settled-script", ["settled-script", status, *path.split()], LONG)
 
 
 def poweroff(arguments: list[str]) -> int:
@@ -228,18 +223,18 @@ def poweroff(arguments: list[str]) -> int:
     digits = exit_status.isascii() and exit_status.isdigit() and len(exit_status) <= 3
     if not digits or int(exit_status) > 255:
         raise UsageError(f"poweroff: invalid exit status `{exit_status}`: expected a number from 0 to 255")
-    answered = _succeeded("poweroff", ["exit", exit_status], LONG)
+    answered = succeeded("poweroff", ["exit", exit_status], LONG)
     if answered == 0:
         _power_off()
     return answered
 
 
-def _succeeded(command: str, words: list[str], timeout: float | None, *, patient: bool = False) -> int:
+def succeeded(command: str, words: list[str], timeout: float | None, *, patient: bool = False) -> int:
     """Ask the daemon; the exit status: 0 if it did what was asked, else 1."""
-    return int(_ask(command, words, timeout, patient=patient) is None)
+    return int(ask_daemon(command, words, timeout, patient=patient) is None)
 
 
-def _ask(
+def ask_daemon(
     command: str, words: list[str], timeout: float | None, *, patient: bool = False
 ) -> dict[str, Any] | None:
     """Return what the daemon answers; None, with the reason on standard error, where it could not do it.

@@ -116,7 +116,7 @@ def compare(seen: Iterable[Seen], history: History) -> Audit:
         outcomes = {load.outcome for name in modules if (load := history.load_of(name)) is not None}
         counts["matched"] += bool(known.matches)
         counts["without_match"] += not known.matches
-        counts["loaded"] += bool(outcomes & {"inserted", "live"})
+        counts["loaded"] += bool(outcomes & {"inserted", "observed", "live"})
         counts["failed"] += "failed" in outcomes
         counts["denied"] += "denied" in outcomes
         counts["unbound"] += bool(modules) and not device.driver

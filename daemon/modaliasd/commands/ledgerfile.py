@@ -1,17 +1,36 @@
-"""Reads a ledger file back: for the commands that explain, not on the boot path."""
+"""Reads a ledger file back, or looks at the machine where there is none: for the commands that explain."""
 
 from __future__ import annotations
 
+import posix
 import sys
 
 from modaliasd.core.errors import FormatError, WorldError
 from modaliasd.core.ledger import read
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.printable import printable
+from modaliasd.linux.paths import LEDGER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.ledger.history import History
+
+
+def read_here(command: str, modules_dir: str = "") -> History:
+    """Read the daemon's ledger; where none has run here, look at the machine as it is now, and say so.
+
+    modules_dir: the tree to look into then; "" for the running kernel's. Raises WorldError as both do.
+    """
+    if posix.access(LEDGER, posix.F_OK):
+        return read_history(LEDGER)
+    from modaliasd.commands.machine import open_machine
+
+    machine = open_machine(modules_dir)
+    sys.stderr.write(
+        f"modaliasd {command}: there is no {LEDGER}: this is how /sys and {printable(machine.modules_dir)} are now; "
+        "`modaliasd run --observe` tells what happens from then on\n"
+    )
+    return machine.history()
 
 
 def read_history(path: str) -> History:

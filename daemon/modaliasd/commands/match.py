@@ -13,6 +13,7 @@ from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.kmod.tables import parse_symbols
 from modaliasd.core.printable import printable
 from modaliasd.linux.config import read_config, read_text
+from modaliasd.linux.fullsystem.moduletree import require_tree
 from modaliasd.linux.indexfile import open_index
 
 TYPE_CHECKING = False
@@ -81,7 +82,7 @@ def answer(arguments: list[str], stdin: TextIO, stdout: TextIO) -> int:
         if len(given.operands) > 1:
             raise UsageError("match: unexpected argument: `-` reads all modaliases from standard input")
         asked = _lines(stdin.buffer)
-    modules_dir = given.value("--modules-dir", f"/lib/modules/{os.uname().release}")
+    modules_dir = given.value("--modules-dir", "") or require_tree(os.uname().release)
     configuration = EMPTY if given.given("--no-config") else read_config(given.value("--config-root", "/"))
     resolver = open_resolver(modules_dir, configuration)
     stdout.flush()

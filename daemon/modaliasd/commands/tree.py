@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from modaliasd.commands.ledgerfile import read_history
+from modaliasd.commands.ledgerfile import read_here, read_history
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color, width
 from modaliasd.core.ledger.history import UNKNOWN
 from modaliasd.core.ledger.text_tree import render_tree
-from modaliasd.linux.paths import LEDGER
 
 TREE = Syntax(
     "tree",
@@ -36,7 +35,7 @@ def run(arguments: list[str]) -> int:
     """Print the tree."""
     given = parse(TREE, arguments)
     color = wants_color(given.value("--color", "auto"))
-    history = read_history(given.value("--ledger", LEDGER))
+    history = read_history(given.value("--ledger", "")) if given.given("--ledger") else read_here("tree")
     since_us = max(0, history.settled_us) if given.given("--new") else UNKNOWN
     columns = 0 if given.given("--full") else width()
     by = given.value("--by", "device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.commands.ledgerfile import read_history
+from modaliasd.commands.ledgerfile import read_here, read_history
 from modaliasd.commands.modulefacts import read_facts, read_may_ask
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
@@ -16,7 +16,7 @@ from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
 from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
 from modaliasd.core.ledger.text_line import trimmed_text
 from modaliasd.core.printable import printable
-from modaliasd.linux.paths import LEDGER, MODULES
+from modaliasd.linux.fullsystem.moduletree import NoModulesError, check_tree, find_tree
 from modaliasd.linux.procmodules import read_live_modules
 
 TYPE_CHECKING = False
@@ -73,21 +73,20 @@ def run_why(arguments: list[str]) -> int:
     given = parse(WHY, arguments)
     (name,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    history = read_history(given.value("--ledger", LEDGER))
+    history = read_history(given.value("--ledger", "")) if given.given("--ledger") else read_here("why")
     _tell_of_trim(history, "why")
     devices = find_devices(history, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
-        own = () if given.given("--ledger") else read_may_ask(why.module, _own_tree())
+        own = () if given.given("--ledger") else read_may_ask(why.module, find_tree(posix.uname().release))
         sys.stdout.write(module_text(history, why, may_ask=own, color=color))
         return 0
     devices = devices or find_devices(history, name)
     for device in devices:
         sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
-        nothing = (
-            f"modaliasd why: the ledger has neither a module nor a device `{name}`{_like(history, name)}"
-        )
+        where = "there is here, and asked for," if history.timeless else "the ledger has"
+        nothing = f"modaliasd why: {where} neither a module nor a device `{name}`{_like(history, name)}"
         sys.stderr.write(f"{printable(nothing)}\n")
         return 1
     return 0
@@ -98,19 +97,24 @@ def run_why_not(arguments: list[str]) -> int:
     given = parse(WHY_NOT, arguments)
     (word,) = given.operands
     color = wants_color(given.value("--color", "auto"))
-    history = read_history(given.value("--ledger", LEDGER))
-    _tell_of_trim(history, "why-not")
     here = not given.given("--ledger")
+    tree = given.value("--modules-dir", "")
+    if tree:
+        tree = check_tree(tree)
+    try:
+        history = read_here("why-not", tree) if here else read_history(given.value("--ledger", ""))
+    except NoModulesError as e:
+        sys.stdout.write(f"{printable(word)}: {e}\n")
+        return 0
+    _tell_of_trim(history, "why-not")
     if "/" in word and find_devices(history, word):
         raise UsageError(
             f"`modaliasd why-not` takes a module, and {word} is a device; try `modaliasd why {word}`"
         )
     name = module_name(word) if ".ko" in word else word
-    directory = given.value("--modules-dir", "")
-    if directory:
-        directory = _require_tree(directory)
-    elif here:
-        directory = _own_tree()
+    directory = tree
+    if here and not tree:
+        directory = find_tree(posix.uname().release)
     facts = ModuleFacts()
     if directory:
         asking = [device.devpath for device, _match in history.askers(name)] if here else []
@@ -124,23 +128,6 @@ def _tell_of_trim(history: History, command: str) -> None:
     """Say what the ledger has no room for any more may be what was asked for."""
     if history.trimmed:
         sys.stderr.write(f"modaliasd {command}: {trimmed_text(history.trimmed)}\n")
-
-
-def _require_tree(directory: str) -> str:
-    """Return the directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it."""
-    for name in ("modules.dep", "modules.order"):
-        try:
-            posix.stat(f"{directory}/{name}")
-        except OSError:
-            continue
-        return directory
-    raise UsageError(
-        f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
-    )
-
-
-def _own_tree() -> str:
-    return f"{MODULES}/{posix.uname().release}"
 
 
 def _live_modules() -> list[str] | None:

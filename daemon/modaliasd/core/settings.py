@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     sequential: module names with underscores. load: names or modaliases to load at the start. kernel_log: say in the
     kernel's log what is loaded. channel: a device that gets a copy of the ledger, "" for none. receive_buffer: bytes
     of the uevent socket's buffer, 0 for the daemon's own choice. ledger_limit: bytes of the ledger, 0 as well.
-    poweroff: end the machine once settled.
+    poweroff: end the machine once settled. root_stays: go on when the root file system has been handed over to.
     debug: show the traceback of an unexpected error on the console.
     """
 
@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     receive_buffer: int = 0
     ledger_limit: int = 0
     poweroff: bool = False
+    root_stays: bool = False
     debug: bool = False
     problems: tuple[Problem, ...] = ()
 
@@ -126,6 +127,12 @@ def _poweroff(value: str | None) -> bool:
     return True
 
 
+def _root(value: str | None) -> bool:
+    if value not in ("end", "stay"):
+        raise ValueError("expected end or stay")
+    return value == "stay"
+
+
 WORDS = (
     Word(
         "off",
@@ -201,6 +208,14 @@ WORDS = (
         "stay up",
         "poweroff",
         _poweroff,
+    ),
+    Word(
+        "root",
+        "root=stay",
+        "go on loading once the root file system's init has begun ([root.md](root.md)); `root=end` is the default",
+        "end then",
+        "root_stays",
+        _root,
     ),
     Word(
         "debug",

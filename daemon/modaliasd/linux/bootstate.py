@@ -38,9 +38,14 @@ def end_coldplug() -> None:
 def freeze() -> str:
     """Have the kernel's own requests judged, and a respawned daemon know; what could not be done, else "".
 
-    The door is closed first, since that needs no room in /run; a respawned daemon sees that it is, mark or not.
+    The door is closed first, since that needs no room in /run; a respawned daemon sees that it is, mark or not. It
+    stays open where there is nothing to call instead (a full system without the image's files): no request would be
+    answered.
     """
-    open_door = _write(KERNEL_HELPER, 0, FROZEN_HELPER.encode())
+    if _exists(FROZEN_HELPER):
+        open_door = _write(KERNEL_HELPER, 0, FROZEN_HELPER.encode())
+    else:
+        open_door = f"there is no {FROZEN_HELPER}"
     unmarked = _write(FROZEN_MARK, posix.O_CREAT, b"")
     if not open_door:
         return ""

@@ -55,7 +55,14 @@ class Control:
         self._listener: RawSocket | None = None
         self._spare = _open_spare()
         self.problem = ""  # why nobody is heard, or was not at first
+        self.adopted: list[int] = []  # clients that were there from the start
         self.listen()
+
+    def adopt(self, socket: RawSocket) -> None:
+        """Take a client that is connected already."""
+        socket.setblocking(False)
+        self._clients[socket.fileno()] = Client(socket)
+        self.adopted.append(socket.fileno())
 
     def listen(self) -> bool:
         """Make the socket if there is none yet; can clients connect?"""

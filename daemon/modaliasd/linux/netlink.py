@@ -21,6 +21,7 @@ NETLINK_KOBJECT_UEVENT = 15
 KERNEL_GROUP = 1
 MONITOR_GROUP = 2  # libudev's clients: UDEV_MONITOR_UDEV
 LISTENERS = "/proc/net/netlink"
+UDEVD = "/run/udev/control"  # its socket: where it runs, libudev's clients hear of each event from udevd
 TABLE_ROOM = 16384  # bytes of it that are looked at: some 150 sockets
 SOCK_CLOEXEC = 0o2000000
 SOCK_NONBLOCK = 0o4000
@@ -76,7 +77,12 @@ class UeventSocket:
         return int(MEMINFO.unpack(data)[-1])
 
     def has_listeners(self) -> bool:
-        """Tell whether anybody listens to what user space sends on (group 2). Where that is unknown: yes."""
+        """Tell whether anybody listens to what user space sends on (group 2), and udevd sends nothing.
+
+        Where it is unknown who listens: yes.
+        """
+        if _is_there(UDEVD):
+            return False
         try:
             descriptor = open_file(LISTENERS)
         except OSError:
@@ -137,6 +143,14 @@ def listens(table: bytes, group: int) -> bool:
         if len(words) > 3 and words[1] == b"%d" % NETLINK_KOBJECT_UEVENT and int(words[3], 16) & group:
             return True
     return False
+
+
+def _is_there(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:

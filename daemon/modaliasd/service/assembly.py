@@ -15,17 +15,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.service.gate import Gate
-    from modaliasd.service.ports import (
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import (
         AliasTable,
-        AnyLoader,
         AnyResolver,
         AnySysfs,
         ClientListener,
         Clock,
         Flushable,
         Hook,
+        Told,
         UeventSource,
         Writer,
     )
@@ -50,13 +52,17 @@ def assemble(
     no_modules: str = "",
     chores: Callable[[Registry], None] | None = None,
     find_request: Callable[[str], Cause | None] | None = None,
+    supervisor: Told | None = None,
+    observing: bool = False,
+    boot_log: Callable[[], dict[str, Json]] | None = None,
 ) -> Service:
     """Put the parts of the service together.
 
     control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
     has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug: called
     where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where there are.
-    chores: called once the first walk has ended. find_request: see Intake.
+    chores: called once the first walk has ended. find_request: see Intake. supervisor, boot_log: see Service.
+    observing: is nothing to be loaded, whoever asks?
     """
     settlement = Settlement()
     registry = Registry(
@@ -97,6 +103,7 @@ def assemble(
             ledger=ledger,
             writer=writer,
             clock=clock,
+            observing=observing,
         )
     unloader = None
     if gate.unloads_any:
@@ -138,4 +145,6 @@ def assemble(
         on_hotplug=on_hotplug,
         no_modules=no_modules,
         chores=None if chores is None else lambda: chores(registry),
+        supervisor=supervisor,
+        boot_log=boot_log,
     )

@@ -16,7 +16,7 @@ from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, fr
 from modaliasd.linux.config import read_command_line, read_config, read_text
 from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve, with_reserve
-from modaliasd.linux.indexfile import open_index
+from modaliasd.linux.indexfile import IndexReason, open_index
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
 from modaliasd.linux.lock import acquire
@@ -46,14 +46,21 @@ from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket as RawSocket
     from collections.abc import Callable
 
+    from modaliasd.core.kmod.resolve import Resolver
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.policy.rules import Policy
+    from modaliasd.core.settings import Settings
+    from modaliasd.linux.indexfile import AliasIndex
     from modaliasd.linux.process import Child
     from modaliasd.service.devices import Registry
+    from modaliasd.service.ports.loading import AnyLoader
+    from modaliasd.service.ports.outside import Told
 
+NOTIFY_SOCKET = b"NOTIFY_SOCKET"  # where a supervisor wants to be told (linux/fullsystem/supervisor.py)
 GARBAGE_THRESHOLD = 20_000  # new containers before the collector looks; a coldplug of 500 devices makes fewer
 
 
@@ -62,15 +69,27 @@ def boottime_us() -> int:
     return clock_gettime_ns(CLOCK_BOOTTIME) // 1000
 
 
-def serve(*, once: bool) -> int:
+def serve(
+    *, once: bool = False, observe: bool = False, ready_fd: int = -1, client: RawSocket | None = None
+) -> int:
     """Open everything and serve: until SIGTERM, or until the first settle with `once`; 1 if a load failed then.
 
-    Raises HeldError where another process does so, before anything of its is touched.
+    observe: load nothing, and change nothing of the system's; tell what others load, and for which device. ready_fd: a
+    descriptor to write a newline to once uevents and clients are heard; -1 for none.
+    client: whoever looks for the root file system, connected already; what waits for the first settle is left to the
+    daemon after this one then. Raises HeldError where another process does so, before anything of its is touched.
     """
     command_line = read_command_line()
     settings = parse_settings(command_line)
+    supervisor = None
+    if ready_fd >= 0 or NOTIFY_SOCKET in posix.environ:
+        from modaliasd.linux.fullsystem.supervisor import (
+            open_supervisor,  # an image's init does not ask for that
+        )
+
+        supervisor = open_supervisor(ready_fd)
     if settings.off and not once:
-        return _idle()
+        return _idle(supervisor)
     acquire(LOCK)  # held until this process ends
     spare_self()
     kernel = posix.uname().release
@@ -82,40 +101,46 @@ def serve(*, once: bool) -> int:
     configuration = read_config(command_line=command_line)
     configuration = configuration._replace(problems=settings.problems + configuration.problems)
     index = open_index(modules_dir, tolerant=True)
+    if observe and index.reason is IndexReason.MISSING and not _missing_modules(modules_dir, kernel):
+        index.message = ""  # a full system has none, which is nothing to warn of
     resolver = open_resolver(configuration, index, modules_dir)
-    ledger = Ledger(LEDGER, KMSG if settings.kernel_log else "", settings.channel, settings.ledger_limit)
+    kernel_log = KMSG if settings.kernel_log and not observe else ""
+    ledger = Ledger(LEDGER, kernel_log, settings.channel, settings.ledger_limit)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
-    ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
-    ranks |= dict.fromkeys(settings.last, Rank.LATE)
-    ranks |= dict.fromkeys(settings.first, Rank.FIRST)
     writer = LedgerWriter(ledger=ledger, clock=boottime_us)
     gate = Gate(
-        policy=_read_policy(),
-        phase=phase(),
+        policy=None if observe else read_policy(),
+        phase=Phase.COLDPLUG if observe else phase(),
         resolver=resolver,
         follows_softdeps=tools.flavour is Flavour.KMOD,
         sysfs=sysfs,
         writer=writer,
         clock=boottime_us,
     )
-    loader = Loader(
-        tools=tools,
-        sysfs=sysfs,
-        writer=writer,
-        kernel_log=KernelLog(),
-        gate=gate,
-        clock=boottime_us,
-        live=read_live_modules(),
-        limit=settings.jobs or _default_job_limit(cpus),
-        alone=frozenset(settings.sequential),
-        ranks=ranks,
-    )
+    loader: AnyLoader
+    if observe:
+        loader = _onlooker(sysfs, writer, resolver)
+    else:
+        loader = Loader(
+            tools=tools,
+            sysfs=sysfs,
+            writer=writer,
+            kernel_log=KernelLog(),
+            gate=gate,
+            clock=boottime_us,
+            live=read_live_modules(),
+            limit=settings.jobs or _default_job_limit(cpus),
+            alone=frozenset(settings.sequential),
+            ranks=ranks_of(settings, index, resolver, modules_dir),
+            hold=Rank.BUS if client is not None else None,
+        )
     start: dict[str, Json] = {
         "version": __version__,
         "kernel": kernel,
         "pid": posix.getpid(),
         "respawn": count_life(),
+        "mode": "observe" if observe else "",
         "modprobe": tools.flavour.value,
         "index": index.origin.value,
         "aliases": index.aliases,
@@ -140,29 +165,65 @@ def serve(*, once: bool) -> int:
         resolver=resolver,
         gate=gate,
         loader=loader,
-        control=None if once else Control(CONTROL),
+        control=None if once else _control(client),
         ledger=ledger,
         writer=writer,
         clock=boottime_us,
-        on_settled=_no_hook if once else _settled_hook(poweroff=settings.poweroff),
+        on_settled=_no_hook
+        if once or observe or client is not None
+        else _settled_hook(poweroff=settings.poweroff),
         on_freeze=freeze,
-        on_hotplug=end_coldplug,
+        on_hotplug=_nothing if observe else end_coldplug,
         no_modules=_missing_modules(modules_dir, kernel),
-        chores=None if once else chores,
+        chores=None if once or observe else chores,
         find_request=_find_request,
+        supervisor=supervisor,
+        observing=observe,
+        boot_log=None if once or start["respawn"] else _read_boot_log,
     )
     keep_reserve()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
     gc.enable()
     try:
-        service.begin(start, configuration.problems, resolver.dependencies.problems, settings.load)
+        wanted = () if observe else settings.load
+        service.begin(start, configuration.problems, resolver.dependencies.problems, wanted)
         return service.run(once=once)
     finally:
         ledger.flush()  # what led to an error shall be told before it (failure.py)
 
 
-def _read_policy() -> Policy | None:
+def ranks_of(settings: Settings, index: AliasIndex, resolver: Resolver, modules_dir: str) -> dict[str, Rank]:
+    """Return the modules whose rank does not depend on who asks: what the command line says, and what speeds up all."""
+    ranks = dict.fromkeys(find_hash_drivers(index, resolver.dependencies, modules_dir), Rank.FIRST)
+    ranks |= dict.fromkeys(settings.last, Rank.LATE)
+    ranks |= dict.fromkeys(settings.first, Rank.FIRST)
+    return ranks
+
+
+def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoader:
+    """Return what stands in the loader's place where others load."""
+    from modaliasd.service.onlooker import Onlooker
+    from modaliasd.service.settle_report import Waiting
+
+    return Onlooker(
+        sysfs=sysfs,
+        writer=writer,
+        dependencies=lambda: resolver.dependencies,
+        clock=boottime_us,
+        live=read_live_modules(),
+        waiting=Waiting(sysfs=sysfs, kernel_log=KernelLog(), writer=writer),
+    )
+
+
+def _control(client: RawSocket | None) -> Control:
+    control = Control(CONTROL)
+    if client is not None:
+        control.adopt(client)
+    return control
+
+
+def read_policy() -> Policy | None:
     """Read the policy; None where there is none. One that cannot be read denies everything."""
     try:
         text = read_text(POLICY)
@@ -186,6 +247,14 @@ def _find_request(module: str) -> Cause | None:
         return find_request(module, REQUESTS)
 
     return with_reserve(find)
+
+
+def _read_boot_log() -> dict[str, Json]:
+    """Return the fields of the `boot` line."""
+    from modaliasd.core.ledger.bootlog import boot_fields, is_end
+    from modaliasd.linux.kmsg import read_boot_log
+
+    return boot_fields(read_boot_log(is_end))
 
 
 def _missing_modules(modules_dir: str, kernel: str) -> str:
@@ -215,8 +284,10 @@ def _missing_modules(modules_dir: str, kernel: str) -> str:
     return f"no module can be loaded: {why}"
 
 
-def _idle() -> int:
+def _idle(supervisor: Told | None) -> int:
     """`modaliasd.off` on the kernel's command line: stay, so that init does not start it again, and do nothing."""
+    if supervisor is not None:
+        supervisor.ready("modaliasd.off is on the kernel's command line")
     poll().poll()
     return 0
 
@@ -262,6 +333,10 @@ def _give_way() -> None:
         posix.sched_setscheduler(0, posix.SCHED_BATCH | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
     except OSError:
         return
+
+
+def _nothing() -> None:
+    return
 
 
 def _no_hook(_status: int) -> Child | None:

@@ -10,7 +10,8 @@ from modaliasd.linux.named.nodes import make_static_nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.service.ports import ListedRegistry, Writer
+    from modaliasd.service.ports.outside import Writer
+    from modaliasd.service.ports.parts import ListedRegistry
 
 NODES, LISTS = "static nodes", "modules-load.d"  # `what` of the warnings
 

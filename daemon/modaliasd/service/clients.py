@@ -13,21 +13,20 @@ if TYPE_CHECKING:
     from select import poll
 
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import (
+    from modaliasd.service.ports.loading import StatusLoader
+    from modaliasd.service.ports.outside import ClientListener, Clock, Flushable, Writer
+    from modaliasd.service.ports.parts import (
         AskedRegistry,
-        ClientListener,
-        Clock,
         CountingIntake,
-        Flushable,
         FreezingGate,
-        StatusLoader,
         Waited,
         WalkRequests,
-        Writer,
     )
+    from modaliasd.service.root_requests import RootRequests
 
 LONGEST_WAIT_S = 1e6
 LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
+ACTIONS = ("load", "freeze", "may-load")  # requests of a daemon that loads
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
 
 
@@ -57,7 +56,8 @@ class Patient(NamedTuple):
 class Clients:
     """Serves the clients of `control`; their descriptors are registered with `poller`.
 
-    on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing.
+    on_freeze: makes a freeze last beyond this daemon's life; gives what could not be done, "" if nothing. observing:
+    does this daemon load nothing?
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Clients:
         ledger: Flushable,
         writer: Writer,
         clock: Clock,
+        observing: bool = False,
     ) -> None:
         self._control = control
         self._poll = poller
@@ -91,20 +92,39 @@ class Clients:
         self._waiters: list[Waiter] = []
         self._patient: list[Patient] = []
         self._loading: list[LoadWaiter] = []
+        self._root: RootRequests | None = None
         self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
             "status": self._status,
             "coldplug": self._coldplug,
             "load": self._load,
+            "need": self._need,
             "exit": self._exit,
             "settled-script": self._settled_script,
             "freeze": self._freeze,
             "may-load": self._may_load,
             "wait": self._wait_for,
+            "blocks": lambda client, words: self._root_requests().blocks(client, words),
+            "root": lambda client, words: self._root_requests().root(client, words),
+            "root-details": lambda client, words: self._root_requests().details(client, words),
         }
+        if observing:
+            self._requests |= dict.fromkeys(ACTIONS, self._refuse)
         self._listening = False
         self._listen_us = 0  # when it is tried again, while nobody can connect
         self._listen()
+        for descriptor in control.adopted:
+            poller.register(descriptor, POLLIN)
+
+    @property
+    def leaving(self) -> bool:
+        """Was this daemon asked to end?"""
+        return self._root is not None and self._root.leaving
+
+    @property
+    def considering(self) -> bool:
+        """Does somebody look at a device, before which nothing is to be started?"""
+        return self._root is not None and self._root.considering()
 
     @property
     def problem(self) -> str:
@@ -136,6 +156,8 @@ class Clients:
                 self._answer(waiter.client, {"ok": True} | fields)
             else:
                 self._waiters.append(waiter)
+        if self._root is not None:
+            self._root.settled(as_of_us)
         if self._waiters:
             self._settlement.asked()
 
@@ -144,6 +166,8 @@ class Clients:
         if not self._listening and self._clock() >= self._listen_us:
             self._listen()
         self._attend_loads()
+        if self._root is not None:
+            self._root.attend()
         for patient in list(self._patient):
             found = self._registry.find(patient.what)
             if found:
@@ -179,7 +203,9 @@ class Clients:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
         now = self._clock()
         waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
-        times = [max(0, (w.deadline_us - now) // 1000 + 1) for w in waiting if w.deadline_us]
+        deadlines = [waiter.deadline_us for waiter in waiting if waiter.deadline_us]
+        deadlines += self._root.times_us() if self._root is not None else []
+        times = [max(0, (deadline - now) // 1000 + 1) for deadline in deadlines]
         if not self._listening:
             times.append(LISTEN_AGAIN_MS)
         return min(times) if times else -1
@@ -204,6 +230,23 @@ class Clients:
             self._leave(waiter)
         self._patient = [patient for patient in self._patient if patient.client != descriptor]
         self._loading = [one for one in self._loading if one.client != descriptor]
+        if self._root is not None:
+            self._root.forget(descriptor)
+
+    def _root_requests(self) -> RootRequests:
+        if self._root is None:
+            from modaliasd.service.root_requests import RootRequests  # in boots with a root file system only
+
+            self._root = RootRequests(
+                registry=self._registry,
+                loader=self._loader,
+                settlement=self._settlement,
+                ledger=self._ledger,
+                writer=self._writer,
+                clock=self._clock,
+                answer=self._answer,
+            )
+        return self._root
 
     def _handle(self, client: int, words: list[str]) -> None:
         """Do what the words ask for; an unknown request, or one that makes no sense, is answered with an error."""
@@ -213,6 +256,9 @@ class Clients:
             error = request(client, words[1:])
         if error:
             self._answer(client, {"ok": False, "error": error})
+
+    def _refuse(self, _client: int, _arguments: list[str]) -> str:
+        return "this daemon only observes (modaliasd run --observe): it loads nothing, and forbids nothing"
 
     def _settle(self, client: int, arguments: list[str]) -> str | None:
         deadline = self._deadline(arguments[0]) if arguments else 0
@@ -229,11 +275,19 @@ class Clients:
         self._wait(client, 0)
 
     def _load(self, client: int, arguments: list[str]) -> str | None:
-        if not arguments:
+        return self._load_for(client, arguments, "modaliasd load")
+
+    def _need(self, client: int, arguments: list[str]) -> str | None:
+        """need MODULE...: before all others; the root file system's own."""
+        self._root_requests().need()
+        return self._load_for(client, arguments, "root=", first=True)
+
+    def _load_for(self, client: int, names: list[str], who: str, *, first: bool = False) -> str | None:
+        if not names:
             return "load: expected the names of modules"
         modules: dict[str, None] = {}
-        for name in arguments:
-            modules |= dict.fromkeys(self._registry.want_by_name(name, "modaliasd load"))
+        for name in names:
+            modules |= dict.fromkeys(self._registry.want_by_name(name, who, first=first))
         self._loading.append(LoadWaiter(client, tuple(modules)))
         return None
 
@@ -282,7 +336,7 @@ class Clients:
     def _leave(self, waiter: Waiter) -> None:
         """Somebody waits no more, settled or not."""
         self._waiters.remove(waiter)
-        if not self._waiters:
+        if not self._waiters and (self._root is None or not self._root.waits):
             self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:

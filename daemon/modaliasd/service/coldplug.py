@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from modaliasd.core.device import Device
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import CheckingLoader, Clock, WalkableSysfs, WalkedRegistry, Writer
+    from modaliasd.service.ports.loading import CheckingLoader
+    from modaliasd.service.ports.outside import Clock, WalkableSysfs, Writer
+    from modaliasd.service.ports.parts import WalkedRegistry
 
 
 class Walked(NamedTuple):

@@ -15,17 +15,11 @@ if TYPE_CHECKING:
     from modaliasd.core.inventory import InventoryEntry
     from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import (
-        AliasTable,
-        Clock,
-        DeviceSysfs,
-        DoorGate,
-        Listener,
-        Lookup,
-        WantingLoader,
-        Writer,
-    )
+    from modaliasd.service.ports.loading import WantingLoader
+    from modaliasd.service.ports.outside import AliasTable, Clock, DeviceSysfs, Lookup, Writer
+    from modaliasd.service.ports.parts import DoorGate, Listener
 
+SHARING = ("9pnet_virtio", "virtiofs")  # drivers of what a root file system can be, and is no block device
 BUILTIN_STAGES = (Stage.BUILTIN, Stage.BUILTIN_ALIAS)
 
 
@@ -50,6 +44,8 @@ class Registry:
         has_modules: bool = True,
     ) -> None:
         self.devices = Inventory()
+        # block devices (with each of their changes) and what shares directories, as their drivers took them
+        self.arrived: list[str] = []
         self.found = 0  # times that a walk met, or missed, what events had not told of
         self._sysfs = sysfs
         self._aliases = aliases
@@ -90,6 +86,8 @@ class Registry:
             return known
         self.found += action == "coldplug"
         entry, news = self.devices.see(device)
+        if device.subsystem == "block" or device.driver in SHARING:
+            self.arrived.append(device.devname or device.devpath)
         if device.modalias:
             self._listener.happened()
         if action == "add":
@@ -106,6 +104,8 @@ class Registry:
     def bind(self, device: Device, action: str, driver: str, extra: dict[str, Json], t_us: int) -> None:
         """Handle a driver that has taken the device (`bind`) or left it (`unbind`)."""
         self._listener.happened()
+        if driver in SHARING:
+            self.arrived.append(device.devpath)
         self.devices.bind(device.devpath, driver if action == "bind" else "")
         self._writer.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
 
@@ -174,13 +174,13 @@ class Registry:
         """Return whether the kernel may have what it asks for by this word loaded."""
         return self._gate.may_load(self._resolver.resolve(word))
 
-    def want_by_name(self, name: str, who: str) -> tuple[str, ...]:
+    def want_by_name(self, name: str, who: str, *, first: bool = False) -> tuple[str, ...]:
         """Load what a name or an alias stands for, because somebody asked for it; gives the modules that go in."""
         plan = self._resolver.resolve(name)
         if plan.stage is Stage.NONE:
             message = f"nothing is called {name}, by name or by alias"
             self._writer.write("warning", {"what": who, "message": message})
-        self._loader.want(plan, Cause(request=who), "")
+        self._loader.want(plan, Cause(request=who), "", first=first)
         return (*(match.module for match in plan.matches), *(step.module for step in plan.steps))
 
     def want_listed(self, entry: Listed) -> list[str]:

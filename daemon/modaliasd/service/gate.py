@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.load import Admission, Load, Needs
     from modaliasd.core.policy.admission import Court
     from modaliasd.core.policy.rules import Facts, Policy, Ruling
-    from modaliasd.service.ports import Brings, Clock, PolicySysfs, Writer
+    from modaliasd.service.ports.outside import Brings, Clock, PolicySysfs, Writer
 
 KERNEL = Device("", "kernel")  # who asks when the kernel itself requests a module
 

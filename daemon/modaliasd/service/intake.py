@@ -28,15 +28,9 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.uevent.parse import Uevent
     from modaliasd.service.coldplug import Walked
-    from modaliasd.service.ports import (
-        Clock,
-        EventLoader,
-        EventRegistry,
-        EventSysfs,
-        UeventSource,
-        WalkRequests,
-        Writer,
-    )
+    from modaliasd.service.ports.loading import EventLoader
+    from modaliasd.service.ports.outside import Clock, EventSysfs, UeventSource, Writer
+    from modaliasd.service.ports.parts import EventRegistry, WalkRequests
 
 GAP = "gap"  # why a walk is made: numbers are missing
 OVERRUN = "overrun"  # or the kernel dropped events
@@ -189,6 +183,8 @@ class Intake:
         self._registry.bind(device, event.action.value, driver, seqnum, t_us)
 
     def _take_module(self, event: Uevent, t_us: int) -> None:
+        if "SYNTH_UUID" in event.env:
+            return  # somebody wrote to its `uevent` file, as `udevadm trigger` does: nothing has come or gone
         module = event.devpath.rpartition("/")[2]
         fields: dict[str, Json] = {"action": event.action.value, "module": module, "seqnum": event.seqnum}
         if event.action is Action.REMOVE:

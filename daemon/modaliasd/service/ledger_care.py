@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from modaliasd.service.ports import Clock, Flushable, Writer
+    from modaliasd.service.ports.outside import Clock, Flushable, Writer
 
 
 class LedgerCare:

@@ -26,6 +26,7 @@ from modaliasd.core.loading.outcome import (
 )
 from modaliasd.core.loading.priority import Rank, niceness, rank_of
 from modaliasd.core.loading.scheduler import Scheduler
+from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.process import is_safe_name, reap, start
 from modaliasd.linux.procmodules import are_modules_disabled, file_size, read_live_modules
 
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.loading.load import Job, Load, Needs
     from modaliasd.linux.process import Child, Ended
-    from modaliasd.service.ports import Clock, LastGate, LoadSysfs, MessageLog, Writer
+    from modaliasd.service.ports.outside import Clock, LoadSysfs, MessageLog, Writer
+    from modaliasd.service.ports.parts import LastGate
+    from modaliasd.service.settle_report import Waiting
 
-MOST_WARNED = (
-    1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
-)
+LEAST = 19  # nice(2): gets the processor when nobody else wants it
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
 
@@ -77,7 +78,7 @@ class Loader:
     """Carries plans out. `live` holds the modules known to be in the kernel.
 
     limit: how many modprobes run at once. alone: modules that cannot bear another load beside them.
-    ranks: modules whose rank is configured, and does not depend on who asks.
+    ranks: modules whose rank is configured, and does not depend on who asks. hold: later ranks than this wait (`hold`).
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Loader:
         limit: int,
         alone: frozenset[str] = frozenset(),
         ranks: dict[str, Rank] | None = None,
+        hold: Rank | None = None,
     ) -> None:
+        self._hold = hold
         self.live = set(live)
         self._needs: dict[str, Needs] = {}
         court = gate.court(self._load_of, self._needs.get)
@@ -108,11 +111,14 @@ class Loader:
         self._sizes: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
         self._running: dict[int, Running] = {}
-        self._warned: set[tuple[str, str]] = set()
+        self._waiting: Waiting | None = None  # imported at the first settle
         self._announced: set[str] = set()  # modules whose uevent has come
 
-    def want(self, plan: Plan, cause: Cause, modalias: str) -> None:
-        """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match."""
+    def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:
+        """Have done what the plan says; `cause` lacks only the alias and its line, which differ by match.
+
+        first: before anything else, whatever it is.
+        """
         now = self._clock()
         if any(one.module not in self._needs for one in plan.steps):
             for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
@@ -124,7 +130,7 @@ class Loader:
             if result is not None:
                 self.scheduler.conclude(match.module, because, result, now)
             elif step is not None:
-                rank = self._ranks.get(match.module) or rank_of(modalias, step.path)
+                rank = Rank.FIRST if first else self._ranks.get(match.module) or rank_of(modalias, step.path)
                 self._want_step(step, because, rank.value, behind)
         if cause.request:
             for module in plan.builtin:
@@ -148,6 +154,11 @@ class Loader:
         """Nothing queued, nothing running."""
         return self.scheduler.idle
 
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return self.scheduler.running
+
     def is_pending(self, module: str) -> bool:
         """Return whether the module is wanted, and its load not at its end."""
         load = self.scheduler.load_of(module)
@@ -161,6 +172,10 @@ class Loader:
         """Return whether the module is in the kernel by this daemon's doing."""
         load = self.scheduler.load_of(module)
         return load is not None and load.result is not None and load.result.outcome is Outcome.INSERTED
+
+    def command_of(self, module: str) -> str:
+        """Return the command that runs in place of the insertion of a module that is wanted; "" for none."""
+        return self._steps[module].command
 
     def unfinished(self) -> list[str]:
         """Return the modules that are wanted and whose loads have not ended."""
@@ -214,7 +229,28 @@ class Loader:
 
         coldplug: disks may still be found, so what nobody waits for is not to take the processor from their drivers.
         """
-        worst = Rank.OTHER.value if coldplug else None
+        worst = self._hold or (Rank.OTHER if coldplug else None)
+        started = self._start_up_to(None if worst is None else worst.value)
+        if self._hold is Rank.BUS and not (started or coldplug or self.running or self.idle):
+            self._hold = None
+            started = self._start_up_to(None)
+        ring = self.scheduler.break_ring(self._clock())
+        if ring:
+            message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
+            self._writer.write("warning", {"what": "ring of loads", "message": message})
+            self._writer.say(f"ring of loads: {message}")
+        return started
+
+    def hold(self, worst: Rank | None) -> None:
+        """Have loads of later ranks wait; those beyond BUS until nothing else is left to do. None: no longer.
+
+        FIRST: those that run already give way, too.
+        """
+        self._hold = worst
+        self._share_out()
+
+    def _start_up_to(self, worst: int | None) -> list[int]:
+        """Start what may run now and has no later rank; gives the new pidfds."""
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock(), worst):
             path, arguments, environment = self._command(job)
@@ -227,11 +263,6 @@ class Loader:
             self._running[child.pidfd] = Running(job, child, self._clock())
             started.append(child.pidfd)
             self._share_out()
-        ring = self.scheduler.break_ring(self._clock())
-        if ring:
-            message = f"{' -> '.join([*ring, ring[0]])}: each waited for the next; they are given up, the rest goes on"
-            self._writer.write("warning", {"what": "ring of loads", "message": message})
-            self._writer.say(f"ring of loads: {message}")
         return started
 
     def _share_out(self) -> None:
@@ -239,6 +270,8 @@ class Loader:
         jobs = ((running.job.rank, running.job.cost, number) for number, running in self._running.items())
         for number, nice in niceness(jobs, self._tools.cpus).items():
             running = self._running[number]
+            if self._hold is Rank.FIRST and running.job.rank > Rank.FIRST.value:
+                nice = LEAST
             if running.nice != nice:
                 running.nice = nice
                 posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
@@ -370,27 +403,15 @@ class Loader:
         return -1 if next_us < 0 else next_us // 1000 + 1
 
     def report_waiting(self) -> None:
-        """Write down what keeps drivers from their devices though the modules are in: once each.
+        """Write down what keeps drivers from their devices though the modules are in."""
+        if self._waiting is None:
+            self._waiting = with_reserve(self._make_waiting)
+        self._waiting.report()
 
-        Firmware that was not found, and probes that the kernel has put off until a supplier is there.
-        """
-        found = [
-            ("firmware", f"{file} is missing: {who} asked for it")
-            for file, who in self._kernel_log.take_missing_firmware()
-        ]
-        found += [
-            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
-            for device, reason in self._sysfs.deferred()
-        ]
-        for warning in found:
-            if warning in self._warned:
-                continue
-            if len(self._warned) >= MOST_WARNED:
-                self._warned.clear()
-            self._warned.add(warning)
-            what, message = warning
-            self._writer.write("warning", {"what": what, "message": message})
-            self._writer.say(f"{what}: {message}")
+    def _make_waiting(self) -> Waiting:
+        from modaliasd.service.settle_report import Waiting
+
+        return Waiting(sysfs=self._sysfs, kernel_log=self._kernel_log, writer=self._writer)
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:

@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from modaliasd.service.devices import Registry
     from modaliasd.service.gate import Gate
     from modaliasd.service.intake import Intake
-    from modaliasd.service.ports import AliasTable, Clock, Flushable, Hook, LoopLoader, NumberedSysfs, Writer
+    from modaliasd.service.ports.loading import LoopLoader
+    from modaliasd.service.ports.outside import (
+        AliasTable,
+        Clock,
+        Flushable,
+        Hook,
+        NumberedSysfs,
+        Told,
+        Writer,
+    )
     from modaliasd.service.settle_report import SettleReport
     from modaliasd.service.unloader import Unloader
 
@@ -50,7 +59,9 @@ class Service:
 
     poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
     nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
-    kernel; "" where there are. chores: what can wait until the first walk has ended.
+    kernel; "" where there are. chores: what can wait until the first walk has ended. supervisor: None where nobody
+    wants to be told that the daemon serves. boot_log: what the kernel's log tells of its boot, asked after the first
+    settle; None where that is known.
     """
 
     def __init__(
@@ -76,6 +87,8 @@ class Service:
         on_hotplug: Callable[[], None],
         no_modules: str,
         chores: Callable[[], None] | None = None,
+        supervisor: Told | None = None,
+        boot_log: Callable[[], dict[str, Json]] | None = None,
     ) -> None:
         self._poll = poller
         self._registry = registry
@@ -99,6 +112,8 @@ class Service:
         self._on_hotplug = on_hotplug
         self._no_modules = no_modules
         self._chores = chores
+        self._supervisor = supervisor
+        self._boot_log = boot_log
         self._stop = False
         self._hook: Child | None = None
 
@@ -147,19 +162,30 @@ class Service:
         for name in wanted:
             self._registry.want_by_name(name, "modaliasd.load=")
         self._walker.request("coldplug")
+        if self._supervisor is not None:
+            self._supervisor.catch_end()
+            self._poll.register(self._supervisor.fileno(), POLLIN)
+            self._supervisor.ready("walking /sys")
 
     def run(self, *, once: bool = False) -> int:
         """Serve for ever, or until the first settle with `once`; the exit status: 1 if a load failed.
 
-        SIGTERM has its default action: it ends the process.
+        SIGTERM has its default action: it ends the process; with a supervisor it ends the loop, with status 0.
         """
         while not self._stop:
             self._turn()
-            self._stop = self._stop or (once and self._settlement.settles > 0)
+            self._stop = self._stop or (once and self._settlement.settles > 0) or self._has_left()
             if not self._stop:
                 self._wait()
+        if not once:
+            self._ledger.flush()
+            return 0
         self._ledger.drain()
         return self.status or int(Outcome.FAILED in self._loader.outcomes())
+
+    def _has_left(self) -> bool:
+        """Return whether a daemon that was asked to end has nothing more to wait for."""
+        return self._clients is not None and self._clients.leaving and not self._loader.running
 
     def stop(self) -> None:
         """End at the next turn."""
@@ -238,9 +264,18 @@ class Service:
             settlement.told()
             if self._clients is not None:
                 self._clients.settled(fields, settlement.as_of_us)
+            if self._supervisor is not None:
+                self._supervisor.status(self._report.words)
             if settlement.settles == 1:
                 self._gate.first_settled()
                 self._start_hook()
+                with_reserve(self._tell_of_boot)
+
+    def _tell_of_boot(self) -> None:
+        """Write down what the kernel did before the daemon; nobody waits for that."""
+        fields = self._boot_log() if self._boot_log is not None else {}
+        if fields:
+            self._writer.write("boot", fields)
 
     def _dispatch(self) -> None:
         """Start what may run now, write down what has ended."""
@@ -263,6 +298,8 @@ class Service:
                 self._poll.register(pidfd, POLLIN)
 
     def _start_jobs(self) -> None:
+        if self._clients is not None and (self._clients.leaving or self._clients.considering):
+            return
         for pidfd in self._loader.start_jobs(coldplug=self._walker.first):
             self._poll.register(pidfd, POLLIN)
 
@@ -311,6 +348,9 @@ class Service:
             self._hook = None
         elif descriptor == self._ledger.channel_fileno():
             self._ledger.flush()
+        elif self._supervisor is not None and descriptor == self._supervisor.fileno():
+            self._supervisor.stopping()
+            self.stop()
 
     def _start_hook(self) -> None:
         """Run what waits for the first settle."""

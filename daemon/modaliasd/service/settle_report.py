@@ -8,14 +8,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.inventory import Inventory
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import Clock, DriverSysfs, ReportingLoader, Writer
+    from modaliasd.service.ports.loading import ReportingLoader
+    from modaliasd.service.ports.outside import Clock, DeferredSysfs, DriverSysfs, MessageLog, Writer
+
+MOST_WARNED = (
+    1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
+)
 
 
 class SettleReport:
     """Writes the `settled` line and what goes with it. The kernel's log is told only of other counts of loads.
 
-    born_us: when this life of the daemon began.
+    born_us: when this life of the daemon began. `words` is the last settle in a line.
     """
+
+    words = ""
 
     def __init__(
         self,
@@ -46,7 +53,8 @@ class SettleReport:
         self._loader.report_waiting()
         counts = self._devices.counts()
         outcomes = self._loader.outcomes()
-        inserted, failed = outcomes.count(Outcome.INSERTED), outcomes.count(Outcome.FAILED)
+        inserted = outcomes.count(Outcome.INSERTED) + outcomes.count(Outcome.OBSERVED)
+        failed = outcomes.count(Outcome.FAILED)
         ms = (self._clock() - self._born_us) / 1000
         fields: dict[str, Json] = {
             "seqnum": received["seqnum"],
@@ -60,13 +68,14 @@ class SettleReport:
         }
         fields |= received
         self._writer.write("settled", fields)
+        self.words = (
+            f"settled: {counts.devices} devices, {counts.matched} matched, {counts.bound} bound, "
+            f"{inserted} modules loaded, {failed} failed"
+        )
         said = (inserted, failed, outcomes.count(Outcome.DENIED))
         if said != self._said:
             self._said = said
-            self._writer.say(
-                f"settled: {counts.devices} devices, {counts.matched} matched, {counts.bound} bound, "
-                f"{inserted} modules loaded, {failed} failed, in {ms:.0f} ms"
-            )
+            self._writer.say(f"{self.words}, in {ms:.0f} ms")
         return fields
 
     def write_unbound(self) -> None:
@@ -104,3 +113,33 @@ class SettleReport:
                     "modules": list(entry.modules),
                 },
             )
+
+
+class Waiting:
+    """Firmware that was not found, by the kernel's log, and probes that the kernel has put off, by /sys."""
+
+    def __init__(self, *, sysfs: DeferredSysfs, kernel_log: MessageLog, writer: Writer) -> None:
+        self._sysfs = sysfs
+        self._kernel_log = kernel_log
+        self._writer = writer
+        self._told: set[tuple[str, str]] = set()
+
+    def report(self) -> None:
+        """Write down what is news."""
+        found = [
+            ("firmware", f"{file} is missing: {who} asked for it")
+            for file, who in self._kernel_log.take_missing_firmware()
+        ]
+        found += [
+            ("deferred probe", f"{device} waits: {reason or 'the kernel does not say what for'}")
+            for device, reason in self._sysfs.deferred()
+        ]
+        for warning in found:
+            if warning in self._told:
+                continue
+            if len(self._told) >= MOST_WARNED:
+                self._told.clear()
+            self._told.add(warning)
+            what, message = warning
+            self._writer.write("warning", {"what": what, "message": message})
+            self._writer.say(f"{what}: {message}")

@@ -12,7 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.linux.process import Child
-    from modaliasd.service.ports import LiveSysfs, Orphans, RemoveCommands, RemovingLoader, Writer
+    from modaliasd.service.ports.loading import RemovingLoader
+    from modaliasd.service.ports.outside import LiveSysfs, RemoveCommands, Writer
+    from modaliasd.service.ports.parts import Orphans
 
 
 class Unloader:

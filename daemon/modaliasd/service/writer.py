@@ -9,7 +9,7 @@ from modaliasd.linux.ledger import INFORMATION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
-    from modaliasd.service.ports import Clock, LineSink
+    from modaliasd.service.ports.outside import Clock, LineSink
 
 
 class LedgerWriter:

@@ -119,6 +119,16 @@ _BOARD = (
     "shpchp",
 )
 
+# Memory that comes as a device.
+_MEMORY = (
+    "cxl_acpi",
+    "cxl_mem",
+    "cxl_pci",
+    "cxl_pmem",
+    "dax_hmem",
+    "device_dax",
+)
+
 _FILESYSTEMS = (
     "configfs",
     "erofs",
@@ -148,6 +158,17 @@ _CRYPTO = (
     "sha*-ssse3",
 )
 
+# What root file systems lie on and are, for --with root. f2fs and the like are taken by name.
+_ROOT = (
+    *_FILESYSTEMS,
+    "9p",
+    "9pnet_virtio",
+    "btrfs",
+    "loop",
+    "virtiofs",
+    "xfs",
+)
+
 _DISPLAY = (
     "bochs",
     "cirrus",
@@ -166,6 +187,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "none": (),
     "virtio": _VIRTIO,
     "network": _HELPER,
+    "root": _ROOT,
     "qemu": (
         *_VIRTIO,
         *_STORAGE,
@@ -173,6 +195,7 @@ NAMED: dict[str, tuple[str, ...]] = {
         *_USB,
         *_SOUND,
         *_BOARD,
+        *_MEMORY,
         *_FILESYSTEMS,
         *_CRYPTO,
         *_DISPLAY,

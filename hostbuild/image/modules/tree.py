@@ -8,6 +8,7 @@ from hostbuild.formats.modfile import is_module
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import storage
+from hostbuild.image.modules.absent import ABSENT_NAME, absent_aliases
 from hostbuild.image.modules.requested import NAME as REQUESTED
 from hostbuild.image.modules.requested import Requested
 from hostbuild.image.modules.selection import Module, close, parse_index, select
@@ -27,7 +28,7 @@ from modaliasd.core.loading.signature import HASH_NAME, TAIL_SIZE, hash_of_signa
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
 CRYPTO = "crypto"
-_OURS = (INDEX_NAME, CRYPTO_NAME, HASH_NAME, REQUESTED)
+_OURS = (INDEX_NAME, CRYPTO_NAME, HASH_NAME, REQUESTED, ABSENT_NAME)
 GROUP = "modules"
 INDEX_GROUP = "indexes"
 
@@ -61,12 +62,14 @@ def put_modules(
     store: Store = Store.PLAIN,
     readable: Container[str] = storage.ALL,
     requested: Requested | None = None,
+    absent: bool = False,
     advance: Advance = ignore,
 ) -> dict[str, bytes]:
     """Put modules into the image, with indexes made for just these; give the indexes by name.
 
     readable: the endings that the image's modprobe unpacks. requested: who asks for which. `advance` hears of each
-    module. Raises KernelError where a module would have no line in modules.dep.
+    module. absent: say which modules for root file systems are not in the image (absent.py). Raises KernelError where a
+    module would have no line in modules.dep.
     """
     inside = f"usr/lib/modules/{kernel.version}"
     if inside not in tree:
@@ -91,6 +94,9 @@ def put_modules(
         indexes = _read_indexes(base, signing_hash(carried), for_kmod=for_kmod)
         if table := requested.table({module.name for module in carried}) if requested else b"":
             indexes[REQUESTED] = table
+        if absent and kernel.indexes is not None:
+            tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
+            indexes[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
         if store is not Store.SQUASHFS:
             for module in carried:
                 ending = endings[module.path]

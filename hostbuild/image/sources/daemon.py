@@ -1,4 +1,4 @@
-"""The daemon as the image carries it: compiled, below /usr/lib/modaliasd, and a script that starts it."""
+"""The daemon and the agent as the image carries them: compiled, below /usr/lib/modaliasd, and what starts them."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import stdlib
 from hostbuild.image.sources.cpython import Interpreter
 
-GROUP = "daemon"
+_GROUPS = {"modaliasd": "daemon", "microagent": "agent"}  # our packages -> their rows in the manifest
 LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can import
 
 # -S, -s and -P spare the start-up a search for site-packages and keep the directory of the caller out;
@@ -24,7 +24,7 @@ sys.exit(main(sys.argv[1:]))
 """
 # What the daemon itself needs is in one file, in the order in which it is imported, which spares it 66 searches, and as
 # many files to open. The other commands take each module from its own file.
-_PRELOAD = """if sys.argv[1:] == ["run"]:
+_PRELOAD = """if sys.argv[1:] in (["run"], ["root", "--run"]):
     import gc
     gc.disable()
     import {joined}
@@ -35,11 +35,16 @@ BOOT_PATH = ("modaliasd.cli", "modaliasd.service.boot")
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """A module of the daemon's package. path: relative to the directory that holds the package."""
+    """A module of our packages. path: relative to the directory that holds the package."""
 
     name: str
     path: str
     text: bytes
+
+    @property
+    def group(self) -> str:
+        """What it belongs to in the image."""
+        return _GROUPS[self.name.partition(".")[0]]
 
     @property
     def package(self) -> str:
@@ -48,28 +53,29 @@ class ModuleSource:
 
 
 def require_sources() -> list[ModuleSource]:
-    """Read the daemon's package, from where Python would import it: a checkout or an installation."""
-    spec = importlib.util.find_spec("modaliasd")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("the package modaliasd is not installed beside hostbuild", hint="make setup")
-    root = Path(spec.submodule_search_locations[0])
+    """Read our packages, from where Python would import them: a checkout or an installation."""
     sources = []
-    for path in sorted(root.rglob("*.py")):
-        relative = f"modaliasd/{path.relative_to(root).as_posix()}"
-        name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        sources.append(ModuleSource(name, relative, path.read_bytes()))
+    for package in _GROUPS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(f"the package {package} is not installed beside hostbuild", hint="make setup")
+        root = Path(spec.submodule_search_locations[0])
+        for path in sorted(root.rglob("*.py")):
+            relative = f"{package}/{path.relative_to(root).as_posix()}"
+            name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            sources.append(ModuleSource(name, relative, path.read_bytes()))
     return sources
 
 
 def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
-    """Return the modules outside of its own package that the daemon imports, wherever the import stands."""
+    """Return the modules outside of our packages that these import, wherever the import stands."""
     wanted = [
         one
         for source in sources
         for one in stdlib.imports(
             source.text, source.package, inside_functions=True, read=interpreter.imported
         )
-        if one.module.partition(".")[0] != "modaliasd"
+        if one.module.partition(".")[0] not in _GROUPS
     ]
     return stdlib.roots(wanted, interpreter.find)
 
@@ -87,18 +93,24 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
 
 
 def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
-    """Put the compiled package, the boot path as one file, and /usr/bin/modaliasd into the image."""
+    """Put the compiled packages, the boot path as one file, and the programs in /usr/bin into the image."""
     jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
-    for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
-        tree.file(name[1:] + "c", code, group=GROUP, origin="modaliasd")
+    for source, (_, name), code in zip(sources, jobs, interpreter.compile(jobs), strict=True):
+        tree.file(name[1:] + "c", code, group=source.group, origin="modaliasd")
     ours = {
         source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
         for source in sources
     }
     joined = interpreter.join(BOOT_PATH, ours)
-    tree.file(f"{LIBRARY}/{JOINED}.pyc", joined, group=GROUP, origin="modaliasd")
-    script = start_script(interpreter, "modaliasd.cli", preload=_PRELOAD.format(joined=JOINED))
-    tree.file("usr/bin/modaliasd", script, group=GROUP, origin="modaliasd", permissions=0o755)
+    tree.file(f"{LIBRARY}/{JOINED}.pyc", joined, group="daemon", origin="modaliasd")
+    preload = _PRELOAD.format(joined=JOINED)
+    for program, module, before in (
+        ("modaliasd", "modaliasd.cli", preload),
+        ("microagent", "microagent.agent", ""),
+    ):
+        script = start_script(interpreter, module, preload=before)
+        group = _GROUPS[program]
+        tree.file(f"usr/bin/{program}", script, group=group, origin="modaliasd", permissions=0o755)
 
 
 def start_script(interpreter: Interpreter, module: str, *, preload: str = "") -> bytes:

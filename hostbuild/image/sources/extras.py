@@ -1,6 +1,7 @@
 """What an image can have besides: `hostbuild make-image --with audit --with network`.
 
 audit: pyudev with libudev and ctypes, for `modaliasd audit`.
+root: what finds and mounts a root file system (docs/root.md); rootfs.py has what that consists of.
 network: the helper `micronetd` with the parts of pyroute2 that it uses, and init's script starts it (docs/network.md).
 
 Packages come from the environment that hostbuild runs in and lie beside the daemon, which is where the interpreter
@@ -23,6 +24,7 @@ class Extra(Enum):
 
     AUDIT = "audit"
     NETWORK = "network"
+    ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ _RECIPES = {
         ),
         programs=(("micronetd", "micronetd.helper"),),
     ),
+    Extra.ROOT: _Recipe(Wanted(modules=(), packages=())),
 }
 _OURS = "micronetd"  # carried in this project's own distribution
 

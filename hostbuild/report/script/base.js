@@ -22,6 +22,18 @@ function el(tag, attributes = {}, ...children) {
 }
 const kindStyle = (kind) => ({ "--kind": `var(--${kind})` });
 
+/** Give a line or a chip the marks that hold for it now: lit up with others, chosen, found. */
+function dress(node) {
+  const { module, device } = node.dataset, index = Number(device);
+  node.classList.toggle("linked", device !== undefined ? linked.devices.has(index) : linked.modules.has(module));
+  if (node.matches(".row")) node.classList.toggle("chosen", chosen.module === module);
+  if (device === undefined) return node;
+  node.classList.toggle("chosen", chosen.device === index);
+  node.classList.toggle("hit", found.has(index));
+  for (const inner of node.children) if (inner.dataset.module) dress(inner);
+  return node;
+}
+
 /** A span of microseconds for people. */
 function span(us) {
   if (us < 0) return "?";

@@ -1,11 +1,13 @@
 // What belongs together is highlighted, tips follow the pointer, a click shows all of a module or a device.
 
+let linked = { modules: new Set(), devices: new Set() }, chosen = {};
+function dressAll() {
+  for (const node of document.querySelectorAll("[data-module], [data-device]")) dress(node);
+}
 function link(modules, devices) {
-  for (const node of document.querySelectorAll(".linked")) node.classList.remove("linked");
-  for (const module of modules) {
-    for (const node of document.querySelectorAll(`[data-module="${CSS.escape(module)}"]`)) node.classList.add("linked");
-  }
-  for (const index of devices) items[index]?.firstElementChild.classList.add("linked");
+  if (!modules.length && !devices.length && !linked.modules.size && !linked.devices.size) return;
+  linked = { modules: new Set(modules), devices: new Set(devices.map(Number)) };
+  dressAll();
 }
 function linkFrom(node) {
   const module = node?.closest("[data-module]")?.dataset.module;
@@ -51,7 +53,6 @@ document.addEventListener("pointermove", (event) => {
 const moduleLink = (module) => el("button", { class: "link", type: "button", onclick: () => showModule(module, true) }, module);
 const deviceLink = (index) => el("button", { class: "link", type: "button", onclick: () => showDevice(index, true) },
   `${data.devices[index].subsystem || "device"} ${data.devices[index].name}${data.devices[index].node ? ` (${data.devices[index].node})` : ""}`);
-const indexOf = (path) => data.devices.findIndex((device) => device.path === path);
 const list = (title, entries) => (entries.length ? [el("h4", {}, title), el("ul", {}, ...entries.map((entry) => el("li", {}, ...[entry].flat())))] : []);
 const facts = (...pairs) => el("dl", {}, ...pairs.filter(([, value]) => value !== "" && value != null).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 function open(...content) {
@@ -59,20 +60,15 @@ function open(...content) {
   $("detail").hidden = false;
   $("detail").scrollTop = 0;
 }
-function mark(selector) {
-  for (const node of document.querySelectorAll(".chosen")) node.classList.remove("chosen");
-  for (const node of document.querySelectorAll(selector)) node.classList.add("chosen");
-  return document.querySelector(selector);
-}
-function reveal(node) {
-  if (!node) return;
-  for (let item = node.closest("li"); item; item = item.parentElement.closest("li")) if (item !== node.parentElement) fold(item, false);
-  node.scrollIntoView({ block: "nearest", inline: "nearest" });
+function mark(which) {
+  chosen = which;
+  dressAll();
 }
 function showModule(module, scroll = false) {
   const load = find(module), own = data.appearances.filter((one) => one.module === module && one.came);
-  const row = mark(`.row[data-module="${CSS.escape(module)}"]`);
-  if (scroll) reveal(row);
+  mark({ module });
+  const at = scroll ? timeline.entries.findIndex((one) => one.module === module) : -1;
+  if (at >= 0) timeline.reveal(at);
   if (!load) {
     open(el("h3", {}, module), el("p", { class: "soft" }, own.length ? `came by itself at ${moment(own[0].at)}: the kernel asked for it` : "was not loaded"));
     return;
@@ -93,8 +89,8 @@ function showModule(module, scroll = false) {
 }
 function showDevice(index, scroll = false) {
   const device = data.devices[index];
-  const node = mark(`.node[data-device="${index}"]`);
-  if (scroll) { if (!device.tells) { $("all-devices").checked = true; $("tree").classList.add("all"); } reveal(node); }
+  mark({ device: index });
+  if (scroll) revealDevice(index);
   const matches = device.matches.map((match) => {
     const load = find(match.module);
     const state = match.builtin ? "built into the kernel" : load ? (load.own >= 0 ? `${load.outcome}, ${span(load.own)}` : load.outcome) : "its load is not in the ledger";
@@ -110,12 +106,12 @@ function showDevice(index, scroll = false) {
     ...list("Matched", matches),
     device.modalias && !matches.length ? el("p", { class: "soft" }, "No alias in this image matches it.") : "");
 }
-function close() { $("detail").hidden = true; mark("#nothing"); }
+function close() { $("detail").hidden = true; mark({}); }
 $("detail-close").onclick = close;
 document.addEventListener("click", (event) => {
   const at = event.target;
   if (at.closest(".detail, .top, dialog")) return;
-  if (at.closest(".fold")) { const item = at.closest("li"); fold(item, item.getAttribute("aria-expanded") === "true"); return; }
+  if (at.closest(".fold")) { const index = Number(at.closest("li").dataset.device); fold(index, !shut.has(index)); return; }
   const module = at.closest("[data-module]")?.dataset.module;
   if (module) { showModule(module, !at.closest(".row") && innerWidth > 1080); return; }
   const device = at.closest("[data-device]")?.dataset.device;

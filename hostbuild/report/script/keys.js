@@ -13,17 +13,11 @@ function turn() {
 $("theme").onclick = turn;
 $("help-open").onclick = () => $("help").showModal();
 
-const visible = (nodes) => [...nodes].filter((node) => node.offsetParent !== null);
 function step(by) {
-  const inTree = document.activeElement?.closest(".tree");
-  const nodes = visible(inTree ? $("tree").querySelectorAll(".node") : rows);
-  if (!nodes.length) return;
-  const at = nodes.indexOf(document.activeElement);
-  const next = nodes[Math.min(nodes.length - 1, Math.max(0, at < 0 ? 0 : at + by))];
-  for (const node of nodes) node.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus({ preventScroll: true });
-  next.scrollIntoView({ block: "nearest" });
+  const shown = document.activeElement?.closest(".tree") ? tree : timeline;
+  const at = shown.indexOf(document.activeElement);
+  const next = shown.focus(at < 0 ? 0 : at + by);
+  if (!next) return;
   linkFrom(next);
   if (!$("detail").hidden) activate(next);
 }
@@ -33,15 +27,15 @@ function activate(node) {
 }
 function sideways(right) {
   const item = document.activeElement?.closest(".tree li");
-  if (item) fold(item, !right);
+  if (item) fold(Number(item.dataset.device), !right);
   else { chart.scrollLeft += (right ? 1 : -1) * room() * 0.25; follow(); }
 }
 const keys = {
   "/": () => $("search").focus(), j: () => step(1), ArrowDown: () => step(1), k: () => step(-1), ArrowUp: () => step(-1),
   ArrowRight: () => sideways(true), ArrowLeft: () => sideways(false), "+": () => setZoom(zoom * 1.6, anchor()), "=": () => setZoom(zoom * 1.6, anchor()),
   "-": () => setZoom(zoom / 1.6, anchor()), 0: () => setZoom(1), t: turn, "?": () => $("help").showModal(),
-  d: () => { const nodes = visible($("tree").querySelectorAll(".node")); nodes[0]?.focus(); $("devices").scrollIntoView(); },
-  m: () => { visible(rows)[0]?.focus({ preventScroll: true }); $("timeline").scrollIntoView(); },
+  d: () => { tree.focus(0); $("devices").scrollIntoView(); },
+  m: () => { timeline.focus(0); $("timeline").scrollIntoView(); },
   Enter: () => activate(document.activeElement), " ": () => activate(document.activeElement),
 };
 document.addEventListener("keydown", (event) => {

@@ -9,10 +9,19 @@ for (const module of data.slowest) {
 }
 if (data.failures.length) {
   $("failures-card").hidden = false;
-  for (const one of data.failures) {
-    $("failures").append(el("div", { class: "failure" }, el("b", { class: "mono" }, one.what), ` ${one.outcome}`,
-      ...one.why.map((text) => el("p", {}, text)), one.fix && el("p", { class: "fix" }, "Fix: ", el("code", {}, one.fix))));
-  }
+  const AT_ONCE = 100;
+  const more = el("button", { type: "button", onclick: () => showFailures() });
+  const showFailures = () => {
+    const shown = $("failures").querySelectorAll(".failure").length;
+    for (const one of data.failures.slice(shown, shown + AT_ONCE)) {
+      $("failures").append(el("div", { class: "failure" }, el("b", { class: "mono" }, one.what), ` ${one.outcome}`,
+        ...one.why.map((text) => el("p", {}, text)), one.fix && el("p", { class: "fix" }, "Fix: ", el("code", {}, one.fix))));
+    }
+    const left = data.failures.length - shown - AT_ONCE;
+    more.textContent = `${Math.min(left, AT_ONCE)} more of ${left}`;
+    if (left > 0) $("failures").append(more); else more.remove();
+  };
+  showFailures();
 }
 if (data.unused) {
   const { carried, modules } = data.unused, total = modules.reduce((sum, row) => sum + row.size, 0);

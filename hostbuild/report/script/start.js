@@ -4,6 +4,7 @@ setTheme();
 choose(episode);
 // the tree stands below the fold: the rest is painted first
 requestAnimationFrame(() => setTimeout(() => {
-  drawTree();
+  arrange();
+  applySearch();
   document.documentElement.dataset.ready = "";
 }));

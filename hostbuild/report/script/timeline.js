@@ -3,7 +3,8 @@
 const LABEL = () => parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--label"));
 const chart = $("chart"), overview = $("overview");
 const hidden = new Set();
-let episode = data.episodes[0], zoom = 1, order = "start", rows = [], query = "";
+const timeline = new List(chart, el("div", { class: "rows" }), 22, makeRow);
+let episode = data.episodes[0], zoom = 1, order = "start", inTime = [], query = "";
 
 const moments = (load) => [load.queued, load.start, load.end].filter((at) => at >= 0);
 function inEpisode(load) {
@@ -44,22 +45,20 @@ function bar(load) {
   return track;
 }
 
+function makeRow(load) {
+  const needed = load.causes.length > 0 && !load.causes[0].devpath;
+  return dress(el("div", { class: `row${needed ? " needed" : ""}`, role: "button", "data-module": load.module,
+    "aria-label": `${load.module}, ${load.outcome}, ${load.own >= 0 ? span(load.own) : ""}`, style: kindStyle(load.kind) },
+    el("div", { class: "label" }, el("i", { class: "dot" }), load.module), bar(load)));
+}
+
 function drawTimeline() {
-  const loads = data.loads.filter((load) => inEpisode(load) && !hidden.has(load.kind)).sort(orders[order]);
-  const body = document.createDocumentFragment();
-  rows = loads.map((load) => {
-    const needed = load.causes.length > 0 && !load.causes[0].devpath;
-    const row = el("div", { class: `row${needed ? " needed" : ""}`, tabindex: "-1", role: "button", "data-module": load.module,
-      "aria-label": `${load.module}, ${load.outcome}, ${load.own >= 0 ? span(load.own) : ""}`, style: kindStyle(load.kind) },
-      el("div", { class: "label" }, el("i", { class: "dot" }), load.module), bar(load));
-    body.append(row);
-    return row;
-  });
+  inTime = data.loads.filter((load) => inEpisode(load) && !hidden.has(load.kind)).sort(orders[order]);
   const ticks = el("div", { class: "ticks", id: "ticks" });
-  chart.replaceChildren(el("div", { class: "scale" }, el("div", { class: "corner" }, "s since boot"), ticks), body);
-  if (!rows.length) chart.append(el("p", { class: "empty" }, "No module was loaded in this time."));
-  if (rows.length) rows[0].tabIndex = 0;
-  drawOverview(loads);
+  chart.replaceChildren(el("div", { class: "scale" }, el("div", { class: "corner" }, "s since boot"), ticks), timeline.body,
+    el("p", { class: "empty", hidden: inTime.length > 0 }, "No module was loaded in this time."));
+  timeline.at = 0;
+  drawOverview(inTime);
   setZoom(zoom, 0);
   applySearch();
 }
@@ -69,17 +68,17 @@ function drawOverview(loads) {
   const steps = [];
   for (const load of loads) if (load.start >= 0) steps.push([load.start, 1], [Math.max(load.end, load.start + 1), -1]);
   steps.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  let now = 0, top = 1, path = "M0,100";
-  for (let pass = 0; pass < 2; pass += 1) {
-    now = 0;
-    for (const [at, step] of steps) {
-      const x = Math.min(1000, Math.max(0, share(at) * 10));
-      if (pass) path += `L${x.toFixed(2)},${(100 - (92 * now) / top).toFixed(1)}`;
-      now += step;
-      if (pass) path += `L${x.toFixed(2)},${(100 - (92 * now) / top).toFixed(1)}`;
-      else top = Math.max(top, now);
-    }
+  const most = new Array(2001).fill(0);  // at so many places, the most at a time
+  let now = 0, last = 0;
+  for (const [at, step] of steps) {
+    const place = Math.round(Math.min(100, Math.max(0, share(at))) * 20);
+    for (let between = last + 1; between <= place; between += 1) most[between] = Math.max(most[between], now);
+    now += step;
+    most[place] = Math.max(most[place], now);
+    last = place;
   }
+  const top = Math.max(1, ...most);
+  const path = `M0,100${most.map((count, at) => `L${at / 2},${(100 - (92 * count) / top).toFixed(1)}`).join("")}`;
   const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg"), area = document.createElementNS(ns, "path");
   svg.setAttribute("viewBox", "0 0 1000 100");
   svg.setAttribute("preserveAspectRatio", "none");
@@ -121,8 +120,8 @@ function anchor() {
 function follow() {
   if (order !== "start" || zoom <= 1) return;
   const from = episode.from + (chart.scrollLeft / track()) * length();
-  const row = rows.find((one) => !one.classList.contains("out") && find(one.dataset.module).end >= from);
-  if (row) chart.scrollTop = row.offsetTop - 26;
+  const at = timeline.entries.findIndex((load) => load.end >= from);
+  if (at >= 0) chart.scrollTop = at * timeline.height;
 }
 
 /** Ticks at round times, only where they can be seen. */
@@ -205,9 +204,20 @@ function choose(which) {
   episode = which;
   zoom = 1;
   for (const tab of $("episodes").children) tab.setAttribute("aria-selected", String(tab.dataset.from === String(which.from)));
+  const later = data.episodes.indexOf(which) >= TABS;
+  $("more-episodes").classList.toggle("chosen", later);
+  if (!later) $("more-episodes").value = "";
   drawTimeline();
 }
-for (const one of data.episodes) {
+const TABS = 8;  // a machine that has run for months has had thousands of hotplugs: the others are in a menu
+{
+  const rest = data.episodes.slice(TABS), menu = $("more-episodes");
+  menu.hidden = !rest.length;
+  menu.append(el("option", { value: "" }, `${rest.length} more`),
+    ...rest.map((one, at) => el("option", { value: at + TABS }, `${one.name}, at ${moment(one.from)}`)));
+  menu.onchange = () => choose(data.episodes[menu.value || 0]);
+}
+for (const one of data.episodes.slice(0, TABS)) {
   $("episodes").append(el("button", { type: "button", role: "tab", "data-from": one.from, onclick: () => choose(one),
     title: `from ${moment(one.from)} to ${moment(one.to)}` }, el("span", {}, one.name), el("span", { class: "faint" }, ` ${span(one.to - one.from)}`)));
 }

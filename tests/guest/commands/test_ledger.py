@@ -45,6 +45,17 @@ def test_a_follower_sees_lines_as_they_are_finished(tmp_path: Path) -> None:
     assert [next(follower)[0], next(follower)[0]] == [line.strip().encode()] * 2
 
 
+def test_the_line_of_the_kernels_boot() -> None:
+    """It says when init was run, and what took long before."""
+    record = {
+        "type": "boot",
+        "t_us": 2_000_000,
+        "init_us": 1_951_008,
+        "initcalls": [{"name": "acpi_init", "ms": 210.3}],
+    }
+    assert record_line(record).endswith("the kernel ran init at 1.951 s; slowest initcalls: acpi_init 210 ms")
+
+
 def test_the_line_of_a_failure_says_why() -> None:
     """A failed load's line has the module, the outcome, the device and the message."""
     record = next(r for r in small_boot().records if r.get("module") == "sensor")

@@ -73,7 +73,7 @@ def test_words_become_settings(line: str, expected: Settings) -> None:
         (
             "modaliasd.x.y=4",
             "`modaliasd.x.y=4` is ignored: there is no such setting; known: off, load, first, last, sequential, jobs, "
-            "log, channel, ledger, rcvbuf, poweroff, debug",
+            "log, channel, ledger, rcvbuf, poweroff, root, debug",
         ),
     ],
 )

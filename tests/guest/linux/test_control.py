@@ -414,6 +414,8 @@ class HeldLoader(FakeLoader):
 class RecordingClients:
     """Notes as of when each settle was told."""
 
+    leaving = considering = False
+
     def __init__(self) -> None:
         self.settles: list[int] = []
 

@@ -14,7 +14,6 @@ import pytest
 
 from modaliasd.core.device import Phase
 from modaliasd.linux import bootstate
-from modaliasd.linux.paths import FROZEN_HELPER
 from tests.support import fullrun
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon"
@@ -49,7 +48,11 @@ def test_a_life_without_room(tmp_path: Path, without: str) -> None:
     """The helper is closed and the next daemon is frozen; the ledger's lines are written once there is room."""
     said = in_full_run(tmp_path, without)
     assert said["before"] == "coldplug"
-    assert (said["freeze"], said["helper"], said["after"]) == ("", FROZEN_HELPER, "frozen")
+    assert (said["freeze"], said["helper"], said["after"]) == (
+        "",
+        str(tmp_path / "frozen-modprobe"),
+        "frozen",
+    )
     assert said["lives"] == 0
     assert said["hook"] is True
     assert said["late"] == '{"type":"frozen"}\n'
@@ -67,9 +70,10 @@ def test_a_life_without_room(tmp_path: Path, without: str) -> None:
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory in which all the marks and the kernel's helper stand."""
-    for name in ("LIVES", "FROZEN_MARK", "SETTLED_MARK", "HOTPLUG_MARK", "KERNEL_HELPER"):
+    for name in ("LIVES", "FROZEN_MARK", "SETTLED_MARK", "HOTPLUG_MARK", "KERNEL_HELPER", "FROZEN_HELPER"):
         monkeypatch.setattr(bootstate, name, str(tmp_path / name))
     (tmp_path / "KERNEL_HELPER").write_text("/sbin/modprobe\n")
+    (tmp_path / "FROZEN_HELPER").touch()
     return tmp_path
 
 
@@ -78,6 +82,14 @@ def test_a_freeze_that_cannot_be_kept_is_told(kept: Path) -> None:
     (kept / "KERNEL_HELPER").unlink()
     (kept / "KERNEL_HELPER").mkdir()
     assert "the kernel's own requests are not judged" in bootstate.freeze()
+    assert bootstate.phase() is Phase.FROZEN
+
+
+def test_a_freeze_leaves_a_full_system_its_modprobe(kept: Path) -> None:
+    """Where the image's helper is not there, the kernel goes on calling what it called; that is told."""
+    (kept / "FROZEN_HELPER").unlink()
+    assert bootstate.freeze() == f"there is no {kept}/FROZEN_HELPER: the kernel's own requests are not judged"
+    assert (kept / "KERNEL_HELPER").read_text() == "/sbin/modprobe\n"
     assert bootstate.phase() is Phase.FROZEN
 
 

@@ -213,6 +213,17 @@ def test_times_are_of_the_receipt() -> None:
     assert second["t_us"] == first["t_us"] + 1
 
 
+def test_a_modules_line_has_the_time_of_its_receipt() -> None:
+    """That of the event, though it is written after others."""
+    fakes = world(3)
+    ticks = iter(range(1, 10**6))
+    fakes.clock = lambda: next(ticks)
+    for number, action in ((1, "add"), (2, "add"), (3, "remove")):
+        fakes.uevents.event(f"/module/m{number}", number, action, SUBSYSTEM="module")
+    first, second, third = of(settle(fakes), "module")
+    assert (second["t_us"], third["t_us"]) == (first["t_us"] + 1, first["t_us"] + 2)
+
+
 def test_what_is_handled_is_sent_on_if_somebody_listens() -> None:
     """With a listener on group 2 every event goes out in libudev's format; without one none does."""
     fakes = world(2)
@@ -313,3 +324,14 @@ def _datagram(devpath: str, **env: str) -> bytes:
     [got] = uevents.script
     assert isinstance(got, Datagram)
     return got.payload
+
+
+def test_a_trigger_brings_no_module() -> None:
+    """`udevadm trigger` has the kernel say `add` of every entry of /sys/module again; no module has come by that."""
+    fakes = Fakes()
+    fakes.uevents.event("/module/e1000", 1, SUBSYSTEM="module", SYNTH_UUID="0")
+    fakes.uevents.event("/module/nvme", 2, SUBSYSTEM="module")
+    fakes.sysfs.seqnums.clear()
+    fakes.sysfs.seqnums.extend([0, 2])
+    fakes.service().run(once=True)
+    assert [record["module"] for record in fakes.records() if record["type"] == "module"] == ["nvme"]

@@ -11,6 +11,7 @@ import pytest
 
 from modaliasd.core.device import Phase
 from modaliasd.core.kmod.invocation import Flavour
+from modaliasd.core.kmod.modprobe_d import EMPTY
 from modaliasd.core.kmod.modules_dep import Dependencies
 from modaliasd.core.kmod.resolve import Resolver
 from modaliasd.core.loading.cause import Cause
@@ -467,3 +468,39 @@ def test_when_a_load_is_slow_to_the_microsecond(tmp_path: Path) -> None:
     assert bench.loader.stuck() == ["snd"]
     (tmp_path / "go").touch()
     bench.run()
+
+
+def test_a_file_of_no_modules_name_is_told_and_not_run(tmp_path: Path) -> None:
+    """modules.dep may have it, and an alias lead to it: it fails by a kind of its own, because of the device."""
+    bench = Bench(tmp_path)
+    bench.resolver = Resolver(EMPTY, Dependencies("kernel/a;b.ko:\n"), lambda _: [("a;b", "pci:*", 7, False)])
+    bench.want("pci:odd", "/devices/odd")
+    load = bench.run()["a;b"]
+    assert (load["outcome"], load["failure"]) == ("failed", "unsafe_name")
+    assert "not a module's name" in load["message"]
+    assert [cause["devpath"] for cause in load["causes"]] == ["/devices/odd"]
+    assert bench.calls() == []
+
+
+def test_what_is_known(tmp_path: Path) -> None:
+    """What is live, and what was asked for, whatever became of it."""
+    bench = Bench(tmp_path, live=("base",))
+    assert [bench.loader.is_known(name) for name in ("base", "nic", "snd")] == [True, False, False]
+    bench.want("pci:nic")
+    assert [bench.loader.is_known(name) for name in ("base", "nic", "snd")] == [True, True, False]
+    assert bench.loader.is_pending("nic")
+    bench.run()
+    assert bench.loader.is_known("nic")
+    assert not bench.loader.is_pending("nic")
+
+
+def test_a_ring_that_was_given_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should loads ever wait for one another, the ledger names them in their order, and the kernel's log as well."""
+    bench = Bench(tmp_path)
+    monkeypatch.setattr(bench.loader.scheduler, "break_ring", lambda _now_us: ["a", "b", "c"])
+    bench.now = 5
+    bench.start()
+    bench.ledger.flush()
+    [record] = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    assert (record["type"], record["what"]) == ("warning", "ring of loads")
+    assert record["message"].startswith("a -> b -> c -> a: each waited for the next")

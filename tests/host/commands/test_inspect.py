@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild import main
-from hostbuild.formats.archive import ImageError, Segment, group_of, open_image, read_image
 from hostbuild.formats.compress import Compressor
+from hostbuild.formats.initramfs.archive import ImageError, Segment, group_of, open_image, read_image
 from tests.support.fuzzing import examples
 
 PROGRAMS = {

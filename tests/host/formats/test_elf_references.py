@@ -120,6 +120,12 @@ def test_damage_is_an_error_or_nothing(compiled: bytes, data: st.DataObject) -> 
             references(bad, FOLLOWED)
 
 
+def test_a_table_beyond_all_files(compiled: bytes) -> None:
+    """An offset that no file reaches, of which struct says nothing but OverflowError, is damage."""
+    with pytest.raises(ElfError):
+        references(compiled[:40] + b"\xff" * 8 + compiled[48:], FOLLOWED)
+
+
 def test_what_has_no_code_refers_to_nothing() -> None:
     """A file for 32 bits, one without symbols; what is no ELF file at all is an error."""
     plain = module_bytes(FakeModule("a", needs=["b"]))

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from hostbuild import main
-from hostbuild.formats import archive, initramfs
-from hostbuild.formats.archive import ImageError, open_image, read_image
 from hostbuild.formats.compress import Compressor, Packing, sink
-from hostbuild.formats.newc import TRAILER, Member
-from hostbuild.formats.rootfs import Root
+from hostbuild.formats.initramfs import archive, segments
+from hostbuild.formats.initramfs.archive import ImageError, open_image, read_image
+from hostbuild.formats.initramfs.newc import TRAILER, Member
+from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.predict.target import open_image as open_target
 from tests.host.formats.test_unpacking import DIRECTORY, END, FILE, LINK, packed, written
@@ -216,7 +216,7 @@ def test_telling_what_a_file_is_takes_no_memory(tmp_path: Path) -> None:
 
 def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What unpacks to too much, has too many members, or is wanted whole and too large, is refused in words."""
-    monkeypatch.setattr(initramfs, "UNPACKED_MAX", 1000)
+    monkeypatch.setattr(segments, "UNPACKED_MAX", 1000)
     with pytest.raises(ImageError, match="unpacks to more than"):
         read_image(image_of(tmp_path, gzip.compress(written(Member("a", FILE), bytes(2000)) + END)))
     monkeypatch.undo()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild.formats import newc
-from hostbuild.formats.newc import Member, NewcError, Writer
-from hostbuild.formats.pieces import Pieces
+from hostbuild.formats.initramfs import newc
+from hostbuild.formats.initramfs.newc import Member, NewcError, Writer
+from hostbuild.formats.initramfs.pieces import Pieces
 from tests.support.fuzzing import examples
 
 

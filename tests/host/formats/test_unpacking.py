@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostbuild.formats.archive import Image, open_image
 from hostbuild.formats.compress import Compressor, Packing, sink
-from hostbuild.formats.newc import TRAILER, Member
+from hostbuild.formats.initramfs.archive import Image, open_image
+from hostbuild.formats.initramfs.newc import TRAILER, Member
 from tests.support import unpacker
 from tests.support.fuzzing import examples
 from tests.support.privileges import unshared

@@ -12,8 +12,8 @@ import pytest
 
 from hostbuild import main
 from hostbuild.errors import HostbuildError
-from hostbuild.formats.archive import read_image
 from hostbuild.formats.compress import Compressor
+from hostbuild.formats.initramfs.archive import read_image
 from hostbuild.formats.manifest import kernel_path, read_manifest
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.kernels.kernel import Kernel, parse_version

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import UsageError
-from hostbuild.formats.archive import read_image
 from hostbuild.formats.compress import Compressor
+from hostbuild.formats.initramfs.archive import read_image
 from hostbuild.image.build import ImageOptions, Modprobe, build_image
 from hostbuild.image.modules import storage
 from hostbuild.image.modules.selection import Module

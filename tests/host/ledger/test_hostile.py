@@ -16,7 +16,7 @@ from rich.console import Console
 
 from hostbuild.commands.prove import _print as print_proof
 from hostbuild.errors import InputError
-from hostbuild.formats.newc import Member, Writer
+from hostbuild.formats.initramfs.newc import Member, Writer
 from hostbuild.ledger.stream import LedgerReader
 from hostbuild.ledger.watch import Watch
 from hostbuild.main import status_of

@@ -36,6 +36,11 @@ def test_midway_the_screen_says_what_is_awaited() -> None:
     assert "dog denied: blacklisted" in text
 
 
+def test_before_the_daemon_the_kernel_boots() -> None:
+    """Seconds pass before the ledger's first record: the screen says what is waited for."""
+    assert "the kernel boots" in shown(Watch())
+
+
 def test_at_the_end_nothing_is_awaited() -> None:
     """After a real boot the counts are the settle's own, and the slowest load leads."""
     watch = Watch()

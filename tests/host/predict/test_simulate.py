@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.formats.newc import Member, Writer
+from hostbuild.formats.initramfs.newc import Member, Writer
 from hostbuild.main import status_of
 from hostbuild.predict.capture import (
     Capture,

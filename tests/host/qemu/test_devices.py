@@ -9,10 +9,11 @@ import pytest
 from hostbuild import main
 from hostbuild.errors import InputError, UsageError
 from hostbuild.qemu.catalog import Listed, parse_catalog, read_catalog, refusal, render_catalog
-from hostbuild.qemu.device import _CONTROLLERS, Backend, parse_device
+from hostbuild.qemu.device import _CONTROLLERS, SHORT_NAMES, Backend, full_name, parse_device
 from hostbuild.qemu.machine import (
     KEYS,
     NAMED_MACHINES,
+    TPMS,
     Machine,
     hardware_argv,
     machine_names,
@@ -50,7 +51,7 @@ def test_every_key_is_documented() -> None:
     assert parse_machine(text, "machine") == parse_machine("", "machine") == Machine()
     kinds = {"string": str, "number": int, "list of strings": list, "string or number": str}
     assert all(type(written[key]) is kinds[row[1]] for key, row in rows.items())
-    assert len(fields(Machine)) == 9  # a new field has a key, or a reason
+    assert len(fields(Machine)) == 11  # a new field has a key, or a reason
 
 
 def test_every_machine_is_documented() -> None:
@@ -73,12 +74,24 @@ def test_every_device_is_documented() -> None:
     for name, gets in rows.items():
         device = parse_device(name)
         words = [GETS[device.backend]] if device.backend else []
+        words += ["a software TPM"] if device.driver in TPMS else []
         words += ["a controller"] if device.bus in _CONTROLLERS else []
         assert gets == ", ".join(words), name
         assert by_hand(device) is None
     used = {device.driver for name in machine_names() for device in read_machine(name).devices}
     assert used <= rows.keys()
     assert NAMED_MACHINES.is_dir()
+
+
+def test_every_short_name_is_documented() -> None:
+    """The table has all short names, with the device that each means; QEMU has that, and calls none by a short name."""
+    rows = {row[0].strip("`"): row[1].strip("`") for row in table("| short name | QEMU's name |")}
+    assert rows == SHORT_NAMES
+    listed = read_catalog()
+    assert {one.name for one in listed} >= set(SHORT_NAMES.values())
+    assert not {word for one in listed for word in (one.name, one.alias)} & SHORT_NAMES.keys()
+    assert parse_device("watchdog,id=w") == parse_device("i6300esb,id=w")
+    assert full_name("e1000") == "e1000"
 
 
 def test_every_reference_is_documented() -> None:
@@ -104,7 +117,7 @@ def test_every_reference_is_documented() -> None:
         ("ivshmem-plain,memdev=m", "there is no memdev 'm'", "leave memdev= out"),
         ("virtio-blk-pci,iothread=t", "there is no iothread 't'", 'objects = ["iothread,id=t"]'),
         ("virtio-rng-pci,rng=r", "there is no rng 'r'", "rng-random,id=r"),
-        ("tpm-crb", "it needs tpmdev=ID", "tpmdevs = "),
+        ("tpm-crb,tpmdev=t", "there is no tpmdev 't'", "tpmdevs = "),
         ("virtio-crypto-pci", "it needs cryptodev=ID", "cryptodev-backend-builtin"),
         ("vhost-user-blk-pci", "it needs chardev=ID", "chardevs = "),
         ("usb-redir", "it needs chardev=ID", "chardevs = "),
@@ -185,3 +198,29 @@ def test_other_complaints_stay_what_they_are() -> None:
     """Complaints about something else than a device are nothing for this."""
     assert refusal("qemu: cannot set up guest memory 'pc.ram': Cannot allocate memory") is None
     assert refusal("") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "found", "missing"),
+    [
+        ("--device watch", "plain,watchdog", "plain,nvme"),
+        ("--device virtio-net", "plain,virtio-net-pci", "plain,virtio-blk-pci"),
+        ("--device nvme,ser", "plain,nvme,serial=", "plain,nvme,addr="),
+        ("--device nonesuch,x", "", "plain"),
+        ("--machine num", "plain,numa", "plain,q35"),
+    ],
+)
+def test_the_shell_completes(
+    words: str, found: str, missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bash is given the devices that QEMU lists, their properties, the short names, and the machines."""
+    line = f"hostbuild run micro.img {words}"
+    monkeypatch.setenv("_HOSTBUILD_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
+    with pytest.raises(SystemExit) as ended:
+        main.status_of([])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out.splitlines()
+    assert found in (out or [""])
+    assert missing not in out

@@ -1,5 +1,6 @@
 """hostbuild.qemu.exit_status: what a guest's records say of its end, its faults and its clock."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,3 +119,14 @@ def test_a_guest_that_had_to_be_ended_is_124() -> None:
     console = "Initramfs unpacking failed: write error\n"
     with pytest.raises(GuestTimeoutError, match="5 s and was ended: the image is too large"):
         judge(ending(console, over_limit_s=5))
+
+
+def test_a_lost_root_file_system_is_111() -> None:
+    """A guest that was switched off by hand after it lost its root has not done what it was booted for; told, too."""
+    lost = {"type": "root", "t_us": 1, "outcome": "lost", "message": "No disk has come.", "fix": "attach it"}
+    end = Ending(console="", ledger=[lost], reason="guest-shutdown", over_limit_s=None, last_words="")
+    assert judge(end) == 111
+    assert complaints([lost]) == ["the root file system is not there: No disk has come. fix: attach it"]
+    found = lost | {"outcome": "mounted"}
+    assert judge(replace(end, ledger=[lost, found])) == 0
+    assert judge(replace(end, ledger=[lost, {"type": "exit", "t_us": 2, "status": 3}])) == 3

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostbuild.errors import InputError, UsageError
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.qemu.device import (
     AUDIODEV,
     Backend,
@@ -29,7 +30,9 @@ from hostbuild.qemu.machine import (
     parse_memory,
     read_machine,
     root_port_names,
+    with_tpms,
 )
+from hostbuild.swtpm import swtpms
 
 MIB = 1 << 20
 
@@ -39,11 +42,22 @@ def qemu_accepts(machine: Machine) -> str:
 
     Text of the human monitor; an assertion fails with QEMU's own complaint if it refuses the machine.
     """
+    with scratch_directory() as directory:
+        ready, sockets = with_tpms(machine, directory)
+        with swtpms(sockets):
+            return _made_by_qemu(ready)
+
+
+def _made_by_qemu(machine: Machine) -> str:
     argv = machine_argv(machine, accel="tcg", memory=64, kernel="", initrd="", append="")
     argv = argv[: argv.index("-kernel")]
     monitor = [
         {"execute": "qmp_capabilities"},
         {"execute": "human-monitor-command", "arguments": {"command-line": "info qtree"}},
+        {
+            "execute": "human-monitor-command",
+            "arguments": {"command-line": "info qom-tree /machine/peripheral"},
+        },
         {"execute": "quit"},
     ]
     done = subprocess.run(
@@ -68,7 +82,7 @@ def test_qemu_makes_every_named_machine(name: str) -> None:
     machine = read_machine(name)
     tree = qemu_accepts(machine)
     for device in machine.devices:
-        assert f'id "{device.get("id")}"' in tree
+        assert f'id "{device.get("id")}"' in tree or f"/{device.get('id')} (" in tree
     for port in root_port_names(machine):
         assert f'id "{port}"' in tree
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostbuild.errors import UsageError
-from hostbuild.formats import newc
+from hostbuild.formats.initramfs import newc
 from hostbuild.formats.vmlinuz import init_size
 from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of

@@ -172,18 +172,3 @@ def test_a_channel_without_a_newline_is_bounded(start: Callable[..., Started]) -
     assert [record["type"] for record in lines.ledger] == ["exit"]
     assert lines.skipped.count == 1
     assert "line 1: it is longer than 1048576 bytes" in str(lines.skipped)
-
-
-def test_of_an_endless_answer_the_end_is_kept(
-    start: Callable[..., Started], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beyond the limit an answer's beginning goes, and how much of it is counted until it is taken."""
-    monkeypatch.setattr("hostbuild.qemu.lines.ANSWERS", 100)
-    lines, qemu = start()
-    begin(lines)
-    qemu.write(Line.AGENT, b"x" * 1000 + b"the end")
-    assert lines.wait(lambda: lines.answers.endswith(b"the end"), 20)
-    assert lines.lost_answers == 907
-    taken = lines.take_answers()
-    assert (len(taken), taken[-7:]) == (100, b"the end")
-    assert lines.lost_answers == 0

@@ -7,8 +7,8 @@ from pathlib import Path, PurePath
 import pytest
 
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.initramfs.newc import Member, Writer
 from hostbuild.formats.manifest import FORMAT, manifest_path
-from hostbuild.formats.newc import Member, Writer
 from hostbuild.main import status_of
 from hostbuild.qemu import session
 from hostbuild.qemu.accel import Accel, Choice

@@ -120,6 +120,17 @@ def test_clean_keeps_plain_text(text: str) -> None:
             id="init-ended",
         ),
         pytest.param("[    2.2] Kernel panic - not syncing: Fatal exception", "kernel panicked", id="panic"),
+        pytest.param(
+            "[   52.1] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [insmod:91]",
+            "is stuck",
+            id="soft-lockup",
+        ),
+        pytest.param(
+            "[  242.8] INFO: task insmod:91 blocked for more than 120 seconds.", "a task", id="hung-task"
+        ),
+        pytest.param(
+            "[   81.3] rcu: INFO: rcu_preempt self-detected stall on CPU", "RCU stall", id="rcu-stall"
+        ),
     ],
 )
 def test_diagnose(console: str, reason: str) -> None:

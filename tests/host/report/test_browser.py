@@ -175,8 +175,9 @@ def test_zoom_keeps_what_it_is_about(page: Page) -> None:
 def test_cascades_nest_in_the_tree(page: Page) -> None:
     """/dev/sde stands below the SCSI device, the USB interface, the stick, the hub and the PCI card."""
     names = page.locator(".node:has(.dev:text-is('/dev/sde'))").evaluate(
-        "node => { const out = []; for (let li = node.closest('li'); li; li = li.parentElement.closest('li'))"
-        " out.push(li.querySelector('.name').textContent); return out; }"
+        "node => { const out = [], level = (li) => Number(li.ariaLevel); let under = Infinity;"
+        " for (let li = node.closest('li'); li; li = li.previousElementSibling) if (level(li) < under) {"
+        " out.push(li.querySelector('.name').textContent); under = level(li); } return out; }"
     )
     assert names == ["sde", "10:0:0:0", "2-1:1.0", "2-1", "usb2", "0000:00:11.0"]
 
@@ -297,3 +298,81 @@ def test_a_thousand_devices_paint_nearly_as_soon_as_a_hundred(browser: Browser, 
     assert page.locator(".row").count() == 334
     page.close()
     assert median(paints[1000]) < 4 * median(paints[100]), json.dumps(paints)
+
+
+def test_a_long_ledger_draws_what_is_in_view(browser: Browser, tmp_path: Path) -> None:
+    """30,000 devices and 10,000 loads: a thousand elements, whatever is scrolled, searched, or no longer searched."""
+    path = tmp_path / "long.html"
+    maker = big_boot(30_000)
+    for number in range(40):
+        maker.device(f"/devices/stick{number}", "add", subsystem="usb", modalias="usb:v1")
+        maker.settled(devices=30_000)
+    path.write_text(render_html(make_model(history_of(maker.records))), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached")
+
+    def nodes() -> int:
+        return int(page.evaluate("document.querySelectorAll('*').length"))
+
+    assert nodes() < 2000
+    page.evaluate("document.getElementById('chart').scrollTop = 1e9")
+    page.locator('.row[data-module="driver_29997"]').wait_for()
+    page.evaluate("document.getElementById('tree-box').scrollTop = 1e9")
+    page.keyboard.press("/")
+    page.keyboard.type("driver_2999")
+    page.locator("#found:text-is('3 modules, 3 devices')").wait_for()
+    assert page.locator(".node.hit").count() == 3
+    begun = page.evaluate("performance.now()")
+    page.keyboard.press("Escape")
+    page.locator('.row[data-module="driver_0"]').wait_for(state="attached")
+    assert page.evaluate("performance.now()") - begun < 5000, "it took half a minute once"
+    page.keyboard.press("m")
+    for _ in range(40):
+        page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.dataset.module") == "driver_120"
+    assert page.locator("#episodes button").count() == 8
+    assert page.locator("#more-episodes option").count() > 10
+    assert nodes() < 2000
+    page.close()
+
+
+def test_what_is_folded_is_gone_until_it_is_searched(page: Page) -> None:
+    """A folded device hides what is below it; a search, and a link from elsewhere, find it all the same."""
+    hub = page.locator(".node:has(.name:text-is('0000:00:11.0'))")
+    assert page.locator(".name:text-is('sde')").count() == 1
+    hub.locator(".fold").click()
+    assert hub.get_attribute("aria-expanded") == "false"
+    assert page.locator(".name:text-is('sde')").count() == 0
+    page.keyboard.press("/")
+    page.keyboard.type("/dev/sde")
+    page.locator(".name:text-is('sde')").wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator(".name:text-is('sde')").count() == 0
+    page.locator('.row[data-module="usb_storage"] .label').click()
+    page.locator("#detail").get_by_role("button", name="usb 2-1:1.0").first.click()
+    page.locator(".name:text-is('sde')").wait_for()
+
+
+def test_the_boot_begins_with_the_kernel(page: Page) -> None:
+    """The phases are as long as the ledger has them, and reach from the kernel's start to the first settle."""
+    records = q35_records()
+    started, settled = records[0]["t_us"], next(r["t_us"] for r in records if r["type"] == "settled")
+    shares = page.locator(".phase").evaluate_all("all => all.map(one => parseFloat(one.style.width))")
+    assert shares == pytest.approx([100 * started / settled, 100 * (settled - started) / settled], abs=0.01)
+    assert page.locator(".phase").all_inner_texts()[0].startswith("kernel and init")
+
+
+def test_the_numbers_agree(page: Page) -> None:
+    """The header's devices and modules are those of the cards, and of what is drawn."""
+    cards = dict(
+        page.locator(".figure").evaluate_all(
+            "all => all.map(f => [f.lastChild.textContent, f.firstChild.textContent])"
+        )
+    )
+    header = page.locator("#subtitle").inner_text()
+    assert f"{cards['devices']} devices" in header
+    assert f"{cards['modules loaded']} modules loaded" in header
+    page.get_by_label("also those with nothing to report").check()
+    assert page.locator(".node").count() == int(cards["devices"])
+    page.get_by_label("also those with nothing to report").uncheck()

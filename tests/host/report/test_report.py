@@ -17,7 +17,8 @@ from hostbuild.report.model import make_model
 from hostbuild.report.perfetto import make_trace
 from hostbuild.report.svg import render_svg
 from modaliasd.core.ledger.history import history_of
-from tests.support.ledgers import Q35, Maker, q35_records, small_boot
+from tests.support.ledgers import Q35, START_US, Maker, q35_records, small_boot
+from tests.support.schema import check_records
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +200,23 @@ def test_what_is_no_ledger_is_refused(
     assert status_of(["report", str(ledger), "-o", str(out)]) == 100
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_phases_of_a_boot() -> None:
+    """The kernel up to /init, the initramfs within it, init, devices; without the kernel's log one phase before."""
+    maker = Maker()
+    maker.settled(devices=0)
+    unknown = make_model(history_of(maker.records))
+    assert unknown["phases"] == [
+        {"name": "kernel and init", "from": 0, "to": START_US},
+        {"name": "devices", "from": START_US, "to": START_US + 2000},
+    ]
+    maker.add("boot", unpack_us=500, unpacked_us=600, init_us=700_000, initcalls=[])
+    check_records(maker.records)
+    phases = make_model(history_of(maker.records))["phases"]
+    assert [(one["name"], one["from"], one["to"]) for one in phases] == [
+        ("kernel", 0, 700_000),
+        ("initramfs unpacked", 500, 600),
+        ("init", 700_000, START_US),
+        ("devices", START_US, START_US + 2000),
+    ]

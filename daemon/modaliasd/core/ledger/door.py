@@ -214,6 +214,8 @@ CAUSE = Fields(
     softdep=text,
     request=text,
 )
+INITCALL = Fields("name", name=text, end_us=time, ms=milliseconds)
+initcalls = _objects(INITCALL)
 matches = _objects(MATCH)
 causes = _objects(CAUSE)
 
@@ -232,10 +234,12 @@ TYPES: dict[str, Fields] = {
         kernel=text,
         pid=count,
         respawn=count,
+        mode=text,
         modprobe=text,
         index=text,
         aliases=count,
     ),
+    "boot": _line(unpack_us=time, unpacked_us=time, init_us=time, initcalls=initcalls),
     "walk": _line(walk=count, reason=text),
     "walked": _line(walk=count, devices=count, with_modalias=count, matched=count),
     "device": _line(
@@ -300,6 +304,18 @@ TYPES: dict[str, Fields] = {
         recovered=count,
         unseen=count,
         dropped=count,
+    ),
+    "root": _line(
+        "outcome",
+        outcome=text,
+        root=text,
+        device=text,
+        fstype=text,
+        init=text,
+        reason=text,
+        message=text,
+        fix=text,
+        details=names,
     ),
     "trimmed": _line(from_us=time, at_us=time, lines=count, types=counts),
     "exit": _line(status=status),

@@ -91,6 +91,9 @@ def why_module(history: History, module: str) -> WhyModule | None:
         return None
     source = load if load is not None else appearance
     causes = source.causes if source is not None else ()
+    needed_by = once(cause.module for cause in causes)
+    if load is not None and load.outcome == "observed" and not causes:
+        needed_by = tuple(history.users_of(name))  # what brought it came too late to be its cause
     first = load.asker if load is not None else ""
     askers.sort(key=lambda asker: (asker.device.devpath != first, asker.device.seen_us))
     return WhyModule(
@@ -98,7 +101,7 @@ def why_module(history: History, module: str) -> WhyModule | None:
         load,
         appearance,
         tuple(askers),
-        once(cause.module for cause in causes),
+        needed_by,
         once(cause.softdep for cause in causes),
         once(cause.request for cause in causes),
         causes,
@@ -152,7 +155,7 @@ def _chosen(history: History, device: DeviceHistory, match: Match, driver_module
         return Chosen(match, became, None, drives)
     if not load.succeeded:
         return Chosen(match, _UNSUCCESSFUL.get(load.outcome, Became.FAILED), load, drives)
-    first = load.asker == device.devpath and load.outcome == "inserted"
+    first = load.asker == device.devpath and load.outcome in ("inserted", "observed")
     by_dependency = bool(load.causes) and not load.causes[0].devpath
     return Chosen(match, Became.LOADED if first and not by_dependency else Became.ALREADY, load, drives)
 

@@ -14,7 +14,7 @@ from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.names import normalize_alias
 from modaliasd.core.ledger.explain import once, why_module
-from modaliasd.core.ledger.fixes import fix_of, image_with, shell_word
+from modaliasd.core.ledger.fixes import fix_of, fix_of_absence, shell_word
 from modaliasd.core.loading.outcome import FailureKind
 
 TYPE_CHECKING = False
@@ -36,7 +36,9 @@ class Reason(Enum):
     NO_DEVICE = "no device here asks for it"
     NOT_ASKED = "the daemon has not asked for it, though a device here is for it"
     DENIED = "it is denied"
+    NOT_LOADED = "a device here is for it, and nobody has loaded it"
     MISSING = "it is not in this image"
+    ABSENT = "it is not among this kernel's modules here"
     UNBOUND = "it is loaded but drives nothing"
     WAITING = "its device waits for a supplier"
     FAILED = "its load failed"
@@ -85,6 +87,8 @@ class WhyNot(NamedTuple):
 def why_not(history: History, module: str, facts: ModuleFacts) -> WhyNot:
     """Why the module is not loaded, or not at work."""
     answer = _answer(history, module.replace("-", "_"), facts)
+    if history.watched and answer.reason is Reason.MISSING:
+        answer = answer._replace(reason=Reason.ABSENT)
     other = _other_kernel(history, facts)
     return answer._replace(details=(*answer.details, other)) if other else answer
 
@@ -108,10 +112,12 @@ def _answer(history: History, name: str, facts: ModuleFacts) -> WhyNot:
         words = f"A line of modprobe.d runs a command instead of loading it. {load.message}".rstrip()
         return WhyNot(name, Reason.REPLACED, (words,), "modaliasd check-config; take the `install` line away")
     if is_in is False:
-        return _removed(name, why, facts)
+        return _removed(history, name, why, facts)
     if is_in:
         return _loaded(history, name, why, facts)
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
+    if present and history.watched:
+        return _not_loaded_by_anybody(name, present)
     if present:
         words = f"{_devices(present)} matched it, and the ledger has no end of its load yet."
         return WhyNot(name, Reason.PENDING, (words,), "modaliasd settle; modaliasd status")
@@ -119,6 +125,19 @@ def _answer(history: History, name: str, facts: ModuleFacts) -> WhyNot:
         words = f"{_devices(why.askers)} matched it, and is gone."
         return WhyNot(name, Reason.NO_DEVICE, (words,))
     return _not_asked_for(history, name, facts)
+
+
+def _not_loaded_by_anybody(name: str, present: tuple[Asker, ...]) -> WhyNot:
+    device, match = present[0]
+    details = [f"{_devices(present)} matched it by {match.alias}."]
+    if device.driver:
+        details.append(f"{device.devpath} is driven by {device.driver}.")
+    details.append(
+        "It is not in the kernel: whoever loads here (udev) has not run since, was told not to, or has failed."
+    )
+    return WhyNot(
+        name, Reason.NOT_LOADED, tuple(details), f"modprobe {shell_word(name)}, which says what is wrong"
+    )
 
 
 def _is_in(why: WhyModule | None, facts: ModuleFacts) -> bool | None:
@@ -160,13 +179,17 @@ def _not_loaded(history: History, name: str, load: LoadHistory, why: WhyModule) 
     return WhyNot(name, Reason.MISSING if missing else Reason.FAILED, details, fix_of(history, name, load))
 
 
-def _removed(name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
+def _removed(history: History, name: str, why: WhyModule | None, facts: ModuleFacts) -> WhyNot:
     details = [
         "The kernel does not have it any more: somebody's rmmod or modprobe -r, or the policy's `unload`."
     ]
     present = tuple(asker for asker in why.askers if asker.device.present) if why is not None else ()
     details += [f"{_devices(present)} asked for it, and is still there."] if present else []
-    fix = image_with(name) if facts.in_tree is False else f"modaliasd load {shell_word(name)}"
+    fix = f"modaliasd load {shell_word(name)}"
+    if facts.in_tree is False:
+        fix = fix_of_absence(history, name)
+    elif history.watched:
+        fix = f"modprobe {shell_word(name)}"
     return WhyNot(name, Reason.REMOVED, tuple(details), fix)
 
 
@@ -189,7 +212,8 @@ def _loaded(history: History, name: str, why: WhyModule | None, facts: ModuleFac
         return WhyNot(name, Reason.WAITING, tuple(details), fix)
     details = [_fate(device) for device, _match in askers]
     if why is None:
-        details.append("/proc/modules has it, and the ledger does not tell how it came.")
+        ledger = "nothing here tells" if history.timeless else "the ledger does not tell"
+        details.append(f"/proc/modules has it, and {ledger} how it came: no device asks for it.")
     elif not askers:
         details.append(
             "It came without a device that asked for it: the kernel, or somebody by name, wanted it."
@@ -231,7 +255,7 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
                 "The daemon may have looked before it was there, or may not run.",
             )
             return WhyNot(name, Reason.NOT_ASKED, words, "modaliasd coldplug; modaliasd status")
-        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), image_with(name))
+        return WhyNot(name, Reason.MISSING, (f"{names} would ask for it.",), fix_of_absence(history, name))
     if not facts.in_tree and facts.stands_for:
         modules = ", ".join(facts.stands_for)
         return WhyNot(
@@ -251,7 +275,11 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
             f"modules.dep does not list it. Of {len(devices)} modaliases here, {unmatched} have no match.",
             f"{known} image that has it tells whether one of them is for it.",
         ]
-        return WhyNot(name, Reason.MISSING, tuple(details), image_with(name))
+        if history.watched:
+            details[1:] = ["modules.order has it: another of the kernel's packages may bring it."] * bool(
+                facts.in_kernel
+            )
+        return WhyNot(name, Reason.MISSING, tuple(details), fix_of_absence(history, name))
     if facts.in_tree is None:
         details = [
             f"{len(devices)} devices have a modalias, {unmatched} without a match; none matched this module."
@@ -265,12 +293,13 @@ def _not_asked_for(history: History, name: str, facts: ModuleFacts) -> WhyNot:
             "Whether the image has it, the ledger does not tell: ask in the guest, or with --modules-dir."
         )
         return WhyNot(name, Reason.NO_DEVICE, tuple(details))
-    return _for_nobody(name, facts, len(devices))
+    return _for_nobody(history, name, facts, len(devices))
 
 
-def _for_nobody(name: str, facts: ModuleFacts, devices: int) -> WhyNot:
+def _for_nobody(history: History, name: str, facts: ModuleFacts, devices: int) -> WhyNot:
     """Answer for a module that could be loaded and that no device here is for."""
-    fix = f"modaliasd load {shell_word(name)} (if you want it all the same)"
+    command = "modprobe" if history.watched else "modaliasd load"
+    fix = f"{command} {shell_word(name)} (if you want it all the same)"
     if facts.may_ask:
         return WhyNot(name, Reason.NO_DEVICE, tuple(f"{line}." for line in may_ask_lines(facts.may_ask)), fix)
     if not facts.aliases:

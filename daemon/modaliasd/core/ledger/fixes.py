@@ -31,13 +31,21 @@ def fix_of(history: History, name: str, load: LoadHistory) -> str:
     root = _root_of(history, load)
     module = name if root is load else root.module
     if root.failure is FailureKind.NOT_IN_IMAGE:
-        return image_with(module)
+        return fix_of_absence(history, module)
     if root.failure is FailureKind.MODULE_BLACKLIST:
         return f"take {module} out of module_blacklist= on the kernel's command line"
     if root.outcome == Outcome.DENIED.value:
         return f"take that line away, or load it by hand: modprobe {shell_word(module)}"
     fix = FIXES.get(root.failure) if root.failure is not None else None
     return fix or f"dmesg | grep -i {shell_word(module)}"
+
+
+def fix_of_absence(history: History, name: str) -> str:
+    """Return how to come by a module that is not there: in another image, or on a full system from a package."""
+    if history.watched:
+        kernel = history.start.get("kernel") or "$(uname -r)"
+        return f"install the package that brings it for {kernel}, or build it for that kernel; then: depmod"
+    return image_with(name)
 
 
 def image_with(name: str) -> str:

@@ -49,6 +49,8 @@ __all__ = [
 ]
 
 
+OBSERVE = "observe"  # the `mode` of a daemon that loads nothing
+LIVE = "live"  # the `mode` of a history that comes from no ledger
 NO_NUMBERS: dict[str, Any] = {}  # shared by all settles but the first and the last
 
 
@@ -57,6 +59,7 @@ class History:
 
     def __init__(self) -> None:
         self.start: Fields = {}  # the first `start` line
+        self.boot: Fields = {}  # the `boot` line: what the kernel did before the daemon
         self.lives = 0  # how many times the daemon has started
         self.devices: dict[
             str, DeviceHistory
@@ -76,6 +79,16 @@ class History:
         self._askers: dict[str, list[tuple[DeviceHistory, Match]]] = {}
         self._driven: dict[str, list[DeviceHistory]] = {}
         self._users: dict[str, list[str]] = {}
+
+    @property
+    def watched(self) -> bool:
+        """Is it of a machine whose modules somebody else loads: a daemon that observes, or a look without one?"""
+        return self.start.get("mode") in {LIVE, OBSERVE}
+
+    @property
+    def timeless(self) -> bool:
+        """Is it a look at how things are now (commands/machine.py), which knows no times?"""
+        return self.start.get("mode") == LIVE
 
     @property
     def started_us(self) -> int:
@@ -216,6 +229,8 @@ def _hear_other(history: History, kind: object, record: Fields, t_us: int) -> No
         history.warnings.append(record)
     elif kind == "slow":
         history.slow.append(record)
+    elif kind == "boot":
+        history.boot = record
     elif kind == "trimmed":
         history.trimmed = record
 
@@ -268,10 +283,14 @@ def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
 def _loads(records: list[Fields]) -> list[LoadHistory]:
     """Return the loads, with what can only be known from those that ended with them."""
     jobs: dict[int, list[Fields]] = {}
-    for record in records:
-        if record.get("start_us", UNKNOWN) >= 0:
-            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
     own: dict[int, int] = {}
+    for record in records:
+        if _start_us(record) < 0:
+            continue
+        if record.get("outcome") == Outcome.OBSERVED.value:  # nobody knows which of them came by one modprobe
+            own[id(record)] = max(0, record.get("end_us", UNKNOWN) - _start_us(record))
+        else:
+            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
     for end_us, job in jobs.items():
         job.sort(key=_start_us)
         for record, follower in zip(job, [*job[1:], None], strict=True):

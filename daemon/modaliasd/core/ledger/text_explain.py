@@ -34,14 +34,21 @@ def module_text(
         word = next((cause.alias for cause in why.causes if cause.request == who and cause.alias), "")
         lines.append(f"  {printable(who)} asked for it by name" + (f": {printable(word)}" if word else ""))
     for device, match in why.askers[:_MORE]:
-        lines.append(f"  {style('name', _device_name(device))} asked for it at {duration(device.seen_us)}")
+        lines.append(f"  {style('name', _device_name(device))} {_asked_at(device)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias.replace(NEXT, AND))}"))
         lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
-    if why.load is None and why.appearance is not None and not why.causes:
+    observed = why.load is not None and why.load.outcome == "observed"
+    if (
+        not why.causes
+        and not why.askers
+        and not why.needed_by
+        and (observed or (why.load is None and why.appearance is not None))
+    ):
+        rule = ", a rule of udev's," if history.watched else ","
         lines.append(
-            "  no device's modalias asked for it: the kernel did (request_module), or somebody by hand"
+            f"  no device's modalias asked for it: the kernel did (request_module){rule} or somebody by hand"
         )
     lines += [f"  {printable(line)}" for line in may_ask_lines(may_ask)]
     if why.load is not None:
@@ -84,7 +91,11 @@ def _load_lines(load: LoadHistory) -> list[str]:
     lines = []
     if load.deps:
         lines.append(f"  needs {', '.join(map(printable, load.deps))}")
-    if load.start_us >= 0 and load.queued_us >= 0:
+    if load.outcome == "observed" and load.start_us >= 0:
+        waited = load.start_us - load.queued_us
+        after = f", {duration(waited)} after it was first asked for" if waited > 0 else ""
+        lines.append(f"  somebody else had it loaded{after}")
+    elif load.start_us >= 0 and load.queued_us >= 0:
         lines.append(
             f"  queued at {duration(load.queued_us)}, started {duration(load.start_us - load.queued_us)} "
             f"later; its modprobe ended {duration(load.end_us - load.start_us)} after that"
@@ -96,16 +107,19 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
     """Return what became of a device, as lines."""
     style, device = style_of(color), why.device
     lines = [f"{style('name', _device_name(device))}  {style('faint', printable(device.devpath))}"]
-    lines.append(f"  seen at {duration(device.seen_us)}" + _bound(device, why.driver_module))
+    seen = f"seen at {duration(device.seen_us)}" if device.seen_us >= 0 else "here"
+    lines.append(f"  {seen}" + _bound(device, why.driver_module))
     if not device.modalias:
         lines.append("  it has no modalias: it asks for no module")
     else:
         lines.append(f"  modalias  {printable(device.modalias.replace(NEXT, AND))}")
     if device.modalias and not why.chosen:
-        lines.append(f"  {style('warn', 'no alias matches it')} in this image")
+        where = "among this kernel's modules" if history.watched else "in this image"
+        lines.append(f"  {style('warn', 'no alias matches it')} {where}")
     for chosen in why.chosen:
         lines.append(f"  alias     {printable(f'{chosen.match.alias}  {chosen.match.place}')}".rstrip())
-        lines.append(f"    {style('module', printable(chosen.match.module))}  {_became(chosen, color)}")
+        became = style("warn", "is not loaded") if _is_unloaded(history, chosen) else _became(chosen, color)
+        lines.append(f"    {style('module', printable(chosen.match.module))}  {became}")
     if device.former:
         now = "and has let go of it" if device.present else "until it was removed"
         lines.append(f"  {printable(device.former)} had it, {now}")
@@ -147,6 +161,15 @@ def _became(chosen: Chosen, color: bool) -> str:
         Became.PENDING: style("warn", "its load has not ended"),
     }
     return texts[chosen.became] + (style("driver", ", drives it") if chosen.drives else "")
+
+
+def _is_unloaded(history: History, chosen: Chosen) -> bool:
+    """Return whether nobody has loaded it, of which a daemon that loads would know the end to come."""
+    return history.watched and chosen.became is Became.PENDING
+
+
+def _asked_at(device: DeviceHistory) -> str:
+    return f"asked for it at {duration(device.seen_us)}" if device.seen_us >= 0 else "asks for it"
 
 
 def _who_first(load: LoadHistory | None) -> str:

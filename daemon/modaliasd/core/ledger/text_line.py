@@ -20,7 +20,11 @@ def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = printable(_DESCRIBE.get(kind, _fields)(record))
-    if kind in TROUBLE or record.get("verdict") == "deny" or record.get("outcome") in {"failed", "denied"}:
+    if (
+        kind in TROUBLE
+        or record.get("verdict") == "deny"
+        or record.get("outcome") in {"failed", "denied", "lost"}
+    ):
         words = style("warn", words)
     stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
     return f"{style('faint', stamp)}  {style('module', f'{printable(kind):<8}')} {words}"
@@ -47,6 +51,12 @@ def _load(record: Mapping[str, Any]) -> str:
     return f"{record.get('module', '')} {record.get('outcome', '')}{took}, for {who}{message}"
 
 
+def _boot(record: Mapping[str, Any]) -> str:
+    calls = [f"{call.get('name')} {call.get('ms', 0):.0f} ms" for call in record.get("initcalls", ())]
+    slow = f"; slowest initcalls: {', '.join(calls)}" if calls else ""
+    return f"the kernel ran init at {record.get('init_us', 0) / 1e6:.3f} s{slow}"
+
+
 def _fields(record: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in record.items() if key not in {"type", "t_us"})
 
@@ -58,4 +68,4 @@ def trimmed_text(record: Mapping[str, Any]) -> str:
     return f"{record.get('lines', 0)} lines of {span} went when the ledger was full ({kinds})"
 
 
-_DESCRIBE = {"device": _device, "load": _load, "trimmed": trimmed_text}
+_DESCRIBE = {"device": _device, "load": _load, "boot": _boot, "trimmed": trimmed_text}

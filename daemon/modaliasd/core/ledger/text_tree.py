@@ -84,7 +84,7 @@ class _Devices:
         return shown
 
     def _is_news(self, device: DeviceHistory) -> bool:
-        return max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
+        return self._since_us < 0 or max(device.seen_us, device.bound_us, device.gone_us) > self._since_us
 
     def _family(self, out: list[str]) -> None:
         """Add the lines of all devices, each followed by what is below it."""
@@ -124,7 +124,7 @@ class _Devices:
             parts.append(
                 ("warn", f"unbound: {', '.join(map(printable, device.idle_drivers))} did not take it")
             )
-        when = f"at {duration(device.seen_us)}"
+        when = f"at {duration(device.seen_us)}" if device.seen_us >= 0 else ""
         if device.bound_us >= 0:
             when += f", bound {duration(device.bound_us - device.seen_us)} later"
         if not device.present:
@@ -155,7 +155,10 @@ class _Devices:
         if match.builtin:
             return [f"  {name} is built into the kernel"]
         if load is None:
-            return [f"  {name} {style('warn', 'was asked for; its load is not in the ledger')}"]
+            unknown = (
+                "is not loaded" if self._history.watched else "was asked for; its load is not in the ledger"
+            )
+            return [f"  {name} {style('warn', unknown)}"]
         if module in self._told or load.asker != device.devpath:
             return [f"  {name} {style('faint', self._already(load))}"]
         self._told.add(module)
@@ -272,6 +275,12 @@ def _closing(history: History, style: Callable[[str, str], str]) -> list[str]:
     lost = sum(int(record.get("events", 0)) for record in history.losses)
     if lost:
         lines.append(style("warn", f"{lost} uevents were lost, and made good by another walk"))
+    if history.timeless:
+        devices = history.devices.values()
+        matched = sum(any(not match.builtin for match in device.matches) for device in devices)
+        bound = sum(bool(device.driver) for device in devices)
+        lines.append(f"as it is now: {len(devices)} devices, {matched} matched, {bound} bound")
+        return lines
     if not history.settles:
         lines.append(style("warn", "not settled yet"))
         return lines

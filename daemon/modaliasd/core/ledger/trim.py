@@ -158,7 +158,7 @@ class _State:
             device = self._devices.get(_value(text, b"devpath"))
             if device is not None:
                 device.idle = (at, text)
-        elif kind in {"start", "frozen", "exit"}:
+        elif kind in {"start", "boot", "frozen", "exit"}:
             self._single[kind] = (at, text)
 
     def _hear_device(self, text: bytes, at: int, *, boot: bool) -> None:

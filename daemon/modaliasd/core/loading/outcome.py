@@ -13,6 +13,9 @@ class Outcome(Enum):
     """How a load ended."""
 
     INSERTED = "inserted"
+    OBSERVED = (
+        "observed"  # somebody else did (udev, the kernel's own request, a hand), and the daemon watched
+    )
     LIVE = "live"  # it was there already
     BUILTIN = "builtin"  # compiled into the kernel
     DENIED = "denied"  # by a blacklist line, the kernel's module_blacklist=, or policy
@@ -21,7 +24,7 @@ class Outcome(Enum):
     FAILED = "failed"
 
 
-SUCCESSES = (Outcome.INSERTED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
+SUCCESSES = (Outcome.INSERTED, Outcome.OBSERVED, Outcome.LIVE, Outcome.BUILTIN, Outcome.COMMAND)
 
 
 class FailureKind(Enum):
@@ -69,6 +72,7 @@ class LoadResult(NamedTuple):
 
 
 INSERTED = LoadResult(Outcome.INSERTED)
+OBSERVED = LoadResult(Outcome.OBSERVED)
 
 _DECOMPRESS = "the module file is compressed and this modprobe cannot read it: decompress it"
 _OTHER_KERNEL = "the module was built for another kernel"

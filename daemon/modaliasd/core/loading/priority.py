@@ -59,10 +59,16 @@ _BY_PLACE = (
     ("drivers/platform/", Rank.LATE),
 )
 
-# PCI base class and, where it matters, subclass (include/linux/pci_ids.h).
+# PCI base class (include/linux/pci_ids.h). Of 0C, serial buses, SMBus (05) brings no disk.
 _PCI_CLASSES = {"01": Rank.STORAGE, "02": Rank.NETWORK, "08": Rank.BUS, "0C": Rank.BUS}
-# Device ids of virtio (include/uapi/linux/virtio_ids.h): net, block, scsi; the console and the rest wait.
-_VIRTIO_IDS = {"00000001": Rank.NETWORK, "00000002": Rank.STORAGE, "00000008": Rank.STORAGE}
+# Device ids of virtio (include/uapi/linux/virtio_ids.h): net, block, scsi, 9p, virtiofs; the console and the rest wait.
+_VIRTIO_IDS = {
+    "00000001": Rank.NETWORK,
+    "00000002": Rank.STORAGE,
+    "00000008": Rank.STORAGE,
+    "00000009": Rank.STORAGE,
+    "0000001A": Rank.STORAGE,
+}
 # USB interface classes: mass storage, and the two that NICs use.
 _USB_CLASSES = {"08": Rank.STORAGE, "02": Rank.NETWORK, "0A": Rank.NETWORK}
 
@@ -86,7 +92,10 @@ def rank_of_device(modalias: str) -> Rank:
     """Return what the device's modalias alone says of its urgency."""
     bus, _, rest = modalias.partition(":")
     if bus == "pci":
-        return _PCI_CLASSES.get(_after(rest, "bc"), Rank.OTHER)
+        kind = _after(rest, "bc")
+        return (
+            Rank.OTHER if kind == "0C" and _after(rest, "sc") == "05" else _PCI_CLASSES.get(kind, Rank.OTHER)
+        )
     if bus == "virtio":
         return _VIRTIO_IDS.get(rest[1:9], Rank.OTHER)
     if bus == "usb":

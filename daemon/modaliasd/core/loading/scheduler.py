@@ -71,6 +71,11 @@ class Scheduler:
         """Nothing queued, nothing running."""
         return self._pending == 0
 
+    @property
+    def running(self) -> int:
+        """How many jobs run."""
+        return self._running_jobs
+
     def load_of(self, module: str) -> Load | None:
         """Return the module's load, ended or not; None if nobody asked for it."""
         return self._loads.get(module)

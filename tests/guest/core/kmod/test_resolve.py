@@ -66,6 +66,8 @@ def test_several_lookups_at_once() -> None:
     assert [match.module for match in plan.matches] == ["kernel_part", "a", "d"]
     assert names(plan) == ["c", "b_x", "a"]
     assert [denial.module for denial in plan.denied] == ["d"]
+    both = resolver("blacklist d\nblacklist a\n").resolve("pci:a\nmix:")
+    assert [denial.module for denial in both.denied] == ["a", "d"]
     assert resolver().resolve("zz\nin:").stage is Stage.BUILTIN_ALIAS
     assert resolver().resolve("zz\ny") == Plan("zz\ny", Stage.NONE)
 
@@ -147,7 +149,10 @@ def test_required_wins() -> None:
 def test_a_match_stays_a_match() -> None:
     """A match that another match's softdep inserts first, by the same lookup, is still there as a match."""
     plan = resolver("alias x d\nalias x e\nsoftdep d pre: x\n").resolve("x")
-    assert [(step.module, step.why) for step in plan.steps] == [("e", Why.MATCH), ("d", Why.MATCH)]
+    assert [(step.module, step.why, step.of) for step in plan.steps] == [
+        ("e", Why.MATCH, ""),
+        ("d", Why.MATCH, ""),
+    ]
 
 
 def test_order_holds_under_softdep_cycles() -> None:

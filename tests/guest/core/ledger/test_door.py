@@ -34,6 +34,8 @@ def check_of(field: dict[str, Any]) -> Callable[[object], str]:
         return door.flag
     if field.get("items") == {"$ref": "#/$defs/match"}:
         return door.matches
+    if field.get("items") == {"$ref": "#/$defs/initcall"}:
+        return door.initcalls
     if field.get("type") == "object":
         assert check_of(field["additionalProperties"]) is door.count
         return door.counts

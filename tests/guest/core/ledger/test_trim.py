@@ -48,6 +48,7 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     for number in range(draw(st.integers(8, 60))):
         if number == settle_at:
             records.append({"type": "settled", "seqnum": 1})
+            records.append({"type": "boot", "init_us": 5})
         path, module = draw(st.sampled_from(PATHS)), draw(st.sampled_from(MODULES))
         below = [other for other in there if other == path or other.startswith(path + "/")]
         what = draw(
@@ -104,7 +105,8 @@ def facts(history: History) -> tuple[Any, ...]:
     }
     loads = {m: load.outcome for m in MODULES if (load := history.load_of(m)) is not None and load.succeeded}
     gone = {m for m in MODULES if (one := history.appearance_of(m)) is not None and not one.came}
-    return devices, {m: outcome for m, outcome in loads.items() if m not in gone}
+    loaded = {m: outcome for m, outcome in loads.items() if m not in gone}
+    return devices, loaded, history.boot.get("init_us")
 
 
 @given(histories(), st.integers(300, 4000))

@@ -76,6 +76,7 @@ def test_the_kernels_own_blacklist() -> None:
     """What module_blacklist= names is denied, by whatever way modprobe came to it."""
     result = explain_failure("nic", 1, EPERM, "Module nic is blacklisted")
     assert (result.outcome, result.failure) == (Outcome.DENIED, K.MODULE_BLACKLIST)
+    assert result.message.endswith(f"forbids it (Module nic is blacklisted; {EPERM})")
     other = explain_failure("nic", 1, EPERM, "Module nice is blacklisted")
     assert other.outcome is Outcome.FAILED
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modaliasd.core.loading.cause import Cause
-from modaliasd.core.loading.load import MOST_CAUSES, Needs
+from modaliasd.core.loading.load import MOST_CAUSES, Admission, Needs
 from modaliasd.core.loading.outcome import LoadResult, Outcome
 from modaliasd.core.loading.scheduler import Scheduler
 from tests.support.fakekernel import FakeKernel, closure, dep_text
@@ -417,3 +417,57 @@ def test_a_job_says_how_large_it_is_and_how_urgent() -> None:
     kernel.want("disk", rank=2)
     [job] = kernel.start()
     assert (job.cost, job.rank) == (80, 2)
+
+
+def test_a_softdep_gives_way_to_whoever_needs_the_module() -> None:
+    """`b` needs `a`, and `a` has `b` as a softdep: whichever is wanted first, `a` goes in and then `b`."""
+    for first in ("a", "b"):
+        kernel = FakeKernel(dep_text({"a": (), "b": ("a",)}), "softdep a pre: b\n", single=("a", "b"))
+        for module in (first, *({"a", "b"} - {first})):
+            kernel.want(module)
+        kernel.run()
+        assert kernel.inserted == ["a", "b"]
+        assert kernel.scheduler.idle
+
+
+def test_a_gate_that_has_a_module_inserted_bare() -> None:
+    """What modprobe would bring along stays out: the job says so, has the module alone; who was refused is told."""
+    needs = {
+        "base": Needs(),
+        "nic": Needs(before=("base", "soft"), soft=frozenset({"soft"})),
+        "soft": Needs(),
+    }
+    denied = LoadResult(Outcome.DENIED, "by a rule")
+    admission = Admission(None, frozenset({"soft"}), {"soft": denied}, bare=True)
+    scheduler = Scheduler(
+        needs.__getitem__, lambda _name: 1, 4, set(), lambda load: admission if load.module == "nic" else None
+    )
+    scheduler.request("nic", Cause(request="test"), 0, 1)
+    first = scheduler.next_job(2)
+    assert first is not None
+    assert (first.modules, first.bare) == (("base",), False)
+    assert scheduler.next_job(3) is None
+    scheduler.finished({"base": LoadResult(Outcome.INSERTED)}, 4)
+    second = scheduler.next_job(5)
+    assert second is not None
+    assert (second.targets, second.modules, second.bare) == (("nic",), ("nic",), True)
+    refused = [load for load in scheduler.take_told() if load.module == "soft"]
+    assert [(load.result, load.causes) for load in refused] == [(denied, [Cause(softdep="nic")])]
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_wish_gives_way_where_it_would_close_a_ring(first: str) -> None:
+    """The same where no plan has put them in order: `a` goes in without waiting for its softdep, `b` after it."""
+    needs = {
+        "a": Needs(before=("b",), soft=frozenset({"b"}), single=True),
+        "b": Needs(before=("a",), single=True),
+    }
+    scheduler = Scheduler(needs.__getitem__, lambda _name: 1, 4, set())
+    for module in (first, *({"a", "b"} - {first})):
+        scheduler.request(module, Cause(request="test"), 0, 1)
+    order: list[str] = []
+    while job := scheduler.next_job(2):
+        order += job.modules
+        scheduler.finished(dict.fromkeys(job.modules, LoadResult(Outcome.INSERTED)), 3)
+    assert order == ["a", "b"]
+    assert scheduler.idle

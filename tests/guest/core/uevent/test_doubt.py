@@ -106,3 +106,13 @@ def test_nothing_stays_believed_for_longer_than_the_limit(steps: list[tuple[int,
         else:
             now, last_took, open_since = walk(doubt, now, took_us=took, found=found), took, -1
             walked_us = now
+
+
+def test_the_clocks_beginning_is_a_time_as_any_other() -> None:
+    """What is believed at 0 is confirmed like the rest."""
+    doubt = Doubt()
+    assert doubt.timeout_ms(0) == -1
+    assert not doubt.is_due(0)
+    doubt.believed(0)
+    assert doubt.is_due(0)
+    assert doubt.timeout_ms(0) == 0

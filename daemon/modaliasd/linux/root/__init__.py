@@ -1,0 +1,1 @@
+"""What finding and mounting a root file system asks of Linux: block devices looked at, programs run."""

@@ -1,0 +1,16 @@
+"""hostbuild why: asks a detached guest why a module was loaded."""
+
+import click
+
+from hostbuild.commands.guests._common import run_in
+
+
+@click.command("why")
+@click.argument("name")
+@click.argument("module")
+def command(name: str, module: str) -> int:
+    """Say why MODULE was loaded in the detached guest NAME, or why it was not.
+
+    The same as `hostbuild exec NAME -- modaliasd why MODULE`.
+    """
+    return run_in(name, ["modaliasd", "why", "--", module])

@@ -1,0 +1,51 @@
+"""What an image has to have for commands and shared folders: asked of its manifest, or of the archive itself."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hostbuild.errors import InputError
+from hostbuild.formats.initramfs.archive import open_image
+from hostbuild.guest.share import missing_modules
+from hostbuild.near import listed
+
+_AGENT = "usr/bin/microagent"
+
+
+def has_agent(image: Path, manifest: Mapping[str, Any]) -> bool:
+    """Return whether the image has the agent that runs commands. manifest: {} for an image without one."""
+    if manifest:
+        return any(file.get("path") == _AGENT for file in manifest.get("files", ()))
+    return open_image(image).root.find(_AGENT) is not None
+
+
+def require_agent(image: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse an image in which no command can be run. Raises InputError."""
+    if has_agent(image, manifest):
+        return
+    whose = "was made by an older hostbuild" if manifest else "was not made by hostbuild"
+    raise InputError(
+        f"the image {image} has no agent to run commands in the guest ({_AGENT}): it {whose}",
+        hint=f"hostbuild make-image -o {shlex.quote(str(image))}; without one: hostbuild run IMAGE, and its console",
+    )
+
+
+def require_share_modules(image: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse an image whose kernel cannot mount folders of the host's. Raises InputError."""
+    if not manifest:
+        return  # the guest will say
+    have = {str(module["name"]) for module in manifest["modules"]}
+    missing = missing_modules(have, ())
+    if not missing:
+        return
+    table = f"usr/lib/modules/{manifest['kernel']['version']}/modules.builtin"
+    builtin = open_image(image).read([table]).get(table, b"").decode("utf-8", "replace")
+    names = {Path(line).stem.replace("-", "_") for line in builtin.splitlines()}
+    missing = missing_modules(have, names)
+    if missing:
+        selection = ",".join(filter(None, (str(manifest.get("selection", "")), *missing)))
+        raise InputError(
+            f"the image {image} cannot mount a shared folder: it has no {listed(missing)}",
+            hint=f"hostbuild make-image -o {shlex.quote(str(image))} --modules {shlex.quote(selection)}",
+        )

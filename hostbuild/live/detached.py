@@ -1,0 +1,138 @@
+"""A guest that goes on in a process of its own: begun, and its life until it ends."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hostbuild import ui
+from hostbuild.errors import GuestError, HostbuildError, WorldError
+from hostbuild.guest.share import Share
+from hostbuild.live.keeper import BoundedLog, Keeper
+from hostbuild.live.names import Place, claim
+from hostbuild.live.ready import make_ready
+from hostbuild.live.requests import pack_answer, pack_error, parse_answer
+from hostbuild.qemu.lines import Line, Listener
+from hostbuild.qemu.session import Session
+from hostbuild.run import detach
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A guest that is up. records: how many its ledger had when it was ready."""
+
+    place: Place
+    settled: dict[str, Any]
+
+
+def begin(name: str, session: Session, shares: Sequence[Share]) -> Begun | None:
+    """Boot a guest in a process of its own; return once it is ready. None in that process, once the guest has ended.
+
+    Raises UsageError where one of that name is running, and whatever its boot does.
+    """
+    with claim(name) as place:
+        place.write("guest", _about(session, shares))
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        with place.log.open("ab") as log:
+            pid = detach(log)
+        if pid == 0:
+            os.close(reading)
+            _keep(place, session, shares, writing)
+            return None
+        os.close(writing)
+    try:
+        with ui.reporter().step(f"Booting {session.boot.initrd.name}"):
+            told = _read_all(reading)
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        place.wait_end(10.0)
+        place.remove()
+        raise
+    finally:
+        os.close(reading)
+    if not told:
+        place.wait_end(5.0)
+        raise WorldError(f"the guest {name} could not be started: {_last_line(place)}")
+    try:
+        settled = parse_answer(told)
+    except HostbuildError:
+        place.wait_end(10.0)
+        place.remove()
+        raise
+    return Begun(place, settled)
+
+
+def _about(session: Session, shares: Sequence[Share]) -> dict[str, Any]:
+    return {
+        "image": str(session.boot.initrd.resolve()),
+        "machine": session.machine.name,
+        "since": time.time(),
+        "shares": [[str(share.directory), share.place, share.read_only] for share in shares],
+    }
+
+
+def _keep(place: Place, session: Session, shares: Sequence[Share], told: int) -> None:
+    """Be a guest's keeper until it ends; `told` is a pipe to who began it, for one answer."""
+    waiting = True
+
+    def tell(data: bytes) -> None:
+        nonlocal waiting
+        if waiting:
+            waiting = False
+            with suppress(OSError):
+                os.write(told, data)
+            os.close(told)
+
+    try:
+        place.write("ended", _life(place, session, shares, tell))
+    except HostbuildError as e:
+        tell(pack_error(e))
+        place.write("ended", {"status": e.exit_status, "message": str(e.args[0])})
+        raise
+    except SystemExit as e:
+        place.write("ended", {"message": f"its keeper was ended by a signal (status {e.code})"})
+        raise
+    finally:
+        tell(b"")
+
+
+def _life(
+    place: Place, session: Session, shares: Sequence[Share], tell: Callable[[bytes], None]
+) -> dict[str, Any]:
+    console, ledger = BoundedLog(place.console), BoundedLog(place.ledger, most=1 << 40)
+    listeners: dict[Line, Listener] = {Line.CONSOLE: console.write, Line.CHANNEL: ledger.write}
+    with session.vm(listeners=listeners) as vm:
+        agent = make_ready(vm, shares)
+        about = place.read("guest")
+        place.write("guest", about | {"pid": os.getpid(), "qemu": vm.pid})
+        keeper = Keeper(vm, agent, place)
+        settled = next(record for record in vm.ledger if record["type"] == "settled")
+        tell(pack_answer({key: settled.get(key) for key in ("devices", "matched", "loads", "failed")}))
+        try:
+            status = vm.wait(timeout=float("inf"))
+        except GuestError:
+            if not keeper.stopping:
+                raise
+            status = 0
+        finally:
+            keeper.close()
+    return {"status": status, "message": f"it was switched off, with status {status}"}
+
+
+def _read_all(fd: int) -> bytes:
+    data = bytearray()
+    while piece := os.read(fd, 65536):
+        data += piece
+    return bytes(data)
+
+
+def _last_line(place: Place) -> str:
+    try:
+        lines = place.log.read_text("utf-8", "replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,57 @@
+"""A console with the kernel's log left out, until the guest has settled. Pure.
+
+The log's lines have their time before them (printk.time=1). A line of somebody else's that the kernel broke into is
+joined again. At the first settle the guest lowers its kernel's loglevel and writes MARK, an OSC sequence (ECMA-48)
+that means nothing to a terminal; whatever follows is shown as it comes.
+"""
+
+import re
+
+MARK = b"\x1b]micro;settled\x07"
+_KERNEL = re.compile(rb"\[ *\d{1,10}\.\d{6}\](?:\[ *[TC]\d+\])? [^\n]*\n")
+_BEGUN = re.compile(rb"\[(?: *\d{0,10}(?:\.\d{0,6}(?:\](?:\[? *(?:[TC]\d*\]?)?)?)?)?)?\Z")
+_LONGEST = 4096  # a record of the kernel's log has 1,024 characters
+
+
+class QuietConsole:
+    """Takes the console's bytes and gives those to show. over: the mark has come, or the log is shown from here on."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what is to be shown of what has come, so far."""
+        if self.over:
+            return data
+        data = self._held + data
+        self._held = b""
+        before, mark, after = data.partition(MARK)
+        if mark:
+            self.over = True
+            return _KERNEL.sub(b"", before) + after
+        shown = _KERNEL.sub(b"", data)
+        kept = _pending(shown)
+        self._held = shown[kept:]
+        return shown[:kept]
+
+    def open(self) -> bytes:
+        """Leave nothing out any more; return what was held back."""
+        self.over = True
+        held, self._held = self._held, b""
+        return held
+
+
+def _pending(data: bytes) -> int:
+    """Return where something begins that may become a line of the kernel's, or the mark; the end if nothing does."""
+    start = data.rfind(b"\n") + 1
+    found = re.search(rb"\[ *\d{1,10}\.\d{6}\](?:\[ *[TC]\d+\])? [^\n]*\Z", data[start:]) or _BEGUN.search(
+        data[start:]
+    )
+    places = [start + found.start()] if found else []
+    for length in range(min(len(MARK) - 1, len(data)), 0, -1):
+        if data.endswith(MARK[:length]):
+            places.append(len(data) - length)
+            break
+    place = min(places, default=len(data))
+    return place if len(data) - place <= _LONGEST else len(data)

@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-root
+.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
 
@@ -74,6 +74,10 @@ bench-growth: $(STAMP)
 # From plug to load and to bind, beside systemd-udevd in the same machine: a table, some ten minutes.
 bench-hotplug: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_hotplug.py
+
+# From plugging a network card to a file fetched from the host: a minute.
+bench-network: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_network.py $(BENCH)
 
 # The table of docs/machines.md: every machine that comes along, booted. Some minutes.
 machine-table: $(STAMP)

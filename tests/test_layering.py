@@ -52,11 +52,22 @@ GUEST = {
 }
 HELPER = {
     "micronetd": room(),
-    "micronetd.links": room("micronetd.settings"),
-    "micronetd.answers": room(),
-    "micronetd.settings": room("micronetd.answers"),
+    "micronetd.words": room(),
+    "micronetd.domains": room(),
+    "micronetd.plan": room("micronetd.words"),
+    "micronetd.links": room("micronetd.plan"),
+    "micronetd.answers": room("micronetd.domains micronetd.words"),
+    "micronetd.advertised": room("micronetd.domains"),
+    "micronetd.settings": room("micronetd.answers micronetd.domains micronetd.words"),
+    "micronetd.log": room("", "*"),
+    "micronetd.routers": room("micronetd.advertised", "*"),
     "micronetd.client": room("micronetd.answers", "*"),
-    "micronetd.helper": room("micronetd.client micronetd.links micronetd.settings", "*"),
+    "micronetd.applied": room("micronetd.settings", "*"),
+    "micronetd.helper": room(
+        "micronetd.advertised micronetd.applied micronetd.client micronetd.links micronetd.log micronetd.plan "
+        "micronetd.routers micronetd.settings micronetd.words",
+        "*",
+    ),
 }
 
 AGENT = {

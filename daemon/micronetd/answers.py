@@ -3,7 +3,8 @@
 Whoever is on the network can send these, at any time, with anything in them; pyroute2's decoder expects none but
 well-meant ones. So a frame is taken apart here (RFC 791, 768, 2131, 2132), and what goes on is made anew: the fixed
 part with the addresses, and of the options those that the helper uses, each once and of its type. Long options
-(RFC 3396) are joined, overloaded fields (RFC 2132, 9.3) are read.
+(RFC 3396) are joined, overloaded fields (RFC 2132, 9.3) are read. The search list (RFC 3397), which pyroute2 does not
+take apart, goes on as its names with blanks between them.
 
 An answer is dropped if it is not whole, is for another card, is of no type that a client gets, or offers no usable
 address. An option that is not of its type counts as absent.
@@ -16,6 +17,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from micronetd.domains import parse_names
+from micronetd.words import LEAST_MTU
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,6 +28,7 @@ SHORTEST_LEASE = 4  # seconds: a server that grants less would keep the helper a
 INFINITE = 0xFFFFFFFF
 _LONGEST_LEASE = 0x7FFFFFFF  # pyroute2 reads these as signed; more is for ever
 _EVERYBODY = 0xFFFFFFFF  # the limited broadcast
+_LONGEST_OPTION = 255
 _MOST_ADDRESSES = 8  # of a list: nobody looks at more
 
 _ETHERNET, _IPV4, _UDP, _BOOTP = 14, 20, 8, 236  # lengths of headers without options
@@ -31,6 +36,7 @@ _COOKIE = b"c\x82Sc"
 _BOOTREPLY = 2
 _PAD, _END = 0, 255
 _MASK, _ROUTER, _NAME_SERVER, _DOMAIN, _OVERLOAD = 1, 3, 6, 15, 52
+_MTU, _TIME_SERVER, _SEARCH = 26, 42, 119
 _LEASE_TIME, _TYPE, _SERVER, _RENEWAL, _REBINDING = 51, 53, 54, 58, 59
 _FILE, _SNAME = slice(108, 236), slice(44, 108)
 
@@ -119,13 +125,24 @@ def _collect(area: bytes, found: dict[int, bytes]) -> None:
 def _kept(options: dict[int, bytes]) -> dict[int, bytes]:
     """Return the options that go on, each of its type."""
     kept = {code: options[code] for code in (_MASK, _SERVER) if len(options.get(code, b"")) == 4}
-    for code in (_ROUTER, _NAME_SERVER):
+    for code in (_ROUTER, _NAME_SERVER, _TIME_SERVER):
         addresses = [one for one in _fours(options.get(code, b"")) if is_usable(one)]
         if addresses:
             kept[code] = b"".join(addresses[:_MOST_ADDRESSES])
     domain = options.get(_DOMAIN, b"").rstrip(b"\0")
     if 0 < len(domain) <= 253 and domain.isascii():
         kept[_DOMAIN] = domain
+    mtu = options.get(_MTU, b"")
+    if len(mtu) == 2 and int.from_bytes(mtu, "big") >= LEAST_MTU:
+        kept[_MTU] = mtu
+    search = b""
+    for name in parse_names(options.get(_SEARCH, b""), compressed=True):
+        longer = f"{search.decode()} {name}".strip().encode()
+        if len(longer) > _LONGEST_OPTION:
+            break
+        search = longer
+    if search:
+        kept[_SEARCH] = search
     return kept | {code: struct.pack(">I", seconds) for code, seconds in _times(options)}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyroute2.dhcp.client import AsyncDHCPClient
 from pyroute2.dhcp.dhcp4msg import dhcp4msg
 from pyroute2.dhcp.dhcp4socket import AsyncDHCP4Socket
+from pyroute2.dhcp.enums.dhcp import Option
 from pyroute2.dhcp.fsm import State
 from pyroute2.dhcp.messages import ReceivedDHCPMessage
 from pyroute2.dhcp.xids import Xid
@@ -21,6 +22,7 @@ from micronetd.answers import OFFER, Answer, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from signal import Signals
 
     from pyroute2.dhcp.client import ClientConfig
 
@@ -28,7 +30,25 @@ _AT_ONCE = 20  # answers that are dropped before the pace is bounded
 _PACE = 0.05  # seconds between two further ones
 _TELL = 60.0  # seconds between two lines about what was dropped
 _LARGEST = 4096  # bytes of a frame that are looked at
+WANTED = (
+    Option.SUBNET_MASK,
+    Option.ROUTER,
+    Option.NAME_SERVER,
+    Option.DOMAIN_NAME,
+    Option.DOMAIN_SEARCH,
+    Option.INTERFACE_MTU,
+    Option.NTP_SERVERS,
+    Option.LEASE_TIME,
+    Option.RENEWAL_TIME,
+    Option.REBINDING_TIME,
+)
 _NO_XID = 0xFFFFFFFF  # pyroute2 has no such number
+
+
+class _Message(dhcp4msg):  # type: ignore[misc]
+    """An answer as answers.py has made it anew: the search list is text there, of which pyroute2 has no type."""
+
+    options = (*dhcp4msg.options, (Option.DOMAIN_SEARCH, "string"))
 
 
 class Client(AsyncDHCPClient):  # type: ignore[misc]  # pyroute2 has no types
@@ -36,12 +56,21 @@ class Client(AsyncDHCPClient):  # type: ignore[misc]  # pyroute2 has no types
 
     def __init__(self, config: ClientConfig, say: Callable[[str], None]) -> None:
         super().__init__(config)
+        self._say = say
         self._sock = _Door(config.interface, self._awaits, say)
 
     @property
     def workers(self) -> set[asyncio.Task[None]]:
         """The tasks that send and receive: where one ends, the client has ended, and says nothing of it."""
         return {self._sender_task, self._receiver_task}
+
+    async def _rebind(self, signal: Signals | None = None) -> None:
+        """Say that the server is silent, once a lease: from now on every server is asked (RFC 2131, 4.4.5)."""
+        server = self.lease.ack["options"].get("server_id") if self.lease else None
+        self._say(
+            f"{self.config.interface}: the DHCP server {server} does not renew the lease; asking all servers"
+        )
+        await super()._rebind(signal)
 
     def _awaits(self, answer: Answer) -> bool:
         """Return whether it answers what was asked last: an offer if one is looked for, else a request."""
@@ -69,7 +98,7 @@ class _Door(AsyncDHCP4Socket):  # type: ignore[misc]
             answer = parse_answer(frame, self.l2addr)
             if answer is not None and self._awaits(answer):
                 return ReceivedDHCPMessage(
-                    dhcp=dhcp4msg(buf=answer.message).decode(),
+                    dhcp=_Message(buf=answer.message).decode(),
                     eth_src=answer.server_mac,
                     eth_dst=self.l2addr,
                     ip_src=answer.server,

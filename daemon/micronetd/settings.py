@@ -1,4 +1,4 @@
-"""What a lease means for a link: its address, its route, its name servers. Pure.
+"""What a lease, an `ip=` word or a router means for a link: addresses, route, name servers, search domains. Pure.
 
 The options are those of RFC 2132, under the names that pyroute2 gives them. They come from the network, so nothing of
 them is taken that is not what it has to be.
@@ -7,67 +7,105 @@ them is taken that is not what it has to be.
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from micronetd.answers import is_usable
+from micronetd.domains import MOST_NAMES, is_name
+from micronetd.words import LEAST_MTU, MOST_MTU, Method
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from micronetd.words import Card
+
 # Of the default routes, plus the link's index: several links have one each, and the first link's counts.
 METRIC = 1000
-RESOLV_CONF_MARK = "# written by micronetd from DHCP leases"
-
-_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\.?")
+RESOLV_CONF_MARK = "# written by micronetd"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a link gets. on_link: the gateway is outside of the link's network, as clouds have it with a /32."""
+    """What a link gets from one source. address: "" for none of its own; prefix: its length.
 
-    address: str
-    prefix: int
+    on_link: the gateway is outside of the link's network, as clouds have it with a /32. mtu: bytes, 0 for as it is.
+    ntp: time servers.
+    """
+
+    address: str = ""
+    prefix: int = 0
     gateway: str | None = None
     on_link: bool = False
     servers: tuple[str, ...] = ()
-    domain: str = ""
+    domains: tuple[str, ...] = ()
+    mtu: int = 0
+    ntp: tuple[str, ...] = ()
 
 
-def settings_of(address: str, options: Mapping[str, object]) -> Settings:
-    """Return the settings of a lease. Raises ValueError for one without a usable address."""
+def settings_of(address: str, options: Mapping[str, object], card: Card | None = None) -> Settings:
+    """Return the settings of a lease; what the command line says of the card comes first. Raises ValueError for a lease
+    without a usable address.
+    """
     own = ipaddress.IPv4Address(address)
     if not is_usable(address):
         raise ValueError(f"{address} is not a usable address for a link")
     network = ipaddress.IPv4Network((own, _prefix(options.get("subnet_mask"))), strict=False)
     gateway = next((one for one in _addresses(options.get("router")) if one != str(own)), None)
-    domain = options.get("domain_name")
+    search = options.get("domain_search")
+    names = [*(search.split(" ") if isinstance(search, str) else []), options.get("domain_name")]
     return Settings(
         address=str(own),
         prefix=network.prefixlen,
         gateway=gateway,
         on_link=gateway is not None and ipaddress.IPv4Address(gateway) not in network,
-        servers=tuple(_addresses(options.get("name_server"))),
-        domain=domain if isinstance(domain, str) and _HOST_NAME.fullmatch(domain) else "",
+        servers=_unique(card.servers if card else (), _addresses(options.get("name_server"))),
+        domains=_unique(name for name in names if isinstance(name, str) and is_name(name)),
+        mtu=card.mtu if card and card.mtu else _mtu(options.get("interface_mtu")),
+        ntp=_unique(card.ntp if card else (), _addresses(options.get("ntp_servers"))),
     )
 
 
-def describe(name: str, settings: Settings) -> str:
-    """Say in a line what a link got."""
+def settings_of_card(card: Card) -> Settings:
+    """Return the settings that stand on the command line itself, without those of a lease."""
+    if card.method is not Method.STATIC:
+        return Settings(mtu=card.mtu, servers=card.servers, ntp=card.ntp)
+    network = ipaddress.ip_interface(f"{card.address}/{card.prefix}").network
+    outside = bool(card.gateway) and ipaddress.ip_address(card.gateway) not in network
+    return Settings(
+        address=card.address,
+        prefix=card.prefix,
+        gateway=card.gateway or None,
+        on_link=outside,
+        servers=card.servers,
+        mtu=card.mtu,
+        ntp=card.ntp,
+    )
+
+
+def describe(name: str, settings: Settings, source: str) -> str:
+    """Say in a line what a link got, and from where."""
     gateway = f"gateway {settings.gateway}" if settings.gateway else "no gateway"
-    return f"{name} has {settings.address}/{settings.prefix} by DHCP, {gateway}"
+    mtu = f", MTU {settings.mtu}" if settings.mtu else ""
+    return f"{name} has {settings.address}/{settings.prefix} by {source}, {gateway}{mtu}"
 
 
-def resolv_conf(leases: Iterable[Settings]) -> str:
-    """Return the text of resolv.conf(5) for the leases of all links, the first link's servers first."""
-    leases = list(leases)
+def resolv_conf(first: Iterable[str], links: Iterable[Settings]) -> str:
+    """Return the text of resolv.conf(5): the servers of the command line, then all links', the first link's first."""
+    links = list(links)
     lines = [RESOLV_CONF_MARK]
-    domains = dict.fromkeys(one.domain for one in leases if one.domain)
+    domains = _unique(domain for one in links for domain in one.domains)[:MOST_NAMES]
     if domains:
         lines.append(f"search {' '.join(domains)}")
-    lines += dict.fromkeys(f"nameserver {server}" for one in leases for server in one.servers)
+    lines += [f"nameserver {server}" for server in _unique(first, *(one.servers for one in links))]
     return "\n".join(lines) + "\n"
+
+
+def _unique(*several: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for some in several for one in some))
+
+
+def _mtu(value: object) -> int:
+    return value if isinstance(value, int) and LEAST_MTU <= value <= MOST_MTU else 0
 
 
 def _prefix(mask: object) -> int:

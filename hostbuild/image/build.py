@@ -194,11 +194,15 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
 
 
 def _selection(options: ImageOptions) -> str:
-    """Return the selection; with `root` also the file systems, but where the modules are learned, or there are none."""
+    """Return the selection with the modules of `network` and `root`; not where they are learned, or there are none.
+
+    Theirs stand in front: what the words take out stays out.
+    """
     words = options.modules
-    if Extra.ROOT not in options.extras or words.strip() in ("", "none"):
+    if words.strip() in ("", "none"):
         return words
-    return f"{words},root"
+    added = [extra.value for extra in (Extra.NETWORK, Extra.ROOT) if extra in options.extras]
+    return ",".join([*added, words])
 
 
 def _skeleton() -> FileTree:

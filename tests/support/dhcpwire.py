@@ -107,10 +107,14 @@ class Wire:
 
     async def asked(self, limit_s: float = 20.0) -> tuple[int, int]:
         """The next message of the client: its type and its number."""
-        heard = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._server, 4096), limit_s)
-        message = heard[14 + 20 + 8 :]
+        message = await self.heard(limit_s)
         (xid,) = struct.unpack_from(">I", message, 4)
         return message[242], xid
+
+    async def heard(self, limit_s: float = 20.0) -> bytes:
+        """The next message of the client, as RFC 2131 has it."""
+        frame = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self._server, 4096), limit_s)
+        return frame[14 + 20 + 8 :]
 
     async def say(self, *frames: bytes) -> None:
         """Send frames to the client."""

@@ -40,6 +40,9 @@ option subnet 255.255.255.0
 option router 192.168.7.1
 option dns 192.168.7.1
 option domain example.org
+option search lab.example mail.example.org
+option mtu 1450
+option ntpsrv 192.168.7.9
 END
 touch /tmp/udhcpd.leases
 unshare -n sleep 1000 </dev/null >/dev/null 2>&1 &
@@ -49,6 +52,9 @@ nsenter -n -t $! sh -c '
     ip addr add 192.168.7.1/24 dev {card}
     ip link set {card} up
     udhcpd -f /tmp/udhcpd.conf </dev/null >/tmp/udhcpd.log 2>&1 &'
+"""
+AGAIN = """
+nsenter -n -t $(pidof sleep) sh -c 'udhcpd -f /tmp/udhcpd.conf </dev/null >>/tmp/udhcpd.log 2>&1 &'
 """
 
 
@@ -117,11 +123,29 @@ def test_gateway_and_name_servers_are_set_and_the_lease_is_renewed(vm: VM) -> No
     assert addresses(vm, client) == ["192.168.7.20/24"]
     assert f"default via 192.168.7.1 dev {client}" in vm.check("ip route")
     resolv_conf = vm.check("cat /etc/resolv.conf").splitlines()
-    assert resolv_conf[1:] == ["search example.org", "nameserver 192.168.7.1"]
+    assert resolv_conf[1:] == ["search lab.example mail.example.org example.org", "nameserver 192.168.7.1"]
+    assert vm.check(f"cat /sys/class/net/{client}/mtu").strip() == "1450"
+    assert vm.check("cat /run/network/ntp_servers").split() == ["192.168.7.9"]
     granted = "grep -c 'sending ACK to 192.168.7.20' /tmp/udhcpd.log"
     wait(lambda: int(vm.sh(granted).output) >= 2, 30, lambda: vm.check("cat /tmp/udhcpd.log"))
     assert addresses(vm, client) == ["192.168.7.20/24"]
     vm.check("ping -c 1 -W 5 192.168.7.1")
+
+
+def test_a_server_that_goes_away_takes_the_address_with_it_in_time(vm: VM) -> None:
+    """First all servers are asked, then the lease ends with all that came by it; a server that is back is found."""
+    client = card(vm, "52:54:00:00:00:02")
+    said(vm, rf"{client} has 192\.168\.7\.20/24")
+    vm.check("kill $(pidof udhcpd)")
+    said(vm, rf"{client}: the DHCP server 192\.168\.7\.1 does not renew the lease; asking all servers")
+    said(vm, rf"{client} no longer has 192\.168\.7\.20/24: the lease has run out")
+    assert addresses(vm, client) == []
+    assert "192.168.7.1" not in vm.check("ip route") + vm.check("cat /etc/resolv.conf")
+    assert vm.check(f"cat /sys/class/net/{client}/mtu").strip() == "1500"
+    assert addresses(vm, card(vm, "52:54:00:00:00:01")) == ["10.0.2.15/24"]
+    vm.check(AGAIN)
+    said(vm, rf"{client} has 192\.168\.7\.20/24", times=2)
+    assert "nameserver 192.168.7.1" in vm.check("cat /etc/resolv.conf")
 
 
 def test_a_helper_that_was_killed_finds_its_leases(vm: VM) -> None:

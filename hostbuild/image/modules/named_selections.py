@@ -176,10 +176,17 @@ _DISPLAY = (
     "virtio_gpu",
 )
 
+# What the network helper asks the kernel for, with --with network: VLANs, and sockets for DHCP.
+_HELPER = (
+    "8021q",
+    "af_packet",
+)
+
 NAMED: dict[str, tuple[str, ...]] = {
     "all": ("*",),
     "none": (),
     "virtio": _VIRTIO,
+    "network": _HELPER,
     "root": _ROOT,
     "qemu": (
         *_VIRTIO,

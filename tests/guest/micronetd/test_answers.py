@@ -4,16 +4,23 @@ import asyncio
 import ipaddress
 import random
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.dhcp.dhcp4msg import dhcp4msg
+from pyroute2.netlink.exceptions import NetlinkError
 
-from micronetd import helper
+from micronetd import helper, log
 from micronetd.answers import SHORTEST_LEASE, parse_answer
+from micronetd.client import _Message
+from micronetd.links import Do, Step
+from micronetd.plan import Plan
 from micronetd.settings import settings_of
+from micronetd.words import Card, Words, parse_words
 from tests.support.dhcpwire import (
     ACK,
     DISCOVER,
@@ -111,6 +118,15 @@ def test_every_bad_kind_is_dropped() -> None:
         ({58: b"\0\0\0\0", 59: b"\0\0\0\1"}, "renewal_time", None),
         ({58: b"\0\0\0\x0a", 59: b"\0\0\0\x14"}, "rebinding_time", 20),
         ({26: b"\0\1"}, "interface_mtu", None),
+        ({26: b"\2\x3f"}, "interface_mtu", None),
+        ({26: b"\2\x40"}, "interface_mtu", 576),
+        ({26: b"\0\0\5\xdc"}, "interface_mtu", None),
+        ({42: b"\xc0\xa8\7\1"}, "ntp_servers", ["192.168.7.1"]),
+        ({119: b"\3lab\7example\3org\0\4mail\xc0\4"}, "domain_search", "lab.example.org mail.example.org"),
+        ({119: b"\3l b\0\4good\0\3a.b\0"}, "domain_search", "good"),
+        ({119: b"\xc0\0"}, "domain_search", None),
+        ({119: b"\3lab\xc0\0"}, "domain_search", None),
+        ({119: b"\x3fshort"}, "domain_search", None),
         ({121: b"\0\xc0\xa8\7\1"}, "classless_static_route", None),
     ],
 )
@@ -120,7 +136,7 @@ def test_an_option_that_is_not_of_its_type_is_absent(
     """Wrong lengths, addresses that are no machine's, times that make no sense, options that nobody asked for."""
     answer = parse_answer(frame(dhcp(ACK, 0x10, option_bytes({**GRANT, **options}) + END)), MAC)
     assert answer is not None
-    assert dhcp4msg(buf=answer.message).decode()["options"].get(name) == read
+    assert _Message(buf=answer.message).decode()["options"].get(name) == read
 
 
 def test_a_name_with_a_newline_gets_into_no_file() -> None:
@@ -129,7 +145,7 @@ def test_a_name_with_a_newline_gets_into_no_file() -> None:
         frame(dhcp(ACK, 0x10, option_bytes({**GRANT, 15: b"a\nnameserver 6.6.6.6"}) + END)), MAC
     )
     assert answer is not None
-    assert settings_of("192.168.7.20", dhcp4msg(buf=answer.message).decode()["options"]).domain == ""
+    assert settings_of("192.168.7.20", dhcp4msg(buf=answer.message).decode()["options"]).domains == ()
 
 
 def test_long_options_are_joined_and_overloaded_fields_read() -> None:
@@ -185,7 +201,7 @@ def test_hostile_answers_do_not_keep_a_link_from_its_lease(
     async def live() -> Route:
         wire, route = Wire(), Route()
         with wire.plugged(monkeypatch):
-            keeper = asyncio.create_task(helper._Helper(route)._keep_lease(2, "eth0"))
+            keeper = asyncio.create_task(helper._Helper(route, Plan(Words()))._configure(2, "eth0"))
             kind, xid = await wire.asked()
             assert kind == DISCOVER
             await wire.say(*hostile(xid), frame(dhcp(OFFER, xid, GOOD)))
@@ -206,13 +222,35 @@ def test_hostile_answers_do_not_keep_a_link_from_its_lease(
     assert "nameserver 192.168.7.1" in (tmp_path / "resolv.conf").read_text()
 
 
+def test_what_is_asked_for_and_the_hosts_name_are_sent(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line's name for the host (option 12), and the list of what is wanted (option 55)."""
+
+    async def live() -> bytes:
+        wire, plan = Wire(), Plan(parse_words("ip=::::box.lab:eth0:dhcp"))
+        with wire.plugged(monkeypatch):
+            keeper = asyncio.create_task(helper._Helper(Route(), plan)._configure(2, "eth0"))
+            heard = await wire.heard()
+            keeper.cancel()
+            await asyncio.wait([keeper], timeout=5)
+        return heard
+
+    message = asyncio.run(live())
+    assert b"\x0c\x07box.lab" in message
+    length = message[message.index(b"\x37") + 1]
+    wanted = message[message.index(b"\x37") + 2 :][:length]
+    assert set(wanted) == {1, 3, 6, 15, 26, 42, 51, 58, 59, 119}
+    assert said == []
+
+
 def test_a_flood_is_read_at_a_bounded_pace(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise as fast as the socket takes it costs next to nothing, and is no line in the log for each."""
 
     async def live() -> tuple[int, float]:
         wire, route = Wire(), Route()
         with wire.plugged(monkeypatch):
-            keeper = asyncio.create_task(helper._Helper(route)._keep_lease(2, "eth0"))
+            keeper = asyncio.create_task(helper._Helper(route, Plan(Words()))._configure(2, "eth0"))
             _, xid = await wire.asked()
             noise = [
                 random.Random(1).randbytes(400),
@@ -240,7 +278,7 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     """Whatever pyroute2 raises, the link is not given up: one line, then another try."""
     tries = 0
 
-    async def fail(_self: object, _index: int, _name: str) -> None:
+    async def fail(_self: object, _index: int, _name: str, _card: Card) -> None:
         nonlocal tries
         tries += 1
         raise KeyError("message_type\x1b[2J")
@@ -249,7 +287,7 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     monkeypatch.setattr(helper, "_AGAIN", 0.01)
 
     async def live() -> None:
-        keeper = asyncio.create_task(helper._Helper(Route())._keep_lease(2, "eth0"))
+        keeper = asyncio.create_task(helper._Helper(Route(), Plan(Words()))._configure(2, "eth0"))
         await asyncio.sleep(0.3)
         assert not keeper.done()
         keeper.cancel()
@@ -259,10 +297,57 @@ def test_a_client_that_fails_is_begun_again(said: list[str], monkeypatch: pytest
     assert "KeyError" in said[0]
 
 
+def test_links_that_show_together_are_all_configured(said: list[str]) -> None:
+    """Three links at once: the kernel lists addresses for one asker at a time, and each of them gets its own."""
+
+    class Busy(Route):
+        listing = False
+
+        async def get_addr(self, **_what: object) -> AsyncIterator[Any]:
+            if self.listing:
+                raise NetlinkError(16, "Device or resource busy")
+            self.listing = True
+
+            async def answers() -> AsyncIterator[Any]:
+                await asyncio.sleep(0.01)
+                self.listing = False
+                return
+                yield
+
+            return answers()
+
+    async def live() -> None:
+        words = " ".join(f"ip=10.0.0.{number}:::24::eth{number}:off" for number in (2, 3, 4))
+        one = helper._Helper(Busy(), Plan(parse_words(words)))
+        for number in (2, 3, 4):
+            await one._do(Step(Do.CONFIGURE, number, f"eth{number}"))
+        await asyncio.wait(one._tasks.values(), timeout=5)
+
+    asyncio.run(live())
+    assert [line.split(" by")[0] for line in said] == [f"eth{n} has 10.0.0.{n}/24" for n in (2, 3, 4)]
+
+
+def test_a_link_that_cannot_be_configured_is_told_of(said: list[str]) -> None:
+    """Its task ends, and says so itself: nobody waits for it."""
+
+    class Broken(Route):
+        async def get_addr(self, **_what: object) -> AsyncIterator[Any]:
+            raise NetlinkError(16, "Device or resource busy")
+
+    async def live() -> None:
+        one = helper._Helper(Broken(), Plan(Words()))
+        await one._do(Step(Do.CONFIGURE, 2, "eth0"))
+        await asyncio.wait(one._tasks.values(), timeout=5)
+        await asyncio.sleep(0)
+
+    asyncio.run(live())
+    assert said == ["a link could not be configured: NetlinkError: (16, 'Device or resource busy')"]
+
+
 def test_what_is_said_holds_no_control_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link's name, or an error's words, cannot write to the console of whoever reads the kernel's log."""
-    monkeypatch.setattr(helper, "KMSG", tmp_path / "kmsg")
-    helper.say("eth\x1b[2J\u202e has\n<0>panic")
+    monkeypatch.setattr(log, "KMSG", tmp_path / "kmsg")
+    log.say("eth\x1b[2J\u202e has\n<0>panic")
     assert (tmp_path / "kmsg").read_text() == "<6>network: eth\\x1b[2J\\u202e has <0>panic\n"
 
 

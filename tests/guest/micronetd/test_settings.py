@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from micronetd.settings import Settings, describe, resolv_conf, settings_of
+from micronetd.settings import Settings, describe, resolv_conf, settings_of, settings_of_card
+from micronetd.words import Card, Method
 
 # What QEMU's user network answers (net/slirp.c), as pyroute2 reads it.
 QEMU = {
@@ -21,14 +22,14 @@ def test_qemus_lease() -> None:
     """Address, network, gateway and name server; the line that is logged."""
     settings = settings_of("10.0.2.15", QEMU)
     assert settings == Settings("10.0.2.15", 24, "10.0.2.2", on_link=False, servers=("10.0.2.3",))
-    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2"
+    assert describe("eth0", settings, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2"
 
 
 def test_a_closed_network_has_no_gateway() -> None:
     """With restrict=on QEMU gives neither a gateway nor a name server."""
     settings = settings_of("10.0.2.15", {"subnet_mask": "255.255.255.0"})
     assert (settings.gateway, settings.servers) == (None, ())
-    assert describe("eth0", settings) == "eth0 has 10.0.2.15/24 by DHCP, no gateway"
+    assert describe("eth0", settings, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, no gateway"
 
 
 def test_a_gateway_outside_of_the_network_is_on_the_link() -> None:
@@ -53,9 +54,40 @@ def test_resolv_conf_has_each_server_once_in_the_links_order() -> None:
     """Two links with a server in common; a link without one changes nothing."""
     first = settings_of("10.0.2.15", QEMU | {"domain_name": "example.org"})
     second = settings_of("10.0.3.15", QEMU | {"name_server": ["10.0.2.3", "10.0.3.3"]})
-    lines = resolv_conf([first, Settings("10.9.9.9", 24), second]).splitlines()[1:]
+    lines = resolv_conf([], [first, Settings("10.9.9.9", 24), second]).splitlines()[1:]
     assert lines == ["search example.org", "nameserver 10.0.2.3", "nameserver 10.0.3.3"]
-    assert len(resolv_conf([]).splitlines()) == 1
+    assert len(resolv_conf([], []).splitlines()) == 1
+
+
+def test_what_the_command_line_says_comes_before_the_lease() -> None:
+    """Its MTU instead of the lease's, its servers in front; the search list before the domain."""
+    options = QEMU | {
+        "interface_mtu": 1450,
+        "domain_name": "example.org",
+        "domain_search": "lab.example example.org bad..name",
+        "ntp_servers": ["10.0.2.4", "127.0.0.1"],
+    }
+    lease = settings_of("10.0.2.15", options)
+    assert (lease.mtu, lease.domains, lease.ntp) == (1450, ("lab.example", "example.org"), ("10.0.2.4",))
+    own = settings_of("10.0.2.15", options, Card(mtu=1400, servers=("10.9.9.9",), ntp=("10.9.9.8",)))
+    assert (own.mtu, own.servers, own.ntp) == (1400, ("10.9.9.9", "10.0.2.3"), ("10.9.9.8", "10.0.2.4"))
+    assert describe("eth0", own, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, gateway 10.0.2.2, MTU 1400"
+    assert settings_of("10.0.2.15", QEMU | {"interface_mtu": [1]}).mtu == 0
+
+
+def test_a_static_card_is_its_own_settings() -> None:
+    """With a gateway inside its network and outside of it; of a card without an address what else it has."""
+    card = Card("eth0", Method.STATIC, "10.0.0.5", 24, "10.0.0.1", servers=("10.0.0.53",))
+    assert settings_of_card(card) == Settings("10.0.0.5", 24, "10.0.0.1", servers=("10.0.0.53",))
+    outside = Card("eth0", Method.STATIC, "2001:db8::5", 128, "2001:db8::1")
+    assert settings_of_card(outside) == Settings("2001:db8::5", 128, "2001:db8::1", on_link=True)
+    assert settings_of_card(Card(method=Method.ROUTER, mtu=1400)) == Settings(mtu=1400)
+
+
+def test_the_command_lines_servers_come_first() -> None:
+    """Each once, before every link's."""
+    text = resolv_conf(("192.0.2.1",), [Settings(servers=("10.0.0.1", "192.0.2.1"))])
+    assert text.splitlines()[1:] == ["nameserver 192.0.2.1", "nameserver 10.0.0.1"]
 
 
 names = st.text(max_size=80) | st.from_regex(r"[a-z.-]{1,10}\n?nameserver .*")
@@ -64,7 +96,7 @@ names = st.text(max_size=80) | st.from_regex(r"[a-z.-]{1,10}\n?nameserver .*")
 @given(names, st.lists(st.text(max_size=20) | st.ip_addresses(v=4).map(str), max_size=4))
 def test_a_server_cannot_write_lines_of_its_own(domain: str, servers: list[str]) -> None:
     """Whatever stands in the options, resolv.conf holds search lines of names and nameserver lines of addresses."""
-    text = resolv_conf([settings_of("10.0.2.15", {"domain_name": domain, "name_server": servers})])
+    text = resolv_conf([], [settings_of("10.0.2.15", {"domain_name": domain, "name_server": servers})])
     for line in text.splitlines()[1:]:
         keyword, value = line.split(" ")
         if keyword == "search":

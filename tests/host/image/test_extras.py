@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import WorldError
+from hostbuild.image.build import ImageOptions, _selection
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import cpython, extras
 from hostbuild.image.sources.cpython import Interpreter
@@ -118,3 +119,13 @@ def test_an_extra_is_complete(
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "selected"),
+    [("virtio", "network,virtio"), ("qemu,-8021q", "network,qemu,-8021q"), ("none", "none"), ("", "")],
+)
+def test_the_network_helper_brings_its_modules(words: str, selected: str) -> None:
+    """In front of the selection, which may take them out again; not where there are none, or they are learned."""
+    assert _selection(ImageOptions(modules=words, extras=(Extra.NETWORK,))) == selected
+    assert _selection(ImageOptions(modules=words)) == words

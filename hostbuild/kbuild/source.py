@@ -24,7 +24,7 @@ from hostbuild.fs.scratch import scratch_directory
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
-DEFAULT = "deb:linux-source-6.1"
+DEFAULT = "deb:linux-source"  # whichever version this machine's Debian has
 
 _BLOCK = 1 << 20
 _TAR_FLAG = {

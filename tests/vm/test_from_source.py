@@ -19,7 +19,7 @@ from hostbuild.kbuild import fitness
 from hostbuild.kbuild.build import BuiltKernel, build
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kbuild.configure import configure
-from hostbuild.kbuild.source import require_source
+from hostbuild.kbuild.source import DEFAULT, require_source
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
@@ -42,8 +42,8 @@ _DEVICES = ("e1000", "nvme,serial=n", "virtio-blk-pci,serial=v", "virtio-rng-pci
 
 @pytest.fixture(scope="session")
 def from_source() -> BuiltKernel:
-    """Linux 6.1 of Debian's source package, configured and built by hostbuild."""
-    source = require_source("deb:linux-source-6.1", Silent())
+    """The Linux of Debian's source package, configured and built by hostbuild."""
+    source = require_source(DEFAULT, Silent())
     made = configure(
         source, base="tinyconfig", wishes=_LEFT_OUT, modules=_DRIVERS, lookup=lambda _: (), report=Silent()
     )
@@ -57,9 +57,9 @@ class _Guest:
     image: BuiltImage
 
 
-@pytest.fixture(scope="module", params=["source", "deb:linux-image-amd64", "deb:linux-image-6.12-amd64"])
+@pytest.fixture(scope="module", params=["source", "deb:linux-image-amd64", "deb:linux-image-amd64/trixie"])
 def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Guest]:
-    """A guest that has settled: on a kernel from source, on Debian's, and on the newer 6.12."""
+    """A guest that has settled: on a kernel from source, on Debian's, and on trixie's 6.12."""
     kernel, selection = request.param, "qemu"
     if kernel == "source":
         kernel, selection = str(request.getfixturevalue("from_source").vmlinuz), "all"

@@ -89,10 +89,15 @@ class _LazyGroup(Group):
 
 # Those about guests that are running stand together.
 _OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+_OF_IMAGES = frozenset({"check", "inspect"})
 
 
 def _module_name(command: str) -> str:
-    room = "hostbuild.commands.guests" if command in _OF_GUESTS else "hostbuild.commands"
+    room = "hostbuild.commands"
+    if command in _OF_GUESTS:
+        room += ".guests"
+    elif command in _OF_IMAGES:
+        room += ".images"
     return f"{room}.{command.replace('-', '_')}"
 
 

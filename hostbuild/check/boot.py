@@ -26,14 +26,14 @@ _OWN = ("/sbin/init", "/bin/sh", "/usr/bin/modaliasd", "/sbin/modprobe")
 
 def check_boot(view: View) -> Iterator[Finding]:
     """Check what the kernel needs to come to the image's first program."""
-    yield from _archives(view)
     yield from _init(view)
     yield from _nodes(view)
     if view.own:
         yield from _own(view)
 
 
-def _archives(view: View) -> Iterator[Finding]:
+def check_archives(view: View) -> Iterator[Finding]:
+    """Check that the kernel unpacks the image, and all of it."""
     found = view.archives
     if found.trouble:
         yield fatal(
@@ -48,7 +48,8 @@ def _archives(view: View) -> Iterator[Finding]:
             yield fatal(
                 "image-compressor",
                 "image",
-                f"it is packed by {compressor.value}, which the kernel {view.kernel.version} cannot unpack ({option} is off)",
+                f"it is packed by {compressor.value}, which the kernel {view.kernel.version} cannot unpack "
+                f"({option} is off)",
                 f"hostbuild make-image --compress {able[0] if able else 'none'}",
             )
     for name, why in found.dropped:
@@ -111,7 +112,6 @@ def _init(view: View) -> Iterator[Finding]:
 
 def _nodes(view: View) -> Iterator[Finding]:
     root = view.root
-    console = root.find("dev/console")
     for path, device in _NODES.items():
         node = root.find_link(path)
         if node is None:
@@ -124,13 +124,6 @@ def _nodes(view: View) -> Iterator[Finding]:
                 f"it is {what}, not the character device {device[0]} {device[1]}",
                 "leave it out; devtmpfs has it",
             )
-    if console is None and view.own:
-        yield error(
-            "node-missing",
-            "/dev/console",
-            "the first program has no console: its messages, and a panic's, go nowhere",
-            "put back the character device 5 1",
-        )
     for name in _MOUNTED:
         node = root.find(name)
         if node is None or node.children is None:

@@ -5,7 +5,7 @@ The guest's own rules (`modaliasd check-config`), asked before the boot.
 
 from collections.abc import Iterator
 
-from hostbuild.check.finding import Finding, error, fatal, note
+from hostbuild.check.finding import Finding, error, note
 from hostbuild.check.view import View
 from hostbuild.predict.target import POLICY, make_target
 from modaliasd.core.kmod.check import findings
@@ -57,7 +57,7 @@ def check_configuration(view: View) -> Iterator[Finding]:
         yield error("command-line", "command line", one.message, "docs/settings.md")
     if target.policy is not None:
         for mistake in target.policy.mistakes:
-            yield fatal(
+            yield error(
                 "policy",
                 _place(POLICY, mistake.line),
                 f"{mistake.message}: until that is fixed everything is denied",

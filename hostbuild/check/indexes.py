@@ -138,10 +138,10 @@ def _alias(tree: ModuleTree, view: View) -> Iterator[Finding]:
     place = f"/{tree.path}/modules.alias"
     data = tree.tables.get("modules.alias")
     if data is None:
-        if any(module.values("alias") for module in tree.modules):
-            # kmod reads modules.alias.bin alone, which images of other tools may have without the text
-            if not (view.modprobe is Flavour.KMOD and "modules.alias.bin" in tree.tables and not view.own):
-                yield error("index-missing", place, "it is not there, so no device finds its module", _FIX)
+        # kmod reads modules.alias.bin alone, which images of other tools may have without the text
+        binary = view.modprobe is Flavour.KMOD and "modules.alias.bin" in tree.tables and not view.own
+        if not binary and any(module.values("alias") for module in tree.modules):
+            yield error("index-missing", place, "it is not there, so no device finds its module", _FIX)
         return
     lines = parse_modules_alias(data)[0]
     have = {(_normal(one.pattern), one.module) for one in lines}
@@ -272,7 +272,7 @@ def _ours(tree: ModuleTree) -> Iterator[Finding]:
 
 
 def _binary(tree: ModuleTree) -> Iterator[Finding]:
-    """What kmod's modprobe reads in place of the text."""
+    """Check what kmod's modprobe reads in place of the text."""
     missing = [name for name in _BINARY[:2] if name not in tree.tables]
     for name in missing:
         yield error(

@@ -3,11 +3,11 @@
 Source: kernel/module/main.c (load_module, check_modinfo, simplify_symbols), version.c, signing.c.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hostbuild.check.finding import Finding, error, note
 from hostbuild.check.view import KernelFacts, ModuleTree, ModuleView, View
-from hostbuild.formats.elf_symbols import machine_name
+from hostbuild.formats.elf_symbols import Linkage, machine_name
 from hostbuild.formats.vermagic import Fit, judge, release_of
 from hostbuild.near import listed
 from modaliasd.core.kmod.invocation import Flavour
@@ -147,7 +147,7 @@ def _magic(view: View, module: ModuleView, release: str) -> Iterator[Finding]:
 
 
 def _dependencies(tree: ModuleTree) -> Iterator[Finding]:
-    """What modules name themselves (`depends=`), whatever modules.dep says."""
+    """Check what modules name themselves (`depends=`), whatever modules.dep says."""
     builtin, _ = parse_builtin(text_of(tree.tables.get("modules.builtin", b"")))
     carried = {module.name for module in tree.modules}
     for module in tree.modules:
@@ -164,42 +164,10 @@ def _dependencies(tree: ModuleTree) -> Iterator[Finding]:
 
 def check_symbols(tree: ModuleTree, kernel: KernelFacts | None) -> Iterator[Finding]:
     """Hold what each module takes against what the kernel, and the modules that are loaded before it, give."""
-    exports = kernel.exports if kernel is not None else None
     linked = {one.name: one for one in tree.modules if one.linkage is not None}
-    needs = {
-        name: file.needs
-        for name, file in parse_modules_dep(text_of(tree.tables.get("modules.dep", b"")))[0].items()
-    }
-    givers: dict[str, str] = {}
+    symbols = _Symbols(tree, linked, kernel.exports if kernel is not None else None)
     for name, one in linked.items():
-        assert one.linkage is not None
-        for symbol in one.linkage.gives:
-            givers.setdefault(symbol, name)
-    usual = _usual(linked, givers) if exports is None else {}
-    for name, one in linked.items():
-        link = one.linkage
-        assert link is not None
-        before = {need for need in needs.get(name, ()) if need in linked}
-        unknown: list[str] = []
-        wrong: list[str] = []
-        for symbol in sorted(link.takes):
-            giver = givers.get(symbol)
-            built = link.versions.get(symbol)
-            given: int | None = None
-            if exports is not None and symbol in exports:
-                given = exports[symbol]
-            elif giver is not None and giver in before:
-                given = _crc(linked[giver], symbol)
-            elif giver is not None and giver != name:
-                unknown.append(f"{symbol} (of {giver}, which modules.dep does not name for it)")
-                continue
-            elif exports is None:
-                given = usual.get(symbol)
-            elif symbol not in link.weak:
-                unknown.append(symbol)
-                continue
-            if given is not None and built is not None and given != built:
-                wrong.append(f"{symbol} (0x{built:08x}, not 0x{given:08x})")
+        unknown, wrong = symbols.judge(name)
         if unknown:
             yield error(
                 "symbol-unknown",
@@ -211,28 +179,67 @@ def check_symbols(tree: ModuleTree, kernel: KernelFacts | None) -> Iterator[Find
             yield error(
                 "symbol-version",
                 f"/{one.path}",
-                f"it was built with other checksums of {_some(wrong)}: the kernel refuses it (disagrees about version of symbol)",
+                f"it was built with other checksums of {_some(wrong)}: the kernel refuses it "
+                "(disagrees about version of symbol)",
                 _REBUILD,
             )
 
 
-def _crc(module: ModuleView, symbol: str) -> int | None:
-    assert module.linkage is not None
-    return module.linkage.gives.get(symbol)
+class _Symbols:
+    """Who gives which symbol, with which checksum."""
+
+    def __init__(
+        self, tree: ModuleTree, linked: Mapping[str, ModuleView], exports: Mapping[str, int | None] | None
+    ) -> None:
+        lines, _ = parse_modules_dep(text_of(tree.tables.get("modules.dep", b"")))
+        self._needs = {name: file.needs for name, file in lines.items()}
+        self._links = {name: one.linkage for name, one in linked.items() if one.linkage is not None}
+        self._givers: dict[str, str] = {}
+        for name, link in self._links.items():
+            for symbol in link.gives:
+                self._givers.setdefault(symbol, name)
+        self._exports = exports
+        self._usual = _usual(self._links.values(), self._givers) if exports is None else {}
+
+    def judge(self, name: str) -> tuple[list[str], list[str]]:
+        """Say what a module takes that nobody gives, and of what it has another checksum."""
+        link = self._links[name]
+        unknown: list[str] = []
+        wrong: list[str] = []
+        for symbol in sorted(link.takes):
+            why, given = self._given(name, symbol)
+            built = link.versions.get(symbol)
+            if why and symbol not in link.weak:
+                unknown.append(why)
+            elif given is not None and built is not None and given != built:
+                wrong.append(f"{symbol} (0x{built:08x}, not 0x{given:08x})")
+        return unknown, wrong
+
+    def _given(self, name: str, symbol: str) -> tuple[str, int | None]:
+        """Say why a module does not get a symbol, "" if it does; and the symbol's checksum, if that is known."""
+        if self._exports is not None and symbol in self._exports:
+            return "", self._exports[symbol]
+        giver = self._givers.get(symbol, "")
+        if giver and giver in self._needs.get(name, ()):
+            return "", self._links[giver].gives[symbol]
+        if giver and giver != name:
+            return f"{symbol} (of {giver}, which modules.dep does not name for it)", None
+        if self._exports is None:
+            return "", self._usual.get(symbol)
+        return symbol, None
 
 
-def _usual(linked: Mapping[str, ModuleView], givers: Mapping[str, str]) -> dict[str, int]:
+def _usual(links: Iterable[Linkage], givers: Mapping[str, str]) -> dict[str, int]:
     """Where the kernel's checksums do not show: those by which most modules were built, if there is such a most."""
     votes: dict[str, dict[int, int]] = {}
-    for one in linked.values():
-        assert one.linkage is not None
-        for symbol, crc in one.linkage.versions.items():
+    for link in links:
+        for symbol, crc in link.versions.items():
             if symbol not in givers:
                 row = votes.setdefault(symbol, {})
                 row[crc] = row.get(crc, 0) + 1
     found = {}
     for symbol, row in votes.items():
-        best, *others = sorted(row.items(), key=lambda item: -item[1])
+        best, *others = sorted(row.items(), key=lambda item: (-item[1], item[0]))
         if others and best[1] > 2 * others[0][1]:
             found[symbol] = best[0]
     return found

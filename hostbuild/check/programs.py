@@ -173,11 +173,7 @@ def _script(view: View, program: ProgramView, bad: Maker) -> Iterator[Finding]:
 
 def _links(view: View) -> Iterator[Finding]:
     for path, node in view.root.walk():
-        if stat.S_ISLNK(node.mode) and posixpath.basename(posixpath.dirname(path)) in ("bin", "sbin"):
-            if view.root.find(path) is None:
-                yield error(
-                    "link-dangling",
-                    f"/{path}",
-                    f"it is a link to {node.target}, which is not there",
-                    "bring that, or take the link out",
-                )
+        in_path = posixpath.basename(posixpath.dirname(path)) in ("bin", "sbin")
+        if in_path and stat.S_ISLNK(node.mode) and view.root.find(path) is None:
+            reason = f"it is a link to {node.target}, which is not there"
+            yield error("link-dangling", f"/{path}", reason, "bring that, or take the link out")

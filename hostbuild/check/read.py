@@ -5,10 +5,19 @@ import posixpath
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-from hostbuild.check.view import Archives, KernelFacts, Limits, ModuleTree, ModuleView, ProgramView, View
+from hostbuild.check.view import (
+    NO_ARCHIVES,
+    NO_LIMITS,
+    Archives,
+    KernelFacts,
+    Limits,
+    ModuleTree,
+    ModuleView,
+    ProgramView,
+    View,
+)
 from hostbuild.formats import elf, elf_symbols
 from hostbuild.formats.compress import detect
 from hostbuild.formats.elf import ElfError
@@ -40,7 +49,7 @@ def view_image(
     kernel: KernelFacts | None,
     manifest: Mapping[str, Any],
     append: str = "",
-    limits: Limits = Limits(),
+    limits: Limits = NO_LIMITS,
 ) -> View:
     """Read an image. append: words behind the manifest's. Raises InputError for what cannot be read."""
     trouble = str(image.trouble) if image.trouble is not None else ""
@@ -53,6 +62,8 @@ def view_image(
     )
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     release = kernel.version if kernel is not None else manifest.get("kernel", {}).get("version", "")
+    if trouble:  # what comes after it, nobody knows
+        return View(image.root, archives, kernel, append=words, release=release, limits=limits)
     return view_files(
         image.root, image.read, kernel, words, release=release, archives=archives, limits=limits
     )
@@ -65,8 +76,8 @@ def view_files(
     append: str,
     *,
     release: str = "",
-    archives: Archives = Archives(),
-    limits: Limits = Limits(),
+    archives: Archives = NO_ARCHIVES,
+    limits: Limits = NO_LIMITS,
     with_modules: bool = True,
 ) -> View:
     """Look at a root file system. with_modules: not only at where they lie."""
@@ -163,7 +174,7 @@ def module_view(path: str, inside: str, data: bytes) -> ModuleView:
 
 def _unsquashed(data: bytes) -> list[tuple[str, bytes]]:
     with scratch_directory() as staging:
-        packed: Path = staging / "modules.squashfs"
+        packed = staging / "modules.squashfs"
         packed.write_bytes(data)
         out = staging / "out"
         run(["unsquashfs", "-no-progress", "-no-xattrs", "-d", out, packed], timeout=_UNSQUASH_S)

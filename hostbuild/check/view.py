@@ -33,8 +33,9 @@ class KernelFacts:
 class ModuleView:
     """A module's file.
 
-    path: in the image, or in the squashfs of it. inside: the same below the module directory. ending: the compressor's, ".xz".
-    info: its .modinfo. linkage: None where it was not looked at, or trouble says why it could not be.
+    path: in the image, or in the squashfs of it. inside: the same below the module directory. ending: the
+    compressor's, ".xz". info: its .modinfo. linkage: None where it was not looked at, or trouble says why it could
+    not be.
     """
 
     path: str
@@ -105,6 +106,10 @@ class Limits:
     needed_for: str = ""
 
 
+NO_LIMITS = Limits()
+NO_ARCHIVES = Archives()
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """An image.
@@ -115,7 +120,7 @@ class View:
     """
 
     root: Root
-    archives: Archives = Archives()
+    archives: Archives = NO_ARCHIVES
     kernel: KernelFacts | None = None
     own: bool = False
     append: str = ""
@@ -126,7 +131,7 @@ class View:
     programs: Mapping[str, ProgramView] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
     library_paths: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
 
     @property
     def tree(self) -> ModuleTree | None:

@@ -12,7 +12,6 @@ GROUP = "kmod"
 _TOOLS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 
 
-
 def readable_endings(release: str = "") -> tuple[str, frozenset[str]]:
     """Give the name of the kmod that images get from a release of Debian's, and the endings that it unpacks."""
     package, program = _require_kmod(release)

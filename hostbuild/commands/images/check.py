@@ -15,7 +15,6 @@ from hostbuild.formats.manifest import ManifestError, files_beside, manifest_pat
 from hostbuild.fs.path_types import InputPath
 
 _TOLD = {Level.FATAL: 20, Level.ERROR: 5, Level.NOTE: 2}  # findings of one kind, each named
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 _EPILOG = """\b
 Exit status 1 if something was found that will not work; notes alone are no reason.
@@ -55,8 +54,10 @@ def command(
     and holds them against the kernel. Takes images of other tools, too. Each finding has its reason and a fix.
     """
     from hostbuild.check.rules import check, works
+    from hostbuild.qemu.device import parse_size
 
-    view = _view(image, kernel, append, parse_size(max_size) if max_size is not None else None, memory)
+    limit = parse_size(max_size) if max_size is not None else None
+    view = _view(image, kernel, append, limit, memory)
     findings = check(view)
     if as_json:
         ui.print_json(
@@ -104,14 +105,6 @@ def _view(image: Path, spec: str | None, append: str, max_size: int | None, memo
     return view_image(found, facts, manifest, append, Limits(max_size, allowed, needed, why))
 
 
-def parse_size(text: str) -> int:
-    """Parse a number of bytes, with K, M or G behind it. Raises UsageError."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if unit not in _UNITS or not (number.isascii() and number.isdigit()) or len(number) > 15:
-        raise UsageError(f"invalid size {text!r}", hint="a whole number, with K, M or G behind it: 12M")
-    return int(number) * _UNITS[unit]
-
-
 def _print(image: Path, findings: list[Finding], release: str) -> None:
     kinds = Counter((one.level, one.id) for one in findings)
     told: Counter[tuple[Level, str]] = Counter()
@@ -126,5 +119,7 @@ def _print(image: Path, findings: list[Finding], release: str) -> None:
                 f"{one.level.value}: and {kinds[kind] - _TOLD[one.level]} more [{one.id}], which --json lists"
             )
     levels = Counter(one.level for one in findings)
-    counts = [f"{levels[level]} {level.value}" for level in Level if levels[level]]
+    counts = [
+        f"{levels[level]} {level.value}{'s' * (levels[level] != 1)}" for level in Level if levels[level]
+    ]
     ui.line(f"{image}{f', kernel {release}' if release else ''}: {', '.join(counts) or 'nothing found'}")

@@ -18,6 +18,7 @@ from hostbuild.check.view import (
     ProgramView,
     View,
 )
+from hostbuild.errors import CommandError
 from hostbuild.formats import elf, elf_symbols
 from hostbuild.formats.compress import detect
 from hostbuild.formats.elf import ElfError
@@ -144,7 +145,13 @@ def _trees(
         assert found is not None, path
         release, tree = found["release"], found["tree"]
         places[release] = tree
-        for inside, data in _unsquashed(contents.get(path, b"")):
+        try:
+            unpacked = _unsquashed(contents.get(path, b""))
+        except CommandError as e:
+            trouble = f"the squashfs with all modules cannot be read: {e}"
+            modules[release] = [ModuleView(path, "", "", trouble=trouble)]
+            continue
+        for inside, data in unpacked:
             if is_module(inside):
                 modules.setdefault(release, []).append(module_view(f"{tree}/{inside}", inside, data))
             elif "/" not in inside:

@@ -15,16 +15,16 @@ from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from hostbuild.ui import Silent
-from tests.host.check.test_breaks import other_checksum, swap
+from tests.host.check.test_breaks import other_checksum, swap, unsigned
 from tests.support.breakage import Parts, read_parts, without_line, write_parts
 
 pytestmark = pytest.mark.vm
 
 
-def found_in(image: BuiltImage, path: Path) -> set[str]:
+def found_in(image: BuiltImage, path: Path, append: str = "") -> set[str]:
     """Check an image with the kernel of another."""
     facts = read_kernel_of(image.image, image.manifest, Silent())[1]
-    findings = check(view_image(open_image(path), facts, {}))
+    findings = check(view_image(open_image(path), facts, {}, append))
     return {one.id for one in findings if not works([one])}
 
 
@@ -47,8 +47,9 @@ def test_what_passes_boots(image: BuiltImage, tmp_path: Path) -> None:
 def test_broken_modules_and_tables(image: BuiltImage, tmp_path: Path) -> None:
     """The kernel refuses the checksums and the version magic that were found, and the device without alias waits."""
     parts = read_parts(image.image)
-    parts.change("/virtio_net.ko", other_checksum)
-    parts.change("/virtio-rng.ko", swap(b"SMP preempt mod_unload", b"SMP preempt mod_unlaod"))
+    parts.change("/virtio_net.ko", lambda content: other_checksum(unsigned(content)))
+    magic = swap(b"SMP preempt mod_unload", b"SMP preempt mod_unlaod")
+    parts.change("/virtio-rng.ko", lambda content: magic(unsigned(content)))
     parts.change("/modules.alias", lambda content: without_line(content, b"alias virtio:d00000002"))
     parts.remove("/modules.alias.trie")
     path = write_parts(tmp_path / "modules.img", parts)
@@ -60,6 +61,20 @@ def test_broken_modules_and_tables(image: BuiltImage, tmp_path: Path) -> None:
     assert not {"virtio_net", "virtio_rng", "virtio_blk"} & loaded
     assert "virtio_net: disagrees about version of symbol register_virtio_driver" in log
     assert "virtio_rng: version magic" in log
+
+
+def test_signatures_where_they_are_demanded(image: BuiltImage, tmp_path: Path) -> None:
+    """With module.sig_enforce the module without signature stays out, and the others come."""
+    parts = read_parts(image.image)
+    parts.change("/virtio_net.ko", unsigned)
+    path = write_parts(tmp_path / "unsigned.img", parts)
+    assert found_in(image, path) == set()
+    assert found_in(image, path, "module.sig_enforce=1") == {"module-unsigned"}
+    with machine(image, path, "quiet module.sig_enforce=1") as vm:
+        vm.settled(timeout=200)
+        loaded = set(vm.check("lsmod | cut -d' ' -f1").split())
+    assert "virtio_blk" in loaded
+    assert "virtio_net" not in loaded
 
 
 @pytest.mark.parametrize("kind", ["init-not-executable", "interpreter-missing", "library-missing"])

@@ -20,6 +20,7 @@ _NODES = {
     "dev/tty": (5, 0),
 }
 _MOUNTED = ("dev", "proc", "sys")
+_INSTEAD = ", and tries /sbin/init and /bin/sh, with nothing mounted"  # "Failed to execute /init"
 # What rootfs-overlay/init and inittab start; without one of them nothing is loaded.
 _OWN = ("/sbin/init", "/bin/sh", "/usr/bin/modaliasd", "/sbin/modprobe")
 
@@ -88,7 +89,7 @@ def _init(view: View) -> Iterator[Finding]:
         yield fatal(
             "init-not-a-file",
             path,
-            "it is not a regular file, and cannot be run",
+            f"it is not a regular file: the kernel cannot run it{_INSTEAD}",
             "make it a program or a script",
         )
         return
@@ -96,7 +97,7 @@ def _init(view: View) -> Iterator[Finding]:
         yield fatal(
             "init-not-executable",
             path,
-            f"its mode is {place.mode & 0o7777:04o}: the kernel cannot run it, and panics",
+            f"its mode is {place.mode & 0o7777:04o}: the kernel cannot run it{_INSTEAD}",
             "chmod +x",
         )
         return
@@ -105,7 +106,7 @@ def _init(view: View) -> Iterator[Finding]:
         yield fatal(
             "init-format",
             path,
-            "it is neither an ELF program nor a script that begins with #!: the kernel panics",
+            f"it is neither an ELF program nor a script that begins with #!: the kernel cannot run it{_INSTEAD}",
             "begin it with #!/bin/sh",
         )
 

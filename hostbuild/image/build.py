@@ -161,8 +161,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
-    told = check_tree(tree, kernel, config, storage.APPEND if _is_squashed(options) else "")
-    warnings += [one for one in told if one not in warnings]
+    append = storage.APPEND if _is_squashed(options) else ""
+    warnings += check_tree(tree, kernel, config, append, warnings)
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
     packages += kernel.packages

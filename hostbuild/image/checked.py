@@ -2,9 +2,9 @@
 was made: what overlays bring, programs, the configuration, signatures.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
-from hostbuild.check.finding import Finding, Level
+from hostbuild.check.finding import Level
 from hostbuild.check.modules import forces_signatures
 from hostbuild.check.read import view_files
 from hostbuild.check.rules import BUILT, check
@@ -17,10 +17,13 @@ from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.kernels.kernel import Kernel
 
 
-def check_tree(tree: FileTree, kernel: Kernel, config: str | None, append: str) -> list[str]:
+def check_tree(
+    tree: FileTree, kernel: Kernel, config: str | None, append: str, known: Container[str] = ()
+) -> list[str]:
     """Give warnings about what will not work. Raises InputError for an image that would not boot.
 
     config: the kernel's configuration, None where it is not known. append: words that the kernel will be given.
+    known: warnings that were given before.
     """
     root = Root()
     for number, (path, entry) in enumerate(tree.items(), 1):
@@ -28,7 +31,7 @@ def check_tree(tree: FileTree, kernel: Kernel, config: str | None, append: str) 
         root.unpack(Member(path, entry.mode, entry.size(), device=entry.device, target=target), number)
 
     def read(paths: Iterable[str]) -> Mapping[str, bytes]:
-        entries = {path: tree.resolve(path) for path in paths}
+        entries = {path: tree.resolve(path.lstrip("/")) for path in paths}
         return {
             path: entry.read()
             for path, entry in entries.items()
@@ -44,8 +47,5 @@ def check_tree(tree: FileTree, kernel: Kernel, config: str | None, append: str) 
         first = stopping[0]
         more = f" (and {len(stopping) - 1} more findings)" if len(stopping) > 1 else ""
         raise InputError(f"the image would not boot: {first.place}: {first.reason}{more}", hint=first.fix)
-    return [_warning(one) for one in findings if one.level is Level.ERROR]
-
-
-def _warning(finding: Finding) -> str:
-    return f"{finding.place}: {finding.reason}; {finding.fix}"
+    errors = {f"{one.place}: {one.reason}": one.fix for one in findings if one.level is Level.ERROR}
+    return [f"{what}; fix: {fix}" for what, fix in errors.items() if what not in known]

@@ -39,6 +39,7 @@ _COMMANDS = {
     "list": "List the detached guests.",
     "stop": "Switch detached guests off.",
     "inspect": "List what is inside an image, also one made by another tool.",
+    "check": "Say what of an image will not work, before it boots.",
     "tree": "Print a ledger as a tree: device, alias, modules, driver, time.",
     "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
     "diff": "Say what changed between two boots; exit 1 if a device lost its driver.",
@@ -88,10 +89,15 @@ class _LazyGroup(Group):
 
 # Those about guests that are running stand together.
 _OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+_OF_IMAGES = frozenset({"check", "inspect"})
 
 
 def _module_name(command: str) -> str:
-    room = "hostbuild.commands.guests" if command in _OF_GUESTS else "hostbuild.commands"
+    room = "hostbuild.commands"
+    if command in _OF_GUESTS:
+        room += ".guests"
+    elif command in _OF_IMAGES:
+        room += ".images"
     return f"{room}.{command.replace('-', '_')}"
 
 

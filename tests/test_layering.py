@@ -106,6 +106,9 @@ HOST = {
     "hostbuild.predict": room(
         f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.ledger {CORES}", "file machine target"
     ),
+    "hostbuild.check": room(
+        f"{EDGE} {FORMATS} hostbuild.debs hostbuild.kernels hostbuild.predict {CORES}", "kernel read"
+    ),
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
         f"{EDGE} {FORMATS} hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
@@ -118,7 +121,7 @@ HOST = {
     ),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
-        f"hostbuild.image.modules hostbuild.image.sources {CORES}",
+        f"hostbuild.check hostbuild.image.modules hostbuild.image.sources {CORES}",
         "build pack",
     ),
     "hostbuild.guest": room(
@@ -140,6 +143,7 @@ HOST["hostbuild.live"] = room(
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
+HOST["hostbuild.commands.images"] = room(f"{' '.join(HOST)} {CORES}", "*")
 HOST["hostbuild.main"] = room(
     f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
 )

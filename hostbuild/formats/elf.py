@@ -32,6 +32,20 @@ def needed(stream: BinaryIO) -> tuple[str, ...]:
     return ()
 
 
+def run_path(stream: BinaryIO) -> tuple[str, ...]:
+    """Return the directories of DT_RUNPATH, or else of DT_RPATH, in which libraries are looked for first."""
+    try:
+        for section in ELFFile(stream).iter_sections():
+            if isinstance(section, DynamicSection):
+                for tag, name in (("DT_RUNPATH", "runpath"), ("DT_RPATH", "rpath")):
+                    found = [str(getattr(one, name)) for one in section.iter_tags(tag)]
+                    if found:
+                        return tuple(part for text in found for part in text.split(":") if part)
+    except _FOREIGN as e:
+        raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
+    return ()
+
+
 def interpreter(stream: BinaryIO) -> str | None:
     """Return the path of the program's dynamic loader, or None for a static program and a library."""
     try:

@@ -9,10 +9,65 @@ Source: kmod's tools/depmod.c (index_write) and libkmod/libkmod-index.c.
 """
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+from hostbuild.errors import HostbuildError
 
 _MAGIC, _VERSION = 0xB007F457, 0x00020001
-_PREFIX, _VALUES, _CHILDREN = 0x80000000, 0x40000000, 0x20000000
+_PREFIX, _VALUES, _CHILDREN, _UNUSED = 0x80000000, 0x40000000, 0x20000000, 0x10000000
+
+
+class IndexFileError(HostbuildError):
+    """A file is not kmod's index, or damaged."""
+
+
+def read(data: bytes) -> list[tuple[str, str]]:
+    """Give the keys of an index with their values, by key, the values of one in their order.
+
+    Raises IndexFileError for what is none.
+    """
+    try:
+        magic, version, root = struct.unpack_from(">III", data)
+        if magic != _MAGIC or version >> 16 != _VERSION >> 16:
+            raise IndexFileError("it is not an index of kmod's, or one of another version")
+        return sorted(_entries(data, root), key=lambda entry: entry[0])
+    except (struct.error, IndexError, ValueError) as e:
+        raise IndexFileError(f"it is damaged: {e}") from e
+
+
+def _entries(data: bytes, root: int) -> Iterator[tuple[str, str]]:
+    waiting = [(root, b"")]
+    left = len(data)  # nodes: each takes a byte at least, so more of them are a circle
+    while waiting:
+        left -= 1
+        if left < 0:
+            raise ValueError("its nodes lead in a circle")
+        offset, key = waiting.pop()
+        at = offset & ~(_PREFIX | _VALUES | _CHILDREN | _UNUSED)
+        if not at:
+            continue
+        if offset & _PREFIX:
+            end = data.index(b"\0", at)
+            key += data[at:end]
+            at = end + 1
+        if offset & _CHILDREN:
+            first, last = data[at], data[at + 1]
+            at += 2
+            for byte in range(first, last + 1):
+                (child,) = struct.unpack_from(">I", data, at)
+                waiting.append((child, key + bytes([byte])))
+                at += 4
+        if offset & _VALUES:
+            (count,) = struct.unpack_from(">I", data, at)
+            at += 4
+            for _ in range(count):
+                end = data.index(b"\0", at + 4)
+                yield _text(key), _text(data[at + 4 : end])
+                at = end + 1
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def build(entries: Mapping[str, str]) -> bytes:

@@ -12,6 +12,9 @@ from hostbuild.fs.regular import read_regular
 
 ENDINGS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
+# The libraries by which kmod unpacks modules: needed by its header, or (kmod 33 and later) opened when one is met.
+UNPACKERS = {"liblzma.so.5": ".xz", "libz.so.1": ".gz", "libzstd.so.1": ".zst"}
+
 
 class ModuleFileError(InputError):
     """A module's file cannot be read or unpacked."""
@@ -26,6 +29,11 @@ def plain_path(path: str) -> str:
     """Return the path without its compressor's ending: kernel/a.ko for kernel/a.ko.xz; without `.ko` as it is."""
     before, ko, _ = path.rpartition(".ko")
     return before + ko if ko else path
+
+
+def unpackers_in(kmod: bytes) -> list[str]:
+    """Return the sonames by which a kmod unpacks: each stands in it as a string, in the header's or among its own."""
+    return [soname for soname in UNPACKERS if soname.encode() + b"\0" in kmod]
 
 
 def read_module(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from hostbuild.apt import Spec
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, X86_FILTER_OPTION, Compressor, Packing
 from hostbuild.formats.manifest import manifest_path
+from hostbuild.image.checked import check_tree
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
@@ -165,6 +166,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to bring one")
+    append = storage.APPEND if _is_squashed(options) else ""
+    warnings += check_tree(tree, kernel, config, append, warnings)
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
     packages += kernel.packages

@@ -42,8 +42,8 @@ _TABLES = (
     "modules.requested",
     "modules.softdep",
 )
-_POLICY = "/etc/modaliasd/policy.toml"
-_SINGLE = (_POLICY, modules_load.FILE)
+POLICY = "/etc/modaliasd/policy.toml"
+_SINGLE = (POLICY, modules_load.FILE)
 _DIRECTORIES = (*DIRECTORIES, *modules_load.DIRECTORIES)
 _TREES = ("lib/modules", "usr/lib/modules")  # where the guest looks, and where it may yet be led by a link
 _SQUASHFS = ".squashfs"
@@ -69,7 +69,7 @@ def open_image(image: Path, config: Mapping[str, str], append: str = "") -> Targ
     manifest = read_manifest(image) if manifest_path(image).exists() else {}
     unpacked = archive.open_image(image).require_whole()
     tables = _table_paths(unpacked.root)
-    settings = _config_paths(unpacked.root)
+    settings = config_paths(unpacked.root)
     files = unpacked.read([*tables, *settings])
     trees = _trees({path: where for path, where in tables.items() if path in files}, files)
     version = manifest.get("kernel", {}).get("version", "")
@@ -133,7 +133,7 @@ def make_target(
     softdeps, not_softdeps = parse_softdeps(_text(table("modules.softdep")))
     problems = (*parse_modules_dep(dep)[1], *not_softdeps, *index.warnings, *not_builtin)
     resolver = Resolver(configuration, Dependencies(dep, builtin, problems), index.lookup, softdeps)
-    policy = parse_policy(config[_POLICY], _POLICY) if _POLICY in config else None
+    policy = parse_policy(config[POLICY], POLICY) if POLICY in config else None
     listed, load = _listed(config, append), parse_settings(append).load
     may_ask, _ = parse_requested(_text(table("modules.requested")))
     return Target(resolver, kernel, name, flavour, load, policy, listed, tuple(may_ask))
@@ -174,7 +174,7 @@ def _table_paths(root: Root) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _config_paths(root: Root) -> list[str]:
+def config_paths(root: Root) -> list[str]:
     """Return the configuration files that an image has, dangling links included."""
     paths = [f"{directory}/{name}" for directory in _DIRECTORIES for name in root.names(directory)]
     return paths + [path for path in _SINGLE if root.find(path)]

@@ -4,20 +4,18 @@ from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.errors import WorldError
+from hostbuild.formats.modfile import UNPACKERS, unpackers_in
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources.libraries import Libraries
 
 GROUP = "kmod"
 _TOOLS = ("depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod")
 
-# The libraries by which kmod unpacks modules: needed by its header, or (kmod 33 and later) opened when one is met.
-_UNPACKERS = {"liblzma.so.5": ".xz", "libz.so.1": ".gz", "libzstd.so.1": ".zst"}
-
 
 def readable_endings(release: str = "") -> tuple[str, frozenset[str]]:
     """Give the name of the kmod that images get from a release of Debian's, and the endings that it unpacks."""
     package, program = _require_kmod(release)
-    return str(package), frozenset(_UNPACKERS[soname] for soname in _unpackers(program))
+    return str(package), frozenset(UNPACKERS[soname] for soname in unpackers_in(program.read_bytes()))
 
 
 def put_kmod(tree: FileTree, libraries: Libraries, release: str = "") -> debs.Package:
@@ -29,14 +27,8 @@ def put_kmod(tree: FileTree, libraries: Libraries, release: str = "") -> debs.Pa
         tree.symlink(f"usr/sbin/{tool}", "/usr/bin/kmod", group=GROUP, origin=origin)
         if f"usr/bin/{tool}" in tree:  # busybox has some of them there
             tree.symlink(f"usr/bin/{tool}", "/usr/bin/kmod", group=GROUP, origin=origin)
-    libraries.put(tree, [program], group=GROUP, loaded=_unpackers(program))
+    libraries.put(tree, [program], group=GROUP, loaded=unpackers_in(program.read_bytes()))
     return package
-
-
-def _unpackers(program: Path) -> list[str]:
-    """Return the sonames by which kmod unpacks: each stands in it as a string, in the header's or among its own."""
-    data = program.read_bytes()
-    return [soname for soname in _UNPACKERS if soname.encode() + b"\0" in data]
 
 
 def _require_kmod(release: str) -> tuple[debs.Package, Path]:

@@ -39,7 +39,8 @@ def test_shared_options_are_one(commands: tuple[str, ...], name: str) -> None:
     [
         "make_image",
         "run",
-        "inspect",
+        "images.check",
+        "images.inspect",
         "tree",
         "report",
         "diff",

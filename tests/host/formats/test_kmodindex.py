@@ -1,9 +1,12 @@
 """hostbuild.formats.kmodindex: modules.dep.bin as depmod writes it."""
 
+import contextlib
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hostbuild.formats import kmodindex
 from hostbuild.kernels.kernel import Kernel
@@ -49,3 +52,35 @@ def test_a_key_that_cannot_be_one_is_refused() -> None:
     for key in ("a\0b", "ä"):
         with pytest.raises(ValueError, match=r"NUL|ascii"):
             kmodindex.build({key: ""})
+
+
+@pytest.mark.parametrize("name", ["modules.dep", "modules.alias", "modules.symbols", "modules.builtin"])
+def test_what_depmod_wrote_is_read(name: str, debian_kernel: Kernel) -> None:
+    """Each of Debian's indexes holds what depmod wrote into the text beside it."""
+    assert debian_kernel.indexes is not None
+    read = kmodindex.read((debian_kernel.indexes / f"{name}.bin").read_bytes())
+    text = (debian_kernel.indexes / name).read_text().splitlines()
+    assert len(read) > 100
+    if name == "modules.dep":
+        assert dict(read) == _entries("\n".join(text))
+    elif name == "modules.builtin":
+        assert {key for key, _ in read} == {module_name(line) for line in text}
+    else:  # in brackets a dash stays
+        lines = [line.rpartition(" ") for line in text if line.startswith("alias ")]
+        pairs = {(before.removeprefix("alias ").replace("-", "_"), module) for before, _, module in lines}
+        assert {(key.replace("-", "_"), value) for key, value in read} == pairs
+
+
+@given(st.dictionaries(st.text("ab_-01", min_size=1, max_size=6), st.text("xyz/: ", max_size=8)))
+def test_what_is_built_is_read(entries: dict[str, str]) -> None:
+    """Reading gives what was written, by key."""
+    assert kmodindex.read(kmodindex.build(entries)) == sorted(entries.items())
+
+
+@given(st.binary(max_size=200), st.integers(0, 60))
+def test_a_damaged_index_is_an_error(noise: bytes, at: int) -> None:
+    """Whatever stands in it: it is read, or refused, and reading ends."""
+    whole = kmodindex.build({"abc": "x", "abd": "y", "b": "z"})
+    for data in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
+        with contextlib.suppress(kmodindex.IndexFileError):
+            kmodindex.read(data)

@@ -1,4 +1,4 @@
-"""hostbuild.image.sources.libraries and kmod: which packages an image's libraries come from."""
+"""hostbuild.image.sources.libraries, and modfile: which packages an image's libraries come from."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from hostbuild.debs import Package
 from hostbuild.errors import InputError
-from hostbuild.image.sources import kmod
+from hostbuild.formats.modfile import unpackers_in
 from hostbuild.image.sources.libraries import Libraries, package_of
 
 
@@ -44,8 +44,7 @@ def test_a_package_may_have_been_renamed_for_its_time(
         Libraries().find("libexpat.so.1")
 
 
-def test_what_kmod_opens_by_itself_counts(tmp_path: Path) -> None:
+def test_what_kmod_opens_by_itself_counts() -> None:
     """A soname that stands in the program counts, whether its header needs it or dlopen(3) takes it."""
-    program = tmp_path / "kmod"
-    program.write_bytes(b"\x7fELF\0liblzma.so.5\0ZSTD_decompress\0libzstd.so.1\0libz.so.10\0")
-    assert kmod._unpackers(program) == ["liblzma.so.5", "libzstd.so.1"]
+    program = b"\x7fELF\0liblzma.so.5\0ZSTD_decompress\0libzstd.so.1\0libz.so.10\0"
+    assert unpackers_in(program) == ["liblzma.so.5", "libzstd.so.1"]

@@ -11,6 +11,7 @@ from hostbuild import ui
 from hostbuild.commands import _options
 from hostbuild.formats.initramfs import archive
 from hostbuild.formats.initramfs.archive import Image
+from hostbuild.formats.initramfs.difference import Change, difference
 from hostbuild.formats.initramfs.rootfs import Node
 from hostbuild.fs.path_types import InputPath
 
@@ -21,20 +22,30 @@ Examples:
   hostbuild inspect micro.img
   hostbuild inspect /boot/initrd.img-6.1.0-56-amd64 --files
   hostbuild inspect micro.img --json | jq '.groups.modules.size'
+  hostbuild inspect yesterday.img micro.img        # what differs, file by file
 """
 
 
 @click.command("inspect", epilog=_EXAMPLES)
 @click.argument("image", type=InputPath())
+@click.argument("other", type=InputPath(), required=False)
 @click.option("--files", "show_files", is_flag=True, help="List the files, too.")
 @_options.as_json("the list, always with the files,")
-def command(image: Path, show_files: bool, as_json: bool) -> None:
-    """List what a kernel makes of an initramfs IMAGE, whoever made it.
+def command(image: Path, other: Path | None, show_files: bool, as_json: bool) -> None:
+    """List what a kernel makes of an initramfs IMAGE, whoever made it; or what OTHER has otherwise.
 
     Reads newc archives, plain or packed with gzip, zstd, xz, lz4, bzip2 or lzma, and several of them in one file, as
     the kernel does: of several members of one name the last counts, and what the kernel drops in silence is told. For
     an image that the kernel does not unpack to its end, it lists what comes before, and ends with status 100.
+
+    With OTHER it lists the files that are new there (+), gone (-) or changed (~), with their sizes, the parts with the
+    largest growth first.
     """
+    if other is not None:
+        _compare(
+            archive.open_image(image).require_whole(), archive.open_image(other).require_whole(), as_json
+        )
+        return
     found = archive.open_image(image)
     if not found.segments:
         found.require_whole()
@@ -49,6 +60,42 @@ def command(image: Path, show_files: bool, as_json: bool) -> None:
         for note in _notes(found):
             ui.note(note)
     found.require_whole()
+
+
+def _compare(first: Image, second: Image, as_json: bool) -> None:
+    changes = difference(first, second)
+    groups: dict[str, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(archive.group_of(change.path), []).append(change)
+    ordered = sorted(groups.items(), key=lambda row: (-sum(one.growth for one in row[1]), row[0]))
+    if as_json:
+        ui.print_json(
+            {
+                "images": [{"file": one.path.name, "size": one.size} for one in (first, second)],
+                "growth": sum(one.growth for one in changes),
+                "groups": {group: sum(one.growth for one in rows) for group, rows in ordered},
+                "changes": [
+                    {
+                        "path": one.path,
+                        "kind": one.kind.name.lower(),
+                        "what": one.what or None,
+                        "before": one.before,
+                        "after": one.after,
+                    }
+                    for one in changes
+                ],
+            }
+        )
+        return
+    for group, rows in ordered:
+        ui.line(f"{group}: {sum(one.growth for one in rows):+} bytes in {len(rows)} files")
+        for one in sorted(rows, key=lambda row: (-abs(row.growth), row.path)):
+            what = f" ({one.what})" if one.what else ""
+            ui.line(f"  {one.kind.value} {one.growth:>+11} {one.path}{what}")
+    ui.line(
+        f"{first.path} to {second.path}: {len(changes)} files differ, {sum(one.growth for one in changes):+} bytes "
+        f"unpacked, {second.size - first.size:+} packed"
+    )
 
 
 def _as_json(image: Image) -> dict[str, Any]:

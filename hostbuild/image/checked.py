@@ -1,0 +1,51 @@
+"""What `hostbuild check` would say of an image that is about to be packed, as far as it does not follow from how it
+was made: what overlays bring, programs, the configuration, signatures.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+
+from hostbuild.check.finding import Level
+from hostbuild.check.modules import forces_signatures
+from hostbuild.check.read import view_files
+from hostbuild.check.rules import BUILT, check
+from hostbuild.check.view import KernelFacts
+from hostbuild.errors import InputError
+from hostbuild.formats.initramfs.newc import Member
+from hostbuild.formats.initramfs.rootfs import Root
+from hostbuild.formats.kconfig import parse_config
+from hostbuild.image.filetree import FileTree, NodeKind
+from hostbuild.kernels.kernel import Kernel
+
+
+def check_tree(
+    tree: FileTree, kernel: Kernel, config: str | None, append: str, known: Container[str] = ()
+) -> list[str]:
+    """Give warnings about what will not work. Raises InputError for an image that would not boot.
+
+    config: the kernel's configuration, None where it is not known. append: words that the kernel will be given.
+    known: warnings that were given before.
+    """
+    root = Root()
+    for number, (path, entry) in enumerate(tree.items(), 1):
+        target = entry.target if entry.kind is NodeKind.SYMLINK else ""
+        root.unpack(Member(path, entry.mode, entry.size(), device=entry.device, target=target), number)
+
+    def read(paths: Iterable[str]) -> Mapping[str, bytes]:
+        entries = {path: tree.resolve(path.lstrip("/")) for path in paths}
+        return {
+            path: entry.read()
+            for path, entry in entries.items()
+            if entry is not None and entry.kind is NodeKind.FILE
+        }
+
+    facts = KernelFacts(kernel.version, config=parse_config(config) if config is not None else None)
+    forced = bool(forces_signatures(facts, append))
+    view = view_files(root, read, facts, append, release=kernel.version, with_modules=forced)
+    findings = check(view, BUILT)
+    stopping = [one for one in findings if one.level is Level.FATAL]
+    if stopping:
+        first = stopping[0]
+        more = f" (and {len(stopping) - 1} more findings)" if len(stopping) > 1 else ""
+        raise InputError(f"the image would not boot: {first.place}: {first.reason}{more}", hint=first.fix)
+    errors = {f"{one.place}: {one.reason}": one.fix for one in findings if one.level is Level.ERROR}
+    return [f"{what}; fix: {fix}" for what, fix in errors.items() if what not in known]

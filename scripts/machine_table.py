@@ -13,7 +13,8 @@ from pathlib import Path
 
 from hostbuild.qemu.machine import machine_names
 from hostbuild.testing.guest import Guest
-from hostbuild.testing.images import options_of, require_image
+from hostbuild.image.kept import require_image
+from hostbuild.testing.images import options_of
 from hostbuild.testing.marks import GuestWish, ImageWish, MachineWish
 from hostbuild.testing.pool import Pool, machine_of
 

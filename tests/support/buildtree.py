@@ -1,0 +1,44 @@
+"""A kernel's build tree as `make` leaves it, laid out from a kernel that was built elsewhere: no compiler, real modules."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from hostbuild.formats.modfile import plain_path, read_module
+from hostbuild.image.modules.selection import close, read_index
+from hostbuild.kernels.depmod import LISTS
+from hostbuild.kernels.kernel import Kernel
+from hostbuild.kernels.kernel_modules import read_list
+from hostbuild.kernels.module_files import locate
+
+IMAGE = "arch/x86/boot/bzImage"
+
+
+def lay_out(kernel: Kernel, root: Path, names: Iterable[str] | None = None) -> Path:
+    """Make the tree. names: the modules to be in it, with what they need; None takes all."""
+    assert kernel.modules is not None
+    for name in ("include/config", "arch/x86/boot"):
+        (root / name).mkdir(parents=True)
+    for name in ("Kbuild", "Kconfig", "Makefile"):
+        (root / name).touch()
+    config = "".join(
+        line
+        for line in (kernel.read_config() or "").splitlines(keepends=True)
+        if not line.startswith(("CONFIG_MODULE_SIG_FORCE", "CONFIG_DEBUG_INFO="))
+    )
+    (root / ".config").write_text(config)
+    (root / "include/config/auto.conf").write_text(config)
+    (root / "include/config/kernel.release").write_text(f"{kernel.version}\n")
+    shutil.copyfile(kernel.vmlinuz, root / IMAGE)
+    index = read_index(kernel)
+    order = []
+    for name in close(names, index) if names is not None else sorted(index.paths):
+        path = plain_path(index.paths[name]).removeprefix("kernel/")
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(read_module(locate(index.paths[name], kernel.modules)))
+        order.append(f"{path}\n")
+    (root / "modules.order").write_text("".join(order))
+    for name in LISTS:
+        if name != "modules.order":
+            (root / name).write_bytes(read_list(kernel.modules, name))
+    return root

@@ -104,7 +104,7 @@ HOST = {
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
-        "build configfile configure drivers external modaliases options source toolchain",
+        "build configfile configure drivers external modaliases options source toolchain remake",
     ),
 }
 HOST["hostbuild.live"] = room(

@@ -2,7 +2,7 @@
 
     the image, as it was | NULs to a multiple of 4 | a plain newc archive: the modules, and indexes where they change
 
-What a later archive says of a path holds (init/initramfs.c; Documentation/driver-api/early-userspace/buffer-format.rst).
+What a later archive says of a path holds (init/initramfs.c).
 So a module of 209 costs its own bytes, and depmod's work only where it says something new of itself.
 """
 
@@ -29,8 +29,19 @@ from hostbuild.image.pack import members
 from hostbuild.image.treestate import index_facts
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.module_files import locate
+from hostbuild.near import listed
 
 _ALIGNED = 4  # where a plain archive may begin
+
+
+class LackingError(InputError):
+    """A module needs others that nobody has. names: these."""
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{message}: the kernel has no module {listed(names)}, which it needs", hint="build it, too"
+        )
+        self.names = tuple(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,11 @@ def append_modules(
         # what the guest's modprobe.d adds to a module was decided for the base
         index = with_overlaid(read_index(kernel), put)
         closed = close(news, index)
-        needed = [name for name in closed if name not in rows and name not in news]
+        needed = [
+            name for name in closed if name not in rows and name not in news and name not in index.builtin
+        ]
+        if lacking := [name for name in needed if name not in index.paths]:
+            raise LackingError(f"{listed(sorted(news))} cannot be put into {base.name}", lacking)
         brought |= {name: read(name) for read in [reader(index, kernel, news)] for name in needed}
         carried = {**_present(base, inside, rows, index, kernel), **brought}
         whole = FileTree()

@@ -36,6 +36,7 @@ from hostbuild.image.treestate import (
 )
 from hostbuild.kernels.build_tree import BuildTree, lists_in, read_build_tree, require_module_files
 from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.near import listed
 from hostbuild.ui import Reporter
 from modaliasd.core.kmod.names import module_name
 
@@ -74,7 +75,7 @@ def image_of_tree(
     others = sorted({module_name(path) for path in changed} - inside)
     if others:
         notes.append(
-            f"changed, and not in the guest: {', '.join(others)}; --modules {options.modules},{others[0]} takes it along"
+            f"changed, and not in the guest: {listed(others)}; --modules {options.modules},{others[0]} takes it along"
         )
     news = [_changed(one, files[one]) for one in wanted]
     with appended(base, kernel, [*news, *put], options, report) as ready:
@@ -94,6 +95,18 @@ def appended(
         with report.step("Putting modules into the image"):
             done = append_modules(image, base, kernel, put, options.firmware_dirs)
         yield Ready(image, kernel.vmlinuz, done)
+
+
+def trees_of(version: str) -> list[Path]:
+    """Give the build trees that images were made of and whose kernel had this version, the last one first."""
+    records = sorted(
+        kept.images_directory().glob(f"tree-*{kept.RECORD}"),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    found = [record for record in map(_read_record, records) if record is not None]
+    trees = dict.fromkeys(Path(record.tree) for record in found if record.state.version == version)
+    return [tree for tree in trees if tree.is_dir()]
 
 
 def _base(
@@ -125,7 +138,8 @@ def _base(
             f"the modules in {tree.path} have changed while the image was made", hint="do it again"
         )
     state = replace(now, modules=hashed)
-    made = TreeRecord(image.parent.parent.name, str(kernel.modules), str(kernel.indexes), state)
+    key = image.parent.parent.name
+    made = TreeRecord(key, str(tree.path), str(kernel.modules), str(kernel.indexes), state)
     write_file(record_path, dump_record(made), _RECORD)
     return image, kernel, (), []
 

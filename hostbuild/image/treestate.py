@@ -1,11 +1,12 @@
-"""What a kernel's build tree was like when an image was made of it, and what has changed since: a value, and a decision.
+"""What a kernel's build tree was like when an image was made of it, and what to do about what has changed since.
 
 The record of an image that was made of a tree, JSON:
 
-    {"format": 1, "image": KEY, "modules_dir": ..., "indexes_dir": ..., "version": ..., "lists": SHA-256,
+    {"format": 1, "image": KEY, "tree": ..., "modules_dir": ..., "indexes_dir": ..., "version": ..., "lists": SHA-256,
      "modules": {PATH: [size, mtime_ns, SHA-256]}}
 
-modules_dir, indexes_dir: the kernel's modules and their indexes, as kernels/kernel.py found them. lists: of modules.order and what the build says of the kernel's own drivers. PATH: where modules_install would put it.
+modules_dir, indexes_dir: the kernel's modules and their indexes, as kernels/kernel.py found them. lists: of
+modules.order and what the build says of the kernel's own drivers. PATH: where modules_install would put a module.
 """
 
 import json
@@ -41,9 +42,10 @@ class TreeState:
 
 @dataclass(frozen=True, slots=True)
 class TreeRecord:
-    """An image's key in the cache, where its kernel's modules and indexes are, and what the tree was like then."""
+    """An image's key in the cache; the tree, where its modules and indexes are, and what it was like then."""
 
     image: str
+    tree: str
     modules_dir: str
     indexes_dir: str
     state: TreeState
@@ -100,6 +102,7 @@ def dump_record(record: TreeRecord) -> bytes:
         {
             "format": FORMAT,
             "image": record.image,
+            "tree": record.tree,
             "modules_dir": record.modules_dir,
             "indexes_dir": record.indexes_dir,
             "version": state.version,
@@ -116,9 +119,9 @@ def parse_record(data: bytes) -> TreeRecord | None:
         if told["format"] != FORMAT:
             return None
         modules = {str(path): Stamp(int(a), int(b), str(c)) for path, (a, b, c) in told["modules"].items()}
-        image, modules_dir, indexes_dir, version, lists = (
-            str(told[key]) for key in ("image", "modules_dir", "indexes_dir", "version", "lists")
+        image, tree, modules_dir, indexes_dir, version, lists = (
+            str(told[key]) for key in ("image", "tree", "modules_dir", "indexes_dir", "version", "lists")
         )
-        return TreeRecord(image, modules_dir, indexes_dir, TreeState(version, lists, modules))
+        return TreeRecord(image, tree, modules_dir, indexes_dir, TreeState(version, lists, modules))
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None

@@ -1,4 +1,4 @@
-"""A kernel's build tree as `make` leaves it, laid out from a kernel that was built elsewhere: no compiler, real modules."""
+"""A kernel's build tree as `make` leaves it, laid out from one that was built elsewhere: no compiler, real modules."""
 
 import shutil
 from collections.abc import Iterable

@@ -8,8 +8,8 @@ import pytest
 
 from hostbuild.errors import InputError
 from hostbuild.image.build import ImageOptions
-from hostbuild.kernels.kernel import Kernel
 from hostbuild.image.kept import key_of
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.testing.images import options_of
 from hostbuild.testing.marks import ImageWish
 

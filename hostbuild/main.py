@@ -90,8 +90,8 @@ class _LazyGroup(Group):
                 formatter.write_dl(rows)
 
 
-# Those about guests that are running stand together.
-_OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+# Those that boot a guest for somebody, or are about one that runs, stand together.
+_OF_GUESTS = frozenset({"run", "boot", "try", "shell", "exec", "plug", "unplug", "why", "list", "stop"})
 
 
 def _module_name(command: str) -> str:

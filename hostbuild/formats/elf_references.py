@@ -22,7 +22,7 @@ _UNDEFINED, _LAST_SECTION = 0, 0xFF00  # st_shndx; what is from SHN_LORESERVE on
 _SYMBOL = "IBBHQQ"
 _RELOCATION = "QQq"
 _SECTION = "IIQQQQIIQQ"
-_EXPORT = "__ksymtab_"  # of EXPORT_SYMBOL (include/linux/export-internal.h)
+_EXPORT = re.compile("__(?:ksymtab|crc)_(.+)")  # of EXPORT_SYMBOL (include/linux/export-internal.h)
 _STRING = re.compile(rb"[\x20-\x7e]{2,}(?=\0)")
 _NOT_STRINGS = (b"__", b".modinfo", b".note", b".orc", b".alt", b".retpoline", b".parainst", b".gnu")
 _BEHIND = (
@@ -109,8 +109,8 @@ class _References:
         offered: set[str] = set()
         for name, _, _, home, _, _ in self._rows(table, _SYMBOL):
             text = self._name(names + name).decode("ascii", "replace") if name else ""
-            if text.startswith(_EXPORT):
-                offered.add(text.removeprefix(_EXPORT))
+            if export := _EXPORT.fullmatch(text):
+                offered.add(export[1])
             elif text and home == _UNDEFINED:
                 taken.add(text)
         return frozenset(taken), frozenset(offered)

@@ -22,7 +22,7 @@ from hostbuild.image.manifest import file_row
 from hostbuild.image.modules.carried import reader
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.overlaid import OverlaidModule, sources, with_overlaid
-from hostbuild.image.modules.selection import Index, Module, close, read_index
+from hostbuild.image.modules.selection import NO_MODULES, Index, Module, close, read_index
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.modules.tree import GROUP, INDEX_GROUP, put_modules
 from hostbuild.image.pack import members
@@ -78,7 +78,8 @@ def append_modules(
     indexed = not _same_facts(base, inside, rows, news.values())
     if indexed:
         # what the guest's modprobe.d adds to a module was decided for the base
-        index = with_overlaid(read_index(kernel), put)
+        plain = read_index(kernel) if kernel.indexes is not None else NO_MODULES
+        index = with_overlaid(plain, put)
         closed = close(news, index)
         needed = [
             name for name in closed if name not in rows and name not in news and name not in index.builtin

@@ -18,6 +18,7 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats.manifest import read_manifest
 from hostbuild.formats.modfile import read_module
+from hostbuild.formats.sniff import near_files
 from hostbuild.fs.files import write_file
 from hostbuild.fs.regular import read_regular
 from hostbuild.fs.scratch import scratch_directory
@@ -34,7 +35,15 @@ from hostbuild.image.treestate import (
     dump_record,
     parse_record,
 )
-from hostbuild.kernels.build_tree import BuildTree, lists_in, read_build_tree, require_module_files
+from hostbuild.kernels.build_tree import (
+    BuildTree,
+    is_build_tree,
+    lists_in,
+    read_build_tree,
+    require_module_files,
+    tree_of_image,
+)
+from hostbuild.kernels.bzimage import KernelError
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import listed
 from hostbuild.ui import Reporter
@@ -64,7 +73,7 @@ def image_of_tree(
     options: `modules` "" takes all of a small tree, and of another those of `qemu`. put: further modules. Raises
     KernelError for a tree that is not built, or not to its end, and whatever build_image raises.
     """
-    tree = read_build_tree(path.resolve())
+    tree = _require_tree(path)
     files = require_module_files(tree)
     if not options.modules:
         options = replace(options, modules=_usual(files))
@@ -95,6 +104,19 @@ def appended(
         with report.step("Putting modules into the image"):
             done = append_modules(image, base, kernel, put, options.firmware_dirs)
         yield Ready(image, kernel.vmlinuz, done)
+
+
+def _require_tree(path: Path) -> BuildTree:
+    """Give the tree that a path names, itself or by its kernel. Raises KernelError for what is none, or not built."""
+    if not path.exists():
+        raise KernelError(f"there is no kernel's build tree {path}{near_files(path)}")
+    found = path.resolve() if path.is_dir() else tree_of_image(path)
+    if found is None or not is_build_tree(found):
+        raise KernelError(
+            f"{path} is not a kernel's build tree",
+            hint="TREE is where make was called, or its O=; another kernel: hostbuild make-image --kernel KERNEL",
+        )
+    return read_build_tree(found)
 
 
 def trees_of(version: str) -> list[Path]:

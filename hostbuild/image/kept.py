@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.errors import InputError
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.build import ImageOptions, build_image
@@ -71,7 +72,10 @@ def images_directory() -> Path:
 
 
 def key_of(options: ImageOptions, kernel: Kernel) -> str:
-    """Return a digest of everything that an image of these options is made of."""
+    """Return a digest of everything that an image of these options is made of. Raises InputError."""
+    for directory in options.firmware_dirs:
+        if not directory.is_dir():
+            raise InputError(f"the firmware directory {directory} is not a directory")
     laid = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     plain = replace(options, kernel=None, modules_dir=None, overlays=(), firmware_dirs=())
     package = kernel.package

@@ -35,14 +35,14 @@ def try_module(vm: VM, agent: Agent, name: str, aliases: Sequence[str]) -> Found
     matched, others = matches_of(vm.ledger, name)
     before = _log(agent)
     loaded, _, _ = _look(agent, name, ())
-    message = ""
+    message = failure = ""
     if not loaded:
         failed = [one for one in vm.ledger if one["type"] == "load" and one.get("module") == name]
-        message = str(failed[-1].get("message", "")) if failed else ""
+        if failed:
+            message, failure = (str(failed[-1].get(key, "")) for key in ("message", "failure"))
         done = _run(agent, ["modprobe", name])
         message = done.stderr.decode("utf-8", "replace") or message
-    on_bus = [path for path, _ in others.items()]
-    now, drivers, driven = _look(agent, name, [*matched, *on_bus])
+    now, drivers, driven = _look(agent, name, [*matched, *others])
     log = _log(agent)
     matches = tuple(
         Match(path.rpartition("/")[2], modalias, alias, driven.get(path, ""))
@@ -62,6 +62,7 @@ def try_module(vm: VM, agent: Agent, name: str, aliases: Sequence[str]) -> Found
         matches,
         tuple(near_devices(others, driven, aliases)),
         by_name=not loaded and not matched,
+        failure=failure,
         message=message,
         log=tuple(about),
     )

@@ -11,10 +11,15 @@ from typing import Any
 
 from hostbuild.near import listed
 from modaliasd.core.kmod.names import module_name
+from modaliasd.core.ledger.fixes import FIXES
 
 _MAGIC = re.compile(r"version magic '([^']*)' should be '([^']*)'")
 _UNKNOWN = re.compile(r"Unknown symbol (\S+) \(err (-?\d+)\)")
 _VERSION = re.compile(r"disagrees about version of symbol (\S+)")
+_REJECTED = "Key was rejected"  # EKEYREJECTED in words: a signature that is not of this content
+_ENUMERATED = re.compile(
+    r"pci [0-9a-f]{4}:"
+)  # what the kernel says of a device that it finds, without a driver
 _STAMP = re.compile(r"^\[ *\d+\.\d+\] ?")
 _TROUBLE = re.compile(
     r"BUG: |Oops: |general protection fault|WARNING: CPU|Unable to handle kernel|Call Trace:"
@@ -38,7 +43,7 @@ class Found:
     """What the guest tells. name: the module's. drivers: bus:driver -> the devices that it drives.
 
     matches: devices that its aliases match. near: devices of the same buses that nothing drives, with their modaliases.
-    failure, message: the ledger's, of its load; of a load by name, modprobe's words. log: the kernel's.
+    failure, message: the ledger's, of its load; modprobe's words where it was loaded by name. log: the kernel's.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Found:
     matches: tuple[Match, ...] = ()
     near: tuple[tuple[str, str], ...] = ()
     by_name: bool = False
+    failure: str = ""
     message: str = ""
     log: tuple[str, ...] = ()
 
@@ -124,8 +130,12 @@ def _refused(found: Found) -> Verdict:
             "build it again with the Module.symvers of this kernel",
         )
     message = found.message.strip() or "modprobe did not say why"
+    failure = "signature" if _REJECTED in message else found.failure
+    fix = next((fix for kind, fix in FIXES.items() if kind.value == failure), "")
     return Verdict(
-        False, (f"{found.name} cannot be loaded: {message}",), "the log may say more; see its init function"
+        False,
+        (f"{found.name} cannot be loaded: {message}",),
+        fix or "the log may say more; see its init function",
     )
 
 
@@ -207,7 +217,8 @@ def log_about(log: Sequence[str], words: Iterable[str]) -> list[str]:
         text = _STAMP.sub("", line)
         if _TROUBLE.search(text):
             left = max(left, _REPORT)
-        if left > 0 or (speaks.search(text) and not text.startswith("modaliasd")):
+        told = text.startswith("modaliasd") or _ENUMERATED.match(text)
+        if left > 0 or (speaks.search(text) and not told):
             shown.append(line)
         left = max(left - 1, 0)
     return shown

@@ -17,19 +17,12 @@ IMAGE = "arch/x86/boot/bzImage"
 def lay_out(kernel: Kernel, root: Path, names: Iterable[str] | None = None) -> Path:
     """Make the tree. names: the modules to be in it, with what they need; None takes all."""
     assert kernel.modules is not None
-    for name in ("include/config", "arch/x86/boot"):
-        (root / name).mkdir(parents=True)
-    for name in ("Kbuild", "Kconfig", "Makefile"):
-        (root / name).touch()
     config = "".join(
         line
         for line in (kernel.read_config() or "").splitlines(keepends=True)
         if not line.startswith(("CONFIG_MODULE_SIG_FORCE", "CONFIG_DEBUG_INFO="))
     )
-    (root / ".config").write_text(config)
-    (root / "include/config/auto.conf").write_text(config)
-    (root / "include/config/kernel.release").write_text(f"{kernel.version}\n")
-    shutil.copyfile(kernel.vmlinuz, root / IMAGE)
+    lay_out_without_modules(root, kernel.vmlinuz, kernel.version, config)
     index = read_index(kernel)
     order = []
     for name in close(names, index) if names is not None else sorted(index.paths):
@@ -41,4 +34,17 @@ def lay_out(kernel: Kernel, root: Path, names: Iterable[str] | None = None) -> P
     for name in LISTS:
         if name != "modules.order":
             (root / name).write_bytes(read_list(kernel.modules, name))
+    return root
+
+
+def lay_out_without_modules(root: Path, vmlinuz: Path, version: str, config: str = "") -> Path:
+    """Make the tree of a kernel that has everything inside."""
+    for name in ("include/config", "arch/x86/boot"):
+        (root / name).mkdir(parents=True)
+    for name in ("Kbuild", "Kconfig", "Makefile"):
+        (root / name).touch()
+    (root / ".config").write_text(config)
+    (root / "include/config/auto.conf").write_text(config)
+    (root / "include/config/kernel.release").write_text(f"{version}\n")
+    shutil.copyfile(vmlinuz, root / IMAGE)
     return root

@@ -2,7 +2,8 @@
 
 import click
 
-from hostbuild.commands import _options, _running
+from hostbuild.commands import _options
+from hostbuild.commands.guests import _running
 from hostbuild.live.options import GuestOptions
 
 _EPILOG = """On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps. The kernel's log is left

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hostbuild import ui
-from hostbuild.commands import _options, _running
+from hostbuild.commands import _options
+from hostbuild.commands.guests import _running
 from hostbuild.errors import HostbuildError, InputError
 from hostbuild.fs.path_types import InputPath, InputWord
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
+from modaliasd.core.kmod.names import module_name
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -115,7 +117,7 @@ def command(
         with found.image([tried, *others]) as ready:
             for note in ready.notes:
                 ui.note(note)
-            guest = replace(guest, image=ready.image, kernel=str(ready.kernel))
+            guest = replace(guest, image=ready.image, kernel=str(ready.kernel), made_of=str(options.kernel))
             if dry_run:
                 return _running.live(guest, wish)
             return _try(guest, wish, tried)
@@ -164,6 +166,7 @@ class _Kernel:
 
 
 def _read(path: Path) -> "OverlaidModule":
+    from hostbuild.formats import elf
     from hostbuild.formats.modfile import is_module, plain_path, read_module
     from hostbuild.image.modules.overlaid import read_module_of
 
@@ -171,10 +174,17 @@ def _read(path: Path) -> "OverlaidModule":
         built = sorted(path.glob("*.ko"))
         hint = f"hostbuild try {built[0]}" if built else f"make -C TREE M={path}"
         raise InputError(f"{path} is a directory, not a module (.ko)", hint=hint)
-    data = read_module(path)
     if not is_module(path.name):
         raise InputError(f"{path} is not named as a module is (.ko)")
-    return read_module_of(f"extra/{plain_path(path.name)}", data, str(path))
+    data = read_module(path)
+    plain = plain_path(path.name)
+    read = read_module_of(f"extra/{plain}", data, str(path))
+    # whatever its file is called, the kernel knows it by the name in it, which .modinfo has since Linux 4.13
+    name = next(iter(elf.modinfo(io.BytesIO(data)).get("name", ())), "")
+    if not name or module_name(name) == read.module.name:
+        return read
+    ui.note(f"{path} is the module {name}")
+    return read_module_of(f"extra/{name}.ko", data, str(path))
 
 
 def _kernel_of(tried: "OverlaidModule", path: Path) -> str:

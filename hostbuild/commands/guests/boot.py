@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
-from hostbuild.commands import _options, _running
+from hostbuild.commands import _options
+from hostbuild.commands.guests import _running
 from hostbuild.fs.path_types import InputPath
 from hostbuild.live.options import GuestOptions
+from hostbuild.near import listed
 
 _EPILOG = """TREE is what `make` left, or the output directory of `make O=`; modules_install is not needed. The image is
 made once and kept. A module that was built again since is put behind it; a kernel that was linked again boots with
@@ -65,5 +67,8 @@ def command(
         for note in ready.notes:
             ui.note(note)
         if ready.appended is not None and sys.stderr.isatty():
-            ui.note(f"put anew: {', '.join(ready.appended.modules)}")
-        return _running.live(replace(guest, image=ready.image, kernel=str(ready.kernel)), wish)
+            ui.note(f"put anew: {listed(ready.appended.modules)}")
+        if ready.appended is not None and wish.dry_run:
+            ui.note("the image named here has a module put anew, and is gone when this command ends")
+        guest = replace(guest, image=ready.image, kernel=str(ready.kernel), made_of=str(tree))
+        return _running.live(guest, wish)

@@ -163,6 +163,8 @@ def _base(
     key = image.parent.parent.name
     made = TreeRecord(key, str(tree.path), str(kernel.modules), str(kernel.indexes), state)
     write_file(record_path, dump_record(made), _RECORD)
+    if record is not None and record.image != key:
+        kept.forget(record.image)
     return image, kernel, (), []
 
 

@@ -64,6 +64,15 @@ def find_image(key: str) -> Path | None:
     return found / _NAME
 
 
+def forget(key: str, unused_s: float = 3600.0) -> None:
+    """Remove an image that another takes the place of, unless somebody has asked for it lately, and may boot it."""
+    final = images_directory() / key
+    with suppress(OSError):
+        if final.stat().st_mtime < time.time() - unused_s:
+            shutil.rmtree(final)
+            final.with_name(f"{key}.lock").unlink()
+
+
 def images_directory() -> Path:
     """Return the directory of the images, made on first use."""
     directory = debs.cache_directory() / "images"

@@ -1,6 +1,5 @@
 """image/appended.py and from_tree.py: a changed module behind a kept image, as bsdtar and depmod see it."""
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs.archive import open_image
 from hostbuild.formats.manifest import read_manifest
+from hostbuild.image import kept
 from hostbuild.image.appended import LackingError
 from hostbuild.image.build import ImageOptions
 from hostbuild.image.from_tree import Ready, image_of_tree, trees_of
@@ -33,6 +33,15 @@ AA = FakeModule("aa", needs=["bb"], aliases=["pci:v1*"], vermagic=MAGIC)
 BB = FakeModule("bb", vermagic=MAGIC)
 CC = FakeModule("cc", vermagic=MAGIC)
 OPTIONS = ImageOptions(modules="aa", compressor=Compressor.NONE)
+
+
+@pytest.fixture(autouse=True)
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of images of its own; packages come from the cache that all share."""
+    directory = tmp_path / "images"
+    directory.mkdir()
+    monkeypatch.setattr(kept, "images_directory", lambda: directory)
+    return directory
 
 
 @pytest.fixture
@@ -97,7 +106,7 @@ def test_only_the_changed_module_is_put_anew(tree: Path) -> None:
 
 def test_the_kernels_own_tools_see_the_second_archive(tree: Path, tmp_path: Path) -> None:
     """bsdtar reads what is behind the first archive, when it starts there: the offset is a multiple of 4."""
-    require_program("bsdtar", "libarchive-tools")
+    require_program("bsdtar")
     base = base_of(tree)
     put(tree, replace(AA, parameters=["debug"]))
     with image_of(tree) as ready:
@@ -185,14 +194,28 @@ def test_the_image_is_made_anew_where_more_has_changed(tree: Path, tmp_path: Pat
     assert len(set(images)) == len(images)
 
 
-def test_a_damaged_record_costs_nothing_but_time(tree: Path) -> None:
+def test_a_damaged_record_costs_nothing_but_time(tree: Path, images: Path) -> None:
     """The cache's record of the tree may be cut off or gone: the image is found again by its content."""
     base = base_of(tree)
-    assert trees_of(VERSION)[0] == tree
-    records = base.parent.parent.parent.glob("tree-*.json")
-    [record] = [one for one in records if json.loads(one.read_text())["tree"] == str(tree)]
+    assert trees_of(VERSION) == [tree]
+    assert trees_of("6.1.1") == []
+    [record] = images.glob("tree-*.json")
     record.write_bytes(record.read_bytes()[:-9])
     assert base_of(tree) == base
+
+
+def test_what_another_took_the_place_of_goes(tree: Path, images: Path) -> None:
+    """An image of a tree that nobody has asked for within the hour is removed with the next one; else it stays."""
+    for age, left in ((0.0, 2), (4000.0, 2)):
+        base = base_of(tree)
+        stamp = base.stat().st_mtime - age
+        os.utime(base.parent.parent, (stamp, stamp))
+        order = tree / "modules.order"
+        order.write_text(
+            "lib/aa.ko\nlib/bb.ko\n" if "cc" in order.read_text() else "lib/bb.ko\nlib/aa.ko\nlib/cc.ko\n"
+        )
+        base_of(tree)
+        assert len([one for one in images.iterdir() if one.is_dir()]) == left
 
 
 @pytest.mark.parametrize("what", ["nothing", "a folder", "a file"])
@@ -210,8 +233,6 @@ def test_what_is_no_tree_is_refused(what: str, tmp_path: Path) -> None:
 
 def test_a_tree_that_changes_meanwhile_is_noticed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """make that runs beside us would leave a record of one tree with the image of another."""
-    from hostbuild.image import kept
-
     build = kept.require_image
 
     def slow(*given: object, **named: object) -> Path:

@@ -126,7 +126,7 @@ def test_what_needs_no_boot_to_be_known() -> None:
 def test_a_ledger_tells_which_devices_match() -> None:
     """By the module's name in either spelling; the others of the same bus, without a driver, are near."""
     match = {"alias": "pci:v1*", "line": 3, "module": "my-edu"}
-    records = [
+    records: list[dict[str, object]] = [
         {"type": "device", "devpath": "/devices/a", "modalias": "pci:v1d1", "matches": [match]},
         {"type": "device", "devpath": "/devices/b", "modalias": "pci:v2d1", "matches": []},
         {"type": "device", "devpath": "/devices/c", "modalias": "pci:v3d1", "matches": []},

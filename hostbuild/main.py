@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import keyword
 import os
 import signal
 import sys
@@ -31,6 +32,8 @@ _COMMANDS = {
     "demo": "Build an image, boot a zoo of hardware, plug and unplug, and tell what happened.",
     "make-image": "Build a micro-Linux: modules, busybox, CPython, the daemon, packed as an initramfs.",
     "run": "Boot an image in QEMU, for its console or for a command, and bring back the exit status.",
+    "boot": "Boot a kernel's build tree, with its modules; what has changed is put anew.",
+    "try": "Load a module of yours for its device in a guest, and say why it is bound, or why not.",
     "shell": "Open a shell in a guest, on this terminal.",
     "exec": "Run a command in a detached guest.",
     "plug": "Plug a device into a detached guest.",
@@ -57,6 +60,7 @@ Examples:
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64 --modules virtio,e1000
   hostbuild run micro.img --device e1000 --device nvme,serial=1
   hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
+  hostbuild boot ~/linux -- modaliasd tree
   hostbuild inspect micro.img --files
 """
 
@@ -87,8 +91,8 @@ class _LazyGroup(Group):
                 formatter.write_dl(rows)
 
 
-# Those about guests that are running stand together.
-_OF_GUESTS = frozenset({"shell", "exec", "plug", "unplug", "why", "list", "stop"})
+# Those that boot a guest for somebody, or are about one that runs, stand together; so do those that read images.
+_OF_GUESTS = frozenset({"run", "boot", "try", "shell", "exec", "plug", "unplug", "why", "list", "stop"})
 _OF_IMAGES = frozenset({"check", "inspect"})
 
 
@@ -98,7 +102,8 @@ def _module_name(command: str) -> str:
         room += ".guests"
     elif command in _OF_IMAGES:
         room += ".images"
-    return f"{room}.{command.replace('-', '_')}"
+    module = command.replace("-", "_")
+    return f"{room}.{module}_" if keyword.iskeyword(module) else f"{room}.{module}"
 
 
 @click.group(

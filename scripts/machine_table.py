@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostbuild.image.kept import require_image
 from hostbuild.qemu.machine import machine_names
 from hostbuild.testing.guest import Guest
-from hostbuild.testing.images import options_of, require_image
+from hostbuild.testing.images import options_of
 from hostbuild.testing.marks import GuestWish, ImageWish, MachineWish
 from hostbuild.testing.pool import Pool, machine_of
 

@@ -122,7 +122,7 @@ HOST = {
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.check hostbuild.image.modules hostbuild.image.sources {CORES}",
-        "build pack",
+        "appended build from_tree kept pack",
     ),
     "hostbuild.guest": room(
         f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
@@ -133,7 +133,7 @@ HOST = {
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
-        "build configfile configure drivers external modaliases options source toolchain",
+        "build configfile configure drivers external modaliases options source toolchain remake",
     ),
 }
 HOST["hostbuild.live"] = room(
@@ -152,7 +152,7 @@ HOST["hostbuild.testing"] = room(
     f"{EDGE} hostbuild.swtpm hostbuild.guest {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.kbuild "
     f"hostbuild.ledger hostbuild.image "
     f"hostbuild.image.sources hostbuild.qemu {CORES}",
-    "guest images plugin pool",
+    "guest plugin pool",
 )
 
 READS = "from pathlib import Path\ndef f(p: Path):\n    return p.read_text()\n"

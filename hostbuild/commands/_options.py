@@ -125,29 +125,76 @@ verbose = click.option(
 
 def guest(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the argument IMAGE and the options of what is booted; it gets them as `guest`, one value."""
+    image = click.argument("image", type=InputPath(beside=files_beside))
+    return _with_guest(command, image, boot_kernel)
 
+
+def guest_to_be(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that makes the image itself the same options, without image and kernel, as `guest`."""
+    return _with_guest(command)
+
+
+def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(**given: Any) -> Any:  # noqa: ANN401
         options = GuestOptions(
-            image=given.pop("image"),
+            image=given.pop("image") if booted else Path(),
+            kernel=given.pop("kernel") if booted else None,
             machine=read_machine(given.pop("machine_name"), given.pop("devices")),
             shares=tuple(map(parse_share, given.pop("shares"))),
             forwards=tuple(map(parse_forward, given.pop("forwards"))),
             qemu=tuple(word for text in given.pop("qemu_args") for word in split_words(text)),
-            **{
-                key: given.pop(key)
-                for key in ("kernel", "append", "memory", "accel", "icount", "cpus", "network")
-            },
+            **{key: given.pop(key) for key in ("append", "memory", "accel", "icount", "cpus", "network")},
         )
         return command(guest=options, **given)
 
     decorated: Callable[..., Any] = call
-    image = click.argument("image", type=InputPath(beside=files_beside))
-    what = (image, boot_kernel, machine, devices, cpus, memory, append)
+    what = (*booted, machine, devices, cpus, memory, append)
     around = (shares, network, forwards, accel, icount, qemu_args)
     for option in reversed((*what, *around)):
         decorated = option(decorated)
     return decorated
+
+
+def _list_devices(ctx: click.Context) -> None:
+    from hostbuild.qemu.catalog import read_catalog, render_catalog
+
+    click.echo(render_catalog(read_catalog()))
+    ctx.exit()
+
+
+words = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ARG...]")
+list_devices = click.option(
+    "--list-devices",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _param, wanted: _list_devices(ctx) if wanted else None,
+    help="List the devices that --device and machine files take.",
+)
+
+# What a command that makes the image itself takes into it.
+selection = click.option(
+    "--modules",
+    "selection",
+    metavar="WORDS",
+    help="Which of the kernel's modules come along, as make-image has it. Default: all of a tree's that has less than "
+    "64 MiB of them, else qemu.",
+)
+overlays = click.option(
+    "--overlay",
+    "overlays",
+    multiple=True,
+    type=InputPath(inside=True),
+    help="Lay a directory over the image.",
+)
+firmware_dirs = click.option(
+    "--firmware-dir",
+    "firmware_dirs",
+    multiple=True,
+    type=InputPath(),
+    help="Where firmware is, before /lib/firmware.",
+)
 
 
 # Whose modules.

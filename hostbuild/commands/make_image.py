@@ -79,20 +79,8 @@ _LARGER = 6
     help="Which modules come along that these, or the kernel, ask for by name (request_module): named, the small ones "
     "whose names can be seen in them; all, and whatever a program may have asked for (dm-*, fs-*); none.",
 )
-@click.option(
-    "--overlay",
-    "overlays",
-    multiple=True,
-    type=InputPath(inside=True),
-    help="Lay a directory over the image.",
-)
-@click.option(
-    "--firmware-dir",
-    "firmware_dirs",
-    multiple=True,
-    type=InputPath(),
-    help="Where firmware is, before /lib/firmware.",
-)
+@_options.overlays
+@_options.firmware_dirs
 @click.option(
     "--compress",
     "compressor",

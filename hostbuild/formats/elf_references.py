@@ -22,6 +22,7 @@ _UNDEFINED, _LAST_SECTION = 0, 0xFF00  # st_shndx; what is from SHN_LORESERVE on
 _SYMBOL = "IBBHQQ"
 _RELOCATION = "QQq"
 _SECTION = "IIQQQQIIQQ"
+_EXPORT = re.compile("__(?:ksymtab|crc)_(.+)")  # of EXPORT_SYMBOL (include/linux/export-internal.h)
 _STRING = re.compile(rb"[\x20-\x7e]{2,}(?=\0)")
 _NOT_STRINGS = (b"__", b".modinfo", b".note", b".orc", b".alt", b".retpoline", b".parainst", b".gnu")
 _BEHIND = (
@@ -99,6 +100,21 @@ class _References:
             self._handed(symbols, wanted, reach) if wanted else {},
         )
 
+    def linkage(self) -> tuple[frozenset[str], frozenset[str]]:
+        table = next((section for section in self._sections if section.kind == _SYMTAB), None)
+        if table is None:
+            return frozenset(), frozenset()
+        names = self._sections[table.link].offset
+        taken: set[str] = set()
+        offered: set[str] = set()
+        for name, _, _, home, _, _ in self._rows(table, _SYMBOL):
+            text = self._name(names + name).decode("ascii", "replace") if name else ""
+            if export := _EXPORT.fullmatch(text):
+                offered.add(export[1])
+            elif text and home == _UNDEFINED:
+                taken.add(text)
+        return frozenset(taken), frozenset(offered)
+
     def _handed(
         self, symbols: list[tuple[int, ...]], wanted: dict[int, str], reach: int
     ) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -154,3 +170,15 @@ class _References:
 def strings_of(data: bytes) -> Iterable[str]:
     """Give the printable strings of any data that end in NUL."""
     return (found.decode() for found in _STRING.findall(data))
+
+
+def linkage(data: bytes) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the symbols that a module takes from elsewhere, and those that it offers. Raises ElfError as above."""
+    if not data.startswith(MAGIC):
+        raise ElfError("not an ELF file")
+    try:
+        if data[4] != _CLASS64:
+            return frozenset(), frozenset()
+        return _References(data, "<" if data[5] == _LITTLE else ">").linkage()
+    except (struct.error, IndexError, ValueError, OverflowError) as e:
+        raise ElfError(f"a damaged ELF file: {e}") from e

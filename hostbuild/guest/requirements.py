@@ -1,13 +1,13 @@
 """What an image has to have for commands and shared folders: asked of its manifest, or of the archive itself."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import InputError
 from hostbuild.formats.initramfs.archive import open_image
-from hostbuild.guest.share import missing_modules
+from hostbuild.guest.share import Share, missing_modules
 from hostbuild.near import listed
 
 _AGENT = "usr/bin/microagent"
@@ -31,8 +31,13 @@ def require_agent(image: Path, manifest: Mapping[str, Any]) -> None:
     )
 
 
-def require_share_modules(image: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse an image whose kernel cannot mount folders of the host's. Raises InputError."""
+def require_share_modules(
+    image: Path, manifest: Mapping[str, Any], shares: Sequence[Share] = (), made_of: str = ""
+) -> None:
+    """Refuse an image whose kernel cannot mount folders of the host's. Raises InputError.
+
+    made_of: the kernel that the image was made of just now, "" for an image that somebody named.
+    """
     if not manifest:
         return  # the guest will say
     have = {str(module["name"]) for module in manifest["modules"]}
@@ -45,6 +50,12 @@ def require_share_modules(image: Path, manifest: Mapping[str, Any]) -> None:
     missing = missing_modules(have, names)
     if missing:
         selection = ",".join(filter(None, (str(manifest.get("selection", "")), *missing)))
+        if made_of:
+            raise InputError(
+                f"cannot share {listed([str(share.directory) for share in shares])}: the guest of {made_of} has no "
+                f"{listed(missing)}",
+                hint=f"--modules {shlex.quote(selection)}, or configure the kernel with 9P_FS and NET_9P_VIRTIO",
+            )
         raise InputError(
             f"the image {image} cannot mount a shared folder: it has no {listed(missing)}",
             hint=f"hostbuild make-image -o {shlex.quote(str(image))} --modules {shlex.quote(selection)}",

@@ -76,7 +76,7 @@ def make_manifest(made: Contents) -> dict[str, Any]:
             for package in sorted(set(made.packages), key=lambda package: package.name)
         ],
         "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in made.overlays],
-        "files": [_file_row(path, entry) for path, entry in made.tree.items()],
+        "files": [file_row(path, entry) for path, entry in made.tree.items()],
     }
 
 
@@ -142,7 +142,8 @@ def _module_row(module: Module, chosen: Collection[str], requested: Requested) -
     return row
 
 
-def _file_row(path: str, entry: TreeEntry) -> dict[str, object]:
+def file_row(path: str, entry: TreeEntry) -> dict[str, object]:
+    """Say what is at a path of an image."""
     row: dict[str, object] = {
         "path": path,
         "mode": f"{entry.mode:06o}",

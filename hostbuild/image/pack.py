@@ -55,7 +55,7 @@ def pack(
                 out.write(data)
 
             archive = newc.Writer(lambda data: put(packer.compress(data)))
-            for member, data in _members(tree):
+            for member, data in members(tree):
                 archive.add(member, data)
                 advance(len(data))
             archive.close()
@@ -83,7 +83,7 @@ def _read_kernel(vmlinuz: Path, sha256: str) -> bytes:
     return data
 
 
-def _members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
+def members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
     """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
     mtime = _source_date_epoch()
     names: dict[TreeEntry, int] = {}

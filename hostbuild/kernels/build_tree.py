@@ -94,6 +94,24 @@ def modules_in(tree: BuildTree) -> Path | None:
 
     Raises KernelError where some are missing, were built for another version, or would be refused.
     """
+    files = require_module_files(tree)
+    if not files:
+        return None
+    lists = {name: _bytes(tree.path / name) for name in _LISTS}
+    lists[_ORDER] = "".join(f"{name}\n" for name in files).encode("utf-8", "surrogateescape")
+    return assemble(tree.version, files, lists)
+
+
+def lists_in(tree: BuildTree) -> bytes:
+    """Give all that the tree says of its modules beside these: what they are, and what is inside the kernel."""
+    return b"\0\0".join(_bytes(tree.path / name) for name in (_ORDER, *_LISTS))
+
+
+def require_module_files(tree: BuildTree) -> dict[str, Path]:
+    """Give the tree's modules, in modules.order's order: where they would be installed -> the file.
+
+    Raises KernelError as modules_in does.
+    """
     path = tree.path
     lines = [_module_of(line) for line in _text(path / _ORDER).split("\n") if line.strip()]
     files = {f"kernel/{line}": path / line for line in lines if _is_inside(line)}
@@ -106,12 +124,9 @@ def modules_in(tree: BuildTree) -> Path | None:
             f"the build in {path} is not finished: modules.order names modules that are not there: {shown}",
             hint=f"make -C {path} modules",
         )
-    if not files:
-        return None
-    _require_own(tree, list(files.values()))
-    lists = {name: _bytes(path / name) for name in _LISTS}
-    lists[_ORDER] = "".join(f"{name}\n" for name in files).encode("utf-8", "surrogateescape")
-    return assemble(tree.version, files, lists)
+    if files:
+        _require_own(tree, list(files.values()))
+    return files
 
 
 def _about_modules(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hostbuild import ui
 from hostbuild.errors import HostbuildError
+from hostbuild.guest.agent import Agent
 from hostbuild.guest.command import Ended, Lost, request
 from hostbuild.guest.foreground import LeftError, run_here, terminal_size
 from hostbuild.guest.refusal import Refusal
@@ -16,6 +17,7 @@ from hostbuild.live.ready import make_ready, out_of_memory, power_off, status_of
 from hostbuild.qemu import terminal
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
+from hostbuild.qemu.vm import VM
 from microagent.messages import Start
 
 
@@ -30,8 +32,27 @@ def run_command(
 ) -> int:
     """Boot, run the command once the guest has settled, have the guest switch itself off; return the status.
 
-    ledger, console: get these lines' bytes as they come. Raises GuestError for a guest that is lost, GuestTimeoutError
-    at the session's limit, KeyboardInterrupt and SystemExit for our own signals.
+    ledger, console: get these lines' bytes as they come. Raises as live_with does.
+    """
+
+    def work(vm: VM, agent: Agent) -> int:
+        return run_and_end(vm, agent, start, stdin)
+
+    return live_with(session, work, shares=shares, ledger=ledger, console=console)
+
+
+def live_with(
+    session: Session,
+    work: Callable[[VM, Agent], int],
+    *,
+    shares: Sequence[Share] = (),
+    ledger: Listener | None = None,
+    console: Listener | None = None,
+) -> int:
+    """Boot, do the work once the guest has settled, and return its status; the work has the guest end.
+
+    Raises GuestError for a guest that is lost, GuestTimeoutError at the session's limit, KeyboardInterrupt and
+    SystemExit for our own signals.
     """
     listeners: dict[Line, Listener] = {}
     if ledger is not None:
@@ -42,15 +63,20 @@ def run_command(
         with ui.reporter().step(f"Booting {session.boot.initrd.name}"):
             agent = make_ready(vm, shares)
         before = len(vm.console)
-        with raw_if(start):
-            outcome = run_here(agent, start, stdin=stdin)
-        if isinstance(outcome, Lost):
-            status = status_of_lost(vm, agent, outcome.reason)
-        else:
-            status = status_of(outcome)
-            power_off(vm, agent, status)
+        status = work(vm, agent)
         if status and (said := out_of_memory(vm.console[before:])):
             ui.note(said)
+    return status
+
+
+def run_and_end(vm: VM, agent: Agent, start: Start, stdin: int | None) -> int:
+    """Run a command as if it were here, have the guest switch itself off, and return the command's status."""
+    with raw_if(start):
+        outcome = run_here(agent, start, stdin=stdin)
+    if isinstance(outcome, Lost):
+        return status_of_lost(vm, agent, outcome.reason)
+    status = status_of(outcome)
+    power_off(vm, agent, status)
     return status
 
 

@@ -20,6 +20,7 @@ class GuestOptions:
     """What to boot. As hostbuild.qemu.session.prepare has them, and:
 
     cpus: None is the machine's own. network: the guest reaches other machines. qemu: more of QEMU's arguments.
+    made_of: the kernel that the image was made of by the same command, "" for an image that the user named.
     """
 
     image: Path
@@ -34,6 +35,7 @@ class GuestOptions:
     forwards: tuple[Forward, ...] = ()
     network: bool = False
     qemu: tuple[str, ...] = ()
+    made_of: str = ""
 
     def has_agent(self) -> bool:
         """Return whether the image's manifest names the agent; an image without a manifest is not looked into."""
@@ -70,7 +72,7 @@ class GuestOptions:
         if agent:
             require_agent(self.image, session.manifest)
         if self.shares:
-            require_share_modules(self.image, session.manifest)
+            require_share_modules(self.image, session.manifest, self.shares, self.made_of)
         return replace(session, notes=(*session.notes, *self._notes(session)))
 
     def _notes(self, session: Session) -> Sequence[str]:

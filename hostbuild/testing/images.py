@@ -1,39 +1,11 @@
-"""Images for tests, built once: kept in hostbuild's cache under a key of all that goes into them.
+"""The images that tests wish for, as options of make-image; they are built once (image/kept.py)."""
 
-    $XDG_CACHE_HOME/hostbuild/images/KEY/     the image, its manifest and its kernel, sealed (fs/sealed.py)
-    $XDG_CACHE_HOME/hostbuild/images/KEY.lock held by the process that builds it, so that others wait for it
-
-The key is a digest of the options, the kernel, the contents of overlays, hostbuild's and the daemon's own sources, and
-what apt's lists say. Images that nobody has used for two weeks are removed.
-"""
-
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
-
-from hostbuild import debs
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor
-from hostbuild.fs import sealed
-from hostbuild.fs.scratch import scratch_directory
-from hostbuild.image.build import ImageOptions, Modprobe, build_image
-from hostbuild.image.sources import overlay
+from hostbuild.image.build import ImageOptions, Modprobe
 from hostbuild.image.sources.extras import Extra
-from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import did_you_mean
 from hostbuild.testing.marks import ImageWish
-from hostbuild.ui import Silent
-
-_NAME = "guest.img"
-_KEEP_S = 14 * 86400
 
 
 def options_of(wish: ImageWish, kernel: str | None) -> ImageOptions:
@@ -51,89 +23,8 @@ def options_of(wish: ImageWish, kernel: str | None) -> ImageOptions:
     )
 
 
-def require_image(options: ImageOptions) -> Path:
-    """Return an image of these options, built now if there is none yet. Raises as build_image does."""
-    kernel = require_kernel(options.kernel, options.modules_dir, Silent())
-    directory = debs.cache_directory() / "images"
-    directory.mkdir(exist_ok=True)
-    key = key_of(options, kernel)
-    final = directory / key
-    with _locked(directory / f"{key}.lock"):
-        found = sealed.find(final)
-        if found is None:
-            found = _build(directory, final, options)
-            _remove_old(directory, time.time() - _KEEP_S)
-        os.utime(final)
-    return found / _NAME
-
-
-def key_of(options: ImageOptions, kernel: Kernel) -> str:
-    """Return a digest of everything that an image of these options is made of."""
-    laid = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    plain = replace(options, kernel=None, modules_dir=None, overlays=(), firmware_dirs=())
-    package = kernel.package
-    facts = {
-        "options": repr(plain),
-        "kernel": [kernel.version, kernel.sha256, package.sha256 if package else _stamps(kernel.modules)],
-        "overlays": [one.sha256() for one in laid],
-        "firmware": [_stamps(one) for one in options.firmware_dirs],
-        "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
-        "packages": debs.lists_key(options.release),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
 def _known(what: str, word: str, words: list[str]) -> str:
     if word not in words:
         known = did_you_mean(word, words) or f"; known are {', '.join(words)}"
         raise InputError(f"the mark image: {what} {word!r} is unknown{known}")
     return word
-
-
-def _build(directory: Path, final: Path, options: ImageOptions) -> Path:
-    with scratch_directory(directory) as staging:
-        complete = staging / "sealed"
-        root = sealed.root_of(complete)
-        root.mkdir(parents=True)
-        build_image(root / _NAME, options)
-        return sealed.publish(complete, final)
-
-
-def _remove_old(directory: Path, before: float) -> None:
-    for path in directory.iterdir():
-        with suppress(OSError):
-            if path.is_dir() and not path.name.startswith(".") and path.stat().st_mtime < before:
-                shutil.rmtree(path)
-                path.with_name(f"{path.name}.lock").unlink()
-
-
-def _sources(package: str) -> str:
-    """Return a digest of a package's Python files as they lie where it is imported from."""
-    spec = find_spec(package)
-    digest = hashlib.sha256()
-    for place in spec.submodule_search_locations or () if spec else ():
-        for path in sorted(Path(place).rglob("*.py")):
-            digest.update(f"{path.relative_to(place)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _stamps(root: Path | None) -> str:
-    """Return a digest of the names, sizes and times of the files of a directory, which are too many to be read."""
-    digest = hashlib.sha256()
-    for parent, directories, names in os.walk(root or "/nonexistent"):
-        directories.sort()
-        for name in sorted(names):
-            path = os.path.join(parent, name)
-            with suppress(OSError):
-                status = os.stat(path)
-                digest.update(
-                    f"{path}\0{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
-                )
-    return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -115,7 +115,8 @@ def make_image(request: pytest.FixtureRequest) -> Callable[..., Path]:
 
     def make(*, kernel: str | None = None, **keywords: object) -> Path:
         __tracebackhide__ = True
-        from hostbuild.testing.images import options_of, require_image
+        from hostbuild.image.kept import require_image
+        from hostbuild.testing.images import options_of
 
         wish = checked("make_image", ImageWish, keywords, root)
         return require_image(options_of(wish, kernel or next(iter(kernels), None)))
@@ -252,7 +253,8 @@ def _machine(request: pytest.FixtureRequest, name: str) -> "Machine":
 
 
 def _image(request: pytest.FixtureRequest, kernel: str | None) -> Path:
-    from hostbuild.testing.images import options_of, require_image
+    from hostbuild.image.kept import require_image
+    from hostbuild.testing.images import options_of
 
     given = request.config.getoption("--guest-image")
     if given:

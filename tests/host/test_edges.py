@@ -36,6 +36,8 @@ DEAR = {
     "demo": "boots",
     "prove": "boots",
     "run": "boots",
+    "boot": "boots",
+    "try": "boots",
     "kernel build": "compiles",
     "kernel configure": "compiles",
 }

@@ -8,12 +8,16 @@ from pathlib import Path
 import click
 
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
+from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.main import hostbuild
+from tests.support.buildtree import lay_out_without_modules
+from tests.support.komaker import FakeModule, module_bytes
 from tests.support.ledgers import Q35
 
 # What a command needs to be called at all, by its parameters' names; "" stands for a flag. A new command fails
 # test_every_command_is_known until it stands here.
 CALLS: dict[str, dict[str, str]] = {
+    "boot": {"tree": "built-tree", "dry_run": ""},
     "capture": {"source": "boot.jsonl"},
     "check": {"image": "micro.img"},
     "demo": {},
@@ -22,6 +26,7 @@ CALLS: dict[str, dict[str, str]] = {
     "plug": {"name": "nobody", "device": "e1000"},
     "shell": {"image": "micro.img", "dry_run": ""},
     "stop": {"names": "nobody"},
+    "try": {"module": "my.ko", "kernel": "built-tree", "dry_run": ""},
     "unplug": {"name": "nobody", "device_id": "n1"},
     "why": {"name": "nobody", "module": "e1000"},
     "diff": {"ledger_a": "boot.jsonl", "ledger_b": "other.jsonl"},
@@ -119,6 +124,9 @@ def make_world(directory: Path, image: Path, manifest: Path, vmlinuz: Path, modu
     tree.mkdir()
     (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\nEXTRAVERSION =\n")
     (tree / "Kconfig").write_text("")
+    version, _ = read_vmlinuz(vmlinuz)
+    lay_out_without_modules(directory / "built-tree", vmlinuz, version)
+    (directory / "my.ko").write_bytes(module_bytes(FakeModule("my", vermagic=f"{version} SMP ")))
     (directory / "a-file").write_bytes(b"\0 no format that anybody knows\n")
     (directory / "a-folder").mkdir()
 

@@ -20,7 +20,6 @@ from modaliasd.core.index import lookup
 from modaliasd.core.index.format import INDEX_NAME
 
 _SHOWN = 5  # files left out of the tree that an error names
-_NONE = Index({}, {}, {}, {}, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def choose(
     nothing besides. rule: which of the modules come along that the chosen ones ask for.
     """
     nothing = words.strip() == "none" and wanted is None
-    plain = _NONE if nothing else selection.read_index(kernel)
+    plain = selection.NO_MODULES if nothing else selection.read_index(kernel)
     overlaid = sources(brought.overlaid.modules)
     index = configured(with_overlaid(plain, brought.overlaid.modules), brought.modprobe_d)
     chosen: set[str] = set()

@@ -14,7 +14,7 @@ from hostbuild.formats.compress import detect
 from hostbuild.formats.modfile import is_module, plain_path
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.formats.vermagic import magic_of
-from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
+from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.modules.asks import asks_of_module
 from hostbuild.image.modules.selection import Index, Module
 from modaliasd.core.kmod.modules_dep import softdep
@@ -63,7 +63,7 @@ def read_overlaid(tree: FileTree, version: str) -> Overlaid:
             warnings.append(f"{entry.origin}: /{path} gets no line in modules.dep: it {what}")
             continue
         try:
-            one = _read(name, entry, target)
+            one = read_module_of(name, target.read(), entry.origin)
         except InputError as e:  # whoever lays it there may want just that
             warnings.append(f"{e}; it is laid as it is, and gets no line of its own in modules.dep")
             continue
@@ -92,10 +92,10 @@ def _rank(path: str) -> int:
     return _FIRST.index(top) if top in _FIRST else len(_FIRST) + (top in _LAST)
 
 
-def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
-    what = f"{entry.origin}: the module {path}"
+def read_module_of(path: str, raw: bytes, origin: str) -> OverlaidModule:
+    """Read a module that somebody brings. path: below lib/modules/VERSION. Raises InputError for a damaged one."""
+    what = f"{origin}: the module {path}"
     try:
-        raw = target.read()
         data = decompress(detect(raw), raw)[0]
         if not data.startswith(elf.MAGIC):
             raise InputError(f"{what} is damaged: it is not an ELF file")
@@ -111,7 +111,7 @@ def _read(path: str, entry: TreeEntry, target: TreeEntry) -> OverlaidModule:
         len(data),
         firmware,
         path.removeprefix(plain),
-        entry.origin,
+        origin,
         magic_of(data),
         asks,
     )

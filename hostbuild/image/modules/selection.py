@@ -81,6 +81,9 @@ class Index:
         return () if name in self.builtin else self.aliases.get(name, ())
 
 
+NO_MODULES = Index({}, {}, {}, {}, frozenset())
+
+
 @dataclass(frozen=True, slots=True)
 class Module:
     """A module that goes into the image.

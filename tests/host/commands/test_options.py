@@ -5,13 +5,22 @@ import importlib
 import click
 import pytest
 
-BOOTING = ("run", "prove", "ram", "demo")
-OF_KERNELS = ("make_image", "predict")
+from hostbuild.main import hostbuild
+
+BOOTING = ("run", "boot", "prove", "ram", "demo")
+OF_KERNELS = ("make-image", "predict")
+
+
+def command_of(name: str) -> click.Command:
+    """The command of this name."""
+    found = hostbuild.get_command(click.Context(hostbuild), name)
+    assert found is not None, name
+    return found
 
 
 def option(command: str, name: str) -> click.Option | None:
     """The command's option of this name; None if it has none."""
-    found = importlib.import_module(f"hostbuild.commands.{command}").command
+    found = command_of(command)
     return next((one for one in found.params if isinstance(one, click.Option) and name in one.opts), None)
 
 
@@ -37,10 +46,12 @@ def test_shared_options_are_one(commands: tuple[str, ...], name: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "make_image",
+        "make-image",
         "run",
-        "images.check",
-        "images.inspect",
+        "boot",
+        "try",
+        "check",
+        "inspect",
         "tree",
         "report",
         "diff",
@@ -54,7 +65,7 @@ def test_shared_options_are_one(commands: tuple[str, ...], name: str) -> None:
 )
 def test_every_option_has_help(command: str) -> None:
     """Nobody has to guess what an option does."""
-    found = importlib.import_module(f"hostbuild.commands.{command}").command
+    found = command_of(command)
     assert [one.opts[0] for one in found.params if isinstance(one, click.Option) and not one.help] == []
 
 

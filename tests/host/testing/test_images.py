@@ -1,4 +1,4 @@
-"""hostbuild.testing.images: a key that changes with whatever goes into an image, and with nothing else."""
+"""image/kept.py: a key that changes with whatever goes into an image, and with nothing else."""
 
 import os
 from dataclasses import replace
@@ -8,8 +8,9 @@ import pytest
 
 from hostbuild.errors import InputError
 from hostbuild.image.build import ImageOptions
+from hostbuild.image.kept import key_of
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.testing.images import key_of, options_of
+from hostbuild.testing.images import options_of
 from hostbuild.testing.marks import ImageWish
 
 

@@ -1,11 +1,13 @@
-"""hostbuild run: boots an image in QEMU, for its console or a command; brings back its exit status and its ledger."""
+"""A guest lived for whoever called: with its console here, for a command, watched, or detached. `run`, `boot`."""
 
 import contextlib
+import functools
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,122 +26,108 @@ from hostbuild.qemu.vm import VM
 if TYPE_CHECKING:
     from hostbuild.live.detached import Begun
 
-_EPILOG = """On a terminal the console is yours; Ctrl-A x ends the machine, Ctrl-A h helps. The kernel's log is left
-out until the guest has settled; --verbose shows it, and a boot that fails shows its end.
 
-With -- COMMAND it is run once the guest has settled: its output is here, its standard input is ours unless that is a
-terminal, Ctrl-C and other signals go to it, and its exit status is ours. Without one, a script on standard input is
-given to a shell in the guest.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants of a guest: the options of `run` that are not about what is booted."""
 
-\b
-The exit status is the guest's own:
-  0 to 255  the command's; 128 + N where signal N ended it; 127 where the
-            guest does not have it, 126 where it cannot run it
-            without a command: what `modaliasd poweroff STATUS` said, or 0
-With --exit-when-settled it is the first of these that is not 0:
-  111       the image has no modules for the kernel
-  100       the policy has a mistake, and so denies everything
-  STATUS    of the first program of /etc/settled.d that failed
-            126: it is not executable
-Otherwise:
-  100, 111  the command line or what it names, or this machine, is at fault
-  112       the guest panicked, vanished, or ended before it said a status
-  124       it was still running, or hung, at the time limit
-  130, 143  interrupted by Ctrl-C, ended by SIGTERM
-
-\b
-Examples:
-  hostbuild run micro.img
-  hostbuild run micro.img -- modaliasd tree
-  hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
-  hostbuild run micro.img --exit-when-settled --ledger-out boot.jsonl
-  hostbuild run micro.img --device e1000 --device usb-storage,file=disk.img
-  hostbuild run micro.img --detach box     then: hostbuild exec box -- lsmod
-  hostbuild run --list-devices
-"""
+    words: tuple[str, ...]
+    cwd: str | None
+    detach: str | None
+    ledger_out: Path | None
+    watch: bool
+    timeout: float | None
+    exit_when_settled: bool
+    verbose: bool
+    dry_run: bool
 
 
-@click.command("run", epilog=_EPILOG)
-@_options.guest
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ARG...]")
-@click.option(
-    "--list-devices",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=lambda ctx, _param, wanted: _list_devices(ctx) if wanted else None,
-    help="List the devices that --device and machine files take.",
-)
-@_options.cwd
-@click.option("--detach", metavar="NAME", help="Leave the guest running under a name, for exec, plug, stop.")
-@_options.ledger_out
-@click.option(
-    "--watch",
-    is_flag=True,
-    help="Show what is loaded as it happens, in place of the console; the kernel boots first.",
-)
-@_options.timeout()
-@click.option(
-    "--exit-when-settled", is_flag=True, help="Have the guest switch itself off once it has settled."
-)
-@_options.verbose
-@_options.dry_run
-def command(
-    guest: GuestOptions,
-    words: tuple[str, ...],
-    cwd: str | None,
-    detach: str | None,
-    ledger_out: Path | None,
-    watch: bool,
-    timeout: float | None,
-    exit_when_settled: bool,
-    verbose: bool,
-    dry_run: bool,
-) -> int:
-    """Boot IMAGE in QEMU, with its console here or for COMMAND, and end with its exit status."""
+def wish(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument [-- COMMAND] and these options; it gets them as `wish`, one value."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> Any:  # noqa: ANN401
+        wanted = Wish(**{field.name: given.pop(field.name) for field in fields(Wish)})
+        return command(wish=wanted, **given)
+
+    decorated: Callable[..., Any] = call
+    for option in reversed(
+        (
+            _options.words,
+            _options.cwd,
+            click.option(
+                "--detach", metavar="NAME", help="Leave the guest running under a name, for exec, plug, stop."
+            ),
+            _options.ledger_out,
+            click.option(
+                "--watch",
+                is_flag=True,
+                help="Show what is loaded as it happens, in place of the console; the kernel boots first.",
+            ),
+            _options.timeout(),
+            click.option(
+                "--exit-when-settled",
+                is_flag=True,
+                help="Have the guest switch itself off once it has settled.",
+            ),
+            _options.verbose,
+            _options.dry_run,
+        )
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def check(wish: Wish, guest: GuestOptions) -> None:
+    """Refuse, before the work, options that contradict each other and a name that is taken."""
     _check_together(
-        words,
-        cwd,
-        detach,
-        watch=watch,
-        exit_when_settled=exit_when_settled,
-        ledger_out=ledger_out,
+        wish.words,
+        wish.cwd,
+        wish.detach,
+        watch=wish.watch,
+        exit_when_settled=wish.exit_when_settled,
+        ledger_out=wish.ledger_out,
         shares=bool(guest.shares),
     )
-    if detach:
+    if wish.detach:
         from hostbuild.live.names import require_free
 
-        require_free(detach)
+        require_free(wish.detach)
+
+
+def live(guest: GuestOptions, wish: Wish) -> int:
+    """Boot, do what is wished, and return the exit status."""
+    words = wish.words
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not words
     from hostbuild.live.console import is_script
 
-    script = not (words or detach or watch or exit_when_settled) and is_script(0)
-    limit = float("inf") if detach or (interactive and not exit_when_settled) else NOBODY_LOOKS_S
+    script = not (words or wish.detach or wish.watch or wish.exit_when_settled) and is_script(0)
+    limit = float("inf") if wish.detach or (interactive and not wish.exit_when_settled) else NOBODY_LOOKS_S
     session = guest.session(
-        limit_s=timeout or limit,
-        agent=bool(words or detach) or (script and guest.has_agent()),
-        poweroff=exit_when_settled,
-        quiet=not (verbose or words or detach or watch) and guest.has_agent(),
+        limit_s=wish.timeout or limit,
+        agent=bool(words or wish.detach) or (script and guest.has_agent()),
+        poweroff=wish.exit_when_settled,
+        quiet=not (wish.verbose or words or wish.detach or wish.watch) and guest.has_agent(),
     )
-    if dry_run:
-        ledger = f"file:{ledger_out}" if ledger_out else "null"
+    if wish.dry_run:
+        ledger = f"file:{wish.ledger_out}" if wish.ledger_out else "null"
         click.echo(shlex.join([*session.argv(), "-serial", "mon:stdio", "-serial", ledger]))
         return 0
     if not words or sys.stderr.isatty():
         for note in session.notes:
             ui.note(note)
-    if detach:
+    if wish.detach:
         from hostbuild.live.detached import begin
 
-        begun = begin(detach, session, guest.shares)
+        begun = begin(wish.detach, session, guest.shares)
         if begun is not None:
             _print_begun(begun)
         return 0
     vm: VM | None
-    with _ledger_file(ledger_out) as ledger_file:
+    with writing_ledger(wish.ledger_out) as ledger_file:
         if words:
-            return _for_command(session, guest, words, cwd, ledger_file, verbose=verbose)
-        if watch:
+            return _for_command(session, guest, words, wish.cwd, ledger_file, verbose=wish.verbose)
+        if wish.watch:
             vm, status = _run_watched(session, ledger_file)
         else:
             from hostbuild.live.console import run_console
@@ -151,7 +139,7 @@ def command(
         return status
     _tell(vm, steady=not interactive)
     told = session.machine.serial_lines > Line.CHANNEL.value
-    if exit_when_settled and told and exit_status(vm.ledger) is None:
+    if wish.exit_when_settled and told and exit_status(vm.ledger) is None:
         raise GuestError("the guest switched itself off before it had settled and said its exit status")
     return status
 
@@ -218,22 +206,16 @@ def _for_command(
             start,
             shares=guest.shares,
             ledger=ledger_file.write if ledger_file else None,
-            console=_to_stderr if verbose else None,
+            console=to_stderr if verbose else None,
             stdin=standard_input(),
         )
     )
 
 
-def _to_stderr(data: bytes) -> None:
+def to_stderr(data: bytes) -> None:
+    """Show a console on standard error."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()
-
-
-def _list_devices(ctx: click.Context) -> None:
-    from hostbuild.qemu.catalog import read_catalog, render_catalog
-
-    click.echo(render_catalog(read_catalog()))
-    ctx.exit()
 
 
 def _tell(vm: VM, *, steady: bool) -> None:
@@ -274,7 +256,8 @@ def _run_watched(session: Session, ledger_file: Growing | None) -> tuple[VM, int
 
 
 @contextlib.contextmanager
-def _ledger_file(path: Path | None) -> Iterator[Growing | None]:
+def writing_ledger(path: Path | None) -> Iterator[Growing | None]:
+    """Open the file that a ledger goes to, if there is one."""
     if path is None:
         yield None
         return

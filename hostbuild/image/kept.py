@@ -1,0 +1,152 @@
+"""Images that are built once: kept in hostbuild's cache under a key of all that goes into them.
+
+    $XDG_CACHE_HOME/hostbuild/images/KEY/     the image, its manifest and its kernel, sealed (fs/sealed.py)
+    $XDG_CACHE_HOME/hostbuild/images/KEY.lock held by the process that builds it, so that others wait for it
+
+The key is a digest of the options, the kernel, the contents of overlays, hostbuild's and the daemon's own sources, and
+what apt's lists say. Images that nobody has used for two weeks are removed.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from hostbuild import debs
+from hostbuild.errors import InputError
+from hostbuild.fs import sealed
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.sources import overlay
+from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.ui import Reporter, Silent
+
+_NAME = "guest.img"
+_KEEP_S = 14 * 86400
+RECORD = ".json"  # of what a build tree was like (from_tree.py)
+
+
+def require_image(
+    options: ImageOptions, report: Reporter | None = None, *, kernel: Kernel | None = None
+) -> Path:
+    """Return an image of these options, built now if there is none yet. Raises as build_image does.
+
+    kernel: the one that the options name, if the caller has found it already.
+    """
+    report = report or Silent()
+    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    directory = images_directory()
+    key = key_of(options, kernel)
+    final = directory / key
+    with _locked(directory / f"{key}.lock"):
+        found = sealed.find(final)
+        if found is None:
+            found = _build(directory, final, options, report)
+            _remove_old(directory, time.time() - _KEEP_S)
+        os.utime(final)
+    return found / _NAME
+
+
+def find_image(key: str) -> Path | None:
+    """Return the image that is kept under a key, None if there is none any more."""
+    final = images_directory() / key
+    found = sealed.find(final)
+    if found is None:
+        return None
+    os.utime(final)
+    return found / _NAME
+
+
+def forget(key: str, unused_s: float = 3600.0) -> None:
+    """Remove an image that another takes the place of, unless somebody has asked for it lately, and may boot it."""
+    final = images_directory() / key
+    with suppress(OSError):
+        if final.stat().st_mtime < time.time() - unused_s:
+            shutil.rmtree(final)
+            final.with_name(f"{key}.lock").unlink()
+
+
+def images_directory() -> Path:
+    """Return the directory of the images, made on first use."""
+    directory = debs.cache_directory() / "images"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+def key_of(options: ImageOptions, kernel: Kernel) -> str:
+    """Return a digest of everything that an image of these options is made of. Raises InputError."""
+    for directory in options.firmware_dirs:
+        if not directory.is_dir():
+            raise InputError(f"the firmware directory {directory} is not a directory")
+    laid = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
+    plain = replace(options, kernel=None, modules_dir=None, overlays=(), firmware_dirs=())
+    package = kernel.package
+    facts = {
+        "options": repr(plain),
+        "kernel": [kernel.version, kernel.sha256, package.sha256 if package else _stamps(kernel.modules)],
+        "overlays": [one.sha256() for one in laid],
+        "firmware": [_stamps(one) for one in options.firmware_dirs],
+        "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
+        "packages": debs.lists_key(options.release),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter) -> Path:
+    with scratch_directory(directory) as staging:
+        complete = staging / "sealed"
+        root = sealed.root_of(complete)
+        root.mkdir(parents=True)
+        build_image(root / _NAME, options, report)
+        return sealed.publish(complete, final)
+
+
+def _remove_old(directory: Path, before: float) -> None:
+    for path in directory.iterdir():
+        with suppress(OSError):
+            if path.name.startswith(".") or path.stat().st_mtime >= before:
+                continue
+            if path.suffix == RECORD:
+                path.unlink()
+            elif path.is_dir():
+                shutil.rmtree(path)
+                path.with_name(f"{path.name}.lock").unlink()
+
+
+def _sources(package: str) -> str:
+    """Return a digest of a package's Python files as they lie where it is imported from."""
+    spec = find_spec(package)
+    digest = hashlib.sha256()
+    for place in spec.submodule_search_locations or () if spec else ():
+        for path in sorted(Path(place).rglob("*.py")):
+            digest.update(f"{path.relative_to(place)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _stamps(root: Path | None) -> str:
+    """Return a digest of the names, sizes and times of the files of a directory, which are too many to be read."""
+    digest = hashlib.sha256()
+    for parent, directories, names in os.walk(root or "/nonexistent"):
+        directories.sort()
+        for name in sorted(names):
+            path = os.path.join(parent, name)
+            with suppress(OSError):
+                status = os.stat(path)
+                digest.update(
+                    f"{path}\0{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+                )
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

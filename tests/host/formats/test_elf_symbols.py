@@ -72,7 +72,7 @@ def test_symvers() -> None:
 def test_a_made_up_module() -> None:
     """A module of another machine: what it takes and gives, with the checksum that stands in the symbol."""
     link = linkage(module_bytes(FakeModule("a-b", needs=["c"], machine=EM_AARCH64)))
-    assert (link.machine, link.takes) == (EM_AARCH64, {"c_symbol"})
+    assert (link.machine, link.takes) == (EM_AARCH64, frozenset({"c_symbol"}))
     assert link.gives == {"a_b_symbol": 0x1234}
 
 

@@ -134,7 +134,7 @@ def _nodes(view: View) -> Iterator[Finding]:
                 "mount-point",
                 level,
                 f"/{name}",
-                f"{what}, so nothing can be mounted there",
+                f"{what}, so nothing can be mounted there{'' if view.own else ' before /init makes one'}",
                 "put an empty directory there",
             )
     for path, node in root.walk():

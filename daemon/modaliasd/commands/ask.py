@@ -75,38 +75,6 @@ STATUS = Syntax(
     (Option("--json", "print one JSON object"),),
 )
 LOAD = Syntax(
-    "may-load",
-    """\
-Asks whether the policy allows the kernel's own request for NAME. The kernel's helper runs this once the
-machine is frozen.
-""",
-    (("may-load -- net-pf-38", "whether the kernel may have the module of AF_ALG sockets"),),
-    (),
-    "NAME",
-    1,
-    1,
-    "1 if the policy denies it",
-)
-STATUS = Syntax(
-    "status",
-    "Prints what the daemon is doing, one value per line.\n",
-    (("status", "for people"), ("status --json", "for programs")),
-    (Option("--json", "print one JSON object"),),
-)
-COLDPLUG = Syntax(
-    "coldplug",
-    """\
-Has the daemon walk /sys again, and waits until it has settled. With --once no daemon is needed: this process
-loads what the devices present ask for, settles and exits. Where a daemon runs, it does the work.
-""",
-    (
-        ("coldplug", "look for devices again"),
-        ("coldplug --once", "load everything without leaving a daemon behind"),
-    ),
-    (Option("--once", "do it in this process, without a daemon"),),
-    statuses="1 if a load failed (--once)",
-)
-LOAD = Syntax(
     "load",
     """\
 Loads modules by name, records them in the ledger, and waits until these loads have ended. `modaliasd why-not

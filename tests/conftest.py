@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,13 @@ LONGEST = (
 # what takes longer hangs.
 TIME_LIMITS = {"vm": 2400, "slow": 1200}
 TIME_LIMIT = 600
+
+
+def pytest_configure() -> None:
+    """Ignore no signal that tests send, though whoever started us may: a shell's `&`, nohup. Children inherit that."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_report_header() -> list[str]:

@@ -151,8 +151,9 @@ def test_partitions_are_named_as_sfdisk_names_them(table: str, tmp_path: Path) -
     name = ', name="my root"' if table == "gpt" else ""
     lines = [f"label: {table}", "size=8M, type=L", f"size=8M, type=L{name}"]
     lines += ["size=20M, type=5", "size=8M, type=L"] if table == "dos" else []
+    sfdisk = require_program("sfdisk")
     subprocess.run(
-        [require_program("sfdisk"), "-q", str(path)],
+        [sfdisk, "-q", str(path)],
         input="\n".join(lines).encode(),
         check=True,
         capture_output=True,
@@ -161,11 +162,11 @@ def test_partitions_are_named_as_sfdisk_names_them(table: str, tmp_path: Path) -
     numbers = (1, 2, 5) if table == "dos" else (1, 2)
     for number in numbers:
         if table == "dos":
-            argv = ["sfdisk", "--disk-id", str(path)]
+            argv = [sfdisk, "--disk-id", str(path)]
             said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
             assert found[number][0] == f"{int(said, 16):08x}-{number:02x}"
             continue
-        argv = ["sfdisk", "--part-uuid", str(path), str(number)]
+        argv = [sfdisk, "--part-uuid", str(path), str(number)]
         said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
         assert found[number][0] == said.lower()
     if table == "gpt":

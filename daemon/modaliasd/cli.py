@@ -117,14 +117,22 @@ def _has_failed() -> bool:
     return True
 
 
-def _require_root_part() -> None:
-    """Raise UsageError in an image that was made without it."""
+def _has_root_part() -> bool:
+    """Return whether this image was made with it."""
     try:
         import modaliasd.rootfs  # noqa: F401
-    except ImportError as e:
-        raise UsageError(
-            "this image cannot mount a root file system; make one that can: make-image --with root"
-        ) from e
+    except ImportError:
+        return False
+    return True
+
+
+def _without_root_part(arguments: list[str]) -> int:
+    """Answer `root` in an image that was made without it. Raises UsageError for everything but --help."""
+    why = "this image cannot mount a root file system; make one that can: make-image --with root"
+    if arguments not in (["--help"], ["-h"]):
+        raise UsageError(why)
+    sys.stdout.write(f"usage: modaliasd root\n\nMounts what root= names at /sysroot; but {why}\n")
+    return 0
 
 
 def find_command(name: str) -> Callable[[list[str]], int]:
@@ -136,8 +144,8 @@ def find_command(name: str) -> Callable[[list[str]], int]:
         near = did_you_mean(name, targets) or "."
         raise UsageError(f"unknown command `{name}`{near} Commands: {', '.join(targets)}")
     module, _, function = targets[name].partition(":")
-    if name == "root":
-        _require_root_part()
+    if name == "root" and not _has_root_part():
+        return _without_root_part
     found: Callable[[list[str]], int] = getattr(__import__(module, fromlist=[function]), function)
     return found
 

@@ -211,3 +211,16 @@ def test_nearest() -> None:
     assert nearest("--fulll", names) == "--full"
     assert nearest("--quite-other", names) == ""
     assert nearest("x" * 4000, names) == ""
+
+
+def test_root_in_an_image_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its help says which image has it, and so does the refusal."""
+    monkeypatch.setitem(sys.modules, "modaliasd.rootfs", None)
+    assert main(["root", "--help"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("usage: modaliasd root\n")
+    assert "make-image --with root" in said.out
+    assert main(["root"]) == 100
+    assert "make-image --with root" in capsys.readouterr().err

@@ -50,6 +50,7 @@ ARGUMENTS = {  # what each command is given; None: it is not for this test
     "status": "",
     "freeze": None,
     "may-load": "loop",
+    "root": "--help",
     "load": "loop",
     "poweroff": None,
     "tree": "",

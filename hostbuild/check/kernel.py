@@ -8,7 +8,8 @@ from hostbuild import debs
 from hostbuild.check.view import KernelFacts
 from hostbuild.errors import HostbuildError, InputError
 from hostbuild.formats.elf import MAGIC
-from hostbuild.formats.elf_symbols import kernel_exports, machine_of, parse_symvers
+from hostbuild.formats.elf_sections import machine_of
+from hostbuild.formats.elf_symbols import kernel_exports, parse_symvers
 from hostbuild.formats.kconfig import parse_config
 from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
 from hostbuild.fs.files import read_input

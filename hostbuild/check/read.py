@@ -19,7 +19,7 @@ from hostbuild.check.view import (
     View,
 )
 from hostbuild.errors import CommandError
-from hostbuild.formats import elf, elf_symbols
+from hostbuild.formats import elf, elf_sections, elf_symbols
 from hostbuild.formats.compress import detect
 from hostbuild.formats.elf import ElfError
 from hostbuild.formats.initramfs.archive import Image
@@ -198,7 +198,7 @@ def _program(path: str, node: Node, data: bytes) -> ProgramView:
     if not data.startswith(elf.MAGIC):
         return ProgramView(path, executable)
     try:
-        machine = elf_symbols.machine_of(data)
+        machine = elf_sections.machine_of(data)
         stream = io.BytesIO(data)
         shared = int.from_bytes(data[16:18], "little" if data[5] == 1 else "big") == 3
         return ProgramView(

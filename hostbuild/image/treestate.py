@@ -13,8 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hostbuild.formats import elf
-from hostbuild.formats.elf_references import linkage
+from hostbuild.formats.elf_symbols import linkage, modinfo
 
 FORMAT = 1
 APPENDED_MOST = 24  # changed modules that are appended; with more, the image is made anew
@@ -88,10 +87,8 @@ def compare(record: TreeRecord | None, now: TreeState, digest: Callable[[str], s
 
 def index_facts(data: bytes) -> tuple[object, ...]:
     """Give what the indexes say of a module: they hold for a new build of it with the same. Raises ElfError."""
-    import io
-
-    info = elf.modinfo(io.BytesIO(data))
-    return (*(tuple(sorted(info.get(key, ()))) for key in _INDEXED), *linkage(data))
+    info, link = modinfo(data), linkage(data)
+    return (*(tuple(sorted(info.get(key, ()))) for key in _INDEXED), link.takes, frozenset(link.gives))
 
 
 def dump_record(record: TreeRecord) -> bytes:

@@ -131,5 +131,7 @@ def test_what_has_no_code_refers_to_nothing() -> None:
     plain = module_bytes(FakeModule("a", needs=["b"]))
     assert references(plain, FOLLOWED).symbols == {"b_symbol"}
     assert references(plain[:4] + b"\1" + plain[5:], FOLLOWED) == NOTHING
+    with pytest.raises(ElfError, match="neither for 32 nor for 64 bits"):
+        references(plain[:4] + b"\3" + plain[5:], FOLLOWED)
     with pytest.raises(ElfError, match="not an ELF file"):
         references(b"MZ", FOLLOWED)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hostbuild.check.kernel import magic_in
 from hostbuild.formats import elf
 from hostbuild.formats.elf import ElfError
-from hostbuild.formats.elf_symbols import kernel_exports, linkage, machine_of, modinfo, parse_symvers
+from hostbuild.formats.elf_sections import machine_of
+from hostbuild.formats.elf_symbols import kernel_exports, linkage, modinfo, parse_symvers
 from hostbuild.formats.vmlinuz import kernel_of
 from hostbuild.kernels.kernel import Kernel
 from tests.support.komaker import EM_AARCH64, FakeModule, module_bytes

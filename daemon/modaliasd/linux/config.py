@@ -60,6 +60,15 @@ def config_files(base: str) -> list[str]:
     return [f"{directory}/{name}" for directory, name in counting_files(listings)]
 
 
+def is_there(path: str) -> bool:
+    """Return whether something is at the path, and can be looked up."""
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
 def read_text(path: str) -> str:
     """Read the file's text; bytes that are not UTF-8 become surrogate escapes."""
     return read_bytes(path).decode("utf-8", "surrogateescape")

@@ -15,6 +15,7 @@ from errno import EAGAIN, EINTR, ENOBUFS
 
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import Enum, NamedTuple
+from modaliasd.linux.config import is_there
 from modaliasd.linux.descriptors import close_file, open_file
 
 NETLINK_KOBJECT_UEVENT = 15
@@ -81,7 +82,7 @@ class UeventSocket:
 
         Where it is unknown who listens: yes.
         """
-        if _is_there(UDEVD):
+        if is_there(UDEVD):
             return False
         try:
             descriptor = open_file(LISTENERS)
@@ -143,14 +144,6 @@ def listens(table: bytes, group: int) -> bool:
         if len(words) > 3 and words[1] == b"%d" % NETLINK_KOBJECT_UEVENT and int(words[3], 16) & group:
             return True
     return False
-
-
-def _is_there(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def _from_root(ancillary: list[tuple[int, int, bytes]]) -> bool:

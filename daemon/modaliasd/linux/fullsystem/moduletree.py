@@ -8,6 +8,7 @@ from __future__ import annotations
 import posix
 
 from modaliasd.core.errors import UsageError, WorldError
+from modaliasd.linux.config import is_there
 from modaliasd.linux.paths import MODULES
 
 PLACES = (MODULES, "/usr/lib/modules", "/run/booted-system/kernel-modules/lib/modules")
@@ -33,7 +34,7 @@ def require_tree(release: str, places: tuple[str, ...] = PLACES) -> str:
     Raises NoModulesError where the kernel takes none, WorldError where there is no such directory.
     """
     for place in places:
-        if all(_is_there(f"{place}/{release}/{name}") for name in LISTS):
+        if all(is_there(f"{place}/{release}/{name}") for name in LISTS):
             return f"{place}/{release}"
     if not takes_modules():
         raise NoModulesError(NO_MODULES)
@@ -42,7 +43,7 @@ def require_tree(release: str, places: tuple[str, ...] = PLACES) -> str:
 
 def check_tree(directory: str) -> str:
     """Return the directory, if it is a module tree: one of depmod's or of Kbuild's lists is in it. Else UsageError."""
-    if any(_is_there(f"{directory}/{name}") for name in ("modules.dep", "modules.order")):
+    if any(is_there(f"{directory}/{name}") for name in ("modules.dep", "modules.order")):
         return directory
     raise UsageError(
         f"--modules-dir {directory}: no modules.dep is there; it wants a kernel's directory, as /lib/modules/6.1.0 is"
@@ -59,23 +60,23 @@ def find_tree(release: str) -> str:
 
 def takes_modules(path: str = "/proc/modules") -> bool:
     """Return whether the running kernel takes modules at all (CONFIG_MODULES); True where /proc cannot be asked."""
-    return _is_there(path) or not _is_there(path.rpartition("/")[0] + "/version")
+    return is_there(path) or not is_there(path.rpartition("/")[0] + "/version")
 
 
 def _why_none(release: str, places: tuple[str, ...]) -> str:
     start = f"there are no modules of the running kernel {release} here"
     for place in places:
-        if _is_there(f"{place}/{release}"):
+        if is_there(f"{place}/{release}"):
             return f"{start}: {place}/{release} has no {' and '.join(LISTS)}; create them: depmod {release}"
     place = places[0]
     try:
-        others = sorted(name for name in posix.listdir(place) if _is_there(f"{place}/{name}/modules.dep"))
+        others = sorted(name for name in posix.listdir(place) if is_there(f"{place}/{name}/modules.dep"))
     except OSError:
         others = []
     start += (
         f": {place} has those of {', '.join(others)}" if others else f": {place}/{release} does not exist"
     )
-    if any(map(_is_there, _CONTAINERS)):
+    if any(map(is_there, _CONTAINERS)):
         return (
             f"{start}. This is a container, and the kernel is its host's: start it with the host's modules "
             f"(docker run -v {place}:{place}:ro), {_OFFER}"
@@ -83,11 +84,3 @@ def _why_none(release: str, places: tuple[str, ...]) -> str:
     if others:
         return f"{start}; was the kernel's package upgraded? Boot the new kernel, {_OFFER}"
     return f"{start}; install the kernel's package of modules (Debian: linux-image-{release}), {_OFFER}"
-
-
-def _is_there(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True

@@ -59,7 +59,7 @@ _BY_PLACE = (
     ("drivers/platform/", Rank.LATE),
 )
 
-# PCI base class (include/linux/pci_ids.h). Of 0C, serial buses, SMBus (05) brings no disk.
+# PCI base class (include/linux/pci_ids.h). Of 0C, serial buses, SMBus brings no disk, but sleeps: begun last, it ends last.
 _PCI_CLASSES = {"01": Rank.STORAGE, "02": Rank.NETWORK, "08": Rank.BUS, "0C": Rank.BUS}
 # Device ids of virtio (include/uapi/linux/virtio_ids.h): net, block, scsi, 9p, virtiofs; the console and the rest wait.
 _VIRTIO_IDS = {
@@ -92,10 +92,7 @@ def rank_of_device(modalias: str) -> Rank:
     """Return what the device's modalias alone says of its urgency."""
     bus, _, rest = modalias.partition(":")
     if bus == "pci":
-        kind = _after(rest, "bc")
-        return (
-            Rank.OTHER if kind == "0C" and _after(rest, "sc") == "05" else _PCI_CLASSES.get(kind, Rank.OTHER)
-        )
+        return _PCI_CLASSES.get(_after(rest, "bc"), Rank.OTHER)
     if bus == "virtio":
         return _VIRTIO_IDS.get(rest[1:9], Rank.OTHER)
     if bus == "usb":

@@ -15,7 +15,7 @@ VIRTIO_PCI = "kernel/drivers/virtio/virtio_pci.ko"
         ("pci:v00001AF4d00001001sv00001AF4sd00000002bc01sc00i00", Rank.STORAGE),
         ("pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00", Rank.NETWORK),
         ("pci:v00001B36d0000000Dsv00001AF4sd00001100bc0Csc03i30", Rank.BUS),
-        ("pci:v00008086d00002930sv00001AF4sd00001100bc0Csc05i00", Rank.OTHER),  # SMBus
+        ("pci:v00008086d00002930sv00001AF4sd00001100bc0Csc05i00", Rank.BUS),  # SMBus
         ("virtio:d00000009v00001AF4", Rank.STORAGE),  # 9p
         ("pci:v00008086d00002415sv00001AF4sd00000000bc04sc01i00", Rank.OTHER),
         ("virtio:d00000002v00001AF4", Rank.STORAGE),

@@ -59,7 +59,7 @@ _BY_PLACE = (
     ("drivers/platform/", Rank.LATE),
 )
 
-# PCI base class (include/linux/pci_ids.h). Of 0C, serial buses, SMBus brings no disk, but sleeps: begun last, it ends last.
+# PCI base class (include/linux/pci_ids.h). SMBus, of 0C, brings no disk, but sleeps: begun last, it would end last.
 _PCI_CLASSES = {"01": Rank.STORAGE, "02": Rank.NETWORK, "08": Rank.BUS, "0C": Rank.BUS}
 # Device ids of virtio (include/uapi/linux/virtio_ids.h): net, block, scsi, 9p, virtiofs; the console and the rest wait.
 _VIRTIO_IDS = {

@@ -30,6 +30,30 @@ class InventoryEntry:
         self.modules: tuple[str, ...] = ()
 
 
+class Arrivals:
+    """What has come, or has news, in that order; of what has gone nothing is kept. count: how often something had."""
+
+    __slots__ = ("_last", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: dict[str, int] = {}  # name -> its latest news' number, in their order
+
+    def note(self, name: str) -> None:
+        """Have something be the latest."""
+        self._last.pop(name, None)
+        self.count += 1
+        self._last[name] = self.count
+
+    def forget(self, name: str) -> None:
+        """Have something be gone; nothing happens if it never came."""
+        self._last.pop(name, None)
+
+    def since(self, seen: int) -> list[str]:
+        """Return what had news after the first `seen`, each name once."""
+        return [name for name, number in self._last.items() if number > seen] if seen < self.count else []
+
+
 class Inventory:
     """Devices by devpath."""
 

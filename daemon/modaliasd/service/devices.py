@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.device import Phase
-from modaliasd.core.inventory import Inventory
+from modaliasd.core.inventory import Arrivals, Inventory
 from modaliasd.core.kmod.plan import Stage
 from modaliasd.core.ledger.write import device_fields, line, to_json
 from modaliasd.core.loading.cause import Cause
@@ -45,7 +45,7 @@ class Registry:
     ) -> None:
         self.devices = Inventory()
         # block devices (with each of their changes) and what shares directories, as their drivers took them
-        self.arrived: list[str] = []
+        self.arrivals = Arrivals()
         self.found = 0  # times that a walk met, or missed, what events had not told of
         self._sysfs = sysfs
         self._aliases = aliases
@@ -87,7 +87,7 @@ class Registry:
         self.found += action == "coldplug"
         entry, news = self.devices.see(device)
         if device.subsystem == "block" or device.driver in SHARING:
-            self.arrived.append(device.devname or device.devpath)
+            self.arrivals.note(device.devname or device.devpath)
         if device.modalias:
             self._listener.happened()
         if action == "add":
@@ -105,13 +105,14 @@ class Registry:
         """Handle a driver that has taken the device (`bind`) or left it (`unbind`)."""
         self._listener.happened()
         if driver in SHARING:
-            self.arrived.append(device.devpath)
+            self.arrivals.note(device.devpath)
         self.devices.bind(device.devpath, driver if action == "bind" else "")
         self._writer.write("device", device_fields(device._replace(driver=driver), action) | extra, t_us)
 
     def remove(self, device: Device, extra: dict[str, Json], t_us: int = -1) -> None:
         """Handle a device that has gone."""
         entry = self.devices.remove(device.devpath)
+        self.arrivals.forget(device.devname or device.devpath)
         if device.modalias:
             self._listener.happened()
         if entry is not None and self._gate.unloads(device.subsystem):

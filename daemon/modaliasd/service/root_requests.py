@@ -133,15 +133,15 @@ class RootRequests:
         """Answer those for whom something has come, or whose time is up, or for whom only slow loads are left."""
         if not self._watchers:
             return
-        arrived, now = self._registry.arrived, self._clock()
+        arrivals, now = self._registry.arrivals, self._clock()
         stuck = tuple(self._loader.stuck()) if any(one.settled for one in self._watchers) else ()
         news = bool(stuck) and stuck != self._told_stuck
         self._told_stuck = stuck or self._told_stuck
         for one in list(self._watchers):
-            if len(arrived) > one.seen:
+            if names := arrivals.since(one.seen):
                 self._considered_us = now + CONSIDERATION_US
                 self._loader.hold(Rank.FIRST)
-                self._tell(one, {"devices": list(arrived[one.seen :])})
+                self._tell(one, {"devices": [*names]})
             elif one.settled and news:
                 self._tell(one, {"stuck": list(stuck)})
             elif 0 < one.deadline_us <= now:
@@ -171,5 +171,5 @@ class RootRequests:
     def _tell(self, watcher: Watcher, fields: dict[str, Json]) -> None:
         self._watchers.remove(watcher)
         self._ledger.flush()  # who is told reads the ledger
-        answer: dict[str, Json] = {"ok": True, "seen": len(self._registry.arrived), "devices": []}
+        answer: dict[str, Json] = {"ok": True, "seen": self._registry.arrivals.count, "devices": []}
         self._answer(watcher.client, answer | fields)

@@ -1,7 +1,7 @@
 """core/inventory.py: which devices are there, and what about them is news."""
 
 from modaliasd.core.device import Device
-from modaliasd.core.inventory import Counts, Inventory
+from modaliasd.core.inventory import Arrivals, Counts, Inventory
 
 A = Device("/devices/a", "pci", "pci:x")
 B = Device("/devices/a/b", "net", "")
@@ -67,3 +67,28 @@ def test_counts() -> None:
     inventory.see(Device("/devices/c", "pci", "pci:y", driver="drv"))
     entry.modules = ("m",)
     assert inventory.counts() == Counts(devices=3, with_modalias=2, matched=1, bound=1)
+
+
+def test_arrivals_come_in_the_order_of_their_news() -> None:
+    """Each name once, at its latest place; who has seen so many hears of the rest; what has gone is not told of."""
+    arrivals = Arrivals()
+    for name in ("vda", "vdb", "vda"):
+        arrivals.note(name)
+    assert (arrivals.count, arrivals.since(0), arrivals.since(2), arrivals.since(3)) == (
+        3,
+        ["vdb", "vda"],
+        ["vda"],
+        [],
+    )
+    arrivals.forget("vda")
+    arrivals.forget("never there")
+    assert (arrivals.count, arrivals.since(0)) == (3, ["vdb"])
+
+
+def test_arrivals_do_not_grow_with_what_comes_and_goes() -> None:
+    """A thousand disks that were plugged and unplugged leave nothing but their number."""
+    arrivals = Arrivals()
+    for number in range(1000):
+        arrivals.note(f"sd{number}")
+        arrivals.forget(f"sd{number}")
+    assert (arrivals.count, arrivals.since(0)) == (1000, [])

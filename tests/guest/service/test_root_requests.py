@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from modaliasd.core.inventory import Arrivals
 from modaliasd.core.loading.priority import Rank
 from modaliasd.service.root_requests import CONSIDERATION_US, RootRequests
 
@@ -12,7 +13,7 @@ class World:
     """The daemon's other parts, as far as the requests need them."""
 
     def __init__(self) -> None:
-        self.arrived: list[str] = []
+        self.arrivals = Arrivals()
         self.modules: list[str] = []
         self.held: list[Rank | None] = []
         self.now = 1_000_000
@@ -58,7 +59,8 @@ Both = tuple[World, RootRequests]
 def test_devices_answer_at_once(world: Both) -> None:
     """What has come since is told with how much that is; who knows all of it waits."""
     made, requests = world
-    made.arrived += ["vda", "vda1"]
+    made.arrivals.note("vda")
+    made.arrivals.note("vda1")
     assert requests.blocks(3, ["1", "settled"]) is None
     assert requests.blocks(4, ["2", "ever"]) is None
     requests.attend()
@@ -71,7 +73,7 @@ def test_while_a_device_is_looked_at_nothing_is_started(world: Both) -> None:
     requests.blocks(3, ["0", "settled"])
     assert made.held == [Rank.BUS]
     assert not requests.considering()
-    made.arrived.append("vda")
+    made.arrivals.note("vda")
     requests.attend()
     assert requests.considering()
     assert made.held == [Rank.BUS, Rank.FIRST]
@@ -150,7 +152,7 @@ def test_who_has_gone_is_forgotten(world: Both) -> None:
     made, requests = world
     requests.blocks(3, ["0", "settled"])
     requests.forget(3)
-    made.arrived.append("vda")
+    made.arrivals.note("vda")
     requests.attend()
     assert made.answers == {}
     assert not requests.waits

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.core.device import Device, Phase
-    from modaliasd.core.inventory import Inventory, InventoryEntry
+    from modaliasd.core.inventory import Arrivals, Inventory, InventoryEntry
     from modaliasd.core.kmod.modules_load import Listed
     from modaliasd.core.kmod.plan import Plan
     from modaliasd.core.ledger.write import Json
@@ -121,8 +121,8 @@ class AskedRegistry(Protocol):
     """The registry, as the clients know it."""
 
     @property
-    def arrived(self) -> list[str]:
-        """Return the names of block devices, and of devices that share directories, in the order of their news."""
+    def arrivals(self) -> Arrivals:
+        """The names of block devices, and of devices that share directories."""
 
     @property
     def devices(self) -> Inventory:

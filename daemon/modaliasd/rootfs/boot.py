@@ -190,7 +190,17 @@ class Attempt:
         from modaliasd.rootfs.report import report
 
         try:
-            return report(self, waited, device, init=init, why=why, outcome=outcome)
+            return report(
+                self.words,
+                waited,
+                device,
+                devices=self.devices,
+                refusal=self.refusal,
+                daemon=self.daemon,
+                init=init,
+                why=why,
+                outcome=outcome,
+            )
         except WorldError as e:
             _say(f"<3>modaliasd: root: {e}\n")
             return WorldError.exit_status

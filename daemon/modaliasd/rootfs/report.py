@@ -23,28 +23,33 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.history import History
     from modaliasd.core.root.diagnosis import Diagnosis
     from modaliasd.core.root.target import BlockDevice
-    from modaliasd.rootfs.boot import Attempt
+    from modaliasd.core.root.words import RootWords
+    from modaliasd.linux.root.blockdev import BlockDevices
+    from modaliasd.rootfs.daemon import Daemon
     from modaliasd.rootfs.find import Waited
+    from modaliasd.rootfs.mount import Refusal
 
 CONSOLES = "/sys/class/tty/console/active"
 _SHOWN = 40  # lines on the console; all are in the ledger
 
 
 def report(
-    attempt: Attempt,
+    words: RootWords,
     waited: Waited | None,
     device: BlockDevice | None,
     *,
+    devices: BlockDevices,
+    refusal: Refusal | None,
+    daemon: Daemon,
     init: str,
     why: str,
     outcome: str,
 ) -> int:
     """Say what has become of the root file system; the boot's exit status."""
-    refusal = attempt.refusal
     modules_dir = f"{MODULES}/{posix.uname().release}"
     facts = Facts(
-        words=attempt.words,
-        devices=_devices(attempt),
+        words=words,
+        devices=_devices(devices),
         found=device,
         stage=refusal.stage.value if refusal is not None else "",
         types=refusal.types if refusal is not None else (),
@@ -59,11 +64,11 @@ def report(
         tags=tuple(tags()),
     )
     found = diagnose(_history(), facts)
-    show(text_of_diagnosis(found, str(attempt.words.target or "?"), outcome))
-    attempt.daemon.tell(
+    show(text_of_diagnosis(found, str(words.target or "?"), outcome))
+    daemon.tell(
         outcome,
         found.details,
-        root=str(attempt.words.target or ""),
+        root=str(words.target or ""),
         device=device.node if device is not None else "",
         reason=found.reason.value,
         message=found.sentence,
@@ -129,9 +134,9 @@ def _fits(pattern: str, text: str) -> bool:
         return False
 
 
-def _devices(attempt: Attempt) -> tuple[BlockDevice, ...]:
+def _devices(devices: BlockDevices) -> tuple[BlockDevice, ...]:
     """Look at all block devices once more, with what is on them."""
-    looked = (attempt.devices.look(name) for name in attempt.devices.names())
+    looked = (devices.look(name) for name in devices.names())
     return tuple(one for one in looked if one is not None)
 
 

@@ -1,6 +1,7 @@
 """What is plugged into a machine while it runs: each device gets a free port and a backend, and gives both back."""
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,11 +19,42 @@ from hostbuild.qemu.device import (
 from hostbuild.qemu.machine import Machine, MachineType, root_port_names
 from hostbuild.qemu.monitor import CommandRefusedError, Monitor
 
+_BOOLS = {
+    "on": True,
+    "yes": True,
+    "true": True,
+    "y": True,
+    "off": False,
+    "no": False,
+    "false": False,
+    "n": False,
+}
+_NUMBER = re.compile(r"u?int(8|16|32|64)?|size")
+_AMOUNT = re.compile(r"(?P<number>-?(0[xX][0-9a-fA-F]+|0|[1-9][0-9]*))(?P<unit>[BbKkMmGgTtPpEe])?")
+
 
 @dataclass(frozen=True, slots=True)
 class _Plugged:
     port: str
     backend: BackendSpec | None
+
+
+def as_type(qemus: str, name: str, value: str | int | bool) -> object:
+    """Return a property's value as QEMU's monitor wants it, which since 9.2 takes no text for a number.
+
+    qemus: the type as device-list-properties names it (qapi/qdev.json). What cannot be turned into it stays as it
+    is: QEMU says what is wrong with it.
+    """
+    text = ("off", "on")[value] if isinstance(value, bool) else str(value)
+    if qemus == "bool":
+        return _BOOLS.get(text, value)
+    if _NUMBER.fullmatch(qemus) and name != "addr":  # a PCI address is written as 06.0
+        match = _AMOUNT.fullmatch(text)
+        unit = (match["unit"] or "").upper() if match else ""
+        if match is None or (unit and qemus != "size"):
+            return value
+        return int(match["number"], 0) << (10 * "BKMGTPE".index(unit or "B"))
+    return text if qemus else value
 
 
 class Ports:
@@ -52,7 +84,10 @@ class Ports:
         given = Device(driver).having(**{key: str(value) for key, value in props.items()})
         device, backend = with_backend(given, f"hotbackend{self._count}")
         port = bus or self._free_port(device)
-        values: dict[str, object] = {key: props.get(key, value) for key, value in device.props}
+        types = self._types(driver)
+        values: dict[str, object] = {
+            key: as_type(types.get(key, ""), key, props.get(key, value)) for key, value in device.props
+        }
         if port:
             values["bus"] = port
         for command, arguments in backend_commands(backend):
@@ -74,6 +109,15 @@ class Ports:
         plugged = self._plugged.pop(device_id, None)
         if plugged is not None:
             self._remove_backend(plugged.backend)
+
+    def _types(self, driver: str) -> dict[str, str]:
+        """Ask for the types of a device's properties by their names; none of a device that QEMU does not have."""
+        try:
+            told = self._monitor.execute("device-list-properties", {"typename": driver})
+        except CommandRefusedError:
+            return {}
+        rows = told if isinstance(told, list) else []
+        return {row["name"]: row["type"] for row in rows}
 
     def _free_port(self, device: Device) -> str:
         if device.bus is not Bus.PCI or self._machine.type is not MachineType.Q35:

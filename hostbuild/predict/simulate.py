@@ -182,7 +182,16 @@ class _Boot:
         )
         if candidates:
             return any(map(self._comes, candidates))
-        return not one.module or (plan is not None and plan.stage in _BUILTIN)
+        return self._was_builtin(one) or (plan is not None and plan.stage in _BUILTIN)
+
+    def _was_builtin(self, one: Captured) -> bool:
+        """Return whether the device's driver was part of the captured machine's kernel.
+
+        /sys names a module of such drivers, too, since Linux 6.10, and modules.builtin has only those that Kconfig
+        would have built as a module (pcieport is of pcieportdrv).
+        """
+        there = self._capture.modules
+        return not one.module or (there is not None and one.module not in there)
 
     def _requests(self) -> list[str]:
         """Modules of the captured machine that no device asks for, and that are not here yet.

@@ -130,6 +130,14 @@ def test_a_boot_comes_in_rounds() -> None:
     assert not prediction.unexplained
 
 
+@pytest.mark.parametrize(("live", "fate"), [(LIVE, Fate.BOUND), ([*LIVE, "pcieportdrv"], Fate.NO_MODULE)])
+def test_what_drove_a_device_and_was_no_module_is_in_the_kernel(live: list[str], fate: Fate) -> None:
+    """Since 6.10 /sys names the module also of a driver inside the kernel, which modules.builtin need not list."""
+    port = PCI + "0000:00:05.0"
+    there = machine(one(port, "pci", "pci:port", "pcieport", "pcieportdrv"), modules=live)
+    assert fates(predict(there, target()))[port] is fate
+
+
 def test_what_is_left_out_is_told() -> None:
     """Lines of the tables and of modprobe.d that the guest would pass over are at hand with file and line."""
     tables = {
@@ -196,7 +204,8 @@ def test_devices_that_nothing_drives_say_why() -> None:
         one(PCI + "0000:00:06.0", "pci", "pci:hda2"),
         one(PCI + "0000:00:07.0", "pci", "pci:else", "else", "elsewhere"),
     )
-    prediction = predict(machine(*more), target())
+    live = [*LIVE, "elsewhere"]
+    prediction = predict(machine(*more, modules=live), target())
     found = fates(prediction)
     assert found[PCI + "0000:00:04.0"] is Fate.NO_ALIAS
     assert found["/devices/acpi/UART:00"] is Fate.BOUND
@@ -208,7 +217,7 @@ def test_devices_that_nothing_drives_say_why() -> None:
     assert [device.devpath for device in prediction.lost] == [PCI + "0000:00:07.0"]
     alone = {device.devpath for device in prediction.without_driver}
     assert alone == {path for path, fate in found.items() if fate not in (Fate.BOUND, Fate.HANDLED)}
-    left = predict(machine(*more, left=("hda",)), target())
+    left = predict(machine(*more, modules=live, left=("hda",)), target())
     assert fates(left)[PCI + "0000:00:06.0"] is Fate.DECLINED
     assert {load.module: load.outcome for load in left.loads}["hda"] is Outcome.NODEVICE
 

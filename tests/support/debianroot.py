@@ -20,7 +20,7 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.run import find_program
 from modaliasd.core.kmod.modules_dep import Dependencies
 from scripts import bare_settings as settings
-from tests.support.kernelfiles import plain_module
+from tests.support.kernelfiles import builtin_names, plain_module
 from tests.support.programs import require_program
 
 RELEASE = "bookworm"
@@ -179,7 +179,7 @@ def _write_initrd(path: Path, kernel: Kernel, modules_dep: str) -> Path:
     """Write the initramfs: busybox, a script, and the modules that the disk needs, in order."""
     listed = Dependencies(modules_dep)
     order: dict[str, None] = {}
-    for module in _DISK:
+    for module in (name for name in _DISK if name not in builtin_names(kernel)):
         order |= dict.fromkeys(listed.load_order(module).modules)
     members = [("bin/busybox", 0o755, Path(require_program("busybox")).read_bytes())]
     members.append(("init", 0o755, (_INIT % (LABEL, ENABLE, REPLACE)).encode()))

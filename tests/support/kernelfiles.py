@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hostbuild.formats.modfile import read_module
 from hostbuild.kernels.kernel import Kernel
+from modaliasd.core.kmod.names import module_name
 
 
 def module_path(kernel: Kernel, name: str) -> Path:
@@ -12,6 +13,13 @@ def module_path(kernel: Kernel, name: str) -> Path:
     found = [path for path in kernel.modules.rglob(f"{name}.ko*") if path.is_file()]
     assert len(found) == 1, f"{len(found)} files of the module {name}"
     return found[0]
+
+
+def builtin_names(kernel: Kernel) -> set[str]:
+    """The drivers inside the kernel, of those that could be modules."""
+    assert kernel.modules is not None
+    lines = (kernel.modules / "modules.builtin").read_text().splitlines()
+    return {module_name(line) for line in lines}
 
 
 def plain_module(kernel: Kernel, name: str) -> bytes:

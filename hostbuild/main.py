@@ -47,6 +47,7 @@ _COMMANDS = {
     "report": "Show a boot: timeline, device tree, failures, as a page, a trace or a picture.",
     "diff": "Say what changed between two boots; exit 1 if a device lost its driver.",
     "watch": "Show a boot while it happens, from the ledger that it writes.",
+    "cache": "Show what is kept between runs, and remove what nobody uses.",
     "ram": "Say how much memory an image needs to boot, and prove it.",
     "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import HostbuildError
+from hostbuild.fs import usage
 from hostbuild.fs.files import write_file
 from hostbuild.fs.scratch import scratch_directory
 
@@ -38,6 +40,7 @@ def publish(complete: Path, final: Path) -> Path:
     (complete / _LISTING).write_text(json.dumps(rows))
     root_of(complete).chmod(0o755)
     give_name(complete, final)
+    usage.forget_old(final.parent, time.time())
     return root_of(final)
 
 
@@ -60,6 +63,7 @@ def find(final: Path) -> Path | None:
         return None
     trouble = _trouble(final)
     if not trouble:
+        usage.mark_used(final)
         return root_of(final)
     ui.note(f"{trouble}: it is made anew")
     with scratch_directory(final.parent) as aside, suppress(OSError):  # another process may have been quicker

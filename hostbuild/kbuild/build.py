@@ -25,6 +25,7 @@ from hostbuild.fs import sealed
 from hostbuild.fs.files import write_error
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.usage import mark_used
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
 from hostbuild.run import find_program, run, spawn
@@ -65,6 +66,7 @@ def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Re
     kernels = debs.cache_directory() / "kernel"
     final = kernels / "built" / key
     if source.identity and final.is_dir():
+        mark_used(final)
         return _read_built(final, None)
     toolchain.require_toolchain()
     objects = kernels / "objects" / key

@@ -21,6 +21,7 @@ from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.fs import sealed
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.usage import mark_used
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
@@ -108,6 +109,7 @@ def _from_package(spec: Spec, report: Reporter) -> SourceTree:
     final = _directory(f"{package.name}-{package.version}-{package.sha256[:12]}")
     identity = f"{package.name} {package.version} {package.sha256}"
     if final.is_dir():
+        mark_used(final)
         return read_tree(final, identity)
     with room_in(debs.cache_directory()):
         root = debs.require_unpacked(package, report)

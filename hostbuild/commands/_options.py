@@ -14,7 +14,6 @@ from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.guest.network import parse_forward
 from hostbuild.guest.share import parse_share
-from hostbuild.live.options import GuestOptions, split_words
 from hostbuild.qemu.device import device_files
 from hostbuild.qemu.machine import machine_names, read_machine
 
@@ -137,6 +136,8 @@ def guest_to_be(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(**given: Any) -> Any:  # noqa: ANN401
+        from hostbuild.live.options import GuestOptions, split_words
+
         options = GuestOptions(
             image=given.pop("image") if booted else Path(),
             kernel=given.pop("kernel") if booted else None,

@@ -1,5 +1,6 @@
 """hostbuild make-image: options in, build.build_image, a table of sizes out."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from hostbuild.commands import _options
 from hostbuild.errors import UsageError
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
+from hostbuild.fs.files import read_input
 from hostbuild.fs.path_types import InputPath, OutputPath
-from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe
+from hostbuild.image.made import make_image
 from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
@@ -132,6 +135,7 @@ _LARGER = 6
     "cards up and gets their addresses, by DHCP or as the kernel's ip= says. Or root: what finds and mounts the root "
     "file system that root= names, and its modules.",
 )
+@click.option("--again", is_flag=True, help="Make the image, even if one of just these inputs lies there.")
 @_options.as_json("the manifest")
 def command(
     image: Path,
@@ -149,6 +153,7 @@ def command(
     release: str | None,
     python: tuple[str, ...],
     extras: tuple[str, ...],
+    again: bool,
     as_json: bool,
 ) -> None:
     """Build a micro-Linux: an initramfs with modules, busybox, CPython and the daemon.
@@ -175,7 +180,7 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built = build_image(image, options, ui.reporter(as_json=as_json))
+    built, lay_there = make_image(image, options, ui.reporter(as_json=as_json), again=again)
     warnings = built.manifest.get("warnings", ())
     for warning in warnings[:_WARNINGS]:
         ui.note(f"warning: {warning}")
@@ -184,7 +189,7 @@ def command(
     if as_json:
         ui.print_json(built.manifest)
         return
-    _print_summary(built)
+    _print_summary(built, "nothing has changed since it was made" if lay_there else "")
 
 
 def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
@@ -215,13 +220,14 @@ def _used_by(machine: Path) -> Wanted:
         ]
         return learned.modules, lacking
 
-    return used
+    return Wanted(hashlib.sha256(read_input(machine, "the recording")).hexdigest(), used)
 
 
-def _print_summary(built: BuiltImage) -> None:
+def _print_summary(built: BuiltImage, remark: str) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
         f"{built.image}: {ui.size(image['size'])} ({image['compressor']} of {ui.size(image['unpacked'])})"
+        f"{remark and f', {remark}'}"
     )
     ui.line(
         f"  kernel {kernel['version']} from {kernel['origin']}, beside it as {kernel_path(built.image).name}"

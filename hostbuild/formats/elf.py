@@ -4,6 +4,7 @@ Pure: files come in as streams, and libraries are found by a function that the c
 """
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,9 +87,8 @@ def closure(programs: Iterable[Path], find: Callable[[str], Path | None]) -> dic
     waiting = list(programs)
     while waiting:
         program = waiting.pop()
-        with program.open("rb") as stream:
-            sonames = needed(stream)
-        for soname in sonames:
+        status = program.stat()
+        for soname in _needed_by(program, (status.st_ino, status.st_size, status.st_mtime_ns)):
             if soname in found:
                 continue
             library = find(soname)
@@ -97,6 +97,12 @@ def closure(programs: Iterable[Path], find: Callable[[str], Path | None]) -> dic
             found[soname] = library
             waiting.append(library)
     return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=1024)
+def _needed_by(program: Path, state: tuple[int, ...]) -> tuple[str, ...]:  # noqa: ARG001 - part of the key
+    with program.open("rb") as stream:
+        return needed(stream)
 
 
 # pyelftools meets damage with whatever its parsers happen to raise

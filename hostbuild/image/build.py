@@ -103,13 +103,18 @@ class BuiltImage:
     manifest: dict[str, Any]
 
 
-def build_image(image: Path, options: ImageOptions, report: Reporter | None = None) -> BuiltImage:
-    """Build an image and its manifest. On error neither is there, or the previous ones are as they were."""
+def build_image(
+    image: Path, options: ImageOptions, report: Reporter | None = None, *, kernel: Kernel | None = None
+) -> BuiltImage:
+    """Build an image and its manifest. On error neither is there, or the previous ones are as they were.
+
+    kernel: the one that the options name, if the caller has found it already.
+    """
     report = report or Silent()
     image = image.resolve()  # a symlink to an image stays one
     check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    kernel = require_kernel(options.kernel, options.modules_dir, report)
+    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
     config = kernel.read_config()
     _check_compressor(options.compressor, kernel, config)
     brought = moduleset.read_overlays(_laid(overlays), kernel.version)

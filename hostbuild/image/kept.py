@@ -3,8 +3,8 @@
     $XDG_CACHE_HOME/hostbuild/images/KEY/     the image, its manifest and its kernel, sealed (fs/sealed.py)
     $XDG_CACHE_HOME/hostbuild/images/KEY.lock held by the process that builds it, so that others wait for it
 
-The key is a digest of the options, the kernel, the contents of overlays, hostbuild's and the daemon's own sources, and
-what apt's lists say. Images that nobody has used for two weeks are removed.
+The key is a digest of the options, the kernel, the contents of overlays, hostbuild's and the daemon's own sources, what
+apt's lists say, and the host's programs that have a part in it. Images that nobody has used for two weeks are removed.
 """
 
 import fcntl
@@ -24,11 +24,14 @@ from hostbuild.errors import InputError
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.build import ImageOptions, build_image
+from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
 _NAME = "guest.img"
+_TOOLS = ("depmod", "mksquashfs")  # what else decides about an image's bytes
 _KEEP_S = 14 * 86400
 RECORD = ".json"  # of what a build tree was like (from_tree.py)
 
@@ -48,7 +51,7 @@ def require_image(
     with _locked(directory / f"{key}.lock"):
         found = sealed.find(final)
         if found is None:
-            found = _build(directory, final, options, report)
+            found = _build(directory, final, options, report, kernel)
             _remove_old(directory, time.time() - _KEEP_S)
         os.utime(final)
     return found / _NAME
@@ -92,19 +95,21 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "options": repr(plain),
         "kernel": [kernel.version, kernel.sha256, package.sha256 if package else _stamps(kernel.modules)],
         "overlays": [one.sha256() for one in laid],
-        "firmware": [_stamps(one) for one in options.firmware_dirs],
+        "firmware": [_stamps(one) for one in (*options.firmware_dirs, SYSTEM_FIRMWARE)],
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
         "packages": debs.lists_key(options.release),
+        "tools": [_stamp(program) for program in map(find_program, _TOOLS)],
+        "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter) -> Path:
+def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter, kernel: Kernel) -> Path:
     with scratch_directory(directory) as staging:
         complete = staging / "sealed"
         root = sealed.root_of(complete)
         root.mkdir(parents=True)
-        build_image(root / _NAME, options, report)
+        build_image(root / _NAME, options, report, kernel=kernel)
         return sealed.publish(complete, final)
 
 
@@ -128,6 +133,15 @@ def _sources(package: str) -> str:
         for path in sorted(Path(place).rglob("*.py")):
             digest.update(f"{path.relative_to(place)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _stamp(program: str | None) -> list[int] | None:
+    """Return size and time of a program's file; None where it is not installed."""
+    try:
+        status = os.stat(program or "")
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _stamps(root: Path | None) -> str:

@@ -37,15 +37,18 @@ def find_module_files(directory: Path) -> ModuleFiles:
     problems: list[str] = []
     top, root = os.path.realpath(directory), root_of(directory)
     seen: set[str] = set()
+    real_of = {str(directory): top}
     for parent, below, names in os.walk(directory, followlinks=True):
         kept = []
         for name in sorted(below):
-            real = os.path.realpath(os.path.join(parent, name))
+            place = f"{parent}/{name}"
             # a link up the tree, or to another part of it, has nothing that is not found without it
-            linked = os.path.islink(os.path.join(parent, name))
+            linked = os.path.islink(place)
+            real = os.path.realpath(place) if linked else f"{real_of[parent]}/{name}"
             if name in _NOT_MODULES or (linked and (top.startswith(real.rstrip("/") + "/") or real in seen)):
                 continue
             seen.add(real)
+            real_of[place] = real
             kept.append(name)
         below[:] = kept
         for name in sorted(names):

@@ -26,7 +26,7 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import builtin_values
 
 GROUP = "firmware"
-_SYSTEM = Path("/lib/firmware")
+SYSTEM_FIRMWARE = Path("/lib/firmware")
 _INSIDE = "usr/lib/firmware"
 _ENDINGS = ("", ".zst", ".xz")
 
@@ -119,8 +119,8 @@ def _places_inside(version: str) -> list[str]:
 
 
 def _directories(named: Sequence[Path], kernel: Kernel) -> list[Path]:
-    own = kernel.modules.parent.parent / "firmware" if kernel.modules is not None else _SYSTEM
-    return [*named, *dict.fromkeys((own, _SYSTEM))]
+    own = kernel.modules.parent.parent / "firmware" if kernel.modules is not None else SYSTEM_FIRMWARE
+    return [*named, *dict.fromkeys((own, SYSTEM_FIRMWARE))]
 
 
 def _candidates(directory: Path, version: str, name: str) -> Iterator[Path]:

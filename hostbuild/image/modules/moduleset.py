@@ -4,7 +4,7 @@ Overlays come before the indexes: their modules get lines there, and their modpr
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import check as finished
@@ -36,8 +36,15 @@ def read_overlays(tree: FileTree, version: str) -> Brought:
     return Brought(tree, read_overlaid(tree, version), read_modprobe_d(tree))
 
 
-# Gives modules by name, for a kernel and modprobe.d; and what is to be said about them.
-Wanted = Callable[[Kernel, Mapping[str, str]], tuple[Iterable[str], Iterable[str]]]
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Names modules, for a kernel and modprobe.d; and says what there is to be said about them.
+
+    digest: of what the names are taken from.
+    """
+
+    digest: str
+    names: Callable[[Kernel, Mapping[str, str]], tuple[Iterable[str], Iterable[str]]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ def choose(
     chosen: set[str] = set()
     told: Iterable[str] = ()
     if wanted is not None:
-        named, told = wanted(kernel, brought.modprobe_d.files)
+        named, told = wanted.names(kernel, brought.modprobe_d.files)
         chosen.update(named)
     if not nothing and (words or wanted is None):
         chosen.update(_select(words, index, kernel))

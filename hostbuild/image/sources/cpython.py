@@ -10,14 +10,17 @@ the same bytes, and no docstrings.
 
 import marshal
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from hostbuild import debs
 from hostbuild.apt import Spec, parse_spec
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
+from hostbuild.fs.remembered import remembered
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import imports, inside
 from hostbuild.image.sources.libraries import Libraries
@@ -83,11 +86,21 @@ class Interpreter:
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
+        question = marshal.dumps(
+            [_reader_text(), sys.version, self.version, source, package, inside_functions], 2
+        )
+        answer = remembered(
+            _answers(),
+            question,
+            lambda: marshal.dumps(self._read_imports(source, package, inside_functions), 2),
+        )
+        return [(module, name) for module, name in marshal.loads(answer)]  # noqa: S302 - our own words
+
+    def _read_imports(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         try:
             return imports.imported(source, package, inside_functions)
         except SyntaxError:
-            text = Path(imports.__file__).read_text(encoding="utf-8")
-            question = marshal.dumps([text, self._places(), source, package, inside_functions], 2)
+            question = marshal.dumps([_reader_text(), self._places(), source, package, inside_functions], 2)
             answer = _run_python(self.command, self.home, inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
@@ -206,7 +219,21 @@ def _command(program: Path, libraries: Libraries, extensions: Sequence[Path] = (
 
 
 def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: bytes = b"") -> bytes:
+    """Have the image's interpreter answer a question; the same one once: the paths of packages hold their digests."""
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
     # -B: the packages in the cache stay as they are
-    return run([*command, "-B", "-S", "-c", script], stdin=stdin, env=environment, timeout=120).stdout
+    words = [*command, "-B", "-S", "-c", script]
+    question = marshal.dumps([[str(word) for word in words], environment, stdin], 2)
+    return remembered(
+        _answers(), question, lambda: run(words, stdin=stdin, env=environment, timeout=120).stdout
+    )
+
+
+@cache
+def _reader_text() -> str:
+    return Path(imports.__file__).read_text(encoding="utf-8")
+
+
+def _answers() -> Path:
+    return debs.cache_directory() / "answers"

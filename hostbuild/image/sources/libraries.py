@@ -27,14 +27,18 @@ class Libraries:
     def __init__(self, release: str = "") -> None:
         self._release = release
         self._origin_of: dict[Path, debs.Package] = {}
+        self._found: dict[str, Path] = {}
 
     def find(self, soname: str) -> Path | None:
         """Return the file of a soname, None where its package does not have it."""
+        if soname in self._found:
+            return self._found[soname]
         package, root = self._package(soname)
         places = sorted(path for path in root.glob(f"**/{soname}") if path.is_file())
         if not places:
             return None
         self._origin_of[places[0]] = package
+        self._found[soname] = places[0]
         return places[0]
 
     def put(self, tree: FileTree, programs: list[Path], *, group: str, loaded: Iterable[str] = ()) -> None:

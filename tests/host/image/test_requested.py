@@ -202,7 +202,6 @@ def test_what_a_learned_machine_lacks_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make_tree(tmp_path / "k", VERSION, [FakeModule("aa", vermagic=MAGIC)])
     brought = moduleset.read_overlays(FileTree(), VERSION)
-    chosen = moduleset.choose(
-        "", lambda *_: (["aa"], ["xhci is not there"]), find_kernel(tmp_path / "k"), brought
-    )
+    wanted = moduleset.Wanted("", lambda *_: (["aa"], ["xhci is not there"]))
+    chosen = moduleset.choose("", wanted, find_kernel(tmp_path / "k"), brought)
     assert (chosen.names, chosen.warnings) == ({"aa"}, ["xhci is not there"])

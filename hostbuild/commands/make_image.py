@@ -21,6 +21,7 @@ from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
+from hostbuild.image.uki import check_uki, write_uki
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.near import listed
 from hostbuild.predict.file import read_capture
@@ -44,6 +45,7 @@ Examples:
   hostbuild make-image -o micro.img --python deb:python3.13/trixie
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
+  hostbuild make-image -o micro.img --uki micro.efi --append "console=ttyS0"
 """
 
 # How many are printed; all stand in the manifest.
@@ -135,6 +137,19 @@ _LARGER = 6
     "cards up and gets their addresses, by DHCP or as the kernel's ip= says. Or root: what finds and mounts the root "
     "file system that root= names, and its modules.",
 )
+@click.option(
+    "--uki",
+    type=OutputPath("the unified kernel image"),
+    metavar="FILE",
+    help="Write kernel and image as one EFI program besides, which firmware starts (not signed).",
+)
+@click.option(
+    "--append",
+    "append",
+    default="",
+    metavar="WORDS",
+    help="With --uki: words for the kernel's command line in it.",
+)
 @click.option("--again", is_flag=True, help="Make the image, even if one of just these inputs lies there.")
 @_options.as_json("the manifest")
 def command(
@@ -153,6 +168,8 @@ def command(
     release: str | None,
     python: tuple[str, ...],
     extras: tuple[str, ...],
+    uki: Path | None,
+    append: str,
     again: bool,
     as_json: bool,
 ) -> None:
@@ -180,7 +197,15 @@ def command(
         store=Store(store),
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
-    built, lay_there = make_image(image, options, ui.reporter(as_json=as_json), again=again)
+    if append and uki is None:
+        raise UsageError(
+            "--append is for the command line in a unified kernel image", hint="--uki FILE, or run --append"
+        )
+    reporter = ui.reporter(as_json=as_json)
+    if uki is not None:
+        check_uki(uki, append)
+    built, lay_there = make_image(image, options, reporter, again=again)
+    unified = write_uki(uki, built, append, own, reporter) if uki is not None else 0
     warnings = built.manifest.get("warnings", ())
     for warning in warnings[:_WARNINGS]:
         ui.note(f"warning: {warning}")
@@ -190,6 +215,8 @@ def command(
         ui.print_json(built.manifest)
         return
     _print_summary(built, "nothing has changed since it was made" if lay_there else "")
+    if unified:
+        ui.line(f"{uki}: {ui.size(unified)}, starts by UEFI")
 
 
 def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:

@@ -20,6 +20,9 @@ _NUMBERED = re.compile(
 )
 _SCSI = re.compile(r"(?:target)?\d+:\d+:\d+(?::\d+)?")  # host:channel:id:lun; the host is numbered
 _USB = re.compile(r"\d+-[\d.]+(?::\d+\.\d+)?")  # bus-port:configuration.interface; the bus is numbered
+_MMC = re.compile(
+    r"mmc\d+:[0-9a-f]{4}(:\d+)?"
+)  # host:address:function; a card draws its address when it is found
 _HID = re.compile(r"([0-9A-F]{4}:[0-9A-F]{4}:[0-9A-F]{4})\.[0-9A-F]{4}")
 _DISK = re.compile(r"(sd|vd|sr|hd)[a-z]+|sr\d+")
 
@@ -112,6 +115,8 @@ def _without_numbers(part: str) -> str:
         return "scsi" + part[part.index(":") :]
     if _USB.fullmatch(part):
         return "usb" + part[part.index("-") :]
+    if mmc := _MMC.fullmatch(part):
+        return f"mmc{mmc[1] or ''}"
     if hid := _HID.fullmatch(part):
         return hid[1]
     if disk := _DISK.fullmatch(part):

@@ -27,7 +27,8 @@ def lay_out(kernel: Kernel, root: Path, names: Iterable[str] | None = None) -> P
     lay_out_without_modules(root, kernel.vmlinuz, kernel.version, config)
     index = read_index(kernel)
     order = []
-    for name in close(names, index) if names is not None else sorted(index.paths):
+    wanted = close(names, index) if names is not None else sorted(index.paths)
+    for name in (one for one in wanted if one in index.paths):  # others are inside the kernel
         path = plain_path(index.paths[name]).removeprefix("kernel/")
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(unsigned(read_module(locate(index.paths[name], kernel.modules))))

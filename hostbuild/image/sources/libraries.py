@@ -5,6 +5,7 @@ libbz2.so.1.0 in libbz2-1.0; the few that do not follow it stand in a table. Deb
 interface has a time in it, which has 64 bits since then, a name that ends in t64: libssl3t64.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _EXCEPTIONS = {
     "libcrypto.so.3": "libssl3",
     "libgcc_s.so.1": "libgcc-s1",
 }
+_PRIVATE = re.compile(r"(lib.+)-\d+\.so")  # of one version of its program, whose number it has
 _OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", "libresolv.so.", "ld-linux")
 
 
@@ -96,6 +98,8 @@ def package_of(soname: str) -> str:
         return "libc6"
     if soname in _EXCEPTIONS:
         return _EXCEPTIONS[soname]
+    if private := _PRIVATE.fullmatch(soname):  # libsystemd-shared-257.so
+        return private[1].lower().replace("_", "-")
     stem, _, version = soname.partition(".so.")
     hyphen = "-" if stem[-1:].isdigit() else ""
     return f"{stem}{hyphen}{version}".lower().replace("_", "-")
@@ -103,4 +107,6 @@ def package_of(soname: str) -> str:
 
 def library_directory(path: Path) -> str:
     """Return the directory of the image for a library: the multiarch one that its package has it in."""
-    return f"usr/lib/{path.parent.name}"
+    parts = path.parent.parts
+    below = [number for number, part in enumerate(parts) if part == "lib"]
+    return f"usr/{'/'.join(parts[below[-1] :])}" if below else f"usr/lib/{path.parent.name}"

@@ -163,8 +163,9 @@ def to_arm(content: bytes) -> bytes:
 
 
 def other_checksum(content: bytes, symbol: bytes = b"register_virtio_driver") -> bytes:
-    """Change a checksum in __versions: the eight bytes before the name."""
-    at = content.index(symbol.ljust(56, b"\0"))
+    """Change a checksum in __versions: the eight bytes before the name. Since 6.9 this symbol begins with __."""
+    names = [name.ljust(56, b"\0") for name in (symbol, b"__" + symbol)]
+    at = next(content.index(name) for name in names if name in content)
     return content[: at - 8] + b"\x01\x02\x03\x04" + content[at - 4 :]
 
 

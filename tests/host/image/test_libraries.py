@@ -7,7 +7,7 @@ import pytest
 from hostbuild.debs import Package
 from hostbuild.errors import InputError
 from hostbuild.formats.modfile import unpackers_in
-from hostbuild.image.sources.libraries import Libraries, package_of
+from hostbuild.image.sources.libraries import Libraries, library_directory, package_of
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,26 @@ from hostbuild.image.sources.libraries import Libraries, package_of
         ("libcrypto.so.3", "libssl3"),
         ("libm.so.6", "libc6"),
         ("libreadline.so.8", "libreadline8"),
+        ("libsystemd-shared-257.so", "libsystemd-shared"),
     ],
 )
 def test_the_package_of_a_soname(soname: str, package: str) -> None:
     """Names follow Policy 8.1, but for the few that the table has."""
     assert package_of(soname) == package
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [
+        ("/c/p/root/lib/x86_64-linux-gnu/libc.so.6", "usr/lib/x86_64-linux-gnu"),
+        ("/c/p/root/usr/lib/x86_64-linux-gnu/libexpat.so.1", "usr/lib/x86_64-linux-gnu"),
+        ("/home/lib/c/usr/lib/x86_64-linux-gnu/systemd/libx-257.so", "usr/lib/x86_64-linux-gnu/systemd"),
+        ("/c/p/root/lib64/ld-linux-x86-64.so.2", "usr/lib/lib64"),
+    ],
+)
+def test_where_a_library_goes(path: str, directory: str) -> None:
+    """It stays in the directory where its package has it, also one below the usual, which programs name themselves."""
+    assert library_directory(Path(path)) == directory
 
 
 @pytest.mark.parametrize("there", ["libssl3", "libssl3t64"])

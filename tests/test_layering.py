@@ -122,7 +122,7 @@ HOST = {
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.check hostbuild.image.modules hostbuild.image.sources {CORES}",
-        "appended build from_tree kept made pack",
+        "appended build from_tree kept made pack uki",
     ),
     "hostbuild.guest": room(
         f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"

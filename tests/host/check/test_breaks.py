@@ -25,6 +25,8 @@ from modaliasd.core.index.format import HEADER_SIZE
 from modaliasd.core.loading.signature import MARK
 from tests.support.breakage import Part, Parts, read_parts, without_line, write_parts
 
+pytestmark = pytest.mark.slow  # each test checks a whole image
+
 KERNEL = "deb:linux-image-amd64"
 MODULES = "virtio,fuse,ext4,xhci_pci,usb_storage"
 

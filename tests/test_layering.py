@@ -76,8 +76,9 @@ AGENT = {
     "microagent.messages": room("microagent modaliasd.core"),
     "microagent.streams": room("microagent.frames microagent.messages"),
     "microagent.process": room("microagent.messages modaliasd.core", "*"),
+    "microagent.port": room("", "*"),
     "microagent.agent": room(
-        "microagent.streams microagent.frames microagent.messages microagent.process", "*"
+        "microagent.streams microagent.frames microagent.messages microagent.port microagent.process", "*"
     ),
 }
 LINE = "microagent microagent.frames microagent.messages"
@@ -125,7 +126,7 @@ HOST = {
         "appended build from_tree kept pack",
     ),
     "hostbuild.guest": room(
-        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
+        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground port requirements share shell wire"
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",

@@ -86,6 +86,7 @@ KEYS = {
 # What all other devices stand behind, and QEMU wants to hear of first.
 _IOMMUS = ("intel-iommu", "amd-iommu", "virtio-iommu-pci")
 TPMS = ("tpm-crb", "tpm-tis")
+_PORTS = re.compile(r"virtio-serial(-pci.*|-device)?")
 _MEMORY_SLOTS = 8  # for dimms
 
 
@@ -114,6 +115,12 @@ class Machine:
     def serial_lines(self) -> int:
         """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
         return 1 if self.type is MachineType.MICROVM else 3
+
+    @property
+    def takes_port(self) -> bool:
+        """Whether a virtio port can be added: it has a controller for them, whose number nobody has limited."""
+        controllers = [device for device in self.devices if _PORTS.fullmatch(device.driver)]
+        return bool(controllers) and not any(device.get("max_ports") for device in controllers)
 
     def plus(self, devices: Iterable[Device]) -> "Machine":
         """Return the machine with these devices added."""

@@ -25,7 +25,7 @@ def small(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Bu
     assert debian_kernel
     path = tmp_path_factory.mktemp("small") / "small.img"
     return build_image(
-        path, ImageOptions("deb:linux-image-amd64", modules="9p,9pnet_virtio,e1000,virtio_pci")
+        path, ImageOptions("deb:linux-image-amd64", modules="9p,9pnet_virtio,e1000,virtio_console")
     )
 
 
@@ -110,9 +110,11 @@ def box(small: BuiltImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(home)
     try:
-        begun = hostbuild("run", small.image, "--machine", "empty", "--accel", "tcg", "--detach", "box")
+        words = ("--machine", "empty", "--device", "virtio-serial-pci", "--accel", "tcg")
+        begun = hostbuild("run", small.image, *words, "--detach", "box", "--json")
         assert begun.returncode == 0, begun.stderr
-        assert begun.stdout.startswith(b"box: up; ")
+        about = json.loads(begun.stdout)
+        assert (about["name"], about["settled"]["failed"]) == ("box", 0)
         yield "box"
         hostbuild("stop", "--all")
     finally:
@@ -153,6 +155,24 @@ def test_commands_in_a_detached_guest(box: str) -> None:
         time.sleep(0.2)
     else:
         pytest.fail("the command of a client that was killed is still running")
+
+
+def test_bulk_in_a_detached_guest(box: str) -> None:
+    """With a virtio serial controller commands go over a port of it; once its driver has gone, over the serial line.
+
+    A command that ran over it is lost, and the error says of what.
+    """
+    data = os.urandom(1 << 20)
+    over = "readlink /proc/$PPID/fd/* | grep -E 'vport|ttyS2' >&2"
+    done = hostbuild("exec", box, "--", "sh", "-c", f"{over}; cat", stdin=data)
+    assert (done.returncode, done.stdout == data) == (0, True)
+    assert done.stderr.startswith(b"/dev/vport")
+    away = "cd /sys/bus/virtio/drivers/virtio_console; echo virtio[0-9]* > unbind; sleep 1000"
+    lost = hostbuild("exec", box, "--", "sh", "-c", away)
+    assert lost.returncode == 112
+    assert b"the guest's agent on the virtio port has ended" in lost.stderr
+    done = hostbuild("exec", box, "--", "sh", "-c", over)
+    assert (done.returncode, done.stderr) == (0, b"/dev/ttyS2\n")
 
 
 def test_devices_of_a_detached_guest(box: str) -> None:

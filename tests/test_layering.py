@@ -36,13 +36,14 @@ GUEST = {
         "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
+    "modaliasd.patience": room(f"{CORES} modaliasd.failure modaliasd.linux", "*"),
     "modaliasd.rootfs": room(
         f"modaliasd.service modaliasd.failure modaliasd.linux modaliasd.linux.root {CORES}",
         "boot daemon find mount report",
     ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.failure modaliasd.service modaliasd.service.ports modaliasd.linux modaliasd.linux.named "
-        f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
+        f"modaliasd modaliasd.failure modaliasd.patience modaliasd.service modaliasd.service.ports modaliasd.linux "
+        f"modaliasd.linux.named modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),
     "modaliasd.cli": room(

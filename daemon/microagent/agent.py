@@ -44,7 +44,11 @@ from microagent.streams import Streams
 MOST = 64  # commands at a time
 _FULL = 4 * PIECE  # bytes that wait for the line; beyond it no command's output is read
 _SAY_RECEIVED = LINE_WINDOW // 4
-_ENDS = (errno.EIO, errno.ENODEV, errno.EPIPE)  # what a terminal says at its end, and a port that was taken away
+_ENDS = (
+    errno.EIO,
+    errno.ENODEV,
+    errno.EPIPE,
+)  # what a terminal says at its end, and a port that was taken away
 
 
 class Running:

@@ -16,6 +16,8 @@ CLOCK_APPEND = "clocksource=hpet"
 POWEROFF_APPEND = "modaliasd.poweroff=settled"
 # The console's beginning is for the host to filter (hostbuild.live.quiet); after the first settle only warnings come.
 QUIET_APPEND = "micro.console=quiet printk.time=1"
+# Where nobody can type at the console: its greeting and its question for the terminal's size would be in the way.
+NO_SHELL_APPEND = "micro.shell=no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,8 @@ class Boot:
 
     memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
     agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
-    settled. quiet: the console is made to be filtered (live/quiet.py). extra: more of QEMU's arguments.
+    settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. extra: more of
+    QEMU's arguments.
     limit_s: the machine's whole life in seconds of wall time; it is ended then.
     """
 
@@ -37,6 +40,7 @@ class Boot:
     agent: bool = True
     poweroff: bool = False
     quiet: bool = False
+    shell: bool = True
     extra: tuple[str, ...] = ()
     limit_s: float = 120.0
 
@@ -48,6 +52,7 @@ class Boot:
         if machine.serial_lines > 1:
             words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
         words += [QUIET_APPEND] if self.quiet else []
+        words += [] if self.shell else [NO_SHELL_APPEND]
         return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])
 
     def argv(self, machine: Machine) -> list[str]:

@@ -20,7 +20,9 @@ class Rig:
     def __init__(self, port: Path | None = None) -> None:
         """port: a terminal in the place of the virtio port."""
         ours, theirs = socket.socketpair()
-        put = f"agent.open_port = lambda name: os.open({str(port)!r}, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)"
+        put = (
+            f"agent.open_port = lambda name: os.open({str(port)!r}, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)"
+        )
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", f"import os, sys; sys.path.insert(0, {str(DAEMON)!r})\n"

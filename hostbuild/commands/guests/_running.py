@@ -108,6 +108,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
         agent=bool(words or wish.detach) or (script and guest.has_agent()),
         poweroff=wish.exit_when_settled,
         quiet=not (wish.verbose or words or wish.detach or wish.watch) and guest.has_agent(),
+        shell=wish.dry_run or (interactive and not (wish.detach or wish.watch)),
     )
     if wish.dry_run:
         ledger = f"file:{wish.ledger_out}" if wish.ledger_out else "null"

@@ -107,7 +107,8 @@ def test_only_who_knows_ports_is_asked(protocol: int, *, asked: bool) -> None:
     line.feed(encode(Frame(Kind.HELLO, 0, bytes([protocol]))))
     assert line.usable
     refusing = threading.Timer(
-        0.3, lambda: line.feed(encode(Frame(Kind.REFUSED, 1, bytes([19]) + b"port")))  # ENODEV
+        0.3,
+        lambda: line.feed(encode(Frame(Kind.REFUSED, 1, bytes([19]) + b"port"))),  # ENODEV
     )
     refusing.start()
     assert not serve_port(line, Agent(written.append, window=None))

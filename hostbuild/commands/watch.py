@@ -1,10 +1,12 @@
 """hostbuild watch: follows a ledger that is being written, and shows the boot as it happens."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -15,7 +17,14 @@ from hostbuild.fs.files import read_error
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.watch import Watch
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import PIECE, LedgerReader, require_ledger, require_records
+from modaliasd.core.ledger.read import (
+    LINE_LIMIT,
+    PIECE,
+    LedgerReader,
+    place_behind,
+    require_ledger,
+    require_records,
+)
 from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
@@ -64,7 +73,9 @@ def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
 def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
     """Yield the records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
-    Lines that are no records are skipped, and told of on stderr. Raises InputError where the file is not a ledger.
+    Where it has become another file (a daemon has cut its ledger, docs/ledger.md; a new boot writes there) or a shorter
+    one, what stands there behind the last line follows. Lines that are no records are skipped, and told of on stderr.
+    Raises InputError where the file is not a ledger.
     """
     quiet_since = time.monotonic()
     while not path.exists():
@@ -73,18 +84,22 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
         time.sleep(_POLL_S)
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
-    try:
-        opened = path.open("rb")
-    except OSError as e:
-        raise read_error(path, "the ledger", e) from e
     reader = LedgerReader()
     told = 0
-    with opened as file:
+    file = _open(path)
+    try:
         while True:
             if data := file.read(PIECE):
                 yield from reader.feed(data)
                 _require_ledger(reader, path)
                 quiet_since = time.monotonic()
+                continue
+            if _is_another(file, path):
+                file.close()
+                file = _open(path)
+                place, lines = place_behind(reader.last, iter(partial(file.readline, LINE_LIMIT), b""))
+                file.seek(place)
+                reader.go_on_behind(lines)
                 continue
             if reader.skipped.count > told:
                 told = reader.skipped.count
@@ -92,6 +107,25 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
             if timeout is not None and time.monotonic() - quiet_since >= timeout:
                 return
             time.sleep(_POLL_S)
+    finally:
+        file.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise read_error(path, "the ledger", e) from e
+
+
+def _is_another(file: BinaryIO, path: Path) -> bool:
+    """Is another file there, or less of this one than has been read?"""
+    try:
+        there = path.stat()
+    except OSError:
+        return False  # it may come back
+    here = os.fstat(file.fileno())
+    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()
 
 
 def _require_ledger(reader: LedgerReader, path: Path) -> None:

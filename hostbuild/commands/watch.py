@@ -1,5 +1,6 @@
 """hostbuild watch: follows a ledger that is being written, and shows the boot as it happens."""
 
+import json
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.fs.files import read_error
@@ -45,13 +47,14 @@ Example, in two terminals:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds without a new line."
 )
-def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
+@_options.as_json("the records as they come, one a line,")
+def command(ledger: Path, until_settled: bool, timeout: float | None, as_json: bool) -> int:
     """Show the boot that writes LEDGER; the file may not be there yet."""
     watch = Watch()
     records = follow(ledger, timeout)
-    if not sys.stdout.isatty():
+    if as_json or not sys.stdout.isatty():
         for record in records:
-            ui.line(record_line(record))
+            ui.line(json.dumps(record) if as_json else record_line(record))
             sys.stdout.flush()
             watch.hear(record)
             if watch.ended or (until_settled and watch.settled):

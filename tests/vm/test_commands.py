@@ -182,7 +182,11 @@ def test_devices_of_a_detached_guest(box: str) -> None:
     assert (value["id"], value["loaded"]) == ("n1", ["e1000"])
     assert list(value["drivers"].values()) == ["e1000"]
     assert b"asked for it" in hostbuild("why", box, "e1000").stdout
-    assert hostbuild("unplug", box, "n1").stdout == b"n1: gone\n"
+    why = json.loads(hostbuild("why", box, "e1000", "--json").stdout)
+    assert [one["driver"] for one in why["module"]["drives"]] == ["e1000"]
+    status = json.loads(hostbuild("exec", box, "--", "modaliasd", "status", "--json").stdout)
+    assert status["settled"]
+    assert json.loads(hostbuild("unplug", box, "n1", "--json").stdout)["id"] == "n1"
     for words, said in (
         (("plug", box, "e1001"), b"did you mean e1000"),
         (("plug", box, "e1000,foo=1"), b"foo"),
@@ -211,8 +215,8 @@ def test_a_keeper_that_is_killed_takes_its_guest_along(small: BuiltImage, box: s
 def test_a_guest_that_is_stopped(box: str) -> None:
     """Its QEMU has gone when stop returns, and its name is nobody's."""
     qemu = qemu_of(box)
-    stopped = hostbuild("stop", box)
-    assert (stopped.returncode, stopped.stdout) == (0, b"box: stopped\n")
+    stopped = hostbuild("stop", box, "--json")
+    assert (stopped.returncode, json.loads(stopped.stdout)) == (0, {"stopped": ["box"]})
     assert gone(qemu)
     assert json.loads(hostbuild("list", "--json").stdout) == []
 

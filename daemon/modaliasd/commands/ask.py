@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
+from modaliasd.commands.options import JSON_OPTION, UNLIMITED, Option, Syntax, parse
 from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.printable import printable
 from modaliasd.linux.control import ask
@@ -73,7 +73,7 @@ STATUS = Syntax(
     "status",
     "Prints what the daemon is doing, one value per line.\n",
     (("status", "for people"), ("status --json", "for programs")),
-    (Option("--json", "print one JSON object"),),
+    (JSON_OPTION,),
 )
 LOAD = Syntax(
     "load",

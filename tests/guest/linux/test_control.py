@@ -412,7 +412,7 @@ def _fail(mark: Path, count: int) -> None:
 def test_a_daemon_that_failed_is_waited_for(
     failing: Path, between_lives: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As long as init takes to start it again, which is longer than one is given that has not failed; and it is said."""
+    """As long as init takes to start it again, longer than one is given that has not failed; and it is said."""
     from modaliasd.commands import ask
 
     assert failing.exists()

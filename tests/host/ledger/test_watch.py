@@ -139,4 +139,3 @@ def test_another_boot_begins_anew() -> None:
     assert shown(watch) == once
     watch.hear({**records[0], "t_us": 99_000_000})
     assert shown(watch).partition("\n")[0].split(",")[:3] == once.partition("\n")[0].split(",")[:3]
-

@@ -33,6 +33,7 @@ class FakeVM:
         self._agent = agent
 
     def agent(self) -> Agent:
+        """The one that is there."""
         return self._agent
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,7 +73,7 @@ def command(ledger: Path, until_settled: bool, timeout: float | None, as_json: b
     return 0
 
 
-def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
+def follow(path: Path, timeout: float | None) -> Generator[dict[str, Any]]:
     """Yield the records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
     Where it has become another file (a daemon has cut its ledger, docs/ledger.md; a new boot writes there) or a shorter

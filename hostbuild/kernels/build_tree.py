@@ -212,7 +212,11 @@ def _values(text: str) -> dict[str, str]:
 def _older(tree: Path, image: Path) -> list[str]:
     """Say what is older than that which it is made from."""
     again = f"; make -C {tree} brings it up to date"
-    pairs = ((image, tree / "vmlinux"), (tree / "vmlinux", tree / ".config"))
+    pairs = [(image, tree / "vmlinux")]
+    if not (
+        tree / _AUTO
+    ).is_file():  # what it was built with cannot be compared; make itself writes .config anew
+        pairs.append((tree / "vmlinux", tree / ".config"))
     return [
         f"{made} is older than {source}, so that the kernel may not be what it should be{again}"
         for made, source in pairs

@@ -188,6 +188,11 @@ class VM:
         It is the one on the virtio port where that is served (take_port), else the one on the serial line.
         Raises GuestError where the image has none.
         """
+        line = self.line_agent(timeout=timeout)
+        return self._port if self._port.usable else line
+
+    def line_agent(self, *, timeout: float | None = None) -> Agent:
+        """Do the same for the one on the serial line, whether or not there is a port."""
         self._reach_agent(timeout=timeout)
         if not self._agent.ready:
             raise GuestError(
@@ -196,7 +201,7 @@ class VM:
             )
         if self._agent.trouble:
             raise GuestError(self._agent.trouble)
-        return self._port if self._port.usable else self._agent
+        return self._agent
 
     def take_port(self) -> None:
         """Have commands go over a virtio port from now on, where machine and guest have one: it is much faster.

@@ -25,7 +25,7 @@ def small(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Bu
     assert debian_kernel
     path = tmp_path_factory.mktemp("small") / "small.img"
     return build_image(
-        path, ImageOptions("deb:linux-image-amd64", modules="9p,9pnet_virtio,e1000,virtio_console")
+        path, ImageOptions("deb:linux-image-amd64", modules="9p,9pnet_virtio,e1000,virtio_console,virtio_pci")
     )
 
 
@@ -162,7 +162,7 @@ def test_bulk_in_a_detached_guest(box: str) -> None:
 
     A command that ran over it is lost, and the error says of what.
     """
-    data = os.urandom(1 << 20)
+    data = os.urandom(300_000)
     over = "readlink /proc/$PPID/fd/* | grep -E 'vport|ttyS2' >&2"
     done = hostbuild("exec", box, "--", "sh", "-c", f"{over}; cat", stdin=data)
     assert (done.returncode, done.stdout == data) == (0, True)

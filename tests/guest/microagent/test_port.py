@@ -23,7 +23,7 @@ def test_a_port_is_found_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no such port") as absent:
         open_port("want", str(ports), str(nodes))
     assert (without.value.errno, absent.value.errno) == (errno.ENODEV, errno.ENOENT)
-    port = open_port("wanted", str(ports), str(nodes))
-    assert os.read(port, 100) == b"vport1p1"
-    assert not os.get_blocking(port)
-    os.close(port)
+    found = open_port("wanted", str(ports), str(nodes))
+    assert os.read(found, 100) == b"vport1p1"
+    assert not os.get_blocking(found)
+    os.close(found)

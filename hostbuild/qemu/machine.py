@@ -131,7 +131,10 @@ def parse_memory(text: str) -> int | None:
     """Parse a machine's memory in MiB: a size (a bare number counts MiB), or auto, which is None."""
     if text.strip() == "auto":
         return None
-    size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
+    try:
+        size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
+    except UsageError as e:
+        raise UsageError(f"memory {text!r}: expected auto, or a size: 512 (MiB), 512M, 2G") from e
     if size < 16 * MIB:
         raise UsageError(f"memory {text!r} is too little: no kernel starts in less than 16M")
     return size // MIB

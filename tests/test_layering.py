@@ -36,13 +36,14 @@ GUEST = {
         "assembly boot clients loader loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
+    "modaliasd.patience": room(f"{CORES} modaliasd.failure modaliasd.linux", "*"),
     "modaliasd.rootfs": room(
         f"modaliasd.service modaliasd.failure modaliasd.linux modaliasd.linux.root {CORES}",
         "boot daemon find mount report",
     ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.failure modaliasd.service modaliasd.service.ports modaliasd.linux modaliasd.linux.named "
-        f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
+        f"modaliasd modaliasd.failure modaliasd.patience modaliasd.service modaliasd.service.ports modaliasd.linux "
+        f"modaliasd.linux.named modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),
     "modaliasd.cli": room(
@@ -76,8 +77,9 @@ AGENT = {
     "microagent.messages": room("microagent modaliasd.core"),
     "microagent.streams": room("microagent.frames microagent.messages"),
     "microagent.process": room("microagent.messages modaliasd.core", "*"),
+    "microagent.port": room("", "*"),
     "microagent.agent": room(
-        "microagent.streams microagent.frames microagent.messages microagent.process", "*"
+        "microagent.streams microagent.frames microagent.messages microagent.port microagent.process", "*"
     ),
 }
 LINE = "microagent microagent.frames microagent.messages"
@@ -125,7 +127,7 @@ HOST = {
         "appended build from_tree kept made pack uki",
     ),
     "hostbuild.guest": room(
-        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
+        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground port requirements share shell wire"
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",

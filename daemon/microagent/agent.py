@@ -1,7 +1,8 @@
 """The agent: a loop that waits for the line, for the commands' streams and for their ends, whichever comes first.
 
-Standard input and output are the line, raw (usr/lib/micro/agent has set it so). What is not understood is not
-answered: the host has its time limits.
+Standard input and output are the line, raw (usr/lib/micro/agent has set it so). Where the host asks for it, a copy of
+the process serves a virtio port in the same way; the line goes on. What is not understood is not answered: the host
+has its time limits.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import sys
 from microagent.frames import PIECE, Decoder, Frame, Kind, encode
 from microagent.messages import (
     LINE_WINDOW,
+    Exit,
     MessageError,
     Refused,
     Stage,
+    pack_exit,
     pack_hello,
     pack_number,
     pack_refused,
@@ -25,12 +28,27 @@ from microagent.messages import (
     parse_size,
     parse_start,
 )
-from microagent.process import Child, RefusedError, reap, resize, send_signal, spare_from_oom, start
+from microagent.port import open_port
+from microagent.process import (
+    Child,
+    RefusedError,
+    branch,
+    reap,
+    resize,
+    send_signal,
+    spare_from_oom,
+    start,
+)
 from microagent.streams import Streams
 
 MOST = 64  # commands at a time
 _FULL = 4 * PIECE  # bytes that wait for the line; beyond it no command's output is read
 _SAY_RECEIVED = LINE_WINDOW // 4
+_ENDS = (
+    errno.EIO,
+    errno.ENODEV,
+    errno.EPIPE,
+)  # what a terminal says at its end, and a port that was taken away
 
 
 class Running:
@@ -62,12 +80,15 @@ class Running:
 class Agent:
     """Everything that the agent knows; `run` is its life."""
 
-    def __init__(self, reading: int, writing: int) -> None:
-        self._reading, self._writing = reading, writing
+    def __init__(self, reading: int, writing: int, parent: int = -1) -> None:
+        """parent: a descriptor that is readable once the agent that this one is a copy of has ended."""
+        self._reading, self._writing, self._parent = reading, writing, parent
         self._decoder = Decoder()
         self._outbox = bytearray()
         self._received = 0
         self._running: dict[int, Running] = {}
+        self._copies: dict[int, tuple[int, int]] = {}  # pidfd -> number, pid
+        self._ended = False
 
     def run(self) -> None:
         """Serve the host until the line ends."""
@@ -86,6 +107,10 @@ class Agent:
         # What an ended command has left is in its pipes already: nothing would wake us for it.
         left = any(one.ended is not None and one.streams.room() for one in self._running.values())
         for fd, events in poll.poll(0 if left and len(self._outbox) < _FULL else None):
+            if fd == self._parent:
+                return False
+            if fd in self._copies:
+                self._collect(fd)
             if fd == self._writing and events & select.POLLOUT:
                 self._flush()
             if fd == self._reading and events & ~select.POLLOUT:
@@ -95,11 +120,13 @@ class Agent:
                 self._serve(*doing[fd], events)
         for one in [one for one in self._running.values() if one.ended is not None]:
             self._finish(one)
-        return True
+        return not self._ended
 
     def _wanted(self) -> tuple[dict[int, int], dict[int, tuple[Running, str]]]:
         """Return which descriptors to wait for, with poll's events, and of a command's what to do then."""
-        wanted = {self._reading: select.POLLIN}
+        wanted = dict.fromkeys((self._reading, *self._copies), select.POLLIN)
+        if self._parent >= 0:
+            wanted[self._parent] = select.POLLIN
         if self._outbox:
             wanted[self._writing] = wanted.get(self._writing, 0) | select.POLLOUT
         doing = {}
@@ -122,7 +149,7 @@ class Agent:
         except BlockingIOError:
             return True
         except OSError as e:
-            if e.errno == errno.EIO:  # a terminal's end
+            if e.errno in _ENDS:
                 return False
             raise
         if not data:
@@ -144,6 +171,8 @@ class Agent:
             self._say([Frame(Kind.PONG, 0, payload)])
         elif kind is Kind.START:
             self._start(number, payload)
+        elif kind is Kind.SERVE:
+            self._serve_port(number, payload)
         elif one := self._running.get(number):
             self._tell(one, kind, payload)
 
@@ -160,6 +189,35 @@ class Agent:
         else:
             self._running[number] = Running(number, child)
             self._say([Frame(Kind.STARTED, number, pack_number(child.pid))])
+
+    def _serve_port(self, number: int, name: bytes) -> None:
+        """Have a copy of this process serve a port; it knows nothing of what runs here."""
+        try:
+            port = open_port(name.decode("ascii"))
+        except OSError as e:
+            self._say([Frame(Kind.REFUSED, number, pack_refused(Refused(Stage.PORT, e.errno or 0)))])
+            return
+        try:
+            pid, pidfd = branch(lambda parent: self._become_server_of(port, parent))
+        except OSError as e:
+            self._say([Frame(Kind.REFUSED, number, pack_refused(Refused(Stage.PROCESS, e.errno or 0)))])
+        else:
+            self._copies[pidfd] = number, pid
+            self._say([Frame(Kind.STARTED, number, pack_number(pid))])
+        finally:
+            os.close(port)
+
+    def _collect(self, pidfd: int) -> None:
+        number, pid = self._copies.pop(pidfd)
+        self._say([Frame(Kind.EXIT, number, pack_exit(Exit(*reap(pid, pidfd), 0, 0)))])
+
+    def _become_server_of(self, port: int, parent: int) -> None:
+        for one in self._running.values():
+            for fd in {one.stdin, *one.outputs.values(), one.child.pidfd if one.ended is None else -1} - {-1}:
+                os.close(fd)
+        for fd in (*self._copies, self._reading, self._writing):
+            os.close(fd)
+        Agent(port, port, parent).run()
 
     def _tell(self, one: Running, kind: Kind, payload: bytes) -> None:
         if kind is Kind.STDIN:
@@ -178,7 +236,7 @@ class Agent:
 
     def _serve(self, one: Running, what: str, events: int) -> None:
         if what == "end":
-            one.ended = reap(one.child)
+            one.ended = reap(one.child.pid, one.child.pidfd)
             return
         if what == "input" and one.stdin >= 0 and events & ~select.POLLIN:
             self._feed(one)
@@ -245,6 +303,11 @@ class Agent:
         try:
             written = os.write(self._writing, self._outbox)
         except BlockingIOError:
+            return
+        except OSError as e:
+            if e.errno not in _ENDS:
+                raise
+            self._ended = True
             return
         del self._outbox[:written]
 

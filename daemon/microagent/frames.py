@@ -47,9 +47,13 @@ class Kind(Enum):
     SIGNAL = 13  # H: send this to its process group, u8
     SIZE = 14  # H: its terminal's rows and columns, u16 each
     EXIT = 15  # A: it ended; payload: Exit. The last of its number
+    SERVE = (
+        16  # H: serve the virtio port of this name, too. STARTED, and HELLO on the port, and EXIT; or REFUSED
+    )
     # Between processes of hostbuild's, on the socket of a detached guest; no agent says or hears them.
     ASK = 32  # a request, JSON
     ANSWER = 33  # what became of it, JSON. The last of its number
+    LOST = 34  # the agent that ran this went away; payload: the reason, UTF-8. The last of its number
 
 
 class Frame(NamedTuple):

@@ -50,6 +50,7 @@ class Stage(Enum):
     PROGRAM = "program"
     PROCESS = "process"
     REQUEST = "request"
+    PORT = "port"
 
 
 class Refused(NamedTuple):

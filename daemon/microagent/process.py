@@ -12,6 +12,7 @@ from modaliasd.core.fasttypes import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from signal import NSIG, SIG_DFL, SIG_SETMASK, pthread_sigmask
     from signal import signal as set_handler
 else:  # what it is made of, without the enums around it
@@ -87,6 +88,31 @@ def start(command: Start) -> Child:
     return Child(pid, pidfd, *ours)
 
 
+def branch(work: Callable[[int], None]) -> tuple[int, int]:
+    """Do `work` in a copy of this process; return its id, and a pidfd. Raises OSError.
+
+    work: gets a descriptor that is readable once this process has ended.
+    """
+    here, ours = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.close(ours)
+                work(here)
+                status = 0
+            finally:
+                os._exit(status)
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        os.close(ours)
+        raise
+    finally:
+        os.close(here)
+    return pid, pidfd
+
+
 def resize(master: int, size: Size) -> None:
     """Tell a terminal its size; whoever is in its foreground gets SIGWINCH."""
     ioctl(master, _TIOCSWINSZ, _winsize(size))
@@ -102,10 +128,10 @@ def send_signal(child: Child, number: int) -> None:
         return
 
 
-def reap(child: Child) -> tuple[int, int]:
-    """Collect a command whose pidfd is readable; return its exit status and the signal that ended it, one being 0."""
-    _, waited = os.waitpid(child.pid, 0)
-    os.close(child.pidfd)
+def reap(pid: int, pidfd: int) -> tuple[int, int]:
+    """Collect a child whose pidfd is readable; return its exit status and the signal that ended it, one being 0."""
+    _, waited = os.waitpid(pid, 0)
+    os.close(pidfd)
     code = os.waitstatus_to_exitcode(waited)
     return (code, 0) if code >= 0 else (0, -code)
 

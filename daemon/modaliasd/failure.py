@@ -47,6 +47,15 @@ def wait_before_start() -> None:
         sleep(rest)
 
 
+def next_start() -> tuple[int, float, str]:
+    """(failures in a row, seconds until init's next daemon starts, why the last one failed); (0, 0.0, "") after none.
+
+    The seconds are below 0 where it has begun to start.
+    """
+    count, failed_at, reason = read_mark(_read(FAILURE))
+    return count, failed_at + wait_s(count) - clock_gettime(CLOCK_BOOTTIME) if count else 0.0, reason
+
+
 def report(command: str, error: Exception) -> int:
     """Say why the command failed; gives the exit status."""
     message = describe(error)

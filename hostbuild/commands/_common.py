@@ -50,6 +50,11 @@ def with_common(command: click.Command) -> click.Command:
     return command
 
 
+def own_words(ctx: click.Context) -> list[str]:
+    """Return the words of the command line behind the command's name, up to `--`."""
+    return list(ctx.meta.get(_ARGS, ()))
+
+
 def load_config(ctx: click.Context, group: click.Group, named: Path | None) -> None:
     """Read hostbuild.toml and have its values stand behind those of the command line. Raises InputError."""
     path = named or find_config(Path.cwd())

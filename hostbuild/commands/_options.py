@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from hostbuild import ui
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
@@ -158,9 +159,13 @@ def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Cal
 
 
 def _list_devices(ctx: click.Context) -> None:
-    from hostbuild.qemu.catalog import read_catalog, render_catalog
+    from hostbuild.commands._common import own_words
+    from hostbuild.qemu.catalog import describe_catalog, read_catalog, render_catalog
 
-    click.echo(render_catalog(read_catalog()))
+    if "--json" in own_words(ctx):  # whichever stands first: this option ends the command
+        ui.print_json(describe_catalog(read_catalog()))
+    else:
+        click.echo(render_catalog(read_catalog()))
     ctx.exit()
 
 

@@ -33,12 +33,16 @@ def command() -> None:
 
 @command.command()
 @click.argument("source", type=_SOURCE, default=DEFAULT_SOURCE)
-def fetch(source: str) -> None:
+@_options.as_json("where it is")
+def fetch(source: str, as_json: bool) -> None:
     """Get a kernel's source: deb:PACKAGE, a tarball, or a tree (which is only looked at)."""
     from hostbuild.kbuild.source import require_source
 
-    tree = require_source(source, reporter())
-    click.echo(f"Linux {tree.version}: {tree.path}")
+    tree = require_source(source, reporter(as_json=as_json))
+    if as_json:
+        print_json({"version": tree.version, "path": str(tree.path)})
+    else:
+        click.echo(f"Linux {tree.version}: {tree.path}")
 
 
 @command.command()
@@ -84,6 +88,7 @@ def fetch(source: str) -> None:
     show_default=True,
     help="The file to write.",
 )
+@_options.as_json("what was set, and what could not be")
 def configure(
     *,
     source: str,
@@ -95,6 +100,7 @@ def configure(
     menuconfig: bool,
     aliases: str,
     output: Path,
+    as_json: bool,
 ) -> int:
     """Make a configuration from a base, options and drivers; each option that could not be set is named.
 
@@ -108,7 +114,7 @@ def configure(
         raise UsageError(
             "--menuconfig needs a terminal, and this is not one", hint="use --enable and --module"
         )
-    report = reporter()
+    report = reporter(as_json=as_json)
     wishes = [wish for word in enable for wish in work.wishes_of(word)]
     captures = [Path(word) for word in modules if Path(word).is_file()]
     modaliases = [modalias for path in captures for modalias in read_modaliases(path)]
@@ -126,6 +132,25 @@ def configure(
         by_hand=menuconfig,
     )
     write_file(output, made.text.encode(), "the configuration")
+    if as_json:
+        print_json(
+            {
+                "config": str(output),
+                "version": tree.version,
+                "modules": made.count("m"),
+                "built_in": made.count("y"),
+                "drivers": [
+                    {"asked": driver.asked, "option": f"CONFIG_{option}", "module": driver.module}
+                    for driver, option in made.drivers
+                ],
+                "unanswered": list(made.unanswered),
+                "unmet": [
+                    {"asked": one.asked, "wanted": one.wish.line(), "is": str(one.value), "why": one.why}
+                    for one in made.unmet
+                ],
+            }
+        )
+        return 1 if made.unmet else 0
     for driver, option in made.drivers:
         named = f" (module {driver.module})" if driver.module else ""
         ui.line(f"{_shortened(driver.asked)}: CONFIG_{option}{named}")
@@ -207,7 +232,10 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     type=OutputPath("the kernel", directory=True, parents=True),
     help="Copy the kernel there, as boot/ and lib/.",
 )
-def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Path | None) -> None:
+@_options.as_json("what was built")
+def build(
+    *, source: str, config: str, jobs: int | None, strip: bool, output: Path | None, as_json: bool
+) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
     import os
 
@@ -223,12 +251,22 @@ def build(*, source: str, config: str, jobs: int | None, strip: bool, output: Pa
             hint="hostbuild kernel configure --module e1000",
         )
     text, _ = read_config_of(config)
-    report = reporter()
+    report = reporter(as_json=as_json)
     tree = require_source(source, report)
     jobs = jobs or len(os.sched_getaffinity(0))
     built = work.build(tree, text, jobs=jobs, strip=strip, report=report)
     if output is not None:
         built = work.copy_built(built, output)
+    if as_json:
+        print_json(
+            {
+                "version": built.version,
+                "vmlinuz": str(built.vmlinuz),
+                "modules": built.modules,
+                "log": str(built.log) if built.log else None,
+            }
+        )
+        return
     how = f"built, log {built.log}" if built.log else "built before"
     click.echo(f"Linux {built.version}, {built.modules} modules ({how})")
     click.echo(f"hostbuild make-image --kernel {built.vmlinuz}")

@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.file import read_history
+from modaliasd.core.ledger.jsonable import tree_fields
 from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 
@@ -22,7 +24,11 @@ from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 )
 @click.option("--color/--no-color", default=None, help="Colour the tree. Default: on a terminal only.")
 @click.option("--full", is_flag=True, help="Do not truncate lines.")
-def command(ledger: Path, by: str, color: bool | None, full: bool) -> None:
+@_options.as_json("devices and loads")
+def command(ledger: Path, by: str, color: bool | None, full: bool, as_json: bool) -> None:
     """Print LEDGER as a tree: devices with what they matched, what was loaded, what drives them."""
+    if as_json:
+        ui.print_json(tree_fields(read_history(ledger)))
+        return
     color = ui.wants_color() if color is None else color
     sys.stdout.write(render_tree(read_history(ledger), by, color=color, width=0 if full else WIDTH))

@@ -1,21 +1,32 @@
 """hostbuild watch: follows a ledger that is being written, and shows the boot as it happens."""
 
+import json
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from hostbuild import ui
+from hostbuild.commands import _options
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.fs.files import read_error
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.watch import Watch
 from modaliasd.core.errors import FormatError
-from modaliasd.core.ledger.read import PIECE, LedgerReader, require_ledger, require_records
+from modaliasd.core.ledger.read import (
+    LINE_LIMIT,
+    PIECE,
+    LedgerReader,
+    place_behind,
+    require_ledger,
+    require_records,
+)
 from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
@@ -36,13 +47,14 @@ Example, in two terminals:
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S", help="End after S seconds without a new line."
 )
-def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
+@_options.as_json("the records as they come, one a line,")
+def command(ledger: Path, until_settled: bool, timeout: float | None, as_json: bool) -> int:
     """Show the boot that writes LEDGER; the file may not be there yet."""
     watch = Watch()
     records = follow(ledger, timeout)
-    if not sys.stdout.isatty():
+    if as_json or not sys.stdout.isatty():
         for record in records:
-            ui.line(record_line(record))
+            ui.line(json.dumps(record) if as_json else record_line(record))
             sys.stdout.flush()
             watch.hear(record)
             if watch.ended or (until_settled and watch.settled):
@@ -61,10 +73,12 @@ def command(ledger: Path, until_settled: bool, timeout: float | None) -> int:
     return 0
 
 
-def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
+def follow(path: Path, timeout: float | None) -> Generator[dict[str, Any]]:
     """Yield the records of a growing file, as they come; ends after `timeout` seconds without one (None: never).
 
-    Lines that are no records are skipped, and told of on stderr. Raises InputError where the file is not a ledger.
+    Where it has become another file (a daemon has cut its ledger, docs/ledger.md; a new boot writes there) or a shorter
+    one, what stands there behind the last line follows. Lines that are no records are skipped, and told of on stderr.
+    Raises InputError where the file is not a ledger.
     """
     quiet_since = time.monotonic()
     while not path.exists():
@@ -73,18 +87,22 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
         time.sleep(_POLL_S)
     if other := instead(path, Kind.LEDGER, Kind.TEXT, Kind.EMPTY):
         raise InputError(other, hint=use_of(path))
-    try:
-        opened = path.open("rb")
-    except OSError as e:
-        raise read_error(path, "the ledger", e) from e
     reader = LedgerReader()
     told = 0
-    with opened as file:
+    file = _open(path)
+    try:
         while True:
             if data := file.read(PIECE):
                 yield from reader.feed(data)
                 _require_ledger(reader, path)
                 quiet_since = time.monotonic()
+                continue
+            if _is_another(file, path):
+                file.close()
+                file = _open(path)
+                place, lines = place_behind(reader.last, iter(partial(file.readline, LINE_LIMIT), b""))
+                file.seek(place)
+                reader.go_on_behind(lines)
                 continue
             if reader.skipped.count > told:
                 told = reader.skipped.count
@@ -92,6 +110,25 @@ def follow(path: Path, timeout: float | None) -> Iterator[dict[str, Any]]:
             if timeout is not None and time.monotonic() - quiet_since >= timeout:
                 return
             time.sleep(_POLL_S)
+    finally:
+        file.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise read_error(path, "the ledger", e) from e
+
+
+def _is_another(file: BinaryIO, path: Path) -> bool:
+    """Is another file there, or less of this one than has been read?"""
+    try:
+        there = path.stat()
+    except OSError:
+        return False  # it may come back
+    here = os.fstat(file.fileno())
+    return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino) or there.st_size < file.tell()
 
 
 def _require_ledger(reader: LedgerReader, path: Path) -> None:

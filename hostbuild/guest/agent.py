@@ -5,25 +5,28 @@ import time
 from collections.abc import Callable
 
 from hostbuild.guest.wire import Wire
-from microagent import PROTOCOL
+from microagent import PROTOCOL, UNDERSTOOD
 from microagent.frames import Decoder, Frame, Kind
 from microagent.messages import MessageError, parse_hello, parse_number
 
 Hear = Callable[[Frame], None]
 Lost = Callable[[str], None]
 
-_LAST = (Kind.EXIT, Kind.REFUSED, Kind.ANSWER)
+ENDED = "the guest has ended"  # the reason of an end that is not the agent's alone
+_LAST = (Kind.EXIT, Kind.REFUSED, Kind.ANSWER, Kind.LOST)
 
 
 class Agent:
     """The agent at the other end of a line. Its methods may be called from any thread.
 
-    heard: when it last said something, in seconds of time.monotonic(). ready: it has said hello.
+    heard: when it last said something, in seconds of time.monotonic(). ready: it has said hello. protocol: which it
+    speaks.
     """
 
     def __init__(self, write: Callable[[bytes], None], *, window: int | None) -> None:
         self.heard = time.monotonic()
         self.ready = False
+        self.protocol = 0
         self.trouble = ""  # why it cannot be used, though it is there
         self._decoder = Decoder()
         self._wire = Wire(write, window)
@@ -36,6 +39,11 @@ class Agent:
     def skipped(self) -> int:
         """How many bytes on the line were not the agent's."""
         return self._decoder.skipped
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is there, and speaks as we do."""
+        return self.ready and not self._gone and not self.trouble
 
     def feed(self, data: bytes) -> None:
         """Take what came over the line, in the thread that reads it."""
@@ -107,7 +115,8 @@ class Agent:
             self._wire.reset()
             self._lose("the guest's agent was ended, and has begun anew")
         with self._news:
-            if protocol != PROTOCOL:
+            self.protocol = protocol
+            if protocol not in UNDERSTOOD:
                 self.trouble = f"the agent speaks protocol {protocol}, not {PROTOCOL}: make the image again"
             self.ready = True
             self._news.notify_all()

@@ -165,6 +165,8 @@ class Command:
                 self._news.notify_all()
         elif frame.kind is Kind.EXIT:
             self._finish(self._ending(parse_exit(frame.payload)))
+        elif frame.kind is Kind.LOST:
+            self._finish(Lost(frame.payload.decode("utf-8", "replace")))
         elif frame.kind is Kind.REFUSED:
             self._finish(explain(parse_refused(frame.payload), self.start))
 

@@ -39,6 +39,7 @@ from hostbuild.kernels.build_tree import (
     BuildTree,
     is_build_tree,
     lists_in,
+    output_of,
     read_build_tree,
     require_module_files,
     tree_of_image,
@@ -73,7 +74,7 @@ def image_of_tree(
     options: `modules` "" takes all of a small tree, and of another those of `qemu`. put: further modules. Raises
     KernelError for a tree that is not built, or not to its end, and whatever build_image raises.
     """
-    tree = _require_tree(path)
+    tree = read_build_tree(find_tree(path))
     files = require_module_files(tree)
     if not options.modules:
         options = replace(options, modules=_usual(files))
@@ -106,8 +107,11 @@ def appended(
         yield Ready(image, kernel.vmlinuz, done)
 
 
-def _require_tree(path: Path) -> BuildTree:
-    """Give the tree that a path names, itself or by its kernel. Raises KernelError for what is none, or not built."""
+def find_tree(path: Path) -> Path:
+    """Give the directory that make builds in, which a path names itself, by its source, or by its kernel.
+
+    Raises KernelError for what is none; whether it was built is another question.
+    """
     if not path.exists():
         raise KernelError(f"there is no kernel's build tree {path}{near_files(path)}")
     found = path.resolve() if path.is_dir() else tree_of_image(path)
@@ -116,7 +120,7 @@ def _require_tree(path: Path) -> BuildTree:
             f"{path} is not a kernel's build tree",
             hint="TREE is where make was called, or its O=; another kernel: hostbuild make-image --kernel KERNEL",
         )
-    return read_build_tree(found)
+    return output_of(found)
 
 
 def trees_of(version: str) -> list[Path]:

@@ -24,6 +24,7 @@ from hostbuild.fs.files import read_error
 from hostbuild.fs.regular import read_regular
 from hostbuild.kernels.assembled import assemble
 from hostbuild.kernels.bzimage import KernelError, read_vmlinuz
+from hostbuild.kernels.stale import changed_sources
 from hostbuild.near import listed
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.loading.signature import MARK
@@ -63,14 +64,28 @@ def tree_of_image(image: Path) -> Path | None:
     return above if inside and is_build_tree(above) else None
 
 
+def output_of(path: Path) -> Path:
+    """Give where make puts what it makes of a tree: itself, or for a mere source the environment's KBUILD_OUTPUT.
+
+    As make -C has it, that is relative to the tree (Documentation/kbuild/kbuild.rst).
+    """
+    named = os.environ.get("KBUILD_OUTPUT", "")
+    if not named or (path / ".config").exists():
+        return path
+    output = Path(os.path.realpath(path / named))
+    return output if is_build_tree(output) or (output / ".config").is_file() else path
+
+
 def read_build_tree(path: Path) -> BuildTree:
-    """Look at a build tree. Raises KernelError where it was not built, or not to its end."""
+    """Look at a build tree, of a source at its output. Raises KernelError where it was not built, or not to its end."""
+    path = output_of(path)
     again = f"make -C {path}"
     image = next((path / name for name in _IMAGES if (path / name).is_file()), None)
     if image is None:
         what = f"there is no {_IMAGES[0]}"
         if not (path / ".config").is_file():
             what = "it was never configured"
+            again += " defconfig kvm_guest.config all; or, if make O=DIR built it elsewhere, name DIR"
         raise KernelError(f"no kernel was built in {path}: {what}", hint=again)
     version, _ = read_vmlinuz(image)
     release = _text(path / _RELEASE).strip()
@@ -86,7 +101,7 @@ def read_build_tree(path: Path) -> BuildTree:
             f"the kernel in {path} is older than its .config, which has changed since: {listed(changed)}",
             hint=again,
         )
-    return BuildTree(path, image, version, (*_older(path, image), *_about_modules(path)))
+    return BuildTree(path, image, version, (*_older(path, image), *_changed(path), *_about_modules(path)))
 
 
 def modules_in(tree: BuildTree) -> Path | None:
@@ -197,12 +212,25 @@ def _values(text: str) -> dict[str, str]:
 def _older(tree: Path, image: Path) -> list[str]:
     """Say what is older than that which it is made from."""
     again = f"; make -C {tree} brings it up to date"
-    pairs = ((image, tree / "vmlinux"), (tree / "vmlinux", tree / ".config"))
+    pairs = [(image, tree / "vmlinux")]
+    if not (
+        tree / _AUTO
+    ).is_file():  # what it was built with cannot be compared; make itself writes .config anew
+        pairs.append((tree / "vmlinux", tree / ".config"))
     return [
         f"{made} is older than {source}, so that the kernel may not be what it should be{again}"
         for made, source in pairs
         if made.is_file() and source.is_file() and made.stat().st_mtime < source.stat().st_mtime
     ]
+
+
+def _changed(tree: Path) -> list[str]:
+    """Say which sources make has not seen yet."""
+    names = changed_sources(tree)
+    if not names:
+        return []
+    shown = listed([*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])])
+    return [f"changed since {tree} was built: {shown}; make -C {tree} (boot --rebuild) brings it up to date"]
 
 
 def _text(path: Path) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from hostbuild.ledger.stream import LedgerReader
 from modaliasd.core.ledger.history import SUCCESSFUL
 from modaliasd.core.ledger.text import duration
+from modaliasd.core.ledger.text_line import trimmed_text
 from modaliasd.core.printable import printable
 
 _SLOWEST = 6
@@ -26,6 +27,10 @@ class Watch:
     """What has been heard so far."""
 
     def __init__(self, rows: int = 14) -> None:
+        self._rows: deque[Text] = deque(maxlen=rows)
+        self._begin()
+
+    def _begin(self) -> None:
         self.settled: Mapping[str, Any] = {}
         self.ended = False
         self._start: Mapping[str, Any] = {}
@@ -37,10 +42,12 @@ class Watch:
         self._loads: dict[str, int] = {}  # module -> microseconds of its own insertion, 0 if it needed none
         self._latest: tuple[str, int, int] = ("", 0, -1)  # the last load's module, start_us, end_us
         self._failures: list[str] = []
-        self._rows: deque[Text] = deque(maxlen=rows)
+        self._rows.clear()
 
     def hear(self, record: Mapping[str, Any]) -> None:
-        """Take the next record."""
+        """Take the next record. The start of another boot, whose time begins anew, is the end of what was before."""
+        if record.get("type") == "start" and record.get("t_us", 0) < self._last_us:
+            self._begin()
         self._last_us = max(self._last_us, record.get("t_us", 0))
         kind = record.get("type")
         if kind == "start":
@@ -60,6 +67,8 @@ class Watch:
                 record.get("message") or record.get("reason") or record.get("devpath") or record.get("module")
             )
             self._row(record, f"{kind}: {words}", "yellow")
+        elif kind == "trimmed":
+            self._row(record, trimmed_text(record), "dim")
         elif kind == "exit":
             self.ended = True
 

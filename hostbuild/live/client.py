@@ -9,14 +9,13 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from hostbuild.errors import GuestError, GuestTimeoutError, HostbuildError, WorldError
-from hostbuild.guest.agent import Agent
+from hostbuild.guest.agent import ENDED, Agent
 from hostbuild.guest.share import Share
 from hostbuild.live.names import Place, in_directory, require_alive
 from hostbuild.live.requests import pack_request, parse_answer
 from microagent.frames import Frame, Kind
 
 _ANSWER_S = 150.0  # a device that settles late
-_ENDED = "the guest has ended"
 
 
 class Guest:
@@ -92,4 +91,4 @@ def _listen(connection: socket.socket, agent: Agent) -> None:
     with contextlib.suppress(OSError):
         while data := connection.recv(65536):
             agent.feed(data)
-    agent.end(_ENDED)
+    agent.end(ENDED)

@@ -14,7 +14,7 @@ from hostbuild.guest.command import Lost, request
 from hostbuild.guest.foreground import run_here
 from hostbuild.guest.share import Share
 from hostbuild.live.command import status_of
-from hostbuild.live.quiet import QuietConsole
+from hostbuild.live.quiet import PlainLines, QuietConsole
 from hostbuild.live.ready import mount, power_off, status_of_lost
 from hostbuild.qemu import terminal
 from hostbuild.qemu.lines import Line, Listener
@@ -31,8 +31,9 @@ class ConsoleView:
     hold: nothing is shown before the guest has settled, but that it boots; otherwise only the kernel's log is left out.
     """
 
-    def __init__(self, title: str, *, hold: bool) -> None:
+    def __init__(self, title: str, write: Callable[[bytes], None], *, hold: bool) -> None:
         self._filter = QuietConsole()
+        self._write = write
         self._held = bytearray()
         self._lock = threading.Lock()
         self._progress = ExitStack()
@@ -49,7 +50,7 @@ class ConsoleView:
         with self._lock:
             out = self._filter.feed(data)
             if not self._holding:
-                show(out)
+                self._write(out)
                 return
             self._held += out
             if self._filter.over:
@@ -92,7 +93,7 @@ class ConsoleView:
         self._progress.close()
         held = bytes(self._held)
         self._held.clear()
-        show(held)
+        self._write(held)
 
 
 def run_console(
@@ -104,13 +105,16 @@ def run_console(
     shell once the guest has settled, if the session has an agent.
     """
     view: ConsoleView | None = None
+    plain = PlainLines()
+    write = show if interactive else lambda data: show(plain.feed(data))
     if session.boot.quiet:
-        view = ConsoleView(f"Booting {session.boot.initrd.name}", hold=interactive)
-    listeners: dict[Line, Listener] = {Line.CONSOLE: view.feed if view else show}
+        view = ConsoleView(f"Booting {session.boot.initrd.name}", write, hold=interactive)
+    listeners: dict[Line, Listener] = {Line.CONSOLE: view.feed if view else write}
     if ledger is not None:
         listeners[Line.CHANNEL] = ledger
     quitting = False
     with ExitStack() as stack:
+        stack.callback(lambda: show(plain.finish()))
         if view is not None:
             stack.callback(view.close)
         if interactive:

@@ -106,10 +106,10 @@ def _life(
     console, ledger = BoundedLog(place.console), BoundedLog(place.ledger, most=1 << 40)
     listeners: dict[Line, Listener] = {Line.CONSOLE: console.write, Line.CHANNEL: ledger.write}
     with session.vm(listeners=listeners) as vm:
-        agent = make_ready(vm, shares)
+        make_ready(vm, shares)
         about = place.read("guest")
         place.write("guest", about | {"pid": os.getpid(), "qemu": vm.pid})
-        keeper = Keeper(vm, agent, place)
+        keeper = Keeper(vm, place)
         settled = next(record for record in vm.ledger if record["type"] == "settled")
         tell(pack_answer({key: settled.get(key) for key in ("devices", "matched", "loads", "failed")}))
         try:

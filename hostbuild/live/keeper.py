@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hostbuild.errors import HostbuildError
-from hostbuild.guest.agent import Agent
+from hostbuild.guest.agent import ENDED, Agent
 from hostbuild.live.names import Place, in_directory
 from hostbuild.live.plug import plug, unplug
 from hostbuild.live.ready import power_off
@@ -31,10 +31,9 @@ _FORWARDED = (Kind.STDIN, Kind.STDIN_END, Kind.CREDIT, Kind.SIGNAL, Kind.SIZE)
 class Keeper:
     """Serves a guest's clients; `close` ends that. stopping: somebody has asked for the guest's end."""
 
-    def __init__(self, vm: VM, agent: Agent, place: Place) -> None:
+    def __init__(self, vm: VM, place: Place) -> None:
         self.stopping = False
         self._vm = vm
-        self._agent = agent
         self._plugging = threading.Lock()
         self._clients: set[_Client] = set()
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -66,11 +65,11 @@ class Keeper:
             return {}
         with self._plugging:
             if ask == "plug":
-                return plug(self._vm, self._agent, words["device"])
+                return plug(self._vm, self._vm.agent(), words["device"])
             return unplug(self._vm, words["id"])
 
     def _stop(self) -> None:
-        power_off(self._vm, self._agent, 0)
+        power_off(self._vm, self._vm.agent(), 0)
         self._vm.kill()
 
     def _accept(self) -> None:
@@ -79,7 +78,7 @@ class Keeper:
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            client = _Client(connection, self._agent, self.answer, self._clients.discard)
+            client = _Client(connection, self._vm.agent, self.answer, self._clients.discard)
             self._clients.add(client)
             client.start()
 
@@ -90,7 +89,7 @@ class _Client:
     def __init__(
         self,
         connection: socket.socket,
-        agent: Agent,
+        agent: Callable[[], Agent],
         answer: Callable[[bytes], bytes],
         forget: Callable[["_Client"], None],
     ) -> None:
@@ -98,7 +97,7 @@ class _Client:
         self._agent = agent
         self._answer = answer
         self._forget = forget
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, tuple[Agent, int]] = {}
         self._waiting: deque[bytes] = deque()
         self._closed = False
         self._news = threading.Condition()
@@ -121,25 +120,30 @@ class _Client:
             while data := self._connection.recv(65536):
                 for frame in decoder.feed(data):
                     self._take(frame)
-        for number in list(self._numbers.values()):  # it went away under its commands
-            self._agent.send(Frame(Kind.SIGNAL, number, b"\x01"))
-            self._agent.forget(number)
+        for agent, number in list(self._numbers.values()):  # it went away under its commands
+            agent.send(Frame(Kind.SIGNAL, number, b"\x01"))
+            agent.forget(number)
         self.close()
 
     def _take(self, frame: Frame) -> None:
         kind, theirs, payload = frame
         if kind is Kind.PING:
-            if time.monotonic() - self._agent.heard < _ANSWERS_S:
+            agent = self._agent()
+            if time.monotonic() - agent.heard < _ANSWERS_S:
                 self._say(Frame(Kind.PONG))
-            self._agent.ping()
+            agent.ping()
         elif kind is Kind.ASK:
             threading.Thread(target=self._ask, args=(theirs, payload), name="request", daemon=True).start()
         elif kind is Kind.START and theirs not in self._numbers:
-            number = self._agent.open(lambda heard: self._pass_back(theirs, heard), self._lost)
-            self._numbers[theirs] = number
-            self._agent.send(Frame(Kind.START, number, payload))
+            agent = self._agent()
+            number = agent.open(
+                lambda heard: self._pass_back(theirs, heard), lambda reason: self._lost(theirs, reason)
+            )
+            self._numbers[theirs] = agent, number
+            agent.send(Frame(Kind.START, number, payload))
         elif kind in _FORWARDED and (found := self._numbers.get(theirs)):
-            self._agent.send(Frame(kind, found, payload))
+            agent, number = found
+            agent.send(Frame(kind, number, payload))
 
     def _ask(self, theirs: int, payload: bytes) -> None:
         self._say(Frame(Kind.ANSWER, theirs, self._answer(payload)))
@@ -149,8 +153,12 @@ class _Client:
             self._numbers.pop(theirs, None)
         self._say(Frame(heard.kind, theirs, heard.payload))
 
-    def _lost(self, _reason: str) -> None:
-        self.close()
+    def _lost(self, theirs: int, reason: str) -> None:
+        self._numbers.pop(theirs, None)
+        if reason == ENDED:
+            self.close()
+        else:
+            self._say(Frame(Kind.LOST, theirs, reason.encode()))
 
     def _say(self, frame: Frame) -> None:
         with self._news:

@@ -210,3 +210,21 @@ def _home() -> Path:
         with suppress(OSError):
             home.chmod(0o700)
     return home
+
+
+def describe(place: Place) -> dict[str, Any]:
+    """Return what is known of a guest, for programs."""
+    about = place.read("guest")
+    alive = place.alive()
+    return {
+        "name": place.name,
+        "alive": alive,
+        "ended": "" if alive else place.epitaph(),
+        "image": about.get("image", ""),
+        "machine": about.get("machine", ""),
+        "since": about.get("since"),
+        "pid": about.get("pid") if alive else None,
+        "qemu": about.get("qemu") if alive else None,
+        "ledger": str(place.ledger),
+        "console": str(place.console),
+    }

@@ -43,7 +43,13 @@ class GuestOptions:
         return path.exists() and has_agent(self.image, read_manifest(self.image))
 
     def session(
-        self, *, limit_s: float, agent: bool = False, poweroff: bool = False, quiet: bool = False
+        self,
+        *,
+        limit_s: float,
+        agent: bool = False,
+        poweroff: bool = False,
+        quiet: bool = False,
+        shell: bool = False,
     ) -> Session:
         """Make the boot ready. Raises as prepare does, and InputError for an image that lacks what is asked for."""
         check_places(self.shares)
@@ -66,6 +72,7 @@ class GuestOptions:
             agent=agent,
             poweroff=poweroff,
             quiet=quiet,
+            shell=shell,
             extra=[*added, *self.qemu],
             limit_s=limit_s,
         )

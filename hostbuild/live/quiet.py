@@ -10,6 +10,7 @@ import re
 MARK = b"\x1b]micro;settled\x07"
 _KERNEL = re.compile(rb"\[ *\d{1,10}\.\d{6}\](?:\[ *[TC]\d+\])? [^\n]*\n")
 _BEGUN = re.compile(rb"\[(?: *\d{0,10}(?:\.\d{0,6}(?:\](?:\[? *(?:[TC]\d*\]?)?)?)?)?)?\Z")
+_LINE_END = re.compile(rb"\r+\n")
 _LONGEST = 4096  # a record of the kernel's log has 1,024 characters
 
 
@@ -55,3 +56,21 @@ def _pending(data: bytes) -> int:
             break
     place = min(places, default=len(data))
     return place if len(data) - place <= _LONGEST else len(data)
+
+
+class PlainLines:
+    """A console's bytes for a file or a pipe: a terminal's line ends, CR LF, as those of a file, LF."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what can be written of what has come, so far."""
+        data = self._held + data
+        self._held = data[len(data.rstrip(b"\r")) :]
+        return _LINE_END.sub(b"\n", data[: len(data) - len(self._held)])
+
+    def finish(self) -> bytes:
+        """Return what is left at the end."""
+        held, self._held = self._held, b""
+        return held

@@ -26,7 +26,9 @@ def make_ready(vm: VM, shares: Sequence[Share]) -> Agent:
     """
     limit = min(SETTLE_S, vm.boot.limit_s)
     vm.settled(timeout=limit)
-    agent = vm.agent(timeout=limit)
+    vm.agent(timeout=limit)
+    vm.take_port()
+    agent = vm.agent()
     mount(agent, shares)
     return agent
 

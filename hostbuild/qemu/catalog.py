@@ -77,6 +77,22 @@ def render_catalog(devices: Iterable[Listed]) -> str:
     return "\n".join(lines)
 
 
+def describe_catalog(devices: Iterable[Listed]) -> list[dict[str, str | list[str]]]:
+    """Describe the same list for programs. also: other names that --device takes. backend: what hostbuild adds."""
+    return [
+        {
+            "name": device.name,
+            "section": device.section,
+            "bus": device.bus,
+            "description": device.description,
+            "also": _also(device),
+            "backend": _ADDED[backend] if (backend := Device(device.name).backend) else "",
+        }
+        for device in devices
+        if device.section not in _LEFT_OUT
+    ]
+
+
 def completions(word: str) -> list[tuple[str, str]]:
     """Return what a word of --device may go on to, each with what it is: names, or properties after a comma."""
     whole, comma, begun = word.rpartition(",")
@@ -136,11 +152,15 @@ def _properties(driver: str) -> list[str]:
     return re.findall(r"(?m)^\s+(?:\w+\.)?([\w-]+)=<", text)
 
 
+def _also(device: Listed) -> list[str]:
+    short = [name for name, full in SHORT_NAMES.items() if full == device.name]
+    return [*filter(None, [device.alias]), *short]
+
+
 def _about(device: Listed) -> str:
     value = Device(device.name)
     needs = by_hand(value)
-    short = [name for name, full in SHORT_NAMES.items() if full == device.name]
-    also = [*filter(None, [device.alias]), *short]
+    also = _also(device)
     words = [
         device.description,
         f"also {' and '.join(also)}" if also else "",

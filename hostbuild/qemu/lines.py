@@ -1,4 +1,4 @@
-"""The serial lines that lead out of a guest: read by one thread, waited on by everybody else.
+"""The lines that lead out of a guest, serial lines and a virtio port: read by one thread, waited on by everybody else.
 
 Each line is a pair of FIFOs in the machine's own directory (QEMU's `-chardev pipe`), and QEMU's end is the end of
 the line. QEMU writes a serial line byte by byte. A pipe joins these bytes and takes a megabyte of them; a unix socket
@@ -8,6 +8,7 @@ its UART and then writes all the same (serial8250_console_write in drivers/tty/s
     ttyS0  console: the kernel's messages and a shell, text for people
     ttyS1  channel: the ledger, JSON lines (docs/ledger.md)
     ttyS2  agent: runs commands for the host, where the guest was asked for one (hostbuild.guest)
+    port   the same, on machines with a virtio serial controller, once the guest drives it: QEMU writes pages
 """
 
 import contextlib
@@ -36,11 +37,12 @@ Listener = Callable[[bytes], None]
 
 
 class Line(Enum):
-    """A serial line; the value is its number in the guest, and its place on QEMU's command line."""
+    """A line. Of a serial one the value is its number in the guest, and its place on QEMU's command line."""
 
     CONSOLE = 0
     CHANNEL = 1
     AGENT = 2
+    PORT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class SerialLines:
         self.failure: Exception | None = None
         self._reader = LedgerReader()
         self._console = Kept()
-        self._agents: list[Listener] = []
+        self._hearers: dict[Line, list[Listener]] = {Line.AGENT: [], Line.PORT: []}
         self._listeners = dict(listeners)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -86,21 +88,28 @@ class SerialLines:
         """The channel's lines that were no ledger records."""
         return self._reader.skipped
 
-    def hear_agent(self, listener: Listener) -> None:
-        """Have the agent's bytes handed to `listener`, in the reader's thread and with the lock that `wait` holds."""
-        self._agents.append(listener)
+    def hear(self, line: Line, listener: Listener) -> None:
+        """Have the agent's bytes of a line handed to `listener`, in the reader's thread and with the lock of `wait`."""
+        self._hearers[line].append(listener)
 
-    def open(self, directory: Path, count: int) -> list[str]:
-        """Make the first `count` lines in a directory of their own; gives QEMU's options for them."""
+    def open(self, directory: Path, count: int, *, port: str = "") -> list[str]:
+        """Make the first `count` serial lines in a directory of their own, and a virtio port of this name.
+
+        Gives QEMU's options for them. port: "" for none; the machine has to have a controller for it.
+        """
         argv = []
-        for line in list(Line)[:count]:
+        for line in [*list(Line)[:count], *([Line.PORT] if port else [])]:
             name = line.name.lower()
             try:
                 self._ends[line] = _open_ends(directory / name)
             except OSError as e:
                 raise WorldError(f"cannot make a FIFO in {directory}: {e.strerror}") from e
             path = str(directory / name).replace(",", ",,")  # QEMU's way of having a comma in a value
-            argv += ["-chardev", f"pipe,id={name},path={path}", "-serial", f"chardev:{name}"]
+            argv += ["-chardev", f"pipe,id={name},path={path}"]
+            if line is Line.PORT:
+                argv += ["-device", f"virtserialport,chardev={name},name={port}"]
+            else:
+                argv += ["-serial", f"chardev:{name}"]
         return argv
 
     def start(
@@ -187,7 +196,7 @@ class SerialLines:
             elif line is Line.CONSOLE:
                 self._console += data
             else:
-                for hear in self._agents:
+                for hear in self._hearers[line]:
                     hear(data)
             self._news.notify_all()
         if listener := self._listeners.get(line):

@@ -86,6 +86,7 @@ KEYS = {
 # What all other devices stand behind, and QEMU wants to hear of first.
 _IOMMUS = ("intel-iommu", "amd-iommu", "virtio-iommu-pci")
 TPMS = ("tpm-crb", "tpm-tis")
+_PORTS = re.compile(r"virtio-serial(-pci.*|-device)?")
 _MEMORY_SLOTS = 8  # for dimms
 
 
@@ -115,6 +116,12 @@ class Machine:
         """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
         return 1 if self.type is MachineType.MICROVM else 3
 
+    @property
+    def takes_port(self) -> bool:
+        """Whether a virtio port can be added: it has a controller for them, whose number nobody has limited."""
+        controllers = [device for device in self.devices if _PORTS.fullmatch(device.driver)]
+        return bool(controllers) and not any(device.get("max_ports") for device in controllers)
+
     def plus(self, devices: Iterable[Device]) -> "Machine":
         """Return the machine with these devices added."""
         return replace(self, devices=(*self.devices, *devices))
@@ -124,7 +131,10 @@ def parse_memory(text: str) -> int | None:
     """Parse a machine's memory in MiB: a size (a bare number counts MiB), or auto, which is None."""
     if text.strip() == "auto":
         return None
-    size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
+    try:
+        size = int(text) * MIB if text.strip().isdigit() else parse_size(text)
+    except UsageError as e:
+        raise UsageError(f"memory {text!r}: expected auto, or a size: 512 (MiB), 512M, 2G") from e
     if size < 16 * MIB:
         raise UsageError(f"memory {text!r} is too little: no kernel starts in less than 16M")
     return size // MIB

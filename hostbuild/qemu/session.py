@@ -66,6 +66,7 @@ def prepare(
     agent: bool = False,
     poweroff: bool = False,
     quiet: bool = False,
+    shell: bool = True,
     extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
@@ -73,7 +74,7 @@ def prepare(
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". agent, poweroff, quiet, extra, limit_s: as Boot has them.
+    "kvm" or "tcg". agent, poweroff, quiet, shell, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -96,6 +97,7 @@ def prepare(
         agent=agent,
         poweroff=poweroff,
         quiet=quiet,
+        shell=shell,
         extra=tuple(extra),
         limit_s=limit_s,
     )

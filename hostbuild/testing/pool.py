@@ -102,6 +102,7 @@ class Pool:
         with contextlib.ExitStack() as stack:
             vm = stack.enter_context(session.vm())
             vm.settled(timeout=min(_SETTLE_S, wish.limit_s))
+            vm.take_port()
             guest = Guest(vm)
             self._running[id(guest)] = stack.pop_all()
         return guest

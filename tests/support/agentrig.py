@@ -17,12 +17,16 @@ DAEMON = Path(__file__).resolve().parents[2] / "daemon"
 class Rig:
     """An agent's process, and the host's view of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: Path | None = None) -> None:
+        """port: a terminal in the place of the virtio port."""
         ours, theirs = socket.socketpair()
+        put = (
+            f"agent.open_port = lambda name: os.open({str(port)!r}, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)"
+        )
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(DAEMON)!r})\n"
-                 "from microagent.agent import main; sys.exit(main())"],
+                [sys.executable, "-c", f"import os, sys; sys.path.insert(0, {str(DAEMON)!r})\n"
+                 f"from microagent import agent; {put if port else ''}\nsys.exit(agent.main())"],
                 stdin=theirs.fileno(), stdout=theirs.fileno(),
             )  # fmt: skip
         self.line = ours
@@ -50,9 +54,9 @@ class Rig:
 
 
 @contextlib.contextmanager
-def agent_rig() -> Iterator[Rig]:
+def agent_rig(port: Path | None = None) -> Iterator[Rig]:
     """Run an agent, ready to be asked."""
-    rig = Rig()
+    rig = Rig(port)
     try:
         assert rig.agent.wait_ready(20)
         yield rig

@@ -3,6 +3,7 @@
 The trees are laid out from Debian's kernel, as make leaves them; the driver is examples/edu, compiled here.
 """
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,6 +88,8 @@ def test_a_tree_boots_with_the_module_that_was_built_last(tree: Path, tmp_path: 
     module.write_bytes(data.replace(b"description=Intel(R)", b"description=CHANGED!"))
     status, out, err = hostbuild("boot", tree, *words)
     assert (status, out.split()) == (7, ["shared", "e1000", "1"]), err
+    status, out, err = hostbuild("boot", tree, "--dry-run", "--json")
+    assert (status, json.loads(out)["argv"][0]) == (0, "qemu-system-x86_64"), err
 
 
 def test_a_module_is_bound_and_its_device_used(tree: Path, drivers: Path) -> None:
@@ -111,8 +114,9 @@ def test_a_module_is_bound_and_its_device_used(tree: Path, drivers: Path) -> Non
 def test_a_module_is_not_bound(module: str, device: str, said: list[str], tree: Path, drivers: Path) -> None:
     """And why: a symbol that nobody has, a probe that fails, no device of its, another kernel's. The status is 1."""
     path = drivers / module / "edu.ko"
-    status, out, err = hostbuild("try", path, "--kernel", tree, "--device", device, *OPTIONS)
+    status, out, err = hostbuild("try", path, "--kernel", tree, "--device", device, "--json", *OPTIONS)
     assert status == 1, err
+    answer = json.loads(out)
     for words in said:
-        assert words in out
-    assert "fix: " in out
+        assert words in "\n".join(answer["lines"] + answer["log"])
+    assert (answer["bound"], bool(answer["fix"])) == (False, True)

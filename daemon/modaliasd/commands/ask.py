@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posix
 import sys
-from time import monotonic, sleep
 
-from modaliasd.commands.options import UNLIMITED, Option, Syntax, parse
+from modaliasd.commands.options import JSON_OPTION, UNLIMITED, Option, Syntax, parse
 from modaliasd.core.errors import UsageError, WorldError
 from modaliasd.core.printable import printable
-from modaliasd.linux.control import NoDaemonError, ask
+from modaliasd.linux.control import ask
 from modaliasd.linux.paths import CONTROL
+from modaliasd.patience import ask_patiently
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ SETTLE = Syntax(
     "settle",
     """\
 Waits until no walk of /sys that counts is in progress, nothing is queued or loading, and every uevent that the
-kernel has sent is handled. A daemon that is being started, or started again, is given ten seconds for it.
+kernel has sent is handled. A daemon that is being started, or started again, is waited for: within --timeout, or
+else for ten seconds from its start, while it fails no more than three times.
 """,
     (("settle", "wait as long as it takes"), ("settle --timeout 30", "wait for 30 seconds at most")),
     (TIMEOUT_OPTION,),
@@ -72,7 +73,7 @@ STATUS = Syntax(
     "status",
     "Prints what the daemon is doing, one value per line.\n",
     (("status", "for people"), ("status --json", "for programs")),
-    (Option("--json", "print one JSON object"),),
+    (JSON_OPTION,),
 )
 LOAD = Syntax(
     "load",
@@ -110,35 +111,38 @@ Writes the ledger's last line, hands the rest of the ledger to the host, and swi
     0,
     1,
 )
-ANSWER_MARGIN = 5.0  # seconds that the daemon may take beyond the time it was given
 SHORT = 10.0  # seconds for a request that is answered at once
 LONG = 30.0  # seconds for one that waits for other work first
-RESTART_LIMIT = 10.0  # seconds that `settle` and `wait` give a daemon to start, or to start again
-_RETRY_AFTER = 0.05
 
 
 def settle(arguments: list[str]) -> int:
     """Wait until settled; 1 if that did not happen in time."""
-    timeout = parse(SETTLE, arguments).value("--timeout", "")
-    if not timeout:
-        return succeeded("settle", ["settle"], None, patient=True)
-    limit = _seconds("settle", timeout) + ANSWER_MARGIN
-    return succeeded("settle", ["settle", timeout], limit, patient=True)
+    given = parse(SETTLE, arguments)
+    limit = _seconds("settle", given.value("--timeout", "")) if given.given("--timeout") else None
+
+    def words(left: float | None) -> list[str]:
+        return ["settle"] if left is None else ["settle", f"{left:.3f}"]
+
+    return int(_answer("settle", ask_patiently("settle", words, limit)) is None)
 
 
 def wait(arguments: list[str]) -> int:
     """Wait for a device and print its path; 1 if it did not come in time."""
     given = parse(WAIT, arguments)
     (what,) = given.operands
-    timeout = given.value("--timeout", "0")
     kind, colon, name = what.partition(":")
     is_path = what.startswith(("/dev/", "/sys/", "/devices/"))
     if not is_path and not (colon and name and kind in {"subsystem", "driver", "module"}):
         raise UsageError(
             f"wait: cannot wait for `{what}`: expected /dev/NAME, /sys/PATH, subsystem:NAME, driver:NAME or module:NAME"
         )
-    limit = _seconds("wait", timeout) + ANSWER_MARGIN if given.given("--timeout") else None
-    answer = ask_daemon("wait", ["wait", timeout, what], limit, patient=True)
+    limit = _seconds("wait", given.value("--timeout", "")) if given.given("--timeout") else None
+    _check("wait", what)
+
+    def words(left: float | None) -> list[str]:
+        return ["wait", "0" if left is None else f"{left:.3f}", what]
+
+    answer = _answer("wait", ask_patiently("wait", words, limit))
     if answer is None:
         return 1
     sys.stdout.write(f"{printable(answer['found'])}\n")
@@ -197,24 +201,29 @@ def poweroff(arguments: list[str]) -> int:
     return answered
 
 
-def succeeded(command: str, words: list[str], timeout: float | None, *, patient: bool = False) -> int:
+def succeeded(command: str, words: list[str], timeout: float | None) -> int:
     """Ask the daemon; the exit status: 0 if it did what was asked, else 1."""
-    return int(ask_daemon(command, words, timeout, patient=patient) is None)
+    return int(ask_daemon(command, words, timeout) is None)
 
 
-def ask_daemon(
-    command: str, words: list[str], timeout: float | None, *, patient: bool = False
-) -> dict[str, Any] | None:
+def ask_daemon(command: str, words: list[str], timeout: float | None) -> dict[str, Any] | None:
     """Return what the daemon answers; None, with the reason on standard error, where it could not do it.
 
-    timeout: seconds to wait for the answer, None for ever. patient: wait for a daemon that is being started, too.
+    timeout: seconds to wait for the answer, None for ever.
     """
     for word in words:
-        if not word or len(word.split()) > 1:
-            raise UsageError(f"{command}: invalid name `{word}`: a name is not empty and has no spaces")
+        _check(command, word)
+    return _answer(command, ask(CONTROL, words, timeout))
+
+
+def _check(command: str, word: str) -> None:
+    if not word or len(word.split()) > 1:
+        raise UsageError(f"{command}: invalid name `{word}`: a name is not empty and has no spaces")
+
+
+def _answer(command: str, said: str) -> dict[str, Any] | None:
     from json import loads
 
-    said = _ask_patiently(words, timeout) if patient else ask(CONTROL, words, timeout)
     answer: dict[str, Any] = loads(said)
     if answer.get("ok"):
         return answer
@@ -222,23 +231,6 @@ def ask_daemon(
     if answer.get("loading"):
         sys.stderr.write(f"still loading: {printable(', '.join(answer['loading']))}\n")
     return None
-
-
-def _ask_patiently(words: list[str], timeout: float | None) -> str:
-    """Ask a daemon that may be between two lives: init starts it again, and its socket comes a moment later."""
-    patience = RESTART_LIMIT if timeout is None else min(RESTART_LIMIT, timeout)
-    end = monotonic() + patience
-    while True:
-        begun = monotonic()
-        try:
-            return ask(CONTROL, words, timeout)
-        except NoDaemonError:
-            # whoever is not root is turned away by a daemon that is well: asking again is no use
-            if begun > end or posix.geteuid() != 0:
-                raise
-        if monotonic() - begun > 1:
-            end = monotonic() + patience  # it was there, and died over the request
-        sleep(_RETRY_AFTER)
 
 
 def _seconds(command: str, text: str) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from modaliasd.commands.ledgerfile import read_history
-from modaliasd.commands.options import LEDGER_OPTION, Option, Syntax, parse
+from modaliasd.commands.options import JSON_OPTION, LEDGER_OPTION, Syntax, parse
 from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.printable import printable
@@ -31,7 +31,7 @@ Has libudev (through pyudev) walk the devices, independently of the daemon, coun
 the ledger. The image needs pyudev: `hostbuild make-image --with audit`.
 """,
     (("audit", "counts, and where the two disagree"), ("audit --json", "the same for programs")),
-    (LEDGER_OPTION, Option("--json", "print one JSON object")),
+    (LEDGER_OPTION, JSON_OPTION),
     statuses="1 if libudev and the ledger disagree",
 )
 _SHOWN = 20  # disagreements that are printed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from modaliasd.commands.options import Option, Syntax, parse
+from modaliasd.commands.options import JSON_OPTION, Option, Syntax, parse
 from modaliasd.core.errors import Problem, WorldError
 from modaliasd.core.kmod.check import findings, parameters_in
 from modaliasd.core.kmod.check_commands import Programs
@@ -51,6 +51,7 @@ FILE:LINE and what is wrong for everything that does not do what it says.
             "the module tree; default: the running kernel's, or the only one, below --root",
             "DIR",
         ),
+        JSON_OPTION,
     ),
     statuses="0 if everything is right, 1 if there are findings",
 )
@@ -91,10 +92,16 @@ def check(arguments: list[str], stdout: TextIO) -> int:
     found += _listed(root, command_line, resolver)
     found += parse_settings(command_line).problems
     found += [problem._replace(file=f"{modules_dir}/{problem.file}") for problem in tables]
+    files = len(config_files(root)) + len(list_files(root)) + os.path.exists(root + POLICY)
+    if given.given("--json"):
+        from json import dumps
+
+        rows = [problem._asdict() for problem in found]
+        print(dumps({"modules_dir": modules_dir, "files": files, "findings": rows}), file=stdout)
+        return 1 if found else 0
     for problem in found:
         where = f"{problem.file}:{problem.line}" if problem.line else problem.file
         print(printable(f"{where}: {problem.message}"), file=stdout)
-    files = len(config_files(root)) + len(list_files(root)) + os.path.exists(root + POLICY)
     counts = f"{len(found)} finding{'s' * (len(found) != 1)} in {files} file{'s' * (files != 1)}"
     print(f"{counts}, checked against {modules_dir}", file=stdout)
     return 1 if found else 0

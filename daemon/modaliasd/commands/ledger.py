@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 import sys
+from functools import partial
 from time import sleep
 
 from modaliasd.commands.ledgerfile import tell_skipped
@@ -91,7 +92,8 @@ def lines_of(path: str, wait: Callable[[], None] | None) -> Iterator[tuple[bytes
             if _is_another(file, path):
                 file.close()
                 file = open(path, "rb")  # noqa: SIM115
-                place, lines = _behind(file, reader.last)
+                there = iter(partial(file.readline, read.LINE_LIMIT), b"")
+                place, lines = read.place_behind(reader.last, there)
                 file.seek(place)
                 reader.go_on_behind(lines)
             else:
@@ -112,20 +114,3 @@ def _is_another(file: BinaryIO, path: str) -> bool:
 def _identity(file: BinaryIO) -> tuple[int, int]:
     found = posix.fstat(file.fileno())
     return found.st_dev, found.st_ino
-
-
-def _behind(file: BinaryIO, last: bytes) -> tuple[int, int]:
-    """Return where the file goes on behind the line `last`, in bytes and in lines.
-
-    If that line has gone, it is where the file says that lines went, or else its beginning.
-    """
-    at = number = 0
-    place = (0, 0)
-    while line := file.readline(read.LINE_LIMIT):
-        if line.startswith(b'{"type":"trimmed"'):
-            place = (at, number)
-        at += len(line)
-        number += line.endswith(b"\n")
-        if last and line == last + b"\n":
-            place = (at, number)
-    return place

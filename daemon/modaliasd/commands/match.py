@@ -48,6 +48,7 @@ what is built into the kernel. Blacklists are not applied.
             "below each answer, a line for each module: <TAB>MODULE<TAB>PATTERN<TAB>FILE:LINE,\n"
             'and "(built in)" after it where there is nothing to load',
         ),
+        Option("--json", "print one JSON object a line, with all that --explain says"),
     ),
     "MODALIAS... | -",
     1,
@@ -90,14 +91,26 @@ def answer(arguments: list[str], stdin: TextIO, stdout: TextIO) -> int:
     for modalias in asked:
         _stage, found = resolver.find(modalias)
         any_found = any_found or bool(found)
+        if given.given("--json"):
+            stdout.write(_json(modalias, found))
+            continue
         rows = [[modalias, ",".join(match.module for match in found)]]
         if given.given("--explain"):
             rows += [["", *_explanation(match)] for match in found]
         for row in rows:
             line = "\t".join(map(printable, row) if for_people else row)
             stdout.buffer.write(f"{line}\n".encode("utf-8", "surrogateescape"))
-    stdout.buffer.flush()
+    stdout.flush()
     return 0 if any_found else 1
+
+
+def _json(modalias: str, found: Iterable[Match]) -> str:
+    """Return an answer as a line; bytes of it that are no text are surrogates (PEP 383), escaped."""
+    from json import dumps
+
+    fields = ("module", "alias", "file", "line", "builtin")
+    rows = [{name: getattr(match, name) for name in fields} for match in found]
+    return dumps({"modalias": modalias, "matches": rows}) + "\n"
 
 
 def _explanation(match: Match) -> list[str]:

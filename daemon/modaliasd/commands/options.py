@@ -169,6 +169,7 @@ def _wrong_operands(syntax: Syntax, operands: list[str]) -> str:
 
 
 LEDGER_OPTION = Option("--ledger", "read FILE instead of /run/modaliasd/ledger.jsonl", "FILE")
+JSON_OPTION = Option("--json", "print one JSON object")
 COLOR_OPTION = Option(
     "--color", "colours: always, never, or (auto, the default) on a terminal", "", ("auto", "always", "never")
 )

@@ -7,12 +7,13 @@ import sys
 
 from modaliasd.commands.ledgerfile import read_here, read_history
 from modaliasd.commands.modulefacts import read_facts, read_may_ask
-from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
+from modaliasd.commands.options import COLOR_OPTION, JSON_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
 from modaliasd.core.errors import UsageError
 from modaliasd.core.kmod.names import module_name
 from modaliasd.core.ledger.explain import find_devices, why_device, why_module
-from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, why_not
+from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, Reason, WhyNot, why_not
+from modaliasd.core.ledger.jsonable import plain, why_not_fields
 from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
 from modaliasd.core.ledger.text_line import trimmed_text
 from modaliasd.core.printable import printable
@@ -21,6 +22,8 @@ from modaliasd.linux.procmodules import read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from modaliasd.core.ledger.history import History
 
 WHY = Syntax(
@@ -35,7 +38,7 @@ what became of it, and the driver.
         ("why e1000", "which devices caused this module to be loaded"),
         ("why /dev/vda", "what this disk matched, and what drives it"),
     ),
-    (LEDGER_OPTION, COLOR_OPTION),
+    (LEDGER_OPTION, COLOR_OPTION, JSON_OPTION),
     "MODULE|DEVICE",
     1,
     1,
@@ -60,6 +63,7 @@ waits for a supplier; there is no such module.
             "DIR",
         ),
         COLOR_OPTION,
+        JSON_OPTION,
     ),
     "MODULE",
     1,
@@ -77,11 +81,16 @@ def run_why(arguments: list[str]) -> int:
     _tell_of_trim(history, "why")
     devices = find_devices(history, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(history, name)
+    devices = devices if why is not None else devices or find_devices(history, name)
+    if given.given("--json"):
+        answers = [why_device(history, device) for device in devices]
+        _print_json({"module": plain(why), "devices": plain(answers)})
+        if why is not None or devices:
+            return 0
     if why is not None:
         own = () if given.given("--ledger") else read_may_ask(why.module, find_tree(posix.uname().release))
         sys.stdout.write(module_text(history, why, may_ask=own, color=color))
         return 0
-    devices = devices or find_devices(history, name)
     for device in devices:
         sys.stdout.write(device_text(history, why_device(history, device), color=color))
     if not devices:
@@ -104,7 +113,10 @@ def run_why_not(arguments: list[str]) -> int:
     try:
         history = read_here("why-not", tree) if here else read_history(given.value("--ledger", ""))
     except NoModulesError as e:
-        sys.stdout.write(f"{printable(word)}: {e}\n")
+        if given.given("--json"):
+            _print_json(why_not_fields(WhyNot(word, Reason.ABSENT, (str(e),))))
+        else:
+            sys.stdout.write(f"{printable(word)}: {e}\n")
         return 0
     _tell_of_trim(history, "why-not")
     if "/" in word and find_devices(history, word):
@@ -120,8 +132,17 @@ def run_why_not(arguments: list[str]) -> int:
         asking = [device.devpath for device, _match in history.askers(name)] if here else []
         facts = read_facts(name, directory, "/sys", asking, _live_modules() if here else None)
     answer = why_not(history, name, facts)
-    sys.stdout.write(why_not_text(answer, color=color))
+    if given.given("--json"):
+        _print_json(why_not_fields(answer))
+    else:
+        sys.stdout.write(why_not_text(answer, color=color))
     return int(answer.reason in GOOD)
+
+
+def _print_json(fields: dict[str, Any]) -> None:
+    from json import dumps
+
+    sys.stdout.write(dumps(fields) + "\n")
 
 
 def _tell_of_trim(history: History, command: str) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from hostbuild.errors import GuestError
+from hostbuild.guest.agent import ENDED
 from hostbuild.guest.command import Lost, request
 from hostbuild.guest.foreground import run_here
 from hostbuild.guest.share import directory_in
@@ -32,6 +34,8 @@ def run_in(name: str, words: Sequence[str], cwd: str | None = None, *, tty: bool
             with raw_if(start):
                 outcome = run_here(guest.agent, start, stdin=stdin)
             if isinstance(outcome, Lost):
+                if outcome.reason != ENDED:
+                    raise GuestError(f"the command did not end: {outcome.reason}")
                 raise guest.ended()
             return status_of(outcome)
 

@@ -40,6 +40,7 @@ class Wish:
     exit_when_settled: bool
     verbose: bool
     dry_run: bool
+    as_json: bool = False
 
 
 def wish(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,6 +73,7 @@ def wish(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             _options.verbose,
             _options.dry_run,
+            _options.as_json("what --detach, --dry-run or --list-devices says"),
         )
     ):
         decorated = option(decorated)
@@ -89,6 +91,12 @@ def check(wish: Wish, guest: GuestOptions) -> None:
         ledger_out=wish.ledger_out,
         shares=bool(guest.shares),
     )
+    if wish.as_json and not (wish.detach or wish.dry_run):
+        raise UsageError(
+            "--json goes with --detach, --dry-run or --list-devices: a guest's console, and its command's output, are "
+            "what they are",
+            hint="--ledger-out FILE has what happened, as JSON lines",
+        )
     if wish.detach:
         from hostbuild.live.names import require_free
 
@@ -108,10 +116,12 @@ def live(guest: GuestOptions, wish: Wish) -> int:
         agent=bool(words or wish.detach) or (script and guest.has_agent()),
         poweroff=wish.exit_when_settled,
         quiet=not (wish.verbose or words or wish.detach or wish.watch) and guest.has_agent(),
+        shell=wish.dry_run or (interactive and not (wish.detach or wish.watch)),
     )
     if wish.dry_run:
         ledger = f"file:{wish.ledger_out}" if wish.ledger_out else "null"
-        click.echo(shlex.join([*session.argv(), "-serial", "mon:stdio", "-serial", ledger]))
+        argv = [*session.argv(), "-serial", "mon:stdio", "-serial", ledger]
+        ui.print_json({"argv": argv}) if wish.as_json else click.echo(shlex.join(argv))
         return 0
     if not words or sys.stderr.isatty():
         for note in session.notes:
@@ -121,7 +131,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
 
         begun = begin(wish.detach, session, guest.shares)
         if begun is not None:
-            _print_begun(begun)
+            _print_begun(begun, as_json=wish.as_json)
         return 0
     vm: VM | None
     with writing_ledger(wish.ledger_out) as ledger_file:
@@ -178,9 +188,14 @@ def _check_together(
         raise UsageError("--cwd is where a command runs, and there is none")
 
 
-def _print_begun(begun: "Begun") -> None:
+def _print_begun(begun: "Begun", *, as_json: bool) -> None:
     """Say that a guest is up, and what can be done with it."""
+    from hostbuild.live.names import describe
+
     name, settled = begun.place.name, begun.settled
+    if as_json:
+        ui.print_json({**describe(begun.place), "settled": settled})
+        return
     ui.line(f"{name}: up; {settled.get('matched')} devices matched, {settled.get('loads')} modules loaded")
     ui.line(f"  hostbuild exec {name} -- COMMAND; plug {name} DEVICE; stop {name}")
     ui.line(f"  its ledger: {begun.place.ledger}")

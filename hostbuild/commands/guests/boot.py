@@ -49,13 +49,14 @@ def command(
     """Boot the kernel of a build TREE with its modules, with its console here or for COMMAND."""
     from hostbuild.formats.compress import Compressor
     from hostbuild.image.build import ImageOptions
-    from hostbuild.image.from_tree import image_of_tree
+    from hostbuild.image.from_tree import find_tree, image_of_tree
 
     _running.check(wish, guest)
     report = ui.reporter()
     if rebuild:
         from hostbuild.kbuild.remake import remake
 
+        tree = find_tree(tree)
         remake(tree, report)
     options = ImageOptions(
         modules=selection or "",

@@ -8,7 +8,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.commands import _options
-from hostbuild.live.names import Place, all_places
+from hostbuild.live.names import all_places, describe
 
 
 @click.command("list")
@@ -23,24 +23,6 @@ def command(as_json: bool) -> None:
         ui.print_json(rows)
     else:
         _print(rows)
-
-
-def describe(place: Place) -> dict[str, Any]:
-    """Return what is known of a guest."""
-    about = place.read("guest")
-    alive = place.alive()
-    return {
-        "name": place.name,
-        "alive": alive,
-        "ended": "" if alive else place.epitaph(),
-        "image": about.get("image", ""),
-        "machine": about.get("machine", ""),
-        "since": about.get("since"),
-        "pid": about.get("pid") if alive else None,
-        "qemu": about.get("qemu") if alive else None,
-        "ledger": str(place.ledger),
-        "console": str(place.console),
-    }
 
 
 def _print(rows: list[dict[str, Any]]) -> None:

@@ -9,11 +9,13 @@ import click
 from hostbuild import ui
 from hostbuild.commands import _options
 from hostbuild.commands.guests._common import run_in
-from hostbuild.errors import UsageError
+from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.sniff import near_files
 from hostbuild.guest.share import directory_in
 from hostbuild.live.command import current_directory, leaving, run_command, shell_request
-from hostbuild.live.names import place_of
+from hostbuild.live.names import all_places, place_of
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
+from hostbuild.near import did_you_mean
 
 _EPILOG = """The shell has a terminal of its own in the guest: size, colours, history, Ctrl-C and Ctrl-Z work, and
 no line of the kernel's log comes between. Ctrl-] leaves it. Without a terminal here it reads commands from standard
@@ -37,6 +39,12 @@ def command(guest: GuestOptions, cwd: str | None, timeout: float | None, dry_run
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     if _is_name(guest.image):
         return run_in(str(guest.image), (), cwd, tty=True)
+    if not (guest.image.exists() or "/" in str(guest.image)):
+        near = did_you_mean(str(guest.image), [place.name for place in all_places()])
+        raise InputError(
+            f"there is neither an image nor a detached guest {guest.image}{near or near_files(guest.image)}",
+            hint="hostbuild list names the guests; hostbuild make-image -o FILE makes an image",
+        )
     session = guest.session(limit_s=timeout or (float("inf") if interactive else NOBODY_LOOKS_S), agent=True)
     if dry_run:
         ui.line(shlex.join(session.argv()))

@@ -12,12 +12,13 @@ import click
 from hostbuild import ui
 from hostbuild.commands import _options
 from hostbuild.commands.guests import _running
-from hostbuild.errors import HostbuildError, InputError
+from hostbuild.errors import HostbuildError, InputError, UsageError
 from hostbuild.fs.path_types import InputPath, InputWord
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
 from modaliasd.core.kmod.names import module_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from hostbuild.guest.agent import Agent
@@ -77,6 +78,7 @@ Examples:
 @_options.timeout()
 @_options.verbose
 @_options.dry_run
+@_options.as_json("the answer")
 def command(
     module: Path,
     kernel: str | None,
@@ -91,6 +93,7 @@ def command(
     timeout: float | None,
     verbose: bool,
     dry_run: bool,
+    as_json: bool,
 ) -> int:
     """Load MODULE.ko for its device in a guest, and say what it is bound to, or why it is not."""
     from hostbuild.formats.compress import Compressor
@@ -98,8 +101,13 @@ def command(
     from hostbuild.image.build import ImageOptions
     from hostbuild.live.verdict import no_dependency, wrong_kernel
 
-    wish = _running.Wish(words, cwd, None, ledger_out, False, timeout, False, verbose, dry_run)
+    if as_json and words:
+        raise UsageError("--json and a command do not go together: standard output is the command's")
+    wish = _running.Wish(
+        words, cwd, None, ledger_out, False, timeout, False, verbose, dry_run, as_json and dry_run
+    )
     _running.check(wish, guest)
+    tell = partial(_tell, on_stderr=bool(words), as_json=as_json)
     tried, *others = [_read(path) for path in (module, *also)]
     options = ImageOptions(
         kernel=kernel or _kernel_of(tried, module),
@@ -112,7 +120,7 @@ def command(
     name = tried.module.name
     for one in (tried, *others):
         if (magic := found.refuses(one)) is not None:
-            return _tell(wrong_kernel(one.module.name, one.module.vermagic, magic), (), words)
+            return tell(wrong_kernel(one.module.name, one.module.vermagic, magic), ())
     try:
         with found.image([tried, *others]) as ready:
             for note in ready.notes:
@@ -120,9 +128,9 @@ def command(
             guest = replace(guest, image=ready.image, kernel=str(ready.kernel), made_of=str(options.kernel))
             if dry_run:
                 return _running.live(guest, wish)
-            return _try(guest, wish, tried)
+            return _try(guest, wish, tried, tell)
     except LackingError as e:
-        return _tell(no_dependency(name, e.names, found.version), (), words)
+        return tell(no_dependency(name, e.names, found.version), ())
 
 
 class _Kernel:
@@ -211,7 +219,12 @@ def _kernel_of(tried: "OverlaidModule", path: Path) -> str:
     return release
 
 
-def _try(guest: GuestOptions, wish: _running.Wish, tried: "OverlaidModule") -> int:
+def _try(
+    guest: GuestOptions,
+    wish: _running.Wish,
+    tried: "OverlaidModule",
+    tell: "Callable[[Verdict, Sequence[str]], int]",
+) -> int:
     """Boot, look, tell, and run the command where there is one and the module is bound."""
     from hostbuild.formats import elf
     from hostbuild.guest.command import request
@@ -230,7 +243,7 @@ def _try(guest: GuestOptions, wish: _running.Wish, tried: "OverlaidModule") -> i
     def work(vm: "VM", agent: "Agent") -> int:
         found = try_module(vm, agent, tried.module.name, aliases)
         verdict = judge_found(found, aliases)
-        status = _tell(verdict, found.log, wish.words)
+        status = tell(verdict, found.log)
         if status == 0 and start is not None:
             return run_and_end(vm, agent, start, standard_input())
         power_off(vm, agent, status)
@@ -248,9 +261,14 @@ def _try(guest: GuestOptions, wish: _running.Wish, tried: "OverlaidModule") -> i
         return leaving(live)
 
 
-def _tell(verdict: "Verdict", log: Sequence[str], words: Sequence[str]) -> int:
+def _tell(verdict: "Verdict", log: Sequence[str], *, on_stderr: bool, as_json: bool) -> int:
     """Print the answer: on stdout, or on stderr where a command's output goes there. Return the exit status."""
-    say = ui.complain if words else ui.line
+    status = 0 if verdict.bound else 1
+    if as_json:
+        answer = {"bound": verdict.bound, "lines": list(verdict.lines), "fix": verdict.fix, "log": list(log)}
+        ui.print_json(answer)
+        return status
+    say = ui.complain if on_stderr else ui.line
     for line in verdict.lines:
         say(line)
     if verdict.fix:
@@ -259,4 +277,4 @@ def _tell(verdict: "Verdict", log: Sequence[str], words: Sequence[str]) -> int:
         say("the kernel's log:")
     for line in log:
         say(f"  {line}")
-    return 0 if verdict.bound else 1
+    return status

@@ -1,5 +1,12 @@
 """The audit's comparison of libudev with the ledger: commands/audit.py."""
 
+import json
+from pathlib import Path
+
+import pytest
+
+from modaliasd.cli import main
+from modaliasd.commands import audit
 from modaliasd.commands.audit import Seen, compare
 from modaliasd.core.ledger.history import history_of
 from tests.support.ledgers import q35_records, small_boot
@@ -43,3 +50,15 @@ def test_a_device_that_is_gone_and_another_modalias_are_disagreements() -> None:
     assert "the ledger has /devices/pci0000:00/0000:00:0d.0, libudev does not" in result.disagreements
     assert any("libudev has modalias 'pci:other'" in line for line in result.disagreements)
     assert len(result.disagreements) == 2
+
+
+def test_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts and disagreements, as JSON."""
+    ledger = tmp_path / "l.jsonl"
+    ledger.write_text(small_boot().text(), encoding="ascii")
+    monkeypatch.setattr(audit, "enumerate_devices", lambda: seen_of(small_boot().records))
+    assert main(["audit", "--json", "--ledger", str(ledger)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["devices"], said["disagreements"]) == (4, [])

@@ -353,9 +353,11 @@ def test_a_client_in_a_storm_is_served_between_two_batches(tmp_path: Path) -> No
 @pytest.fixture
 def between_lives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The client asks, as root, at a socket of which nobody has heard yet."""
+    from modaliasd import patience
     from modaliasd.commands import ask
 
-    monkeypatch.setattr(ask, "CONTROL", str(tmp_path / "control"))
+    for module in (ask, patience):
+        monkeypatch.setattr(module, "CONTROL", str(tmp_path / "control"))
     monkeypatch.setattr("posix.geteuid", lambda: 0)
     return tmp_path / "control"
 
@@ -376,16 +378,69 @@ def test_a_daemon_that_is_being_started_is_waited_for(between_lives: Path, left:
 
 def test_a_daemon_that_does_not_come_is_told(between_lives: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The patience ends, for other commands at once."""
+    from modaliasd import patience
     from modaliasd.commands import ask
 
-    monkeypatch.setattr(ask, "RESTART_LIMIT", 0.2)
+    monkeypatch.setattr(patience, "RESTART_LIMIT", 0.2)
     begun = time.monotonic()
     with pytest.raises(WorldError, match="no daemon answers"):
         ask.settle([])
     assert time.monotonic() - begun >= 0.2
-    monkeypatch.setattr(ask, "RESTART_LIMIT", 1000.0)
+    monkeypatch.setattr(patience, "RESTART_LIMIT", 1000.0)
     with pytest.raises(WorldError, match="no daemon answers"):
         ask.status([])
+
+
+@pytest.fixture
+def failing(between_lives: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A daemon that has failed: the mark's path. It is started again after 1.5 s, and given 0.3 s."""
+    from modaliasd import failure, patience
+
+    mark = between_lives.with_name("failure")
+    monkeypatch.setattr(failure, "FAILURE", str(mark))
+    monkeypatch.setattr(failure, "wait_s", lambda _count: 1.5)
+    monkeypatch.setattr(patience, "RESTART_LIMIT", 0.3)
+    _fail(mark, 4)
+    return mark
+
+
+def _fail(mark: Path, count: int) -> None:
+    mark.write_text(f"{count} {time.clock_gettime(time.CLOCK_BOOTTIME):.2f} no /sys\n")
+
+
+@pytest.mark.parametrize("words", [[], ["--timeout", "20"]])
+def test_a_daemon_that_failed_is_waited_for(
+    failing: Path, between_lives: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as init takes to start it again, longer than one is given that has not failed; and it is said."""
+    from modaliasd.commands import ask
+
+    assert failing.exists()
+    begun = threading.Timer(1.6, Daemon, [between_lives])
+    begun.daemon = True
+    begun.start()
+    assert ask.settle(words) == 0
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(
+        "modaliasd settle: the daemon failed (no /sys); waiting for the next one, which starts in "
+    )
+
+
+def test_a_daemon_that_goes_on_failing(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The time limit counts from the beginning; without one, three more failures are enough. The reason is told."""
+    from modaliasd.commands import ask
+
+    begun = time.monotonic()
+    with pytest.raises(WorldError, match=r"no daemon answers .*; the last one failed: no /sys"):
+        ask.settle(["--timeout", "0.5"])
+    assert time.monotonic() - begun < 1.5
+    for count in (5, 6, 7):
+        again = threading.Timer(0.3 * (count - 4), _fail, [failing, count])
+        again.daemon = True
+        again.start()
+    with pytest.raises(WorldError, match="fails again and again: no /sys"):
+        ask.wait(["/dev/vda"])
+    assert capsys.readouterr().err.count("waiting for the next one") == 4
 
 
 def serve_ready(service: Service) -> None:

@@ -1,6 +1,7 @@
 """hostbuild.kbuild.source and build, on a toy tree whose Makefile behaves as the kernel's does."""
 
 import errno
+import json
 import os
 import shutil
 import tarfile
@@ -15,6 +16,7 @@ from hostbuild.errors import CommandError, InputError, ToolMissingError, WorldEr
 from hostbuild.kbuild import toolchain
 from hostbuild.kbuild.build import build, copy_built
 from hostbuild.kbuild.source import SourceTree, parse_version, read_tree, require_source
+from hostbuild.main import status_of
 from hostbuild.ui import Advance, Silent
 
 pytestmark = pytest.mark.toolchain
@@ -175,6 +177,19 @@ def test_the_bar_ends_where_it_said(source: SourceTree) -> None:
     heard = _Heard()
     build(source, _CONFIG, jobs=2, strip=False, report=heard)
     assert heard.building() == (3, 3)
+
+
+def test_what_was_built_as_json(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the kernel lies, and how many modules it has."""
+    config = tmp_path / "x.config"
+    config.write_text(_CONFIG)
+    tarball = _tarball(toy, tmp_path / "linux-toy.tar.xz")
+    assert status_of(["kernel", "build", "--source", str(tarball), "--config", str(config), "--json"]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert Path(built["vmlinuz"]).is_file()
+    assert Path(built["log"]).is_file()
+    assert status_of(["kernel", "build", "--source", str(tarball), "--config", str(config), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**built, "log": None}
 
 
 def test_the_same_again_is_taken_from_the_cache(source: SourceTree) -> None:

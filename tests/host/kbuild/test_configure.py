@@ -1,6 +1,7 @@
 """hostbuild.kbuild.configure and its command, on a toy tree whose configuration targets are kconfiglib's."""
 
 import errno
+import json
 import os
 import pty
 import sys
@@ -189,6 +190,11 @@ def test_the_command_says_what_it_made(tree: Path, tmp_path: Path, capfd: pytest
     assert status_of([*words, "--module", "e1000", "--module", "nvme"]) == 1
     assert "not met: nvme: CONFIG_NVME=m is n; needs FOREIGN" in capfd.readouterr().err
     assert parse_config(out.read_text())["E1000"] == "m"
+    assert status_of([*words, "--module", "e1000", "--module", "nvme", "--json"]) == 1
+    made = json.loads(capfd.readouterr().out)
+    assert made["drivers"][0] == {"asked": "e1000", "option": "CONFIG_E1000", "module": "e1000"}
+    [unmet] = made["unmet"]
+    assert (unmet["asked"], unmet["is"], unmet["why"]) == ("nvme", "n", "needs FOREIGN (does not exist here)")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hostbuild.kbuild.configfile import read_config_of
+from hostbuild.kernels.build_tree import output_of, read_build_tree
 from hostbuild.kernels.kernel import Kernel, KernelError, require_kernel
+from hostbuild.kernels.stale import changed_sources
 from hostbuild.main import status_of
 from hostbuild.ui import Silent
 from modaliasd.core.loading.signature import MARK
@@ -165,10 +167,15 @@ def test_signed_modules_are_taken(tree: Path) -> None:
 
 
 def test_what_looks_old_is_told(tree: Path) -> None:
-    """A .config that was touched, or a vmlinux that is newer than the bzImage, may mean nothing: it is a warning."""
+    """A vmlinux that is newer than the bzImage may mean nothing: it is a warning.
+
+    So is a .config that was touched, where nothing tells with which one the kernel was built.
+    """
     later = (tree / IMAGE).stat().st_mtime + 10
     os.utime(tree / "vmlinux", (later, later))
     os.utime(tree / ".config", (later + 10, later + 10))
+    [first] = kernel_of(tree).left_out
+    (tree / "include/config/auto.conf").unlink()
     first, second = kernel_of(tree).left_out
     assert "bzImage is older than" in first
     assert ".config" in second
@@ -202,3 +209,55 @@ def test_the_configuration_of_a_tree(tree: Path) -> None:
     """`kernel check TREE` reads its .config, built or not."""
     (tree / IMAGE).unlink()
     assert read_config_of(str(tree)) == (CONFIG, str(tree / ".config"))
+
+
+def test_a_source_stands_for_its_output(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With KBUILD_OUTPUT, relative to the source as make -C has it; a tree with a build of its own is itself."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("Kbuild", "Kconfig", "Makefile"):
+        (source / name).touch()
+    with pytest.raises(KernelError, match="never configured") as caught:
+        read_build_tree(source)
+    assert "make O=DIR" in caught.value.hint
+    monkeypatch.setenv("KBUILD_OUTPUT", "../linux")
+    assert read_build_tree(source).path == tree
+    assert output_of(tree) == tree
+    monkeypatch.setenv("KBUILD_OUTPUT", "../nowhere")
+    assert output_of(source) == source
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_sources_that_make_has_not_seen_are_told(elsewhere: bool, tree: Path, tmp_path: Path) -> None:
+    """By the times of sources and objects, here and for an output directory; where make never went is passed over."""
+    source = tree
+    if elsewhere:
+        source = tmp_path / "source"
+        (tree / "source").symlink_to(source)
+    for path in (
+        "lib/old.c",
+        "lib/new.c",
+        "lib/new.S",
+        "lib/new.h",
+        "include/linux/new.h",
+        "arch/arm/lib/x.c",
+    ):
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).touch()
+    (source / "include/generated").mkdir(exist_ok=True)
+    (source / "include/generated/utsrelease.h").touch()
+    (tree / "arch/arm/lib").mkdir(parents=True, exist_ok=True)
+    for path in ("lib/built-in.a", "lib/old.o", "lib/new.o", "lib/only.o", "arch/arm/lib/x.o", "vmlinux"):
+        (tree / path).touch()
+    assert changed_sources(tree) == []
+    for path in (
+        "lib/new.c",
+        "lib/new.h",
+        "include/linux/new.h",
+        "include/generated/utsrelease.h",
+        "arch/arm/lib/x.c",
+    ):
+        os.utime(source / path, times=(2_000_000_000, 2_000_000_000))
+    assert changed_sources(tree) == ["include/linux/new.h", "lib/new.c", "lib/new.h"]
+    [note] = [note for note in read_build_tree(tree).notes if "boot --rebuild" in note]
+    assert "include/linux/new.h, lib/new.c and lib/new.h" in note

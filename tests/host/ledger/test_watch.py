@@ -101,3 +101,41 @@ def test_no_ledger_in_time_is_an_error(tmp_path: Path) -> None:
     """With a limit, a file that does not come is named."""
     with pytest.raises(InputError, match=r"there is no ledger .*nothing"):
         list(follow(tmp_path / "nothing", timeout=0.1))
+
+
+def test_a_ledger_that_is_cut_is_followed(tmp_path: Path) -> None:
+    """A daemon's shorter file in its place: what follows the last line comes, once; and a new boot, from its start."""
+    path = tmp_path / "l.jsonl"
+    lines = small_boot().text().splitlines(keepends=True)
+    trimmed = '{"type":"trimmed","t_us":9,"from_us":1,"at_us":9,"lines":3,"types":{"device":3}}\n'
+    path.write_text("".join(lines[:5]), encoding="ascii")
+    records = follow(path, timeout=20)
+    seen = [next(records) for _ in range(5)]
+    _replace(path, [lines[0], trimmed, *lines[3:]])
+    seen += [next(records) for _ in lines[5:]]
+    assert seen == small_boot().records
+    _replace(path, [lines[0], trimmed, lines[1]])  # the last line that was read has gone
+    assert [next(records)["type"] for _ in range(2)] == ["trimmed", small_boot().records[1]["type"]]
+    path.write_text(lines[0], encoding="ascii")  # by another boot, in place
+    assert next(records)["type"] == "start"
+    records.close()
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    new = path.with_suffix(".new")
+    new.write_text("".join(lines), encoding="ascii")
+    new.replace(path)
+
+
+def test_another_boot_begins_anew() -> None:
+    """Devices and loads of the boot before are not counted; a daemon that starts again in one boot changes nothing."""
+    watch = Watch()
+    records = small_boot().records
+    for record in records:
+        watch.hear(record)
+    once = shown(watch)
+    for record in records:
+        watch.hear(record)
+    assert shown(watch) == once
+    watch.hear({**records[0], "t_us": 99_000_000})
+    assert shown(watch).partition("\n")[0].split(",")[:3] == once.partition("\n")[0].split(",")[:3]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from hostbuild.errors import GuestError, GuestTimeoutError, InputError
+from hostbuild.guest.agent import Agent
 from hostbuild.guest.command import Command, Ended, request, run_to_end
 from hostbuild.live import keeper as keeper_module
 from hostbuild.live import names
@@ -28,6 +29,13 @@ class FakeVM:
     pid = 4711
     ledger: list[dict[str, object]] = []  # noqa: RUF012 - one that stays empty
 
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def agent(self) -> Agent:
+        """The one that is there."""
+        return self._agent
+
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
@@ -36,7 +44,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     home.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
     with names.claim("box") as place, agent_rig() as made:
-        keeper = Keeper(cast("VM", FakeVM()), made.agent, place)
+        keeper = Keeper(cast("VM", FakeVM(made.agent)), place)
         yield made
         keeper.close()
 

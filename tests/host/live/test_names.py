@@ -87,3 +87,10 @@ def test_damaged_files() -> None:
         assert place.read("guest") == {}
         (place.directory / "guest.json").write_text("[]")
         assert place.read("guest") == {}
+
+
+def test_a_shell_in_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may have been meant as a guest or as an image; those called alike are named."""
+    with names.claim("box"):
+        assert status_of(["shell", "bxo"]) == 100
+    assert "neither an image nor a detached guest bxo; did you mean box?" in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """hostbuild.live.quiet: the kernel's log is left out of a console, and nothing else is."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.live.quiet import MARK, QuietConsole
+from hostbuild.live.quiet import MARK, PlainLines, QuietConsole
 
 LOG = b"[    1.234567] e1000: eth0 NIC Link is Up\r\n"
 CALLER = b"[   12.000001][    T1] with its caller\r\n"
@@ -58,3 +60,12 @@ def test_any_bytes(data: bytes, cuts: list[int]) -> None:
     if b"] " in data or MARK in data:
         return
     assert shown(cut(data, cuts)) == data
+
+
+@given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\r\r\n"])), st.lists(st.integers(1, 3)))
+def test_lines_end_as_those_of_a_file(parts: list[bytes], cuts: list[int]) -> None:
+    """Carriage returns before a newline go, others stay, wherever the bytes are cut."""
+    plain = PlainLines()
+    data = b"".join(parts)
+    got = b"".join(map(plain.feed, cut(data, cuts))) + plain.finish()
+    assert got == re.sub(rb"\r+\n", b"\n", data)

@@ -263,7 +263,7 @@ def test_a_machine_file_says_everything() -> None:
         ("cpu = 3", "cpu must be a string"),
         ("devices = 'e1000'", "devices must be a list of strings"),
         ("devices = ['a b']", "not the name of a QEMU device"),
-        ("memory = 'lots'", "size 'lots'"),
+        ("memory = 'lots'", "memory 'lots'"),
         ("root_ports = 99", "root_ports must be a number from 0 to 16"),
     ],
 )

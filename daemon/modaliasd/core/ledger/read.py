@@ -135,6 +135,24 @@ def read_records(reader: LedgerReader, pieces: Iterable[bytes]) -> Iterator[Reco
     require_records(reader)
 
 
+def place_behind(last: bytes, lines: Iterable[bytes]) -> tuple[int, int]:
+    """Return where a ledger that was cut, or that another took the place of, goes on behind the line `last`.
+
+    In bytes and in lines. If that line has gone, it is where the ledger says that lines went, or else its beginning.
+    lines: the ledger's, with their newlines; a piece of one that is too long counts as its bytes do.
+    """
+    at = number = 0
+    place = (0, 0)
+    for line in lines:
+        if line.startswith(b'{"type":"trimmed"'):
+            place = (at, number)
+        at += len(line)
+        number += line.endswith(b"\n")
+        if last and line == last + b"\n":
+            place = (at, number)
+    return place
+
+
 def require_records(reader: LedgerReader) -> None:
     """Raise FormatError where lines have come and none of them was a record."""
     if reader.skipped.count and not reader.admitted:

@@ -107,6 +107,7 @@ def lines(directory: Path) -> dict[str, list[str]]:
     ):
         (source / name).write_text(text)
     return {
+        "cache": ["cache"],
         "list": ["list"],
         "tree": ["tree", str(ledger)],
         "diff": ["diff", str(ledger), str(ledger)],
@@ -120,7 +121,8 @@ def test_what_the_host_prints_is_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing else, on standard output; of `watch` each line. The rest is read where its guest or image is."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     known = lines(tmp_path)
     assert known.keys() | ELSEWHERE.keys() == HOST.keys() - WITHOUT.keys()
     for name, words in known.items():

@@ -239,14 +239,15 @@ def _is_squashed(options: ImageOptions) -> bool:
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
-    unknown = [name for name in names if interpreter.find(name) is None]
+    unknown = [name for name in names if interpreter.find(name) is None and not interpreter.can_import(name)]
     if unknown:
         raise UsageError(
             f"Python {interpreter.version}'s standard library has no module {', '.join(unknown)}"
             f"{did_you_mean(unknown[0], _PUBLIC_MODULES)}",
             hint="other packages come into the image by --overlay",
         )
-    return list(names)
+    # collections.abc and os.path have no file of their own (any more): their parents make them
+    return [name if interpreter.find(name) is not None else name.rpartition(".")[0] for name in names]
 
 
 def _check_compressor(compressor: Compressor, kernel: Kernel, config: str | None) -> None:

@@ -1,5 +1,6 @@
 """What `hostbuild check` finds matters, and what passes boots: images broken as in tests/host/check, booted."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_broken_modules_and_tables(image: BuiltImage, tmp_path: Path) -> None:
         loaded = set(vm.check("lsmod | cut -d' ' -f1").split())
         log = vm.check("dmesg")
     assert not {"virtio_net", "virtio_rng", "virtio_blk"} & loaded
-    assert "virtio_net: disagrees about version of symbol register_virtio_driver" in log
+    assert re.search("virtio_net: disagrees about version of symbol (__)?register_virtio_driver", log)
     assert "virtio_rng: version magic" in log
 
 

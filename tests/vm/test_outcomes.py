@@ -18,6 +18,7 @@ from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from modaliasd.core.settings import next_args
 from tests.support.boots import vm_of
+from tests.support.kernelfiles import plain_module
 from tests.support.places import OVERLAY
 from tests.support.schema import check_records
 
@@ -68,14 +69,13 @@ def make_image(kernel: Kernel, directory: Path) -> BuiltImage:
 
     make-image itself would refuse modules that cannot be loaded for sure.
     """
-    assert kernel.modules is not None
     overlay = directory / "overlay"
     (overlay / "etc/modprobe.d").mkdir(parents=True)
     (overlay / "etc/modprobe.d/quiet.conf").write_text(CONF)
     for path, damage in DAMAGES.items():
         target = overlay / "usr/lib/damaged" / path
         target.parent.mkdir(parents=True)
-        target.write_bytes(damage((kernel.modules / path).read_bytes()))
+        target.write_bytes(damage(plain_module(kernel, Path(path).stem)))
     init = f"#!/bin/sh\ncp -r /usr/lib/damaged/kernel /usr/lib/modules/{kernel.version}/\nexec /init.own\n"
     for name, text in (("init", init), ("init.own", (OVERLAY / "init").read_text())):
         (overlay / name).write_text(text)
@@ -281,10 +281,7 @@ def test_a_kernel_that_permits_it_not(
     overlay = tmp_path / "overlay"
     target = overlay / "usr/lib/modules" / debian_kernel.version / "kernel/drivers/watchdog/i6300esb.ko"
     target.parent.mkdir(parents=True)
-    assert debian_kernel.modules is not None
-    target.write_bytes(
-        without_signature((debian_kernel.modules / "kernel/drivers/watchdog/i6300esb.ko").read_bytes())
-    )
+    target.write_bytes(without_signature(plain_module(debian_kernel, "i6300esb")))
     options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,i6300esb", overlays=(overlay,))
     built = build_image(tmp_path / "refused.img", options)
     machine = read_machine("virtio").plus([parse_device("i6300esb")])

@@ -27,7 +27,7 @@ def test_the_prediction_is_within_ten_percent(image: BuiltImage) -> None:
 def test_a_guest_that_cannot_even_unpack_says_so(image: BuiltImage) -> None:
     """Where the kernel runs out of memory while it unpacks, the panic is explained, too."""
     least = read_estimate(image.image, image.manifest, image.kernel.vmlinuz).least
-    _is_told_why(_boot(image, least * 0.6), "ran out of memory while it unpacked")
+    _is_told_why(_boot(image, least * 0.6), "(ran out of memory while it unpacked|unpacked it does not fit)")
 
 
 def _is_told_why(boot: Boot, reason: str) -> None:

@@ -69,6 +69,10 @@ class Interpreter:
                 return Found(Origin.EXTENSION, path)
         return Found(Origin.FROZEN) if name in self.frozen else None
 
+    def can_import(self, name: str) -> bool:
+        """Tell whether a module is there that has no file: one that its parent makes, as `os` does os.path."""
+        return "." in name and name in self.observe([name], ())
+
     def compile(self, sources: Sequence[tuple[bytes, str]]) -> list[bytes]:
         """Compile pairs of source and file name (for tracebacks) to the content of .pyc files, in order."""
         answer = _run_python(self.command, self.home, inside.COMPILE, marshal.dumps(list(sources), 2))

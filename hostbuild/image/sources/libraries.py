@@ -18,6 +18,7 @@ _EXCEPTIONS = {
     "libz.so.1": "zlib1g",
     "libcrypto.so.3": "libssl3",
     "libgcc_s.so.1": "libgcc-s1",
+    "libpam.so.0": "libpam0g",
 }
 _PRIVATE = re.compile(r"(lib.+)-\d+\.so")  # of one version of its program, whose number it has
 _OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", "libresolv.so.", "ld-linux")

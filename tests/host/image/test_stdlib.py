@@ -326,3 +326,11 @@ print(history.__name__, history.__package__)
 """
     )
     assert missing == "modaliasd.core.ledger.history modaliasd.core.ledger\n"
+
+
+@pytest.mark.net
+@pytest.mark.parametrize(("name", "there"), [("os.path", True), ("os.nothing", False), ("numpy", False)])
+def test_a_module_that_its_parent_makes(interpreter: Interpreter, name: str, there: bool) -> None:
+    """It has no file, and can be imported: os.path ever, collections.abc since Python 3.13."""
+    assert interpreter.find(name) is None
+    assert interpreter.can_import(name) is there

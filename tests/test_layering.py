@@ -16,6 +16,7 @@ CORES = " ".join(
         *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "root")),
     ]
 )
+SERVED = "modaliasd.service.ports modaliasd.service.loads modaliasd.service.clients"
 GUEST = {
     "modaliasd": room(),
     CORE: room(),
@@ -31,9 +32,11 @@ GUEST = {
     "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.root": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.service.ports": room(f"modaliasd.linux {CORES}"),
+    "modaliasd.service.loads": room(f"modaliasd.service.ports modaliasd.linux {CORES}", "jobs"),
+    "modaliasd.service.clients": room(f"modaliasd.service.ports modaliasd.linux {CORES}", "serve"),
     "modaliasd.service": room(
-        f"modaliasd modaliasd.service.ports modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
-        "assembly boot clients loader loop",
+        f"modaliasd {SERVED} modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
+        "assembly boot loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
     "modaliasd.rootfs": room(
@@ -41,7 +44,7 @@ GUEST = {
         "boot daemon find mount report",
     ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.failure modaliasd.service modaliasd.service.ports modaliasd.linux modaliasd.linux.named "
+        f"modaliasd modaliasd.failure modaliasd.service {SERVED} modaliasd.linux modaliasd.linux.named "
         f"modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),

@@ -204,9 +204,6 @@ class FakeLoader:
         """Nothing is slow."""
         return -1
 
-    def report_waiting(self) -> None:
-        """Nothing is waited for."""
-
     def stuck(self) -> list[str]:
         """Nothing is."""
         return []
@@ -222,6 +219,18 @@ class FakeLoader:
     def finish(self, pidfd: int) -> None:
         """No process is a job."""
         raise AssertionError(f"{pidfd} is no job")
+
+
+class NoLog:
+    """A kernel that says nothing."""
+
+    def lines(self) -> list[str]:
+        """Nothing."""
+        return []
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
+        """Nothing."""
+        return []
 
 
 class FakeResolver:
@@ -346,6 +355,7 @@ class Fakes:
             resolver=resolver,
             gate=self._gate(),
             loader=self.watcher or self.loader,
+            kernel_log=NoLog(),
             control=self.control,
             ledger=self.ledger,
             writer=self.writer(),

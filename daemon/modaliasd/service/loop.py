@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.settlement import Settlement
     from modaliasd.linux.process import Child
-    from modaliasd.service.clients import Clients
+    from modaliasd.service.clients.serve import Clients
     from modaliasd.service.coldplug import Walker
     from modaliasd.service.devices import Registry
     from modaliasd.service.gate import Gate
     from modaliasd.service.intake import Intake
+    from modaliasd.service.loads.unloader import Unloader
     from modaliasd.service.ports.loading import LoopLoader
     from modaliasd.service.ports.outside import (
         AliasTable,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         Writer,
     )
     from modaliasd.service.settle_report import SettleReport
-    from modaliasd.service.unloader import Unloader
 
 LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 

@@ -1,4 +1,4 @@
-"""What the search for the root file system asks of the daemon: service/root_requests.py."""
+"""What the search for the root file system asks of the daemon: service/clients/root.py."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from modaliasd.core.inventory import Arrivals
 from modaliasd.core.loading.priority import Rank
-from modaliasd.service.root_requests import CONSIDERATION_US, RootRequests
+from modaliasd.service.clients.root import CONSIDERATION_US, RootRequests
 
 
 class World:

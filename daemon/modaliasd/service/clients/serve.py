@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from select import poll
 
     from modaliasd.core.ledger.write import Json
+    from modaliasd.service.clients.root import RootRequests
     from modaliasd.service.ports.loading import StatusLoader
     from modaliasd.service.ports.outside import ClientListener, Clock, Flushable, Writer
     from modaliasd.service.ports.parts import (
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         Waited,
         WalkRequests,
     )
-    from modaliasd.service.root_requests import RootRequests
 
 LONGEST_WAIT_S = 1e6
 LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
@@ -235,7 +235,7 @@ class Clients:
 
     def _root_requests(self) -> RootRequests:
         if self._root is None:
-            from modaliasd.service.root_requests import RootRequests  # in boots with a root file system only
+            from modaliasd.service.clients.root import RootRequests  # in boots with a root file system only
 
             self._root = RootRequests(
                 registry=self._registry,

@@ -5,7 +5,7 @@
 - blocks SEEN ever: the same, whatever happens
 - root-details TEXT...: a line of details each, for the next `root`; blanks and the like are %20
 - root KEY=VALUE...: a line of the ledger; with then=leave, start nothing more, and end when what runs has ended
-- need MODULE...: as `load`, before all others (clients.py)
+- need MODULE...: as `load`, before all others (serve.py)
 """
 
 from __future__ import annotations

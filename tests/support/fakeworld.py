@@ -221,6 +221,37 @@ class FakeLoader:
         raise AssertionError(f"{pidfd} is no job")
 
 
+class FakeSupervisor:
+    """Keeps what it is told; `end` asks the daemon to end."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._event = os.eventfd(0)
+
+    def catch_end(self) -> None:
+        """Do nothing: `end` needs no signal."""
+
+    def fileno(self) -> int:
+        """Readable once `end` was called."""
+        return self._event
+
+    def ready(self, status: str) -> None:
+        """Keep it."""
+        self.told.append(f"ready: {status}")
+
+    def status(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+    def stopping(self) -> None:
+        """Keep it."""
+        self.told.append("stopping")
+
+    def end(self) -> None:
+        """Have the daemon end."""
+        os.eventfd_write(self._event, 1)
+
+
 class NoLog:
     """A kernel that says nothing."""
 

@@ -187,10 +187,6 @@ class Service:
         """Return whether a daemon that was asked to end has nothing more to wait for."""
         return self._clients is not None and self._clients.leaving and not self._loader.running
 
-    def stop(self) -> None:
-        """End at the next turn."""
-        self._stop = True
-
     def _turn(self) -> None:
         """One round: walk on, look for more events if nothing else is to do, start jobs, follow the advice."""
         settlement = self._settlement
@@ -350,7 +346,7 @@ class Service:
             self._ledger.flush()
         elif self._supervisor is not None and descriptor == self._supervisor.fileno():
             self._supervisor.stopping()
-            self.stop()
+            self._stop = True
 
     def _start_hook(self) -> None:
         """Run what waits for the first settle."""

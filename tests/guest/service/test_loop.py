@@ -14,7 +14,7 @@ from modaliasd.linux.ledger import ERROR, INFORMATION
 from modaliasd.service.devices import Registry
 from modaliasd.service.intake import EVENTS_A_TURN
 from modaliasd.service.loop import Service
-from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes
+from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes, FakeSupervisor
 
 
 def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
@@ -220,3 +220,20 @@ def test_what_is_still_in_the_socket_belongs_to_the_boot() -> None:
     service._turn()
     assert phase_of(service) is Phase.HOTPLUG
     assert {record["verdict"] for record in fakes.records() if "verdict" in record} == {"allow"}
+
+
+def test_a_supervisor_is_told_how_it_goes_and_ends_the_loop() -> None:
+    """It hears that the daemon serves, each settle, and the end that it asked for; that is no failure: status 0."""
+    supervisor = FakeSupervisor()
+    service = Fakes(supervisor=supervisor).service()
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(service.run()), daemon=True)
+    thread.start()
+    while len(supervisor.told) < 2:
+        thread.join(0.01)
+    assert statuses == []
+    supervisor.end()
+    thread.join(10)
+    settled = "settled: 0 devices, 0 matched, 0 bound, 0 modules loaded, 0 failed"
+    assert supervisor.told == ["ready: walking /sys", settled, "stopping"]
+    assert statuses == [0]

@@ -98,7 +98,7 @@ def test_wait_for_what_comes(daemon: Daemon) -> None:
     """Who waits is answered when the uevent of the device is handled."""
     with daemon.connect() as client:
         client.sendall(b"wait 0 /dev/sdz\n")
-        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._waiters._for_device:  # type: ignore[union-attr]
             time.sleep(0.01)
         daemon.fakes.uevents.event("/devices/late", 1, SUBSYSTEM="block", DEVNAME="sdz")
         daemon.fakes.uevents.ring()
@@ -249,7 +249,7 @@ def test_who_waits_keeps_the_place(daemon: Daemon) -> None:
     """A client that waits for its answer is not among those that make room for others."""
     with daemon.connect() as waiting:
         waiting.sendall(b"wait 0 driver:kept\n")
-        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._waiters._for_device:  # type: ignore[union-attr]
             time.sleep(0.01)
         crowd = [daemon.connect() for _ in range(MOST_CLIENTS + 10)]
         daemon.ask("status")

@@ -128,7 +128,7 @@ HOST = {
         "appended build from_tree kept pack",
     ),
     "hostbuild.guest": room(
-        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
+        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command far_end foreground requirements share shell wire"
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",

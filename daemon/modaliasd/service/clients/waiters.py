@@ -82,7 +82,7 @@ class Waiters:
         self._for_device.append(ForDevice(client, deadline_us, what))
 
     def settled(self, fields: dict[str, Json], as_of_us: int) -> None:
-        """Answer those who have waited since `as_of_us` or longer: all that had happened by then has been dealt with."""
+        """Answer those who have waited since `as_of_us` or longer: all that had happened by then is dealt with."""
         waiting, self._for_settle = self._for_settle, []
         for one in waiting:
             if one.since_us <= as_of_us:

@@ -105,7 +105,7 @@ class Agent:
     def _welcome(self, protocol: int) -> None:
         if self.ready:
             self._wire.reset()
-            self._lose("the guest's agent was ended, and has begun anew")
+            self._lose("the guest's agent was killed, and has started again")
         with self._news:
             if protocol != PROTOCOL:
                 self.trouble = f"the agent speaks protocol {protocol}, not {PROTOCOL}: make the image again"

@@ -176,7 +176,7 @@ def test_an_end_without_a_status_is_none_that_was_asked_for(debian_kernel: Kerne
     argv += ["--accel", "tcg", "--timeout", "120", "--exit-when-settled"]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=150, check=False)
     assert done.returncode == 112, done.stderr.decode()
-    assert b"before it had settled and said its exit status" in done.stderr
+    assert b"before it had settled and reported its exit status" in done.stderr
 
 
 def test_a_panic_has_its_reason(debian_kernel: Kernel, tmp_path: Path) -> None:

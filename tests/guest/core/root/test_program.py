@@ -22,7 +22,7 @@ def test_this_interpreter() -> None:
     ("head", "why"),
     [
         (b"", "it is empty"),
-        (b"hello", "it is no program"),
+        (b"hello", "it is not a program"),
         (b"#!\n", "names no interpreter"),
         (b"\x7fELF\x02\x01" + bytes(10) + b"\2\0\xb7\0" + bytes(60), "for arm64, and this machine is x86_64"),
     ],

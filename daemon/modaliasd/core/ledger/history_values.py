@@ -58,9 +58,6 @@ class DeviceHistory:
         self.idle_drivers: tuple[str, ...] = ()
         self.children: list[str] = []
 
-    def __repr__(self) -> str:
-        return f"DeviceHistory({self.devpath!r}, driver={self.driver!r})"
-
     @property
     def name(self) -> str:
         """The last part of the devpath."""
@@ -111,11 +108,6 @@ class LoadHistory(NamedTuple):
     def asker(self) -> str:
         """The devpath of the first device that asked for it by alias; "" if no device did."""
         return next((cause.devpath for cause in self.causes if cause.devpath), "")
-
-    @property
-    def askers(self) -> list[str]:
-        """The devpaths of the devices among its causes."""
-        return [cause.devpath for cause in self.causes if cause.devpath]
 
 
 class Appearance(NamedTuple):

@@ -372,6 +372,7 @@ class Fakes:
     watcher: AnyLoader | None = None  # in the loader's place
     supervisor: Told | None = None
     observing: bool = False
+    wanted: tuple[str, ...] = ()  # what the command line has loaded before anything else
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
     hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
@@ -400,7 +401,9 @@ class Fakes:
             supervisor=self.supervisor,
             observing=self.observing,
         )
-        service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
+        service.begin(
+            self.start, resolver.configuration.problems, resolver.dependencies.problems, self.wanted
+        )
         return service
 
     def registry(self) -> Registry:

@@ -237,3 +237,21 @@ def test_a_supervisor_is_told_how_it_goes_and_ends_the_loop() -> None:
     settled = "settled: 0 devices, 0 matched, 0 bound, 0 modules loaded, 0 failed"
     assert supervisor.told == ["ready: walking /sys", settled, "stopping"]
     assert statuses == [0]
+
+
+def test_what_was_found_wrong_on_the_way_here_is_told_first() -> None:
+    """A ledger that was torn, one that cannot be written, and modprobe.d's lines: warnings before the first walk."""
+    resolver = FakeResolver()
+    problem = Problem("/etc/modprobe.d/x.conf", 3, "unknown word 'blaklist': the line is ignored")
+    resolver.configuration = resolver.configuration._replace(problems=(problem,))
+    fakes = Fakes(resolver=resolver)
+    fakes.ledger.torn_bytes = 17
+    fakes.ledger.problem = "cannot write /run/modaliasd/ledger.jsonl: No space left on device"
+    fakes.service()
+    kinds = [record["type"] for record in fakes.records()]
+    assert kinds == ["start", "warning", "warning", "warning", "walk"]
+    repaired, full, line = fakes.records()[1:4]
+    assert (repaired["what"], repaired["message"][:8]) == ("ledger repaired", "17 bytes")
+    assert full["message"].endswith("No space left on device; going on without it")
+    assert (line["what"], line["path"], line["line"]) == ("modprobe.d", "/etc/modprobe.d/x.conf", 3)
+    assert [text for priority, text in fakes.ledger.said if priority == ERROR] == [full["message"]]

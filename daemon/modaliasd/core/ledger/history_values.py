@@ -109,6 +109,11 @@ class LoadHistory(NamedTuple):
         """The devpath of the first device that asked for it by alias; "" if no device did."""
         return next((cause.devpath for cause in self.causes if cause.devpath), "")
 
+    @property
+    def askers(self) -> list[str]:
+        """The devpaths of the devices among its causes."""
+        return [cause.devpath for cause in self.causes if cause.devpath]
+
 
 class Appearance(NamedTuple):
     """A module that came (or went) without the daemon: the kernel's own request, or somebody's modprobe.

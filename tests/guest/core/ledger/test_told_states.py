@@ -1,9 +1,12 @@
 """What why, why-not and the tree say of a device or module in each state that a boot can leave it in."""
 
+import subprocess
+
 import pytest
 
 from modaliasd.core.ledger.explain import why_device, why_module
 from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, alias_matches, why_not
+from modaliasd.core.ledger.fixes import shell_word
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text_explain import device_text, module_text
 from modaliasd.core.ledger.text_tree import render_tree
@@ -177,3 +180,13 @@ def test_what_nobody_has_loaded_where_others_load() -> None:
 def test_a_malformed_alias_matches_nothing(alias: str, *, matched: bool) -> None:
     """As kmod, which refuses unbalanced brackets."""
     assert alias_matches(alias, "pci:v1d1") is matched
+
+
+@pytest.mark.parametrize("name", ["nic", "snd-hda.1", "-rf", "it's", "$(reboot)", "", "a b"])
+def test_a_fix_is_one_word_for_a_shell(name: str) -> None:
+    """Whatever a ledger calls a module: a shell takes it for the name, and for nothing else."""
+    done = subprocess.run(
+        ["sh", "-c", f"printf %s {shell_word(name)}"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ("" if name == "" else name) or name.startswith("-")
+    assert shell_word(name) == name or shell_word(name).startswith("'")

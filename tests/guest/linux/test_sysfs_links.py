@@ -1,4 +1,4 @@
-"""What the daemon asks /sys of a device or module (linux/sysfs.py, procmodules.py): a made-up tree, and this machine's."""
+"""What the daemon asks /sys of a device or module (linux/sysfs.py, procmodules.py): a made-up tree, and the host's."""
 
 from pathlib import Path
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from modaliasd.core.device import Phase
+from modaliasd.core.fasttypes import Enum
+from modaliasd.core.loading.outcome import Outcome
+from modaliasd.core.uevent.parse import Action
 from tests.support.places import DOCS, PROJECT
 
 PAGES = [*sorted(DOCS.glob("*.md")), *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md"))]
@@ -27,3 +31,11 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     folder = page.parent
     gone += [link for link in dict.fromkeys(_LINK.findall(text)) if not (folder / link).exists()]
     assert gone == []
+
+
+@pytest.mark.parametrize(("word", "values"), [("outcome", Outcome), ("phase", Phase), ("action", Action)])
+def test_the_glossary_names_every_value(word: str, values: type[Enum]) -> None:
+    """A closed choice is told in full: a value that is new in the code has its place in the row."""
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    row = next(row for row in page.splitlines() if re.match(rf"\| {word}\*? \|", row))
+    assert {value.value for value in values} - set(re.findall(r"\w+", row)) == set()

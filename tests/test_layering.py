@@ -16,6 +16,7 @@ CORES = " ".join(
         *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "root")),
     ]
 )
+SERVED = "modaliasd.service.ports modaliasd.service.loads modaliasd.service.clients"
 GUEST = {
     "modaliasd": room(),
     CORE: room(),
@@ -31,9 +32,11 @@ GUEST = {
     "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.root": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.service.ports": room(f"modaliasd.linux {CORES}"),
+    "modaliasd.service.loads": room(f"modaliasd.service.ports modaliasd.linux {CORES}", "jobs"),
+    "modaliasd.service.clients": room(f"modaliasd.service.ports modaliasd.linux {CORES}", "serve"),
     "modaliasd.service": room(
-        f"modaliasd modaliasd.service.ports modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
-        "assembly boot clients loader loop",
+        f"modaliasd {SERVED} modaliasd.linux modaliasd.linux.named modaliasd.linux.fullsystem {CORES}",
+        "assembly boot loop",
     ),
     "modaliasd.failure": room(f"{CORES} modaliasd.linux", "*"),
     "modaliasd.patience": room(f"{CORES} modaliasd.failure modaliasd.linux", "*"),
@@ -42,7 +45,7 @@ GUEST = {
         "boot daemon find mount report",
     ),
     "modaliasd.commands": room(
-        f"modaliasd modaliasd.failure modaliasd.patience modaliasd.service modaliasd.service.ports modaliasd.linux "
+        f"modaliasd modaliasd.failure modaliasd.patience modaliasd.service {SERVED} modaliasd.linux "
         f"modaliasd.linux.named modaliasd.linux.fullsystem modaliasd.rootfs {CORES}",
         "*",
     ),
@@ -127,7 +130,8 @@ HOST = {
         "appended build from_tree kept made pack uki",
     ),
     "hostbuild.guest": room(
-        f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground port requirements share shell wire"
+        f"{EDGE} {FORMATS} {LINE} {CORES}",
+        "agent command far_end foreground port requirements share shell wire",
     ),
     "hostbuild.qemu": room(
         f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",

@@ -153,7 +153,7 @@ def _parse_card(value: str, notes: list[str]) -> Card:
         raise ValueError(f"expected a method: one of {', '.join(filter(None, _METHODS))}")
     behind = _behind_method(rest, notes)
     if hostname and not _HOST_NAME.fullmatch(hostname):
-        notes.append("the host's name is no name, and is not set")
+        notes.append("the host name is invalid, and is not set")
         hostname = ""
     device = _device(device) if device else ""
     own = _address(address, "the client's address") if address else ""
@@ -249,7 +249,7 @@ def _address(text: str, what: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"{what} is no IP address") from None
+        raise ValueError(f"{what} is not an IP address") from None
     if address.is_unspecified:
         return ""
     reserved = address.version == 4 and address.packed[0] >= _RESERVED

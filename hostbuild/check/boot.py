@@ -57,7 +57,7 @@ def check_archives(view: View) -> Iterator[Finding]:
         yield (error if view.own else note)(
             "member-dropped",
             f"/{name.lstrip('/')}",
-            f"the kernel drops it without a word: {why}",
+            f"the kernel ignores it silently: {why}",
             "build it again",
         )
     for offset in found.untrailed if not found.trouble else ():
@@ -82,7 +82,7 @@ def _init(view: View) -> Iterator[Finding]:
             "init-missing",
             path,
             f"{why}, so the kernel looks for a root file system on a disk and panics",
-            "bring one by --overlay",
+            "add one by --overlay",
         )
         return
     if not stat.S_ISREG(place.mode):
@@ -123,7 +123,7 @@ def _nodes(view: View) -> Iterator[Finding]:
                 "node-wrong",
                 f"/{path}",
                 f"it is {what}, not the character device {device[0]} {device[1]}",
-                "leave it out; devtmpfs has it",
+                "leave it out; devtmpfs makes it",
             )
     for name in _MOUNTED:
         node = root.find(name)
@@ -135,7 +135,7 @@ def _nodes(view: View) -> Iterator[Finding]:
                 level,
                 f"/{name}",
                 f"{what}, so nothing can be mounted there{'' if view.own else ' before /init makes one'}",
-                "put an empty directory there",
+                "create an empty directory there",
             )
     for path, node in root.walk():
         if posixpath.dirname(path) == "dev" and stat.S_ISREG(node.mode) and path not in _NODES:
@@ -155,7 +155,7 @@ def _own(view: View) -> Iterator[Finding]:
                 "part-missing",
                 path,
                 "it is not there, and /init, or what /init starts, needs it",
-                "build the image again, or look which overlay hides it",
+                "build the image again, or check which overlay hides it",
             )
         elif not node.mode & 0o111:
             yield fatal(
@@ -169,5 +169,5 @@ def _own(view: View) -> Iterator[Finding]:
             "part-missing",
             "/etc/inittab",
             "it is not there, so init does not start the daemon",
-            "build the image again, or look which overlay hides it",
+            "build the image again, or check which overlay hides it",
         )

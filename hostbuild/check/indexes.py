@@ -123,7 +123,7 @@ def _dep(tree: ModuleTree) -> Iterator[Finding]:
     dependencies = Dependencies(text_of(tree.tables["modules.dep"]), builtin)
     for name in lines:
         if cycle := dependencies.load_order(name).cycle:
-            yield error("dep-cycle", place, f"modules need one another: {' -> '.join(cycle)}", _FIX)
+            yield error("dep-cycle", place, f"modules depend on one another: {' -> '.join(cycle)}", _FIX)
             break
     if "modules.builtin" not in tree.tables:
         yield error(
@@ -199,7 +199,7 @@ def _softdeps(tree: ModuleTree) -> Iterator[Finding]:
             yield note(
                 "softdep-vain",
                 f"/{tree.path}/modules.softdep:{one.line}",
-                f"{one.module} is to be loaded with {listed(vain)}, which the image has not",
+                f"{one.module} is to be loaded with {listed(vain)}, which the image lacks",
                 "add it to --modules, if it is needed",
             )
 
@@ -238,7 +238,7 @@ def _devname(tree: ModuleTree) -> Iterator[Finding]:
 def _ours(tree: ModuleTree) -> Iterator[Finding]:
     place = f"/{tree.path}/{INDEX_NAME}"
     data = tree.tables.get(INDEX_NAME)
-    slow = "so the daemon builds it anew at each boot"
+    slow = "so the daemon rebuilds it at each boot"
     if data is None:
         yield error("trie-missing", place, f"it is not there, {slow}", "build the image again")
         return

@@ -157,8 +157,8 @@ def _dependencies(tree: ModuleTree) -> Iterator[Finding]:
             yield error(
                 "depends",
                 f"/{module.path}",
-                f"it needs {listed(gone)}, which the image has not",
-                "bring the modules that it needs",
+                f"it needs {listed(gone)}, which the image lacks",
+                "add the modules that it needs",
             )
 
 
@@ -172,8 +172,8 @@ def check_symbols(tree: ModuleTree, kernel: KernelFacts | None) -> Iterator[Find
             yield error(
                 "symbol-unknown",
                 f"/{one.path}",
-                f"nobody gives what it takes: {_some(unknown)}",
-                "bring the module that has it, or build this one against this kernel",
+                f"neither the kernel nor a module exports what it uses: {_some(unknown)}",
+                "add the module that exports it, or build this one against this kernel",
             )
         if wrong:
             yield error(

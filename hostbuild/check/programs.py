@@ -120,7 +120,7 @@ def _elf(
             "loader-missing",
             place,
             f'its loader {program.interpreter} is not in the image, so it does not start ("not found")',
-            "bring the loader, of libc6, or link the program statically",
+            "add the loader, of libc6, or link the program statically",
         )
     for name in program.needed:
         if _find_library(view, program, name):
@@ -137,7 +137,7 @@ def _elf(
                 "library-missing",
                 place,
                 f"it needs the library {name}, which is not where the loader looks",
-                "bring the library, by an overlay or its package",
+                "add the library, by an overlay or its package",
             )
 
 
@@ -151,7 +151,7 @@ def _script(view: View, program: ProgramView, bad: Maker) -> Iterator[Finding]:
             "interpreter-missing",
             place,
             f"its interpreter {name.strip()} is not in the image{carriage}",
-            "sed -i 's/\\r$//'" if carriage else "bring the interpreter, or name one that is there (/bin/sh)",
+            "sed -i 's/\\r$//'" if carriage else "add the interpreter, or name one that is there (/bin/sh)",
         )
     elif not stat.S_ISREG(node.mode) or not node.mode & 0o111:
         yield bad(
@@ -167,7 +167,7 @@ def _script(view: View, program: ProgramView, bad: Maker) -> Iterator[Finding]:
                 "interpreter-missing",
                 place,
                 f"{name} finds no {wanted} in the image",
-                "bring it, or name an interpreter that is there",
+                "add it, or name an interpreter that is there",
             )
 
 
@@ -176,4 +176,4 @@ def _links(view: View) -> Iterator[Finding]:
         in_path = posixpath.basename(posixpath.dirname(path)) in ("bin", "sbin")
         if in_path and stat.S_ISLNK(node.mode) and view.root.find(path) is None:
             reason = f"it is a link to {node.target}, which is not there"
-            yield error("link-dangling", f"/{path}", reason, "bring that, or take the link out")
+            yield error("link-dangling", f"/{path}", reason, "add that, or remove the link")

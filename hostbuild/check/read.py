@@ -174,7 +174,7 @@ def module_view(path: str, inside: str, data: bytes) -> ModuleView:
         return ModuleView(path, inside, name, ending, trouble=f"it cannot be read: {e}")
     if not info:
         return ModuleView(
-            path, inside, name, ending, trouble="it has no .modinfo: it is no module, or a damaged one"
+            path, inside, name, ending, trouble="it has no .modinfo: not a module, or a damaged one"
         )
     return ModuleView(path, inside, name, ending, info, link, plain.endswith(MARK))
 

@@ -25,11 +25,11 @@ def with_common(command: click.Command) -> click.Command:
         click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_quiet, help="No progress, no remarks."),
         click.Option(
             ["--debug"], is_flag=True, expose_value=False, callback=_debug, is_eager=True,
-            help="Tell on stderr what is done: commands run, files read, QEMU's monitor.",
+            help="Log to stderr what is done: commands run, files read, QEMU's monitor.",
         ),
         click.Option(
             ["--show-config"], is_flag=True, expose_value=False, callback=_show, is_eager=True,
-            help="Print the options as they hold, and where each comes from.",
+            help="Print the options in effect, and where each comes from.",
         ),
     ]  # fmt: skip
     parse = command.parse_args

@@ -70,7 +70,7 @@ append = click.option("--append", default="", metavar="WORDS", help="Words for t
 memory = click.option(
     "--memory",
     metavar="auto|SIZE",
-    help="The guest's memory. Default: what the machine says, else auto, which is reckoned from the image.",
+    help="The guest's memory. Default: what the machine says, else auto, estimated from the image.",
 )
 accel = click.option(
     "--accel",

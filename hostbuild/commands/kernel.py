@@ -171,7 +171,7 @@ def configure(
 
 @command.command()
 @click.argument("kernel", metavar="[CONFIG|KERNEL]", type=InputWord(), default="running")
-@click.option("--all", "everything", is_flag=True, help="Show what is met, too.")
+@click.option("--all", "everything", is_flag=True, help="Show what is satisfied, too.")
 @_options.as_json("the findings")
 def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     """Check whether a kernel suits make-image and modaliasd; each finding has its reason and its fix.

@@ -57,7 +57,7 @@ Examples:
     "--format",
     "kind",
     type=click.Choice(_FORMATS),
-    help="Default: by the ending of the file's name; html on stdout.",
+    help="Default: by the file's extension; html on stdout.",
 )
 @click.option(
     "--image",

@@ -175,7 +175,7 @@ def _unpacked_lz4(stream: Source) -> Iterator[bytes]:
             return
         if packed > _LZ4_BOUND:
             raise CompressionError(
-                f"lz4 data is damaged: {number!r} at offset {at} is no block's size (unless 4 NULs follow lz4 data, "
+                f"lz4 data is damaged: {number!r} at offset {at} is not a block's size (unless 4 NULs follow lz4 data, "
                 "the kernel takes what comes next for another block)"
             )
         block = stream.read(packed)

@@ -18,7 +18,7 @@ _KINDS = (
 
 
 def read_regular(path: Path) -> bytes:
-    """Read a regular file, links followed. Raises OSError, EINVAL for what is no regular file."""
+    """Read a regular file, links followed. Raises OSError, EINVAL for what is not a regular file."""
     _require(path, os.stat(path).st_mode)  # some devices act on being opened
     descriptor = os.open(
         path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK

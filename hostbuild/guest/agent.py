@@ -113,7 +113,7 @@ class Agent:
     def _welcome(self, protocol: int) -> None:
         if self.ready:
             self._wire.reset()
-            self._lose("the guest's agent was ended, and has begun anew")
+            self._lose("the guest's agent was killed, and has started again")
         with self._news:
             self.protocol = protocol
             if protocol not in UNDERSTOOD:

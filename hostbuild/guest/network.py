@@ -34,7 +34,7 @@ def parse_forward(text: str) -> Forward:
         raise UsageError(f"forward {text!r}: a port is a number from 1 to 65535")
     address = found["address"] or "127.0.0.1"
     if len(parts := address.split(".")) != 4 or not all(part and int(part) < 256 for part in parts):
-        raise UsageError(f"forward {text!r}: {address} is no IPv4 address")
+        raise UsageError(f"forward {text!r}: {address} is not an IPv4 address")
     return Forward(port, guest, found["protocol"] or "tcp", address)
 
 

@@ -36,16 +36,17 @@ class Answers:
         self.held.clear()
 
 
-class _Wait(Protocol):
+class Raising(Protocol):
     """Waits with the line's lock held until `done`; raises where that does not come."""
 
-    def __call__(self, done: Callable[[], bool], timeout: float, complaint: str, /) -> None: ...
+    def __call__(self, done: Callable[[], bool], timeout: float, complaint: str, /) -> None:
+        """Wait; `complaint` says what did not come."""
 
 
 class ShellLine:
     """The shell at the other end of a line."""
 
-    def __init__(self, send: Callable[[bytes], None], wait: _Wait) -> None:
+    def __init__(self, send: Callable[[bytes], None], wait: Raising) -> None:
         self.answers = Answers()
         self._send = send
         self._wait = wait

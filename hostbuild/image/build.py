@@ -170,7 +170,7 @@ def build_image(
         )
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
-        raise InputError("the image has no /init; an overlay has to bring one")
+        raise InputError("the image has no /init; an overlay has to add one")
     append = storage.APPEND if _is_squashed(options) else ""
     warnings += check_tree(tree, kernel, config, append, warnings)
 

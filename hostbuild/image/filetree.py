@@ -73,9 +73,6 @@ class FileTree:
     def __getitem__(self, path: str) -> TreeEntry:
         return self._entries[self._canonical(path)]
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def items(self) -> Iterator[tuple[str, TreeEntry]]:
         """Yield paths with their entries, sorted by path as bytes: a directory before what is in it."""
         yield from sorted(self._entries.items(), key=lambda item: item[0].encode("utf-8", "surrogateescape"))

@@ -49,12 +49,12 @@ def parse_answer(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except ValueError as e:
-        raise WorldError("the guest's keeper answered with what is no answer") from e
+        raise WorldError("the guest's keeper gave an invalid answer") from e
     error = value.get("error") if isinstance(value, dict) else None
     if isinstance(error, dict):
         kind = next((one for one in _KINDS if one.__name__ == error.get("kind")), GuestError)
         raise kind(str(error.get("message")), hint=str(error.get("hint") or ""))
     answer = value.get("answer") if isinstance(value, dict) else None
     if not isinstance(answer, dict):
-        raise WorldError("the guest's keeper answered with what is no answer")
+        raise WorldError("the guest's keeper gave an invalid answer")
     return answer

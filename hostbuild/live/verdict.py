@@ -168,7 +168,7 @@ def no_dependency(name: str, missing: Sequence[str], kernel: str) -> Verdict:
     """Say that a module needs others that are nowhere."""
     return Verdict(
         False,
-        (f"{name} cannot be loaded: it needs {_some(missing)}, which kernel {kernel} has not",),
+        (f"{name} cannot be loaded: it needs {_some(missing)}, which kernel {kernel} lacks",),
         f"--also {missing[0]}.ko, where it is a module of yours",
     )
 

@@ -127,8 +127,9 @@ def parse_capture(text: str, origin: str = "capture") -> Capture:
         modules, left = value.get("modules"), value.get("left", [])
         return make_capture(source, str(value.get("kernel", "")), devices, modules, left)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
+        why = f"{e} is missing" if isinstance(e, KeyError) else e
         raise InputError(
-            f"{origin} is a damaged capture: {e!r}", hint="docs/capture.md describes the format"
+            f"{origin} is a damaged capture: {why}", hint="docs/capture.md describes the format"
         ) from e
 
 
@@ -192,7 +193,7 @@ def _captured(row: dict[str, Any]) -> Captured:
     devpath = row["devpath"]
     values = [row.get(field, "") for field in (*_FIELDS, "module")]
     if not all(isinstance(value, str) for value in (devpath, *values)) or not devpath.startswith("/"):
-        raise ValueError(f"a device of {row!r}")
+        raise ValueError(f"not a device: {row!r}")
     return Captured(Device(devpath, *values[:-1]), _name(values[-1]))
 
 

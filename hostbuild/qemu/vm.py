@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +19,8 @@ from hostbuild.errors import GuestError, GuestTimeoutError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.guest.agent import ENDED, Agent
 from hostbuild.guest.command import CommandLostError, Completed, request, run_to_end
+from hostbuild.guest.far_end import FarEnd
 from hostbuild.guest.port import serve_port
-from hostbuild.guest.shell import PING, PONG, ShellLine
 from hostbuild.ledger.stream import Record
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.catalog import refusal
@@ -38,8 +37,6 @@ from microagent.messages import LINE_WINDOW, Start
 from modaliasd.core.ledger.read import Skipped
 
 __all__ = ["VM", "Completed"]
-
-_PING_S = 0.5
 
 
 class VM:
@@ -59,12 +56,14 @@ class VM:
         self.boot = boot
         self._lines = SerialLines(listeners or {})
         self._over_limit = False
-        self._agent = Agent(lambda data: self._lines.send(Line.AGENT, data), window=LINE_WINDOW)
-        self._shell = ShellLine(lambda data: self._lines.send(Line.AGENT, data), self._wait)
-        self._shell_answers = False
+        self._far_end = FarEnd(
+            send=lambda data: self._lines.send(Line.AGENT, data),
+            wait=self._lines.wait,
+            require=self._wait,
+            running=lambda: self.running,
+        )
         self._port = Agent(lambda data: self._lines.send(Line.PORT, data), window=LINE_WINDOW)
-        self._lines.hear(Line.AGENT, self._agent.feed)
-        self._lines.hear(Line.AGENT, self._hear_shell)
+        self._lines.hear(Line.AGENT, self._far_end.hear)
         self._lines.hear(Line.PORT, self._port.feed)
         self._cleanup = contextlib.ExitStack()
 
@@ -171,13 +170,13 @@ class VM:
         Each runs in a shell of its own with nothing on stdin. Also guests without an agent, that have a shell on its
         line, run it (hostbuild.guest.shell).
         """
-        self._reach_agent()
-        if self._agent.ready:
+        self._reach_far_end()
+        if self._far_end.agent.ready:
             # A shell that reads the command anew: its complaints about the command's form come along.
             start = request(["sh", "-c", 'exec sh -c "$1" 2>&1', "sh", command])
             return self._run(start, command, b"", timeout)
         try:
-            return self._shell.run(command, timeout)
+            return self._far_end.shell.run(command, timeout)
         except GuestError as e:
             e.console = self.console
             raise
@@ -193,23 +192,24 @@ class VM:
 
     def line_agent(self, *, timeout: float | None = None) -> Agent:
         """Do the same for the one on the serial line, whether or not there is a port."""
-        self._reach_agent(timeout=timeout)
-        if not self._agent.ready:
+        self._reach_far_end(timeout=timeout)
+        agent = self._far_end.agent
+        if not agent.ready:
             raise GuestError(
                 "the image has no agent to run commands, but a shell on its line",
                 hint="images that hostbuild make-image writes have one",
             )
-        if self._agent.trouble:
-            raise GuestError(self._agent.trouble)
-        return self._agent
+        if agent.trouble:
+            raise GuestError(agent.trouble)
+        return agent
 
     def take_port(self) -> None:
         """Have commands go over a virtio port from now on, where machine and guest have one: it is much faster.
 
         For a guest that has settled: its driver is in then, if it ever comes.
         """
-        if self._has_port and self._agent.usable and not self._port.ready:
-            serve_port(self._agent, self._port)
+        if self._has_port and self._far_end.agent.usable and not self._port.ready:
+            serve_port(self._far_end.agent, self._port)
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""
@@ -311,7 +311,7 @@ class VM:
     def _on_end(self) -> None:
         self._process.wait()
         self.monitor.drain()
-        for agent in (self._agent, self._port):
+        for agent in (self._far_end.agent, self._port):
             agent.end(ENDED)
 
     def _wait(self, done: Callable[[], bool], timeout: float, complaint: str) -> None:
@@ -363,28 +363,8 @@ class VM:
             raise self._timeout_error(complaint, timeout)
         return done
 
-    def _hear_shell(self, data: bytes) -> None:
-        if not self._agent.ready:
-            self._shell.answers.feed(data)
-            self._shell_answers |= PONG in self._shell.answers.held
-
-    def _reach_agent(self, *, timeout: float | None = None) -> None:
-        """Wait until the guest's agent has said hello, or a shell in its place answers.
-
-        What comes down a serial line before somebody holds it open is lost, in part or whole, so a shell is asked
-        again until it answers; an agent passes the question over.
-        """
-        if self._agent.ready or self._shell_answers:
-            return
+    def _reach_far_end(self, *, timeout: float | None = None) -> None:
+        """Wait until the guest's agent, or a shell in its place, answers."""
         if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
             raise GuestError(f"the machine {self.machine.name} was booted without an agent")
-        deadline = time.monotonic() + (self.boot.limit_s if timeout is None else timeout)
-
-        def ready() -> bool:
-            return self._agent.ready or self._shell_answers
-
-        while self.running and time.monotonic() < deadline:
-            self._lines.send(Line.AGENT, PING)
-            if self._lines.wait(ready, _PING_S):
-                return
-        self._wait(ready, 0, "the guest's agent does not answer on ttyS2")
+        self._far_end.reach(self.boot.limit_s if timeout is None else timeout)

@@ -204,9 +204,6 @@ class FakeLoader:
         """Nothing is slow."""
         return -1
 
-    def report_waiting(self) -> None:
-        """Nothing is waited for."""
-
     def stuck(self) -> list[str]:
         """Nothing is."""
         return []
@@ -222,6 +219,49 @@ class FakeLoader:
     def finish(self, pidfd: int) -> None:
         """No process is a job."""
         raise AssertionError(f"{pidfd} is no job")
+
+
+class FakeSupervisor:
+    """Keeps what it is told; `end` asks the daemon to end."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self._event = os.eventfd(0)
+
+    def catch_end(self) -> None:
+        """Do nothing: `end` needs no signal."""
+
+    def fileno(self) -> int:
+        """Readable once `end` was called."""
+        return self._event
+
+    def ready(self, status: str) -> None:
+        """Keep it."""
+        self.told.append(f"ready: {status}")
+
+    def status(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+    def stopping(self) -> None:
+        """Keep it."""
+        self.told.append("stopping")
+
+    def end(self) -> None:
+        """Have the daemon end."""
+        os.eventfd_write(self._event, 1)
+
+
+class NoLog:
+    """A kernel that says nothing."""
+
+    def lines(self) -> list[str]:
+        """Nothing."""
+        return []
+
+    def take_missing_firmware(self) -> list[tuple[str, str]]:
+        """Nothing."""
+        return []
 
 
 class FakeResolver:
@@ -332,6 +372,7 @@ class Fakes:
     watcher: AnyLoader | None = None  # in the loader's place
     supervisor: Told | None = None
     observing: bool = False
+    wanted: tuple[str, ...] = ()  # what the command line has loaded before anything else
     start: dict[str, Json] = field(default_factory=lambda: {"version": "0", "kernel": "6.1.0-test", "pid": 1})
     hotplugs: int = 0  # how often the coldplug has ended before its settle
     settlement: Settlement = field(default_factory=Settlement)  # of a registry without a service
@@ -346,6 +387,7 @@ class Fakes:
             resolver=resolver,
             gate=self._gate(),
             loader=self.watcher or self.loader,
+            kernel_log=NoLog(),
             control=self.control,
             ledger=self.ledger,
             writer=self.writer(),
@@ -359,7 +401,9 @@ class Fakes:
             supervisor=self.supervisor,
             observing=self.observing,
         )
-        service.begin(self.start, resolver.configuration.problems, resolver.dependencies.problems, ())
+        service.begin(
+            self.start, resolver.configuration.problems, resolver.dependencies.problems, self.wanted
+        )
         return service
 
     def registry(self) -> Registry:

@@ -20,26 +20,15 @@ from modaliasd.core.policy.rules import Policy, parse_policy
 from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.devices import Registry
 from modaliasd.service.gate import Gate
-from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.tools import Tools
 from modaliasd.service.writer import LedgerWriter
-from tests.support.fakeworld import FakeAliases, FakeLedger, FakeSysfs
+from tests.support.fakeworld import FakeAliases, FakeLedger, FakeSysfs, NoLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.core.loading.load import Job
-
-
-class NoLog:
-    """A kernel that says nothing."""
-
-    def lines(self) -> list[str]:
-        """Nothing."""
-        return []
-
-    def take_missing_firmware(self) -> list[tuple[str, str]]:
-        """Nothing."""
-        return []
 
 
 class GateRig:
@@ -136,7 +125,8 @@ class GateRig:
     def start(self) -> None:
         """Start what may run: the simulated modprobe inserts at once, its end comes later."""
         while job := self.loader.scheduler.next_job(self.clock()):
-            program, arguments, _environment = self.loader._command(job)
+            loader = self.loader
+            program, arguments, _environment = loader._tools.program(job, loader._steps, loader._needs)
             self.programs.append(f"{program} {' '.join(arguments)}")
             modules = self._inserts(program, arguments, job)
             self.on_job(modules)

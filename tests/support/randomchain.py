@@ -21,9 +21,10 @@ from modaliasd.core.loading.cause import Cause
 from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.linux.process import Child, Ended
-from modaliasd.service import loader as loader_module
 from modaliasd.service.gate import Gate
-from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loads import jobs
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.tools import Tools
 from tests.support.fakekernel import closure, dep_text
 from tests.support.fakeworld import FakeSysfs
 
@@ -174,8 +175,8 @@ class Chain:
     def start(self) -> None:
         """Start what may run now, each process with what it will insert."""
         with (
-            mock.patch.object(loader_module, "start", self._spawn),
-            mock.patch.object(loader_module, "niceness", return_value={}),
+            mock.patch.object(jobs, "start", self._spawn),
+            mock.patch.object(jobs, "niceness", return_value={}),
         ):
             self.loader.start_jobs()
 
@@ -241,8 +242,8 @@ class Chain:
                 self.live.add(name)
                 self.inserted.append(name)
         with (
-            mock.patch.object(loader_module, "reap", return_value=Ended(status, "")),
-            mock.patch.object(loader_module, "niceness", return_value={}),
+            mock.patch.object(jobs, "reap", return_value=Ended(status, "")),
+            mock.patch.object(jobs, "niceness", return_value={}),
         ):
             self.loader.finish(pidfd)
 

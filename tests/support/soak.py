@@ -22,7 +22,8 @@ from modaliasd.core.policy.rules import parse_policy
 from modaliasd.linux.kmsg import KernelLog
 from modaliasd.linux.ledger import Ledger
 from modaliasd.linux.netlink import Datagram, Oddity
-from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.tools import Tools
 from tests.support.fakeworld import Fakes, FakeSysfs, FakeUevents
 
 KINDS = ("live", "denied", "unknown", "failed", "asked", "disks")

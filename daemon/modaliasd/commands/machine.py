@@ -31,8 +31,9 @@ from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.boot import ranks_of, read_policy
 from modaliasd.service.devices import Registry
 from modaliasd.service.gate import Gate
-from modaliasd.service.loader import Loader, Tools
-from modaliasd.service.onlooker import Onlooker
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.onlooker import Onlooker
+from modaliasd.service.loads.tools import Tools
 from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False

@@ -267,7 +267,7 @@ def ask(path: str, words: list[str], timeout: float | None) -> str:
         while chunk := socket.recv(65536):
             chunks.append(chunk)
     except BlockingIOError as e:
-        raise WorldError(f"the daemon at {path} gave no answer to `{words[0]}` within {timeout} s") from e
+        raise WorldError(f"the daemon at {path} did not answer `{words[0]}` within {timeout} s") from e
     except OSError as e:
         raise NoDaemonError(f"no daemon answers at {path}: {e.strerror}; start it: modaliasd run") from e
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from select import poll
 
 from modaliasd.core.settlement import Settlement
-from modaliasd.service.clients import Clients
+from modaliasd.service.clients.serve import Clients
 from modaliasd.service.coldplug import Walker
 from modaliasd.service.devices import Registry
 from modaliasd.service.intake import Intake
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         AnySysfs,
         ClientListener,
         Clock,
+        FirmwareLog,
         Flushable,
         Hook,
         Told,
@@ -42,6 +43,7 @@ def assemble(
     resolver: AnyResolver,
     gate: Gate,
     loader: AnyLoader,
+    kernel_log: FirmwareLog,
     control: ClientListener | None,
     ledger: Flushable,
     writer: Writer,
@@ -107,7 +109,7 @@ def assemble(
         )
     unloader = None
     if gate.unloads_any:
-        from modaliasd.service.unloader import Unloader
+        from modaliasd.service.loads.unloader import Unloader
 
         unloader = Unloader(registry=registry, loader=loader, resolver=resolver, sysfs=sysfs, writer=writer)
     born_us = clock()
@@ -119,6 +121,7 @@ def assemble(
             devices=registry.devices,
             loader=loader,
             sysfs=sysfs,
+            kernel_log=kernel_log,
             writer=writer,
             clock=clock,
             born_us=born_us,

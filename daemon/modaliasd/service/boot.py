@@ -41,7 +41,8 @@ from modaliasd.linux.procmodules import read_live_modules
 from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.assembly import assemble
 from modaliasd.service.gate import Gate
-from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.tools import Tools
 from modaliasd.service.writer import LedgerWriter
 
 TYPE_CHECKING = False
@@ -104,8 +105,8 @@ def serve(
     if observe and index.reason is IndexReason.MISSING and not _missing_modules(modules_dir, kernel):
         index.message = ""  # a full system has none, which is nothing to warn of
     resolver = open_resolver(configuration, index, modules_dir)
-    kernel_log = KMSG if settings.kernel_log and not observe else ""
-    ledger = Ledger(LEDGER, kernel_log, settings.channel, settings.ledger_limit)
+    told_log = KMSG if settings.kernel_log and not observe else ""
+    ledger = Ledger(LEDGER, told_log, settings.channel, settings.ledger_limit)
     cpus = posix.cpu_count() or 1
     tools = Tools(MODPROBE, INSMOD, SHELL, _flavour(), modules_dir, cpus)
     writer = LedgerWriter(ledger=ledger, clock=boottime_us)
@@ -118,6 +119,7 @@ def serve(
         writer=writer,
         clock=boottime_us,
     )
+    kernel_log = KernelLog()
     loader: AnyLoader
     if observe:
         loader = _onlooker(sysfs, writer, resolver)
@@ -126,7 +128,7 @@ def serve(
             tools=tools,
             sysfs=sysfs,
             writer=writer,
-            kernel_log=KernelLog(),
+            kernel_log=kernel_log,
             gate=gate,
             clock=boottime_us,
             live=read_live_modules(),
@@ -165,6 +167,7 @@ def serve(
         resolver=resolver,
         gate=gate,
         loader=loader,
+        kernel_log=kernel_log,
         control=None if once else _control(client),
         ledger=ledger,
         writer=writer,
@@ -203,8 +206,7 @@ def ranks_of(settings: Settings, index: AliasIndex, resolver: Resolver, modules_
 
 def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoader:
     """Return what stands in the loader's place where others load."""
-    from modaliasd.service.onlooker import Onlooker
-    from modaliasd.service.settle_report import Waiting
+    from modaliasd.service.loads.onlooker import Onlooker
 
     return Onlooker(
         sysfs=sysfs,
@@ -212,7 +214,6 @@ def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoad
         dependencies=lambda: resolver.dependencies,
         clock=boottime_us,
         live=read_live_modules(),
-        waiting=Waiting(sysfs=sysfs, kernel_log=KernelLog(), writer=writer),
     )
 
 

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.settlement import Settlement
     from modaliasd.linux.process import Child
-    from modaliasd.service.clients import Clients
+    from modaliasd.service.clients.serve import Clients
     from modaliasd.service.coldplug import Walker
     from modaliasd.service.devices import Registry
     from modaliasd.service.gate import Gate
     from modaliasd.service.intake import Intake
+    from modaliasd.service.loads.unloader import Unloader
     from modaliasd.service.ports.loading import LoopLoader
     from modaliasd.service.ports.outside import (
         AliasTable,
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
         Writer,
     )
     from modaliasd.service.settle_report import SettleReport
-    from modaliasd.service.unloader import Unloader
 
 LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 
@@ -186,10 +186,6 @@ class Service:
     def _has_left(self) -> bool:
         """Return whether a daemon that was asked to end has nothing more to wait for."""
         return self._clients is not None and self._clients.leaving and not self._loader.running
-
-    def stop(self) -> None:
-        """End at the next turn."""
-        self._stop = True
 
     def _turn(self) -> None:
         """One round: walk on, look for more events if nothing else is to do, start jobs, follow the advice."""
@@ -350,7 +346,7 @@ class Service:
             self._ledger.flush()
         elif self._supervisor is not None and descriptor == self._supervisor.fileno():
             self._supervisor.stopping()
-            self.stop()
+            self._stop = True
 
     def _start_hook(self) -> None:
         """Run what waits for the first settle."""

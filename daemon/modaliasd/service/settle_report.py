@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from modaliasd.core.inventory import Inventory
     from modaliasd.core.ledger.write import Json
     from modaliasd.service.ports.loading import ReportingLoader
-    from modaliasd.service.ports.outside import Clock, DeferredSysfs, DriverSysfs, MessageLog, Writer
+    from modaliasd.service.ports.outside import Clock, DriverSysfs, FirmwareLog, Writer
 
 MOST_WARNED = (
     1000  # warnings remembered, so that they are told once: devices' names are in them, and new ones come
@@ -30,6 +30,7 @@ class SettleReport:
         devices: Inventory,
         loader: ReportingLoader,
         sysfs: DriverSysfs,
+        kernel_log: FirmwareLog,
         writer: Writer,
         clock: Clock,
         born_us: int,
@@ -43,6 +44,7 @@ class SettleReport:
         self._said = (-1, -1, -1)
         # told of as unbound: devpath -> the drivers that did not take it
         self._unbound: dict[str, list[str]] = {}
+        self._waiting = Waiting(sysfs=sysfs, kernel_log=kernel_log, writer=writer)
 
     def write(self, received: dict[str, Json]) -> dict[str, Json]:
         """Write all of it; gives the fields of the `settled` line.
@@ -50,7 +52,7 @@ class SettleReport:
         received: the last uevent's number, and how many were lost, recovered, unseen and dropped.
         """
         self.write_unbound()
-        self._loader.report_waiting()
+        self._waiting.report()
         counts = self._devices.counts()
         outcomes = self._loader.outcomes()
         inserted = outcomes.count(Outcome.INSERTED) + outcomes.count(Outcome.OBSERVED)
@@ -118,7 +120,7 @@ class SettleReport:
 class Waiting:
     """Firmware that was not found, by the kernel's log, and probes that the kernel has put off, by /sys."""
 
-    def __init__(self, *, sysfs: DeferredSysfs, kernel_log: MessageLog, writer: Writer) -> None:
+    def __init__(self, *, sysfs: DriverSysfs, kernel_log: FirmwareLog, writer: Writer) -> None:
         self._sysfs = sysfs
         self._kernel_log = kernel_log
         self._writer = writer

@@ -150,7 +150,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
     _tell(vm, steady=not interactive)
     told = session.machine.serial_lines > Line.CHANNEL.value
     if wish.exit_when_settled and told and exit_status(vm.ledger) is None:
-        raise GuestError("the guest switched itself off before it had settled and said its exit status")
+        raise GuestError("the guest switched itself off before it had settled and reported its exit status")
     return status
 
 
@@ -168,18 +168,18 @@ def _check_together(
     for name, given in (("--watch", watch), ("--exit-when-settled", exit_when_settled)):
         if given and words:
             raise UsageError(
-                f"{name} and a command do not go together: the command decides when the guest ends"
+                f"{name} and a command are mutually exclusive: the command decides when the guest ends"
             )
         if given and detach:
-            raise UsageError(f"{name} and --detach do not go together")
+            raise UsageError(f"{name} and --detach are mutually exclusive")
         if given and shares:
             raise UsageError(
-                f"{name} and --share do not go together: folders are mounted once the guest has settled",
+                f"{name} and --share are mutually exclusive: folders are mounted once the guest has settled",
                 hint="give it a command: hostbuild run IMAGE --share DIR -- COMMAND",
             )
     if detach and words:
         raise UsageError(
-            "--detach and a command do not go together",
+            "--detach and a command are mutually exclusive",
             hint=f"hostbuild run --detach {detach} IMAGE; then: hostbuild exec {detach} -- {shlex.join(words)}",
         )
     if detach and ledger_out:

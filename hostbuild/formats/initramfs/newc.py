@@ -164,7 +164,7 @@ def members(source: Pieces, *, packed: bool = False, fresh: bool = False) -> Ite
             following = source.next_byte()
             if following and source.position & 3:
                 raise NewcError(
-                    f"what follows the padding stands at offset {source.position}, which is no multiple of 4",
+                    f"what follows the padding stands at offset {source.position}, which is not a multiple of 4",
                     offset=source.position,
                     said="broken padding",
                     hint="pad the archive to a multiple of 4 before another follows",
@@ -210,7 +210,7 @@ def _read_member(source: Pieces, *, packed: bool) -> tuple[Member, int | None]:
                 raise _cut(source, f"the target of {name[:200]!r}")
             target = _text(data)
     elif not stat.S_ISREG(mode) and size and not passed_over:
-        passed_over = f"it is no regular file and has {size} bytes of data"
+        passed_over = f"it is not a regular file and has {size} bytes of data"
     if not written.endswith(b"\0"):
         raise NewcError(
             f"the name at offset {offset + _HEADER} does not end with a NUL",

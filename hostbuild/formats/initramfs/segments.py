@@ -216,7 +216,7 @@ def _compressor(head: bytes, offset: int) -> Compressor:
     if head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F:
         what, hint = _ZSTD_SKIPPABLE, "pack it with zstd itself"
     if not what and head.startswith(b"0707"):
-        what, hint = "an archive at an offset that is no multiple of 4", "pad what is before it with NULs"
+        what, hint = "an archive at an offset that is not a multiple of 4", "pad what is before it with NULs"
     found = what or f"neither an archive nor a compressed stream that the kernel knows, but {head[:6]!r}"
     raise UnpackingError(
         f"at offset {offset} is {found}",

@@ -59,7 +59,9 @@ def read_overlaid(tree: FileTree, version: str) -> Overlaid:
             continue
         target = tree.resolve(path)
         if target is None or target.kind is not NodeKind.FILE:
-            what = f"leads to {entry.target}, which no overlay has" if entry.target else "is no regular file"
+            what = (
+                f"leads to {entry.target}, which no overlay has" if entry.target else "is not a regular file"
+            )
             warnings.append(f"{entry.origin}: /{path} gets no line in modules.dep: it {what}")
             continue
         try:

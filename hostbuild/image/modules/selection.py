@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostbuild.errors import HostbuildError, InputError, UsageError
+from hostbuild.errors import InputError, UsageError
 from hostbuild.formats import elf
 from hostbuild.formats.modfile import plain_path, read_module
 from hostbuild.formats.vermagic import magic_of
@@ -218,28 +218,22 @@ def load(names: Iterable[str], index: Index, modules: Path) -> list[Module]:
         data = read_module(file)
         content = file if file.suffix == ".ko" and file.stat().st_size == len(data) else data
         ending = file.name.rpartition(".ko")[2]
-        module = Module(name, place_in_tree(path), content, len(data), _firmware(data, file), ending)
-        loaded.append(replace(module, vermagic=magic_of(data), asks=_asks(name, data, file)))
+        try:
+            firmware, vermagic, asks = _firmware(data), magic_of(data), asks_of_module(name, data)
+        except elf.ElfError as e:
+            raise InputError(f"the module {file} is damaged: {e}") from e
+        module = Module(name, place_in_tree(path), content, len(data), firmware, ending)
+        loaded.append(replace(module, vermagic=vermagic, asks=asks))
     return loaded
 
 
-def _firmware(data: bytes, path: Path) -> tuple[str, ...]:
-    """Return the firmware names of a module's .modinfo, sorted."""
+def _firmware(data: bytes) -> tuple[str, ...]:
+    """Return the firmware names of a module's .modinfo, sorted. Raises ElfError."""
     if not data.startswith(elf.MAGIC):
-        raise InputError(f"the module {path} is damaged: it is not an ELF file")
+        raise elf.ElfError("it is not an ELF file")
     if b"firmware=" not in data:  # most have none, and finding the section takes milliseconds
         return ()
-    try:
-        return tuple(sorted(set(elf.modinfo(io.BytesIO(data)).get("firmware", ()))))
-    except HostbuildError as e:
-        raise InputError(f"the module {path} is damaged: {e}") from e
-
-
-def _asks(name: str, data: bytes, path: Path) -> Asks:
-    try:
-        return asks_of_module(name, data)
-    except elf.ElfError as e:
-        raise InputError(f"the module {path} is damaged: {e}") from e
+    return tuple(sorted(set(elf.modinfo(io.BytesIO(data)).get("firmware", ()))))
 
 
 def _choose(patterns: Iterable[str], index: Index) -> set[str]:

@@ -15,7 +15,7 @@ def put_busybox(tree: FileTree, release: str = "") -> debs.Package:
     root = debs.require_unpacked(package)
     program = next((p for p in (root / "bin/busybox", root / _PROGRAM) if p.is_file()), None)
     if program is None:
-        raise WorldError(f"the package {package} holds no bin/busybox")
+        raise WorldError(f"the package {package} contains no bin/busybox")
     origin = str(package)
     tree.file(_PROGRAM, program, group=GROUP, origin=origin, permissions=0o755)
     for applet in run([program, "--list-full"], timeout=10).stdout.decode().split():

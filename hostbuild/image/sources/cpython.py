@@ -50,11 +50,6 @@ class Interpreter:
     frozen: frozenset[str]
     libraries: Libraries
 
-    @property
-    def path(self) -> str:
-        """Where the interpreter is in the image."""
-        return f"/usr/bin/python{self.version}"
-
     def find(self, name: str) -> Found | None:
         """Find a module of the standard library."""
         if name in self.builtin:

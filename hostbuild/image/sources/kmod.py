@@ -36,5 +36,5 @@ def _require_kmod(release: str) -> tuple[debs.Package, Path]:
     root = debs.require_unpacked(package)
     program = next((p for p in (root / "bin/kmod", root / "usr/bin/kmod") if p.is_file()), None)
     if program is None:
-        raise WorldError(f"the package {package} holds no bin/kmod")
+        raise WorldError(f"the package {package} contains no bin/kmod")
     return package, program

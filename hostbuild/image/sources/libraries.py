@@ -73,10 +73,6 @@ class Libraries:
             raise WorldError(f"the package {self._package(soname)[0]} does not hold {soname}")
         return path
 
-    def origin(self, library: Path) -> str:
-        """Name the package that a file which was found comes from."""
-        return str(self._origin_of[library])
-
     def used(self) -> list[debs.Package]:
         """Return the packages that libraries were taken from, sorted by name."""
         return sorted(set(self._origin_of.values()), key=lambda package: package.name)

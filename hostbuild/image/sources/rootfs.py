@@ -10,7 +10,7 @@ _MODULES = (
     "modaliasd.linux.root",
     "modaliasd.rootfs",
     "modaliasd.commands.root",
-    "modaliasd.service.root_requests",
+    "modaliasd.service.clients.root",
 )
 _SCRIPTS = ("usr/lib/micro/root", "usr/lib/micro/clear-root")
 

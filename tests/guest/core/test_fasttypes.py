@@ -1,6 +1,7 @@
 """The stand-ins behave as the classes that the type checker takes them for."""
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,13 @@ def test_choice_members_are_singletons() -> None:
     assert pickle.loads(pickle.dumps(Colour.RED)) is Colour.RED
     with pytest.raises(ValueError, match="'green' is not a valid Colour"):
         Colour("green")
+
+
+def test_a_record_that_cannot_be_one_is_refused() -> None:
+    """A field without a default behind one with, as typing's refuses it; and more fields than it can have."""
+    make: Any = type(NamedTuple)
+    with pytest.raises(TypeError, match="a field without a default follows"):
+        make("Bad", (NamedTuple,), {"__annotations__": {"x": "int", "y": "int"}, "x": 1})
+    many = {f"field{number}": "int" for number in range(100)}
+    with pytest.raises(TypeError, match="100 fields, and a NamedTuple has at most"):
+        make("Large", (NamedTuple,), {"__annotations__": many})

@@ -134,3 +134,19 @@ def test_the_docs_have_the_table() -> None:
 def test_every_field_has_a_word() -> None:
     """No setting is out of reach, and none has two words."""
     assert sorted(word.field for word in WORDS) == sorted(set(Settings._fields) - {"problems"})
+
+
+@pytest.mark.parametrize(
+    ("line", "stays", "problems"),
+    [
+        ("modaliasd.root=stay", True, 0),
+        ("modaliasd.root=end", False, 0),
+        ("modaliasd.root=maybe", False, 1),
+        ("modaliasd.root", False, 1),
+    ],
+)
+def test_what_becomes_of_the_daemon_with_the_root(line: str, *, stays: bool, problems: int) -> None:
+    """It stays or ends; any other word is a problem that names what was expected, and changes nothing."""
+    settings = parse_settings(line)
+    assert settings.root_stays is stays
+    assert [("expected end or stay" in one.message) for one in settings.problems] == [True] * problems

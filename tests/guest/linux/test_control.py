@@ -22,7 +22,7 @@ from modaliasd.linux.netlink import Datagram, Oddity
 from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.intake import EVENTS_A_TURN
 from modaliasd.service.loop import Service
-from tests.support.fakeworld import FakeLoader, Fakes, FakeUevents
+from tests.support.fakeworld import FakeLoader, Fakes, FakeSupervisor, FakeUevents
 from tests.support.fuzzing import examples
 from tests.support.privileges import descriptors
 from tests.support.simkernel import SimKernel
@@ -39,6 +39,7 @@ class Daemon:
         self.fakes.sysfs.devices = [DISK]
         self.control = Control(self.path, os.geteuid())
         self.fakes.control = self.control
+        self.fakes.supervisor = self.supervisor = FakeSupervisor()
         self.fakes.clock = lambda: time.monotonic_ns() // 1000
         self.service = self.fakes.service()
         self.thread = threading.Thread(target=self.service.run, daemon=True)
@@ -61,8 +62,7 @@ class Daemon:
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     running = Daemon(tmp_path_factory.mktemp("control") / "control")
     yield running
-    running.service.stop()
-    running.connect().close()  # wakes it
+    running.supervisor.end()
     running.thread.join(20)
     assert not running.thread.is_alive()
 
@@ -98,7 +98,7 @@ def test_wait_for_what_comes(daemon: Daemon) -> None:
     """Who waits is answered when the uevent of the device is handled."""
     with daemon.connect() as client:
         client.sendall(b"wait 0 /dev/sdz\n")
-        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._waiters._for_device:  # type: ignore[union-attr]
             time.sleep(0.01)
         daemon.fakes.uevents.event("/devices/late", 1, SUBSYSTEM="block", DEVNAME="sdz")
         daemon.fakes.uevents.ring()
@@ -249,7 +249,7 @@ def test_who_waits_keeps_the_place(daemon: Daemon) -> None:
     """A client that waits for its answer is not among those that make room for others."""
     with daemon.connect() as waiting:
         waiting.sendall(b"wait 0 driver:kept\n")
-        while not daemon.service._clients._patient:  # type: ignore[union-attr]
+        while not daemon.service._clients._waiters._for_device:  # type: ignore[union-attr]
             time.sleep(0.01)
         crowd = [daemon.connect() for _ in range(MOST_CLIENTS + 10)]
         daemon.ask("status")
@@ -489,7 +489,8 @@ class RecordingClients:
 def test_a_load_is_answered_when_its_own_modules_are_dealt_with(tmp_path: Path) -> None:
     """Though others keep it from settling: `load` waits for what it asked for, and its line is in the ledger then."""
     path = tmp_path / "control"
-    fakes = Fakes(loader=HeldLoader())
+    supervisor = FakeSupervisor()
+    fakes = Fakes(loader=HeldLoader(), supervisor=supervisor)
     fakes.control = Control(str(path), os.geteuid())
     service = fakes.service()
     thread = threading.Thread(target=service.run, daemon=True)
@@ -507,9 +508,7 @@ def test_a_load_is_answered_when_its_own_modules_are_dealt_with(tmp_path: Path) 
         ask(str(path), ["status"], 5)  # something happens, and the loop turns
         assert json.loads(client.recv(1000)) == {"ok": True}
     assert fakes.loader.idle is False
-    service.stop()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.connect(str(path))  # wakes it
+    supervisor.end()
     thread.join(10)
     assert not thread.is_alive()
 

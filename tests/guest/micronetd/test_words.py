@@ -73,9 +73,9 @@ def test_an_ip_word_becomes_a_card(value: str, expected: Card) -> None:
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("ip=dchp", "the client's address is no IP address"),
+        ("ip=dchp", "the client's address is not an IP address"),
         ("ip=eth0:dchp", "expected CARD:METHOD"),
-        ("ip=300.0.0.5", "the client's address is no IP address"),
+        ("ip=300.0.0.5", "the client's address is not an IP address"),
         ("ip=127.0.0.1", "cannot be one machine's"),
         ("ip=224.0.0.1", "cannot be one machine's"),
         ("ip=255.255.255.255", "cannot be one machine's"),
@@ -122,8 +122,8 @@ def test_a_word_that_cannot_be_used_is_told_of_and_left_out(word: str, why: str)
         ("eth0:dhcp::52:54:00:00:00:01", Card("eth0"), "hardware address"),
         ("10.0.0.5::nowhere:24", Card("", STATIC, "10.0.0.5", 24), "no gateway"),
         ("10.0.0.5::[fe80::1]:24", Card("", STATIC, "10.0.0.5", 24), "no gateway"),
-        ("10.0.0.5:::24:a_b!:", Card("", STATIC, "10.0.0.5", 24), "the host's name"),
-        (":::::eth0:dhcp:one", Card("eth0"), "a name server is no IP address"),
+        ("10.0.0.5:::24:a_b!:", Card("", STATIC, "10.0.0.5", 24), "the host name"),
+        (":::::eth0:dhcp:one", Card("eth0"), "a name server is not an IP address"),
     ],
 )
 def test_a_field_that_cannot_be_used_leaves_the_others(value: str, expected: Card, why: str) -> None:

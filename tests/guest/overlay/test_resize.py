@@ -74,4 +74,4 @@ def test_without_a_terminal() -> None:
         ["busybox", "sh", RESIZE], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == b"resize: standard input is no terminal\n"
+    assert done.stderr == b"resize: standard input is not a terminal\n"

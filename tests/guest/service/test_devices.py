@@ -3,7 +3,7 @@
 from modaliasd.core.device import Device
 from modaliasd.service.devices import Registry
 from modaliasd.service.settle_report import SettleReport
-from tests.support.fakeworld import Fakes
+from tests.support.fakeworld import Fakes, NoLog
 
 CARD = Device("/devices/pci0000:00/0000:00:03.0", "pci", "e1000")
 
@@ -14,6 +14,7 @@ def report(fakes: Fakes, registry: Registry) -> SettleReport:
         devices=registry.devices,
         loader=fakes.loader,
         sysfs=fakes.sysfs,
+        kernel_log=NoLog(),
         writer=fakes.writer(),
         clock=lambda: 0,
         born_us=0,

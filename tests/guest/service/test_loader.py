@@ -23,7 +23,8 @@ from modaliasd.linux.process import is_safe_name, reap, start
 from modaliasd.linux.procmodules import file_size, read_live_modules
 from modaliasd.linux.sysfs import Sysfs
 from modaliasd.service.gate import Gate
-from modaliasd.service.loader import Loader, Tools
+from modaliasd.service.loads.loader import Loader
+from modaliasd.service.loads.tools import Tools
 from modaliasd.service.writer import LedgerWriter
 from tests.support.schema import check_records
 
@@ -410,27 +411,6 @@ def test_sizes_and_live_modules(tmp_path: Path) -> None:
     assert read_live_modules("/nowhere") == []
 
 
-def test_what_drivers_wait_for(tmp_path: Path) -> None:
-    """Missing firmware and probes put off are each told once, however often the daemon settles."""
-    bench = Bench(tmp_path)
-    (tmp_path / "sys/kernel/debug").mkdir(parents=True)
-    (tmp_path / "sys/kernel/debug/devices_deferred").write_text(
-        "1c20000.clock\tplatform: no regulator\nlone\n"
-    )
-    with (tmp_path / "kmsg").open("ab") as file:
-        file.write(b"4,9,9,-;e100 0000:00:05.0: Direct firmware load for e100/x.bin failed with error -2\n")
-    for _ in range(2):
-        bench.loader.report_waiting()
-    bench.ledger.flush()
-    records = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    check_records(records)
-    assert [(record["what"], record["message"]) for record in records] == [
-        ("firmware", "e100/x.bin is missing: e100 0000:00:05.0 asked for it"),
-        ("deferred probe", "1c20000.clock waits: platform: no regulator"),
-        ("deferred probe", "lone waits: the kernel does not say what for"),
-    ]
-
-
 def test_what_has_left_unheard_is_found_by_asking_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,7 +422,7 @@ def test_what_has_left_unheard_is_found_by_asking_again(
     bench.want("pci:snd")
     bench.start()
     bench.loader.live.add("snd")  # its event came, and its modprobe has not ended
-    monkeypatch.setattr("modaliasd.service.loader.read_live_modules", lambda: ["base", "other"])
+    monkeypatch.setattr("modaliasd.service.loads.loader.read_live_modules", lambda: ["base", "other"])
     bench.loader.recheck_live()
     assert bench.loader.scheduler.load_of("nic") is None, "it can be wanted anew"
     assert bench.loader.scheduler.load_of("base") is not None

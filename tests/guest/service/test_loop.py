@@ -14,7 +14,7 @@ from modaliasd.linux.ledger import ERROR, INFORMATION
 from modaliasd.service.devices import Registry
 from modaliasd.service.intake import EVENTS_A_TURN
 from modaliasd.service.loop import Service
-from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes
+from tests.support.fakeworld import FakeLoader, FakeResolver, Fakes, FakeSupervisor
 
 
 def run_until_settled(fakes: Fakes, limit_s: float = 10.0) -> bool:
@@ -220,3 +220,38 @@ def test_what_is_still_in_the_socket_belongs_to_the_boot() -> None:
     service._turn()
     assert phase_of(service) is Phase.HOTPLUG
     assert {record["verdict"] for record in fakes.records() if "verdict" in record} == {"allow"}
+
+
+def test_a_supervisor_is_told_how_it_goes_and_ends_the_loop() -> None:
+    """It hears that the daemon serves, each settle, and the end that it asked for; that is no failure: status 0."""
+    supervisor = FakeSupervisor()
+    service = Fakes(supervisor=supervisor).service()
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(service.run()), daemon=True)
+    thread.start()
+    while len(supervisor.told) < 2:
+        thread.join(0.01)
+    assert statuses == []
+    supervisor.end()
+    thread.join(10)
+    settled = "settled: 0 devices, 0 matched, 0 bound, 0 modules loaded, 0 failed"
+    assert supervisor.told == ["ready: walking /sys", settled, "stopping"]
+    assert statuses == [0]
+
+
+def test_what_was_found_wrong_on_the_way_here_is_told_first() -> None:
+    """A ledger that was torn, one that cannot be written, and modprobe.d's lines: warnings before the first walk."""
+    resolver = FakeResolver()
+    problem = Problem("/etc/modprobe.d/x.conf", 3, "unknown word 'blaklist': the line is ignored")
+    resolver.configuration = resolver.configuration._replace(problems=(problem,))
+    fakes = Fakes(resolver=resolver)
+    fakes.ledger.torn_bytes = 17
+    fakes.ledger.problem = "cannot write /run/modaliasd/ledger.jsonl: No space left on device"
+    fakes.service()
+    kinds = [record["type"] for record in fakes.records()]
+    assert kinds == ["start", "warning", "warning", "warning", "walk"]
+    repaired, full, line = fakes.records()[1:4]
+    assert (repaired["what"], repaired["message"][:8]) == ("ledger repaired", "17 bytes")
+    assert full["message"].endswith("No space left on device; going on without it")
+    assert (line["what"], line["path"], line["line"]) == ("modprobe.d", "/etc/modprobe.d/x.conf", 3)
+    assert [text for priority, text in fakes.ledger.said if priority == ERROR] == [full["message"]]

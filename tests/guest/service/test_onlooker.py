@@ -10,8 +10,8 @@ from modaliasd.core.kmod.plan import Denial, Denied, Match, Plan, Stage, Step
 from modaliasd.core.ledger.explain import why_module
 from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.loading.cause import Cause
-from modaliasd.service import onlooker
-from modaliasd.service.onlooker import HELD_US, SLOW_US, Onlooker
+from modaliasd.service.loads import onlooker
+from modaliasd.service.loads.onlooker import HELD_US, SLOW_US, Onlooker
 from tests.support.fakeworld import FakeResolver, Fakes, FakeSysfs
 
 CARD = "/devices/pci0000:00/0000:00:03.0"

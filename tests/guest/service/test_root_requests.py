@@ -1,4 +1,4 @@
-"""What the search for the root file system asks of the daemon: service/root_requests.py."""
+"""What the search for the root file system asks of the daemon: service/clients/root.py."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from modaliasd.core.inventory import Arrivals
 from modaliasd.core.loading.priority import Rank
-from modaliasd.service.root_requests import CONSIDERATION_US, RootRequests
+from modaliasd.service.clients.root import CONSIDERATION_US, RootRequests
 
 
 class World:
@@ -156,3 +156,16 @@ def test_who_has_gone_is_forgotten(world: Both) -> None:
     requests.attend()
     assert made.answers == {}
     assert not requests.waits
+
+
+def test_a_disk_that_comes_with_the_settle_is_told(world: Both) -> None:
+    """It was seen in the loop's turn that settled: who waits hears of the disk first, and of a settle another time."""
+    made, requests = world
+    requests.blocks(3, ["0", "settled"])
+    made.arrivals.note("vda")
+    requests.settled(made.now)
+    requests.attend()
+    assert made.answers.pop(3) == {"ok": True, "seen": 1, "devices": ["vda"]}
+    requests.blocks(3, ["1", "settled"])
+    requests.settled(made.now)
+    assert made.answers == {3: {"ok": True, "seen": 1, "devices": [], "settled": True}}

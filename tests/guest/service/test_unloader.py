@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modaliasd.linux.process import Child, start
-from modaliasd.service.unloader import Unloader
+from modaliasd.service.loads.unloader import Unloader
 
 
 class World:

@@ -205,6 +205,11 @@ def no_need(case: Case) -> None:
     case.parts.change("/modules.dep", lambda content: without_module(content, b"/net_failover.ko"))
 
 
+def unusable_interpreter(case: Case) -> None:
+    case.parts.put("usr/lib/micro/run", b"#!/bin/sh\n", 0o644)
+    case.parts.put("usr/bin/hello", b"#!/usr/lib/micro/run\n", 0o755)
+
+
 def no_magic(case: Case) -> None:
     case.facts = replace(case.facts, config={**(case.facts.config or {}), "MODULE_FORCE_LOAD": "n"})
     case.parts.change("/virtio_net.ko", swap(b"\0vermagic=", b"\0xermagic="))
@@ -239,6 +244,7 @@ BREAKS: dict[str, tuple[str, Callable[[Case], None]]] = {
     "null is another device": ("node-wrong", node("dev/null", Part(CHARACTER, device=(1, 5)))),
     "proc is a file": ("mount-point", node("proc", Part(FILE))),
     "no sys": ("mount-point", node("sys", Part(stat.S_IFLNK | 0o777, b"nowhere"))),
+    "a file without its directory": ("member-dropped", node("nowhere/file", Part(FILE))),
     "no daemon": ("part-missing", gone("usr/bin/modaliasd")),
     "no inittab": ("part-missing", gone("etc/inittab")),
     "daemon is not executable": ("part-not-executable", mode("usr/bin/modaliasd", 0o644)),
@@ -252,10 +258,15 @@ BREAKS: dict[str, tuple[str, Callable[[Case], None]]] = {
     "busybox cut short": ("elf-damaged", data("usr/bin/busybox", lambda content: content[:3000])),
     "link to nowhere": ("link-dangling", node("usr/sbin/hello", Part(stat.S_IFLNK | 0o777, b"/opt/hello"))),
     "script without interpreter": ("interpreter-missing", put("usr/bin/hello", b"#!/usr/bin/perl\n", 0o755)),
+    "interpreter cannot be run": ("interpreter-not-executable", unusable_interpreter),
     "env finds nothing": ("interpreter-missing", put("usr/bin/hello", b"#!/usr/bin/env ruby\n", 0o755)),
     "module cut short": (
         "module-unreadable",
         data("/virtio_net.ko", lambda content: content[: len(content) // 2]),
+    ),
+    "module without .modinfo": (
+        "module-unreadable",
+        data("/virtio_net.ko", swap(b"\0.modinfo\0", b"\0.modxnfo\0")),
     ),
     "module is a text": ("module-unreadable", data("/virtio_net.ko", not_found)),
     "module of another machine": ("module-machine", data("/virtio_net.ko", to_arm)),
@@ -275,6 +286,10 @@ BREAKS: dict[str, tuple[str, Callable[[Case], None]]] = {
     "modules.dep lacks a line": (
         "dep-line-missing",
         data("/modules.dep", lambda c: without_module(c, b"/virtio_net.ko:")),
+    ),
+    "modules.dep names a need without a line": (
+        "dep-need-missing",
+        data("/modules.dep", swap(b"/virtio_net.ko:", b"/virtio_net.ko: kernel/nowhere.ko")),
     ),
     "modules.dep lacks a need": ("dep-need-unlisted", data("/modules.dep", dep_without_needs)),
     "modules.dep in a circle": ("dep-cycle", data("/modules.dep", dep_circle)),
@@ -341,6 +356,77 @@ def test_each_break_is_found(
     assert kind in {one.id for one in findings if one.level is not Level.NOTE}, findings
     assert not works(findings)
     assert all(one.reason and one.fix and one.place for one in findings)
+
+
+def tolerated(case: Case) -> None:
+    case.facts = replace(case.facts, config={**(case.facts.config or {}), "MODULE_FORCE_LOAD": "y"})
+    case.parts.change("/virtio_net.ko", swap(b"\0vermagic=", b"\0xermagic="))
+
+
+def older(case: Case) -> None:
+    """A module of another build of the kernel, with checksums."""
+    release = case.facts.version.encode()
+    case.parts.change(
+        "/virtio_net.ko", swap(b"vermagic=" + release, b"vermagic=" + b"6.1.0-1".ljust(len(release), b"x"))
+    )
+
+
+POINTLESS = b'[[rule]]\naction = "deny"\nmodule = "nobody"\n'
+NOTES: dict[str, tuple[str, Callable[[Case], None]]] = {
+    "a rule for no module": ("policy-pointless", put("etc/modaliasd/policy.toml", POINTLESS)),
+    "options for no module": ("modprobe-d-effect", put("etc/modprobe.d/x.conf", b"options nobody a=1\n")),
+    "a parameter that no module has": (
+        "modprobe-d-effect",
+        put("etc/modprobe.d/x.conf", b"options virtio_net nothing=1\n"),
+    ),
+    "a plain file in /dev": ("node-file", put("dev/disk", b"")),
+    "no version magic, and a kernel that minds not": ("vermagic-missing", tolerated),
+    "a module of another build": ("vermagic-release", older),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_what_may_be_meant_is_a_note(
+    name: str, facts: KernelFacts, busybox_parts: Parts, tmp_path: Path
+) -> None:
+    """It is told, with reason and fix, and is no reason for the image not to work."""
+    kind, change = NOTES[name]
+    case = Case(Parts(busybox_parts), facts)
+    change(case)
+    findings = found_in(case, tmp_path / "x.img")
+    assert {(one.id, one.level) for one in findings} == {(kind, Level.NOTE)}, findings
+    assert works(findings)
+    assert all(one.reason and one.fix and one.place for one in findings)
+
+
+def test_many_damaged_lines_are_counted(facts: KernelFacts, busybox_parts: Parts, tmp_path: Path) -> None:
+    """The first are shown, the others counted: a table that is something else has thousands."""
+    case = Case(Parts(busybox_parts), facts)
+    case.parts.change("/modules.softdep", lambda content: content + b"nonsense\n" * 50)
+    damaged = [one for one in found_in(case, tmp_path / "x.img") if one.id == "index-damaged"]
+    reasons = [one.reason for one in damaged if not one.reason.startswith("and ")]
+    assert 3 <= len(reasons) <= 10
+    assert f"and {50 - len(reasons)} more lines" in {one.reason for one in damaged}
+
+
+def test_an_archive_without_its_end(facts: KernelFacts, busybox_parts: Parts, tmp_path: Path) -> None:
+    """The kernel takes it as it is; that it may be cut short is a note."""
+    path = write_parts(tmp_path / "x.img", busybox_parts)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b"070701")])
+    findings = check(view_image(open_image(path), facts, {}))
+    assert [(one.id, one.level) for one in findings] == [("archive-untrailed", Level.NOTE)]
+
+
+def test_a_kernel_that_unpacks_modules_itself(facts: KernelFacts, kmod_parts: Parts, tmp_path: Path) -> None:
+    """With CONFIG_MODULE_DECOMPRESS and the right compressor kmod needs no library for it."""
+    case = Case(Parts(kmod_parts), facts)
+    case.parts.remove("/liblzma.so.5")
+    kinds = {one.id for one in found_in(case, tmp_path / "x.img")}
+    assert "module-compressed" in kinds
+    own = {"MODULE_DECOMPRESS": "y", "MODULE_COMPRESS_XZ": "y"}
+    case.facts = replace(facts, config={**(facts.config or {}), **own})
+    assert "module-compressed" not in {one.id for one in found_in(case, tmp_path / "y.img")}
 
 
 def test_more_than_thirty_ways() -> None:

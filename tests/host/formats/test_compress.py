@@ -153,3 +153,22 @@ def test_the_window(size: int, smallest: bool) -> None:
         window = Packing(compressor, smallest).window(size)
         assert window <= 64 << 20
         assert window < max(2 * size, (1 << 20) + 1)
+
+
+def test_lz4_frames_may_follow_one_another() -> None:
+    """The kernel's decoder passes over a magic number between blocks (lib/decompress_unlz4.c), as lz4 itself does."""
+    twice = pack(Compressor.LZ4, PLAIN) * 2
+    done = subprocess.run(
+        [require_program("lz4"), "-dc"], input=twice, capture_output=True, check=True, timeout=20
+    )
+    assert done.stdout == PLAIN * 2
+    assert decompress(Compressor.LZ4, twice) == (PLAIN * 2, b"")
+
+
+def test_a_damaged_block_of_lz4_is_named() -> None:
+    """Which block it is, by its place in the file."""
+    block = b"\xff" * 40
+    data = pack(Compressor.LZ4, PLAIN) + len(block).to_bytes(4, "little") + block
+    at = len(data) - len(block) - 4
+    with pytest.raises(CompressionError, match=rf"lz4 data is damaged in the block at offset {at}: "):
+        decompress(Compressor.LZ4, data)

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import struct
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -85,3 +88,53 @@ def test_damaged_files(at: int, noise: bytes) -> None:
         for read in (linkage, kernel_exports, modinfo, machine_of):
             with contextlib.suppress(ElfError):
                 read(data)
+
+
+def with_sections(names: dict[str, bytes]) -> bytes:
+    """A module with some more sections: binutils puts them in."""
+    with tempfile.TemporaryDirectory() as staging:
+        place = Path(staging)
+        (place / "a.ko").write_bytes(module_bytes(FakeModule("a", needs=["weak_one", "hard"])))
+        argv = [require_program("objcopy")]
+        for number, (name, data) in enumerate(names.items()):
+            (place / str(number)).write_bytes(data)
+            argv += ["--add-section", f"{name}={place / str(number)}"]
+        argv += ["--weaken-symbol", "weak_one_symbol"]
+        subprocess.run([*argv, place / "a.ko", place / "b.ko"], check=True, timeout=20, capture_output=True)
+        return (place / "b.ko").read_bytes()
+
+
+@pytest.mark.toolchain
+def test_checksums_as_kernels_since_6_14_have_them() -> None:
+    """Names of any length in one section, 32 bits each in another (kernel/module/version.c); both are read."""
+    old = struct.pack("<Q56s", 0x11, b"hard_symbol") + struct.pack("<Q56s", 0x22, b"old_symbol")
+    long = b"a_symbol_of_more_than_the_fifty_five_bytes_that_a_row_of_versions_has"
+    link = linkage(
+        with_sections(
+            {
+                "__versions": old,
+                "__version_ext_names": b"hard_symbol\0" + long + b"\0",
+                "__version_ext_crcs": struct.pack("<II", 0x33, 0xFFFFFFFF),
+            }
+        )
+    )
+    assert link.versions == {"hard_symbol": 0x33, "old_symbol": 0x22, long.decode(): 0xFFFFFFFF}
+    assert link.takes == {"weak_one_symbol", "hard_symbol"}
+    assert link.weak == {"weak_one_symbol"}
+
+
+@pytest.mark.toolchain
+def test_exports_of_another_shape_are_unknown() -> None:
+    """A table of addresses, as 32-bit kernels have it, leads out of the strings: nothing is claimed of it."""
+    table = struct.pack("<III", 0, 1 << 20, 0)
+    data = with_sections({"__ksymtab_strings": b"printk\0", "__ksymtab": table})
+    assert kernel_exports(data) == {}
+    near = struct.pack("<iii", 0, -4, 0)  # the name, beside the word that says how far it is
+    assert kernel_exports(with_sections({"__ksymtab_strings": b"printk\0", "__ksymtab_gpl": near})) == {
+        "printk": None
+    }
+
+
+def test_a_row_of_symvers_that_is_none() -> None:
+    """A checksum that is no number passes its row over, and no other."""
+    assert parse_symvers("0xq\ta\tvmlinux\tE\n0x1\tb\tvmlinux\tE\n0x2\tc\n") == {"b": 1}

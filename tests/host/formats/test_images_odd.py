@@ -4,12 +4,14 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import resource
 import shutil
 import stat
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,8 +80,8 @@ def test_a_damaged_bootconfig_is_garbage(tmp_path: Path) -> None:
         (b"LZIP" + bytes(50), "lzip", "xz --check=crc32"),
         (lzma.compress(ARCHIVE), "CRC64", "xz --check=crc32"),
         (b"\1" + ARCHIVE, "neither an archive nor", ""),
-        (bytes(2) + ARCHIVE, "no multiple of 4", "NULs"),
-        (ARCHIVE + bytes(1) + gzip.compress(ARCHIVE, mtime=0), "no multiple of 4", "pad"),
+        (bytes(2) + ARCHIVE, "not a multiple of 4", "NULs"),
+        (ARCHIVE + bytes(1) + gzip.compress(ARCHIVE, mtime=0), "not a multiple of 4", "pad"),
         (gzip.compress(bytes(4) + ARCHIVE, mtime=0), "no cpio magic", ""),
         (gzip.compress(ARCHIVE + b"x", mtime=0), "junk within compressed archive", ""),
         (gzip.compress(ARCHIVE[:-4], mtime=0), "junk at the end of compressed archive", ""),
@@ -295,3 +297,50 @@ def test_an_image_that_is_compressed_twice_is_no_archive(tmp_path: Path) -> None
     data = packer.compress(gzip.compress(ARCHIVE, mtime=0)) + packer.flush()
     with pytest.raises(ImageError, match="no header at offset 0"):
         read_image(image_of(tmp_path, data))
+
+
+def test_an_image_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """It cannot be read twice, so it is kept; the same is found in it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(ARCHIVE,), daemon=True)
+    writer.start()
+    found = open_image(pipe)
+    writer.join(20)
+    assert [path for path, _ in found.root.walk()] == ["init"]
+
+
+def test_an_image_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    """What stood in it is no longer there, or damaged: that is said, and nothing wrong is given."""
+    path = image_of(tmp_path, ARCHIVE)
+    image = open_image(path)
+    assert image.read(["init"]) == {"init": b"#!/bin/sh\n"}
+    path.write_bytes(b"")
+    with pytest.raises(ImageError, match="has changed while it was read"):
+        image.read(["init"])
+    path.write_bytes(INIT[:60])
+    with pytest.raises(ImageError, match="damaged"):
+        image.read(["init"])
+
+
+def test_a_bootconfig_that_says_it_is_longer_than_the_image(tmp_path: Path) -> None:
+    """The kernel takes it for none (init/main.c, get_boot_config_from_initrd), and so what it is: garbage behind."""
+    whole = ARCHIVE + struct.pack("<II", 1 << 20, 0) + b"#BOOTCONFIG\n"
+    image = open_image(image_of(tmp_path, whole))
+    assert image.bootconfig == 0
+    assert image.trouble is not None
+
+
+def test_a_packed_stream_with_nothing_inside(tmp_path: Path) -> None:
+    """At the start the kernel gives up on it; the words are the kernel's."""
+    image = open_image(image_of(tmp_path, packed(Compressor.GZIP, b"")))
+    assert image.trouble is not None
+    assert "holds nothing" in str(image.trouble)
+    assert image.trouble.said == "junk at the end of compressed archive"
+
+
+def test_a_link_whose_target_is_too_long_is_passed_over(tmp_path: Path) -> None:
+    """PATH_MAX counts for targets, too (init/initramfs.c, do_header); what follows is unpacked."""
+    image = open_image(image_of(tmp_path, written(Member("link", LINK | 0o777), b"x" * 5000) + INIT + END))
+    assert [path for path, _ in image.root.walk()] == ["init"]
+    assert image.passed_over == [("link", "its target has 5000 bytes")]

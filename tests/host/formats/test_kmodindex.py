@@ -1,6 +1,7 @@
 """hostbuild.formats.kmodindex: modules.dep.bin as depmod writes it."""
 
 import contextlib
+import struct
 import subprocess
 from pathlib import Path
 
@@ -84,3 +85,11 @@ def test_a_damaged_index_is_an_error(noise: bytes, at: int) -> None:
     for data in (noise, whole[:at], whole[:at] + noise + whole[at + len(noise) :]):
         with contextlib.suppress(kmodindex.IndexFileError):
             kmodindex.read(data)
+
+
+def test_an_index_that_leads_in_a_circle_is_refused() -> None:
+    """A node with itself for a child is read to no end by who trusts it."""
+    root = 0x20000000 | 12  # children
+    circle = struct.pack(">III", 0xB007F457, 0x00020001, root) + b"aa" + struct.pack(">I", root)
+    with pytest.raises(kmodindex.IndexFileError, match="in a circle"):
+        kmodindex.read(circle)

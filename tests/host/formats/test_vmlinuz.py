@@ -13,7 +13,7 @@ import zstandard
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, Packing, sink
-from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
+from hostbuild.formats.vmlinuz import find_ikconfig, init_size, kernel_of
 from hostbuild.kernels.kernel import Kernel
 from tests.support.programs import require_program
 
@@ -100,3 +100,20 @@ def test_debians_kernel_unpacks_to_an_elf_file(debian_kernel: Kernel, tmp_path: 
     ).stdout
     assert "ELF64" in header
     assert "X86-64" in header
+
+
+def test_a_damaged_configuration_inside_is_said() -> None:
+    """It is there, and cannot be read: that is no kernel without one."""
+    with pytest.raises(InputError, match="the configuration inside the kernel cannot be unpacked"):
+        find_ikconfig(b"\x7fELF" + b"IKCFG_ST" + gzip.compress(_CONFIG.encode())[:-6])
+
+
+def test_what_a_bzimage_needs_to_start() -> None:
+    """init_size of the boot protocol 2.10 and later; an older one, and what is no bzImage, does not say."""
+    image = bytearray(_bz_image(_ELF))
+    struct.pack_into("<I", image, 0x260, 12 << 20)
+    assert init_size(bytes(image)) == 12 << 20
+    struct.pack_into("<H", image, 0x206, 0x0209)
+    assert init_size(bytes(image)) is None
+    assert init_size(_ELF) is None
+    assert init_size(bytes(image)[:0x250]) is None

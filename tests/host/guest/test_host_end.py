@@ -27,7 +27,7 @@ def test_an_agent_that_begins_anew() -> None:
     agent.feed(hello())
     event = command.next(1)
     assert isinstance(event, Lost)
-    assert "begun anew" in event.reason
+    assert "started again" in event.reason
     other = Command(agent, request(["true"]))
     agent.feed(encode(Frame(Kind.STDOUT, 2, b"x")))
     assert other.next(1) == Output(b"x", False)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.debs import Package
-from hostbuild.errors import InputError
+from hostbuild.errors import InputError, WorldError
 from hostbuild.formats.modfile import unpackers_in
 from hostbuild.image.sources.libraries import Libraries, library_directory, package_of
 
@@ -63,3 +63,15 @@ def test_what_kmod_opens_by_itself_counts() -> None:
     """A soname that stands in the program counts, whether its header needs it or dlopen(3) takes it."""
     program = b"\x7fELF\0liblzma.so.5\0ZSTD_decompress\0libzstd.so.1\0libz.so.10\0"
     assert unpackers_in(program) == ["liblzma.so.5", "libzstd.so.1"]
+
+
+def test_a_package_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is only looked for there is none; where it is needed, the package is named."""
+    package = Package.__new__(Package)
+    object.__setattr__(package, "name", "libzstd1")
+    monkeypatch.setattr("hostbuild.debs.describe", lambda _names, _release="", **_how: [package])
+    monkeypatch.setattr("hostbuild.debs.require_unpacked", lambda _package: tmp_path)
+    monkeypatch.setattr(Package, "__str__", lambda one: one.name)
+    assert Libraries().find("libzstd.so.1") is None
+    with pytest.raises(WorldError, match=r"the package libzstd1 does not hold libzstd\.so\.1"):
+        Libraries().require("libzstd.so.1")

@@ -1,6 +1,7 @@
 """Overlays: what they keep of the host's files, and in which order they win."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,11 @@ def test_own_overlay_does_not_depend_on_the_umask() -> None:
         entry.permissions for _, entry in overlay.read_own().entries if entry.kind is not NodeKind.SYMLINK
     }
     assert modes <= {0o755, 0o644}
+
+
+def test_sockets_are_left_out(tmp_path: Path) -> None:
+    """A program's socket that lies in the directory is no file of the image's; what is beside it comes."""
+    (tmp_path / "x").write_text("1")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        assert [path for path, _entry in read_overlay(tmp_path).entries] == ["x"]

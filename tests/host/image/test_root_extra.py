@@ -42,8 +42,8 @@ def test_every_module_that_is_left_out_is_one() -> None:
     kept = {source.name for source in rootfs.without(sources)}
     left = {source.name for source in sources} - kept
     assert {"modaliasd.rootfs.boot", "modaliasd.core.root.diagnosis", "modaliasd.linux.root.blockdev"} <= left
-    assert "modaliasd.service.root_requests" in left
-    assert {"modaliasd.cli", "modaliasd.service.clients", "modaliasd.core.loading.priority"} <= kept
+    assert "modaliasd.service.clients.root" in left
+    assert {"modaliasd.cli", "modaliasd.service.clients.serve", "modaliasd.core.loading.priority"} <= kept
 
 
 @pytest.mark.slow

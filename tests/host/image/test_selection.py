@@ -15,6 +15,7 @@ from hostbuild.image.modules import selection
 from hostbuild.image.modules.selection import Index, SelectionError, close, load, parse_index, select
 from hostbuild.kernels.kernel import Kernel, KernelError
 from modaliasd.core.kmod.names import module_name
+from tests.support.komaker import FakeModule, module_bytes
 from tests.support.programs import require_program
 
 if TYPE_CHECKING:
@@ -205,3 +206,41 @@ def test_the_default_selection_has_what_qemu_emulates(debian_kernel: Kernel) -> 
         ext4 vfat isofs squashfs erofs 9p virtiofs overlay
     """
     assert set(emulated.split()) - names == set()
+
+
+@pytest.mark.parametrize(
+    ("dep", "words"), [("", r"modules\.dep lists no module"), (None, r"modules\.dep: it does not exist")]
+)
+def test_a_tree_without_a_module_is_refused(tmp_path: Path, dep: str | None, words: str) -> None:
+    """An empty modules.dep, and none: depmod is the fix of both."""
+    if dep is not None:
+        (tmp_path / "modules.dep").write_text(dep)
+    kernel = Kernel(tmp_path / "vmlinuz", "6.1", "", "", modules=tmp_path, indexes=tmp_path)
+    with pytest.raises(KernelError, match=words) as caught:
+        selection.read_index(kernel)
+    assert (caught.value.hint or "").startswith("depmod")
+
+
+@pytest.mark.parametrize("words", ["", " , \n"])
+def test_an_empty_selection_is_refused(index: Index, words: str) -> None:
+    """Nothing is not `none`: a variable that is empty by mistake is told, with the word that was meant."""
+    with pytest.raises(SelectionError, match="the selection of modules is empty") as caught:
+        select(words, index)
+    assert "--modules none" in (caught.value.hint or "")
+
+
+def test_a_need_that_has_no_line_is_told(tmp_path: Path) -> None:
+    """modules.dep names what it does not list: depmod was not run since that went."""
+    broken = parse_index({"modules.dep": b"k/a.ko: k/b.ko\n"})
+    with pytest.raises(KernelError, match="names b as a dependency, but has no line for it"):
+        load(["b"], broken, tmp_path)
+
+
+@pytest.mark.parametrize("mark", [b"firmware=x", b"request_module"])
+def test_a_module_whose_sections_are_damaged_is_named(tmp_path: Path, index: Index, mark: bytes) -> None:
+    """The header is an ELF file's and what it leads to is not there: said with the file's path."""
+    path = tmp_path / "kernel/drivers/a.ko"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(module_bytes(FakeModule("a", firmware=["x"]))[:80] + mark + b"\0" * 64)
+    with pytest.raises(InputError, match=r"the module .*a\.ko is damaged"):
+        load(["a"], index, tmp_path)

@@ -261,3 +261,22 @@ def test_sources_that_make_has_not_seen_are_told(elsewhere: bool, tree: Path, tm
     assert changed_sources(tree) == ["include/linux/new.h", "lib/new.c", "lib/new.h"]
     [note] = [note for note in read_build_tree(tree).notes if "boot --rebuild" in note]
     assert "include/linux/new.h, lib/new.c and lib/new.h" in note
+
+
+def test_modules_with_debug_sections_are_told(tree: Path) -> None:
+    """They are many times as large; how to have them without is said, with the tree's path."""
+    for config in (tree / ".config", tree / "include/config/auto.conf"):
+        then = config.stat().st_mtime
+        config.write_text(config.read_text() + "CONFIG_DEBUG_INFO=y\n")
+        os.utime(config, (then, then))
+    [told] = kernel_of(tree).left_out
+    assert f"the modules in {tree} may have debug sections" in told
+    assert "INSTALL_MOD_STRIP=1" in told
+
+
+def test_a_damaged_module_says_nothing_of_the_others(tree: Path) -> None:
+    """Whether the modules are this tree's own is told by those that can be read."""
+    (tree / "lib/b-b.ko").write_bytes(b"\x7fELF junk")
+    modules = kernel_of(tree).modules
+    assert modules is not None
+    assert sorted(path.name for path in modules.rglob("*.ko")) == ["aa.ko", "b-b.ko"]

@@ -220,3 +220,20 @@ def test_the_phases_of_a_boot() -> None:
         ("init", 700_000, START_US),
         ("devices", START_US, START_US + 2000),
     ]
+
+
+def test_a_module_that_was_loaded_twice_has_a_row_for_each_load() -> None:
+    """The earlier load has its own askers only; what the module drives now is the later one's."""
+    maker = small_boot()
+    nic, other = "/devices/pci0000:00/0000:00:03.0", "/devices/pci0000:00/0000:00:08.0"
+    maker.add("module", action="remove", module="nic")
+    maker.device(other, "add", subsystem="pci", modalias="pci:v1d9", matches=[("pci:v1d*", "nic")])
+    maker.load(
+        "nic", {"devpath": other, "subsystem": "pci", "modalias": "pci:v1d9", "alias": "pci:v1d*", "line": 7}
+    )
+    model = make_model(history_of(maker.records))
+    names = [device["path"] for device in model["devices"]]
+    loads = [load for load in model["loads"] if load["module"] == "nic"]
+    assert len(loads) == 2
+    assert [[names[at] for at in load["askers"]] for load in loads] == [[nic], [nic, other]]
+    assert [bool(load["drives"]) for load in loads] == [False, True]

@@ -15,6 +15,7 @@ another version tells what it can.
 from __future__ import annotations
 
 from modaliasd.core.kmod.plan import match_of
+from modaliasd.core.ledger.history_loads import loads_of
 from modaliasd.core.ledger.history_values import (
     SUCCESSFUL,
     UNKNOWN,
@@ -24,7 +25,6 @@ from modaliasd.core.ledger.history_values import (
     Settle,
 )
 from modaliasd.core.loading.cause import cause_of
-from modaliasd.core.loading.outcome import FailureKind, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def history_of(records: Iterable[Fields]) -> History:
             break
         else:
             _hear_other(history, kind, record, t_us)
-    history.loads = _loads(loads)
+    history.loads = loads_of(loads)
     history._by_module = _by_module(history)
     history._seen = {one.module.replace("-", "_"): one for one in history.appearances}
     _index(history)
@@ -280,32 +280,6 @@ def _move(devices: dict[str, DeviceHistory], old: str, new: str) -> None:
         devices[device.devpath] = device
 
 
-def _loads(records: list[Fields]) -> list[LoadHistory]:
-    """Return the loads, with what can only be known from those that ended with them."""
-    jobs: dict[int, list[Fields]] = {}
-    own: dict[int, int] = {}
-    for record in records:
-        if _start_us(record) < 0:
-            continue
-        if record.get("outcome") == Outcome.OBSERVED.value:  # nobody knows which of them came by one modprobe
-            own[id(record)] = max(0, record.get("end_us", UNKNOWN) - _start_us(record))
-        else:
-            jobs.setdefault(record.get("end_us", UNKNOWN), []).append(record)
-    for end_us, job in jobs.items():
-        job.sort(key=_start_us)
-        for record, follower in zip(job, [*job[1:], None], strict=True):
-            until = end_us if follower is None else _start_us(follower)
-            own[id(record)] = max(0, until - _start_us(record))
-    for_whom: dict[str, dict[str, None]] = {}  # each name once
-    for record in records:
-        causes = record.get("causes") or [{}]
-        needer = causes[0].get("module", "") or causes[0].get("softdep", "")
-        if needer:
-            for_whom.setdefault(needer, {})[record.get("module", "")] = None
-    brought = {needer: tuple(names) for needer, names in for_whom.items()}
-    return [_load(record, own.get(id(record), UNKNOWN), brought) for record in records]
-
-
 def _by_module(history: History) -> dict[str, LoadHistory]:
     """Return each module's last load.
 
@@ -325,38 +299,6 @@ def _by_module(history: History) -> dict[str, LoadHistory]:
         ):
             found[name] = load
     return found
-
-
-def _start_us(record: Fields) -> int:
-    return int(record.get("start_us", UNKNOWN))
-
-
-def _load(record: Fields, own_us: int, brought: Mapping[str, tuple[str, ...]]) -> LoadHistory:
-    get = record.get
-    return LoadHistory(
-        get("module", ""),
-        get("outcome", ""),
-        tuple(cause_of(fields) for fields in get("causes", ())),
-        tuple(get("deps", ())),
-        get("message", ""),
-        get("queued_us", UNKNOWN),
-        get("start_us", UNKNOWN),
-        get("end_us", UNKNOWN),
-        own_us,
-        brought.get(get("module", ""), ()),
-        _failure(record),
-        get("blocked_by", ""),
-    )
-
-
-def _failure(record: Fields) -> FailureKind | None:
-    """Why the load was denied or failed; ledgers of before there was the field do not tell."""
-    if record.get("outcome") not in {Outcome.DENIED.value, Outcome.FAILED.value}:
-        return None
-    try:
-        return FailureKind(record.get("failure", FailureKind.UNKNOWN.value))
-    except ValueError:
-        return FailureKind.UNKNOWN
 
 
 def _adopt(devices: dict[str, DeviceHistory]) -> None:

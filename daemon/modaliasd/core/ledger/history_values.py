@@ -58,9 +58,6 @@ class DeviceHistory:
         self.idle_drivers: tuple[str, ...] = ()
         self.children: list[str] = []
 
-    def __repr__(self) -> str:
-        return f"DeviceHistory({self.devpath!r}, driver={self.driver!r})"
-
     @property
     def name(self) -> str:
         """The last part of the devpath."""

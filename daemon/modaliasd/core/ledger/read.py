@@ -40,11 +40,6 @@ class Skipped:
         if len(self.named) < _NAMED:
             self.named.append((number, reason, line[:_SAMPLE]))
 
-    @property
-    def samples(self) -> list[bytes]:
-        """How the first few of them began."""
-        return [line for _number, _reason, line in self.named]
-
     def __str__(self) -> str:
         """Return it in words: "2 lines were skipped: line 4: it has no devpath; line 9: it is not JSON: ..."."""
         words = "1 line was skipped" if self.count == 1 else f"{self.count} lines were skipped"

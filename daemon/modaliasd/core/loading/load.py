@@ -90,9 +90,6 @@ class Load:
         """Does it want a process of its own, this time?"""
         return self.needs.single or self.bare
 
-    def __repr__(self) -> str:
-        return f"Load({self.module!r}, result={self.result!r})"
-
 
 class Job(NamedTuple):
     """One modprobe process: `targets` are its arguments, `modules` all that it will insert, in order.

@@ -174,7 +174,7 @@ def _unmountable(facts: Facts, device: BlockDevice) -> Diagnosis:
     if device.holds is not None and device.holds.type in MEMBERS:
         return _member(device, "", _came(facts))
     if device.holds is not None:
-        sentence = f"{device.node} holds {device.holds.type}, which is no file system to be mounted."
+        sentence = f"{device.node} holds {device.holds.type}, which is not a mountable file system."
         return Diagnosis(Reason.NO_FILE_SYSTEM, sentence, _came(facts), "give root= as one of these")
     parts = [one.node for one in facts.devices if one.disk and f"/dev/{one.disk}" == device.node]
     inside = f"; it has partitions: {', '.join(parts)}" if parts else ""

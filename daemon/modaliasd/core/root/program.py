@@ -40,7 +40,7 @@ def why_not_run(head: bytes, machine: bytes) -> str:
     if head[:2] == b"#!":
         return "" if interpreter_of(head) else "its first line names no interpreter"
     if head[:4] != b"\x7fELF":
-        return "it is empty" if not head else "it is no program: neither ELF nor a script"
+        return "it is empty" if not head else "it is not a program: neither ELF nor a script"
     if head[18:20] != machine:
         return f"it is a program for {_name(head[18:20])}, and this machine is {_name(machine)}"
     return ""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BRIDGE = "bc06"  # pci: leads to devices, and needs no driver for it
 _NAMED = 6  # modules in a sentence
-DEFERRED = "deferred probe"  # `what` of the daemon's warnings (service/loader.py)
+DEFERRED = "deferred probe"  # `what` of the daemon's warnings (service/settle_report.py)
 
 
 class Fault(Enum):

@@ -42,7 +42,7 @@ def why_not_init(root: str, path: str) -> str:
         place = inside(root, path)
         mode = posix.stat(place).st_mode
         if not S_ISREG(mode):
-            return "it is a directory" if S_ISDIR(mode) else "it is no file"
+            return "it is a directory" if S_ISDIR(mode) else "it is not a file"
         if not mode & 0o111:
             return "it is not executable"
         head = _head(place)

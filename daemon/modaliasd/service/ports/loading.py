@@ -66,9 +66,6 @@ class ReportingLoader(Protocol):
     def outcomes(self) -> list[Outcome]:
         """Return how each load that has ended did so."""
 
-    def report_waiting(self) -> None:
-        """Write down what keeps drivers from their devices."""
-
 
 class StatusLoader(Protocol):
     """The clients'."""

@@ -115,7 +115,7 @@ class EventSysfs(NumberedSysfs, Protocol):
 
 
 class LiveSysfs(Protocol):
-    """The unloader's."""
+    """The loader's and the unloader's."""
 
     def is_live(self, module: str) -> bool:
         """Return whether the module has been inserted and initialised."""
@@ -126,17 +126,6 @@ class DeviceSysfs(LiveSysfs, Protocol):
 
     def exists(self, devpath: str) -> bool:
         """Return whether the device is there."""
-
-
-class DeferredSysfs(Protocol):
-    """The report's of what waits."""
-
-    def deferred(self) -> list[tuple[str, str]]:
-        """(device, reason) of the probes that wait for a supplier."""
-
-
-class LoadSysfs(LiveSysfs, DeferredSysfs, Protocol):
-    """The loader's."""
 
 
 class PolicySysfs(Protocol):
@@ -155,8 +144,11 @@ class DriverSysfs(Protocol):
     def drivers_of(self, module: str) -> list[tuple[str, str]]:
         """(bus, driver) of every driver that the live module has registered."""
 
+    def deferred(self) -> list[tuple[str, str]]:
+        """(device, reason) of the probes that wait for a supplier."""
 
-class AnySysfs(WalkableSysfs, EventSysfs, DeviceSysfs, LoadSysfs, PolicySysfs, DriverSysfs, Protocol):
+
+class AnySysfs(WalkableSysfs, EventSysfs, DeviceSysfs, PolicySysfs, DriverSysfs, Protocol):
     """All of it, for who puts the service together."""
 
 
@@ -241,10 +233,14 @@ class AnyResolver(Lookup, RemoveCommands, Protocol):
 
 
 class MessageLog(Protocol):
-    """The kernel's log."""
+    """The kernel's log, as far as the loader knows it."""
 
     def lines(self) -> list[str]:
         """Return the texts of the records since the start, the newest last."""
+
+
+class FirmwareLog(MessageLog, Protocol):
+    """The kernel's log."""
 
     def take_missing_firmware(self) -> list[tuple[str, str]]:
         """(file, who asked) of the firmware that was not found since the last call."""

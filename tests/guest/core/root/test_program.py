@@ -7,6 +7,7 @@ import pytest
 
 from modaliasd.core.root.program import HEAD, interpreter_of, why_not_run
 from modaliasd.linux.root.newroot import inside, why_not_init
+from tests.support.programs import require_program
 
 X86 = b"\x3e\0"
 
@@ -22,7 +23,7 @@ def test_this_interpreter() -> None:
     ("head", "why"),
     [
         (b"", "it is empty"),
-        (b"hello", "it is no program"),
+        (b"hello", "it is not a program"),
         (b"#!\n", "names no interpreter"),
         (b"\x7fELF\x02\x01" + bytes(10) + b"\2\0\xb7\0" + bytes(60), "for arm64, and this machine is x86_64"),
     ],
@@ -59,3 +60,12 @@ def test_why_not_init(tmp_path: Path) -> None:
     assert why_not_init(str(tmp_path), "/bin/init") == "it needs /bin/sh, which is not there"
     (tmp_path / "bin/sh").write_text("")
     assert why_not_init(str(tmp_path), "/bin/init") == ""
+
+
+def test_programs_without_a_loader() -> None:
+    """A static program needs none; nor does one of 32 bits, or one whose headers end early, tell of one."""
+    whole = Path(sys.executable).resolve().read_bytes()[:HEAD]
+    assert interpreter_of(whole)
+    assert interpreter_of(whole[:4] + b"\x01" + whole[5:]) == ""
+    assert interpreter_of(whole[:80]) == ""
+    assert interpreter_of(Path(require_program("busybox")).read_bytes()[:HEAD]) == ""

@@ -22,6 +22,7 @@ MAKERS = {
     "ext2": (8 * MIB, "mke2fs -q -t ext2 -L small FILE"),
     "ext3": (16 * MIB, "mke2fs -q -t ext3 FILE"),
     "ext4": (16 * MIB, f"mke2fs -q -t ext4 -U {UUID} -L 'my root' FILE"),
+    "jbd": (8 * MIB, "mke2fs -q -t ext4 -O journal_dev FILE"),
     "xfs": (320 * MIB, "mkfs.xfs -q -L xroot FILE"),
     "btrfs": (128 * MIB, "mkfs.btrfs -q -L broot FILE"),
     "vfat32": (64 * MIB, "mkfs.vfat -F 32 -n EFI FILE"),
@@ -185,3 +186,54 @@ def test_a_file_that_ends_early(tmp_path: Path) -> None:
     path = tmp_path / "short"
     path.write_bytes(b"\0" * 100)
     assert probe(read_from(path), os.path.getsize(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "offset", "mark", "found"),
+    [
+        ("ntfs", 72, bytes(range(1, 9)), Superblock("ntfs", "0807060504030201")),
+        ("exfat", 100, b"\x78\x56\x34\x12", Superblock("exfat", "1234-5678")),
+    ],
+)
+def test_what_begins_like_fat(name: str, offset: int, mark: bytes, found: Superblock) -> None:
+    """NTFS and exFAT by their names in the boot sector, with the serial number as blkid writes it."""
+    sector = bytearray(512)
+    sector[3:11] = name.upper().encode().ljust(8)
+    sector[offset : offset + len(mark)] = mark
+    sector[510:512] = b"\x55\xaa"
+    data = bytes(sector) + bytes(MIB)
+    probed = probe(lambda at, length: data[at : at + length], len(data))
+    assert probed == found
+    assert probed.mountable
+
+
+@pytest.mark.parametrize(("at", "value"), [(16, 0), (21, 0x10), (13, 3)])
+def test_a_boot_sector_that_is_no_fat(at: int, value: int, tmp_path: Path) -> None:
+    """Others end with the same two bytes: no FAT at all, no kind of medium, three sectors a cluster; blkid agrees."""
+    path = make("vfat16", tmp_path)
+    data = bytearray(path.read_bytes())
+    data[at] = value
+    path.write_bytes(data)
+    assert probe(read_from(path), len(data)) is None
+    assert blkid(path).get("TYPE") is None
+
+
+@pytest.mark.parametrize(
+    ("at", "data"),
+    [(440, bytes(4)), (510, b"\0\0"), (512, b"EFI PARX"), (512 + 84, (64).to_bytes(4, "little"))],
+    ids=["no signature", "no table", "no header", "short entries"],
+)
+def test_a_table_that_cannot_be_read_names_no_partition(at: int, data: bytes) -> None:
+    """A DOS table without a signature, no table, and a GPT whose header is none, or of a size that none has."""
+    gpt = at >= 512
+    disk = bytearray(34 * 512)
+    disk[440:444] = b"\1\2\3\4"
+    disk[446 + 4] = 0xEE if gpt else 0x83
+    disk[510:512] = b"\x55\xaa"
+    disk[512:520] = b"EFI PART"
+    disk[512 + 72 : 512 + 80] = (2).to_bytes(8, "little")
+    disk[512 + 80 : 512 + 88] = (4).to_bytes(4, "little") + (128).to_bytes(4, "little")
+    disk[1024:1040] = disk[1040:1056] = bytes(range(16))
+    assert partition_names(lambda offset, length: bytes(disk[offset : offset + length]), 512)
+    disk[at : at + len(data)] = data
+    assert partition_names(lambda offset, length: bytes(disk[offset : offset + length]), 512) == {}

@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.priority import Rank
     from modaliasd.linux.process import Child
     from modaliasd.service.ports.outside import Clock, LiveSysfs, Writer
-    from modaliasd.service.settle_report import Waiting
 
 LOOK_MS = 10  # until a module that has come is looked at for the first time; then twice as long, and so on
 LONGEST_LOOK_MS = 1000
 HELD_US = 500_000  # a live module without a reason waits so long for one
-SLOW_US = 10_000_000  # as in loader.py
+SLOW_US = 10_000_000  # as in loads/loader.py
 _GONE_AGAIN = (
     "it left before its init had ended: it found nothing to drive, or failed; the kernel's log says which"
 )
@@ -41,8 +40,7 @@ _GONE_AGAIN = (
 class Onlooker:
     """`live` holds the modules known to be in the kernel.
 
-    dependencies: called for the module tree's modules.dep as it is now. waiting: None where nobody asks what drivers
-    wait for.
+    dependencies: called for the module tree's modules.dep as it is now.
     """
 
     def __init__(
@@ -53,14 +51,12 @@ class Onlooker:
         dependencies: Callable[[], Dependencies],
         clock: Clock,
         live: Iterable[str],
-        waiting: Waiting | None = None,
     ) -> None:
         self.live = set(live)
         self._sysfs = sysfs
         self._writer = writer
         self._dependencies = dependencies
         self._clock = clock
-        self._waiting = waiting
         self._loads: dict[str, Load] = {}  # by module: what is wanted, has come, or was refused
         self._untold: list[Load] = []  # those that have ended, and whose lines have not been written
         self._coming: dict[str, Load] = {}  # those whose init has not ended
@@ -234,11 +230,6 @@ class Onlooker:
     def outcomes(self) -> list[Outcome]:
         """Return what became of each module."""
         return [load.result.outcome for load in self._loads.values() if load.result is not None]
-
-    def report_waiting(self) -> None:
-        """Write down what keeps drivers from their devices."""
-        if self._waiting is not None:
-            self._waiting.report()
 
     def forget_failures(self, modules: Iterable[str]) -> None:
         """Do nothing: who loads decides what is tried again."""

@@ -1,11 +1,11 @@
-"""Requests: what clients of the control socket ask for, and who still waits for an answer."""
+"""Requests: what clients of the control socket ask for. Those who have to wait for the answer are waiters.py's."""
 
 from __future__ import annotations
 
 from select import POLLIN, POLLOUT
 
-from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.ledger.write import to_json
+from modaliasd.service.clients.waiters import Waiters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from select import poll
 
     from modaliasd.core.ledger.write import Json
+    from modaliasd.service.clients.root import RootRequests
     from modaliasd.service.ports.loading import StatusLoader
     from modaliasd.service.ports.outside import ClientListener, Clock, Flushable, Writer
     from modaliasd.service.ports.parts import (
@@ -22,35 +23,11 @@ if TYPE_CHECKING:
         Waited,
         WalkRequests,
     )
-    from modaliasd.service.root_requests import RootRequests
 
 LONGEST_WAIT_S = 1e6
 LISTEN_AGAIN_MS = 10_000  # until it is tried again to make a socket for which there was no room
 ACTIONS = ("load", "freeze", "may-load")  # requests of a daemon that loads
 NOT_RUN = "126"  # a shell's status for what is there and cannot be executed
-
-
-class Waiter(NamedTuple):
-    """A client that has waited since `since_us` for a settle, until `deadline_us` (0: for ever)."""
-
-    client: int
-    since_us: int
-    deadline_us: int
-
-
-class LoadWaiter(NamedTuple):
-    """A client that waits for the loads of these modules to end."""
-
-    client: int
-    modules: tuple[str, ...]
-
-
-class Patient(NamedTuple):
-    """A client that waits for `what` to be there (see Registry.find), until `deadline_us` (0: for ever)."""
-
-    client: int
-    deadline_us: int
-    what: str
 
 
 class Clients:
@@ -89,9 +66,16 @@ class Clients:
         self._ledger = ledger
         self._writer = writer
         self._clock = clock
-        self._waiters: list[Waiter] = []
-        self._patient: list[Patient] = []
-        self._loading: list[LoadWaiter] = []
+        self._waiters = Waiters(
+            registry=registry,
+            loader=loader,
+            settlement=settlement,
+            ledger=ledger,
+            clock=clock,
+            answer=self._answer,
+            busy=self._busy,
+            on_none=self._none_waits,
+        )
         self._root: RootRequests | None = None
         self._requests: dict[str, Callable[[int, list[str]], str | None]] = {
             "settle": self._settle,
@@ -150,37 +134,17 @@ class Clients:
 
     def settled(self, fields: dict[str, Json], as_of_us: int) -> None:
         """All that had happened by `as_of_us` has been dealt with: tell those who have waited since then or longer."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.since_us <= as_of_us:
-                self._answer(waiter.client, {"ok": True} | fields)
-            else:
-                self._waiters.append(waiter)
+        self._waiters.settled(fields, as_of_us)
         if self._root is not None:
             self._root.settled(as_of_us)
-        if self._waiters:
-            self._settlement.asked()
 
     def attend(self) -> None:
         """Answer those for whom the device has come, or whose loads have ended, or whose time is up."""
         if not self._listening and self._clock() >= self._listen_us:
             self._listen()
-        self._attend_loads()
+        self._waiters.attend()
         if self._root is not None:
             self._root.attend()
-        for patient in list(self._patient):
-            found = self._registry.find(patient.what)
-            if found:
-                self._patient.remove(patient)
-                self._answer(patient.client, {"ok": True, "found": found})
-        now = self._clock()
-        for patient in [p for p in self._patient if 0 < p.deadline_us <= now]:
-            self._patient.remove(patient)
-            error = f"{patient.what} did not appear in time"
-            self._answer(patient.client, self._busy() | {"ok": False, "error": error})
-        for waiter in [w for w in self._waiters if 0 < w.deadline_us <= now]:
-            self._leave(waiter)
-            self._answer(waiter.client, self._busy() | {"ok": False, "error": "not settled in time"})
 
     def _listen(self) -> None:
         self._listening = self._control.listen()
@@ -189,21 +153,10 @@ class Clients:
         else:
             self._listen_us = self._clock() + LISTEN_AGAIN_MS * 1000
 
-    def _attend_loads(self) -> None:
-        pending = self._loader.is_pending
-        ended = [one for one in self._loading if not any(map(pending, one.modules))]
-        if not ended:
-            return
-        self._ledger.flush()  # who has the answer finds the loads' lines
-        self._loading = [one for one in self._loading if one not in ended]
-        for one in ended:
-            self._answer(one.client, {"ok": True})
-
     def timeout_ms(self) -> int:
         """Until the first waiter's time is up; -1: nobody has a deadline."""
         now = self._clock()
-        waiting: list[Waiter | Patient] = [*self._waiters, *self._patient]
-        deadlines = [waiter.deadline_us for waiter in waiting if waiter.deadline_us]
+        deadlines = self._waiters.deadlines_us()
         deadlines += self._root.times_us() if self._root is not None else []
         times = [max(0, (deadline - now) // 1000 + 1) for deadline in deadlines]
         if not self._listening:
@@ -226,16 +179,13 @@ class Clients:
             self._poll.unregister(descriptor)
         except KeyError:
             return  # already forgotten, by its answer
-        for waiter in [waiter for waiter in self._waiters if waiter.client == descriptor]:
-            self._leave(waiter)
-        self._patient = [patient for patient in self._patient if patient.client != descriptor]
-        self._loading = [one for one in self._loading if one.client != descriptor]
+        self._waiters.forget(descriptor)
         if self._root is not None:
             self._root.forget(descriptor)
 
     def _root_requests(self) -> RootRequests:
         if self._root is None:
-            from modaliasd.service.root_requests import RootRequests  # in boots with a root file system only
+            from modaliasd.service.clients.root import RootRequests  # in boots with a root file system only
 
             self._root = RootRequests(
                 registry=self._registry,
@@ -264,7 +214,7 @@ class Clients:
         deadline = self._deadline(arguments[0]) if arguments else 0
         if deadline is None:
             return f"invalid number of seconds: {arguments[0][:80]}"
-        self._wait(client, deadline)
+        self._waiters.add_for_settle(client, deadline)
         return None
 
     def _status(self, client: int, _arguments: list[str]) -> None:
@@ -272,7 +222,7 @@ class Clients:
 
     def _coldplug(self, client: int, _arguments: list[str]) -> None:
         self._walker.request("request")
-        self._wait(client, 0)
+        self._waiters.add_for_settle(client, 0)
 
     def _load(self, client: int, arguments: list[str]) -> str | None:
         return self._load_for(client, arguments, "modaliasd load")
@@ -288,7 +238,7 @@ class Clients:
         modules: dict[str, None] = {}
         for name in names:
             modules |= dict.fromkeys(self._registry.want_by_name(name, who, first=first))
-        self._loading.append(LoadWaiter(client, tuple(modules)))
+        self._waiters.add_for_loads(client, tuple(modules))
         return None
 
     def _exit(self, client: int, arguments: list[str]) -> str | None:
@@ -325,18 +275,12 @@ class Clients:
         deadline = 0 if arguments[:1] == ["0"] else self._deadline(arguments[0] if arguments else "")
         if deadline is None or len(arguments) != 2:
             return "wait: expected a number of seconds, and what to wait for"
-        self._patient.append(Patient(client, deadline, arguments[1]))
+        self._waiters.add_for_device(client, deadline, arguments[1])
         return None
 
-    def _wait(self, client: int, deadline_us: int) -> None:
-        """Answer at the next settle, which is not one that has been."""
-        self._waiters.append(Waiter(client, self._clock(), deadline_us))
-        self._settlement.asked()
-
-    def _leave(self, waiter: Waiter) -> None:
-        """Somebody waits no more, settled or not."""
-        self._waiters.remove(waiter)
-        if not self._waiters and (self._root is None or not self._root.waits):
+    def _none_waits(self) -> None:
+        """No client waits for a settle any more; the search for the root file system may."""
+        if self._root is None or not self._root.waits:
             self._settlement.unasked()
 
     def _deadline(self, seconds: str) -> int | None:

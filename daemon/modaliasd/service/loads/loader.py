@@ -1,14 +1,10 @@
-"""Turns wanted modules into modprobe processes and their ends into ledger lines.
+"""Turns wanted modules into jobs and their ends into ledger lines.
 
-Between the scheduler, which decides, and modprobe, which inserts. Belongs to the service layer.
+Between the scheduler, which decides, and the jobs' modprobe, which inserts.
 """
 
 from __future__ import annotations
 
-import posix
-
-from modaliasd.core.fasttypes import NamedTuple
-from modaliasd.core.kmod.invocation import Invocation, Tool, bare_invocation, invocation, removal
 from modaliasd.core.ledger.write import load_fields, load_text
 from modaliasd.core.loading.demand import demands_of_plan, needs_of_plan
 from modaliasd.core.loading.outcome import (
@@ -24,54 +20,28 @@ from modaliasd.core.loading.outcome import (
     lacking,
     lines_about,
 )
-from modaliasd.core.loading.priority import Rank, niceness, rank_of
+from modaliasd.core.loading.priority import Rank, rank_of
 from modaliasd.core.loading.scheduler import Scheduler
-from modaliasd.linux.descriptors import with_reserve
-from modaliasd.linux.process import is_safe_name, reap, start
+from modaliasd.linux.process import is_safe_name, start
 from modaliasd.linux.procmodules import are_modules_disabled, file_size, read_live_modules
+from modaliasd.service.loads.jobs import Jobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from modaliasd.core.kmod.invocation import Flavour
     from modaliasd.core.kmod.plan import Plan, Step
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
-    from modaliasd.core.loading.load import Job, Load, Needs
+    from modaliasd.core.loading.load import Load, Needs
     from modaliasd.linux.process import Child, Ended
-    from modaliasd.service.ports.outside import Clock, LoadSysfs, MessageLog, Writer
+    from modaliasd.service.loads.jobs import Running
+    from modaliasd.service.loads.tools import Tools
+    from modaliasd.service.ports.outside import Clock, LiveSysfs, MessageLog, Writer
     from modaliasd.service.ports.parts import LastGate
-    from modaliasd.service.settle_report import Waiting
 
-LEAST = 19  # nice(2): gets the processor when nobody else wants it
 TRIED_AGAIN = (Outcome.FAILED, Outcome.NODEVICE)
 SLOW_US = 10_000_000  # a load that takes longer is reported, and goes on
-
-
-class Running:
-    """A job, its process, how far it is, and whether it was reported as slow."""
-
-    __slots__ = ("child", "inserting", "job", "nice", "reported", "start_us")
-
-    def __init__(self, job: Job, child: Child, start_us: int) -> None:
-        self.job = job
-        self.child = child
-        self.start_us = start_us
-        self.nice = 0
-        self.inserting = ""  # the module whose insertion the kernel told of last
-        self.reported = False
-
-
-class Tools(NamedTuple):
-    """What inserts modules here: the programs' paths, whose modprobe it is, and where modules.dep lies."""
-
-    modprobe: str
-    insmod: str
-    shell: str
-    flavour: Flavour
-    modules_dir: str
-    cpus: int = 1
 
 
 class Loader:
@@ -85,7 +55,7 @@ class Loader:
         self,
         *,
         tools: Tools,
-        sysfs: LoadSysfs,
+        sysfs: LiveSysfs,
         writer: Writer,
         kernel_log: MessageLog,
         gate: LastGate,
@@ -110,8 +80,7 @@ class Loader:
         self._ranks = ranks or {}
         self._sizes: dict[str, int] = {}
         self._steps: dict[str, Step] = {}
-        self._running: dict[int, Running] = {}
-        self._waiting: Waiting | None = None  # imported at the first settle
+        self._jobs = Jobs(tools.cpus)
         self._announced: set[str] = set()  # modules whose uevent has come
 
     def want(self, plan: Plan, cause: Cause, modalias: str, *, first: bool = False) -> None:
@@ -121,7 +90,7 @@ class Loader:
         """
         now = self._clock()
         if any(one.module not in self._needs for one in plan.steps):
-            for module, needs in needs_of_plan(plan, self._is_single, self._alone).items():
+            for module, needs in needs_of_plan(plan, self._tools.is_single, self._alone).items():
                 self._needs.setdefault(module, needs)
             for one in plan.steps:
                 self._steps.setdefault(one.module, one)
@@ -190,9 +159,7 @@ class Loader:
 
         To be asked after `start_jobs`: whatever may start has.
         """
-        jobs = self._running.values()
-        if not all(running.reported for running in jobs):
-            return []
+        jobs = self._jobs.all_slow()
         return [module for running in jobs for module in running.job.modules if self.is_pending(module)]
 
     def outcomes(self) -> list[Outcome]:
@@ -218,12 +185,6 @@ class Loader:
             size = self._sizes[module] = file_size(self._tools.modules_dir, self._steps[module].path)
         return size
 
-    def _invocation(self, step: Step) -> Invocation:
-        return invocation(step, self._tools.flavour, self._tools.modules_dir)
-
-    def _is_single(self, step: Step) -> bool:
-        return not self._invocation(step).batch
-
     def start_jobs(self, *, coldplug: bool = False) -> list[int]:
         """Start what may run now; gives the new pidfds, to be polled.
 
@@ -247,64 +208,31 @@ class Loader:
         FIRST: those that run already give way, too.
         """
         self._hold = worst
-        self._share_out()
+        self._jobs.give_way(yielding=worst is Rank.FIRST)
 
     def _start_up_to(self, worst: int | None) -> list[int]:
         """Start what may run now and has no later rank; gives the new pidfds."""
         started: list[int] = []
         while job := self.scheduler.next_job(self._clock(), worst):
-            path, arguments, environment = self._command(job)
+            program = self._tools.program(job, self._steps, self._needs)
             try:
-                child = start(path, arguments, environment)
+                started.append(self._jobs.start(job, program, self._clock))
             except OSError as e:
-                result = failed(FailureKind.CANNOT_START, f"cannot run {path}: {e.strerror}")
+                result = failed(FailureKind.CANNOT_START, f"cannot run {program[0]}: {e.strerror}")
                 self.scheduler.finished(dict.fromkeys(job.modules, result), self._clock())
-                continue
-            self._running[child.pidfd] = Running(job, child, self._clock())
-            started.append(child.pidfd)
-            self._share_out()
         return started
-
-    def _share_out(self) -> None:
-        """Tell the kernel who of the running jobs gets the processors first."""
-        jobs = ((running.job.rank, running.job.cost, number) for number, running in self._running.items())
-        for number, nice in niceness(jobs, self._tools.cpus).items():
-            running = self._running[number]
-            if self._hold is Rank.FIRST and running.job.rank > Rank.FIRST.value:
-                nice = LEAST
-            if running.nice != nice:
-                running.nice = nice
-                posix.setpriority(posix.PRIO_PROCESS, running.child.pid, nice)
-
-    def _command(self, job: Job) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
-        """Return the program that carries the job out, its arguments, and what it finds in its environment."""
-        last = job.modules[-1]
-        if job.bare:
-            return self._program(bare_invocation(self._steps[last], self._tools.modules_dir))
-        if not self._needs[last].single:
-            return self._tools.modprobe, ["-b", "-a", "--", *job.targets], ()
-        return self._program(self._invocation(self._steps[last]))
-
-    def _program(self, how: Invocation) -> tuple[str, list[str], tuple[tuple[str, str], ...]]:
-        program = {
-            Tool.MODPROBE: self._tools.modprobe,
-            Tool.INSMOD: self._tools.insmod,
-            Tool.SHELL: self._tools.shell,
-        }
-        return program[how.tool], list(how.arguments), how.environment
 
     def start_removal(self, module: str, command: str) -> Child:
         """Have a module removed that nothing needs. command: its `remove` line's. OSError where it cannot be run."""
-        return start(*self._program(removal(module, command, self._tools.flavour)))
+        return start(*self._tools.remover(module, command))
 
     def is_job(self, descriptor: int) -> bool:
         """Return whether this is the pidfd of a running job."""
-        return descriptor in self._running
+        return self._jobs.has(descriptor)
 
     def finish(self, pidfd: int) -> None:
         """Find out what became of each module of the process behind `pidfd`, which has ended."""
-        running = self._running.pop(pidfd)
-        ended = reap(running.child)
+        running, ended = self._jobs.reap(pidfd)
         results: dict[str, LoadResult] = {}
         for module in running.job.modules:
             load = self.scheduler.load_of(module)
@@ -313,7 +241,6 @@ class Loader:
         self._blame_dependencies(results)
         self.live.update(m for m, r in results.items() if r.outcome is Outcome.INSERTED)
         self.scheduler.finished(results, self._clock())
-        self._share_out()
 
     def _result(self, module: str, pid: int, ended: Ended) -> LoadResult:
         status, words = ended
@@ -353,11 +280,10 @@ class Loader:
         if not load.running:
             return load.result is None or load.result.outcome is not Outcome.INSERTED
         load.start_us = at_us
-        for running in self._running.values():
-            if module in running.job.modules:
-                if running.inserting and self._sysfs.is_live(running.inserting):
-                    self.scheduler.inserted(running.inserting, load.start_us)
-                running.inserting = module
+        for running in self._jobs.with_module(module):
+            if running.inserting and self._sysfs.is_live(running.inserting):
+                self.scheduler.inserted(running.inserting, load.start_us)
+            running.inserting = module
         return False
 
     def left(self, module: str) -> None:
@@ -390,28 +316,10 @@ class Loader:
         Gives the milliseconds until the next could (-1: none).
         """
         now = self._clock()
-        next_us = -1
-        for running in self._running.values():
-            if running.reported:
-                continue
-            left = running.start_us + limit_us - now
-            if left > 0:
-                next_us = left if next_us < 0 else min(next_us, left)
-                continue
-            running.reported = True
+        overdue, next_ms = self._jobs.overdue(limit_us, now)
+        for running in overdue:
             self._write_slow(running, now)
-        return -1 if next_us < 0 else next_us // 1000 + 1
-
-    def report_waiting(self) -> None:
-        """Write down what keeps drivers from their devices though the modules are in."""
-        if self._waiting is None:
-            self._waiting = with_reserve(self._make_waiting)
-        self._waiting.report()
-
-    def _make_waiting(self) -> Waiting:
-        from modaliasd.service.settle_report import Waiting
-
-        return Waiting(sysfs=self._sysfs, kernel_log=self._kernel_log, writer=self._writer)
+        return next_ms
 
     def _write_slow(self, running: Running, now: int) -> None:
         for module in running.job.modules:

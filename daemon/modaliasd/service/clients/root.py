@@ -5,7 +5,7 @@
 - blocks SEEN ever: the same, whatever happens
 - root-details TEXT...: a line of details each, for the next `root`; blanks and the like are %20
 - root KEY=VALUE...: a line of the ledger; with then=leave, start nothing more, and end when what runs has ended
-- need MODULE...: as `load`, before all others (clients.py)
+- need MODULE...: as `load`, before all others (serve.py)
 """
 
 from __future__ import annotations
@@ -148,9 +148,11 @@ class RootRequests:
                 self._tell(one, {"late": True})
 
     def settled(self, as_of_us: int) -> None:
-        """Tell those who wait that nothing is on its way."""
+        """Tell those who wait that nothing is on its way; but who has not heard of all devices yet hears of these."""
+        since = self._registry.arrivals.since
         for one in [one for one in self._watchers if one.settled and one.since_us <= as_of_us]:
-            self._tell(one, {"settled": True})
+            if not since(one.seen):
+                self._tell(one, {"settled": True})
         if any(one.settled for one in self._watchers):
             self._settlement.asked()
 

@@ -111,6 +111,12 @@ _LARGER = 6
     help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
 @click.option(
+    "--strip",
+    is_flag=True,
+    help="Cut signatures, BTF and debug sections out of the modules: a smaller image that loads them faster. A kernel that checks "
+    "signatures is tainted by it; one that demands them is refused.",
+)
+@click.option(
     "--release",
     metavar="RELEASE",
     help="Take busybox, CPython, kmod and their libraries from this release of Debian: trixie, sid. "
@@ -146,6 +152,7 @@ def command(
     smallest: bool,
     modprobe: str,
     store: str,
+    strip: bool,
     release: str | None,
     python: tuple[str, ...],
     extras: tuple[str, ...],
@@ -173,6 +180,7 @@ def command(
         interpreter=interpreter,
         release=own,
         store=Store(store),
+        strip=strip,
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     built = build_image(image, options, ui.reporter(as_json=as_json))

@@ -22,6 +22,7 @@ from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.requested import Rule
+from hostbuild.image.modules.stripped import stripped
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
@@ -72,7 +73,8 @@ class ImageOptions:
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
     interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
-    libraries come from, "" for this machine's. requested: which modules come along that others ask for.
+    libraries come from, "" for this machine's. requested: which modules come along that others ask for. strip: cut
+    modules' signatures, BTF and debug sections (formats/module_strip.py).
     """
 
     kernel: str | None = None
@@ -91,6 +93,7 @@ class ImageOptions:
     interpreter: Spec = cpython.DEFAULT
     release: str = ""
     requested: Rule = Rule.NAMED
+    strip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     with report.step("Collecting modules"):
         chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
+        if options.strip:
+            carried = [stripped(module) for module in carried]
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
@@ -158,6 +163,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             carried,
             for_kmod=for_kmod,
             store=options.store,
+            strip=options.strip,
             readable=readable,
             requested=chosen.requested,
             absent=Extra.ROOT in options.extras,

@@ -13,6 +13,7 @@ from hostbuild.image.modules.requested import NAME as REQUESTED
 from hostbuild.image.modules.requested import Requested
 from hostbuild.image.modules.selection import Module, close, parse_index, select
 from hostbuild.image.modules.storage import Store
+from hostbuild.image.modules.stripped import stripped
 from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.kernel_modules import read_list
@@ -60,6 +61,7 @@ def put_modules(
     *,
     for_kmod: bool,
     store: Store = Store.PLAIN,
+    strip: bool = False,
     readable: Container[str] = storage.ALL,
     requested: Requested | None = None,
     absent: bool = False,
@@ -116,6 +118,7 @@ def put_modules(
         packed = storage.require_squashfs(base)
     tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
     for number, driver in enumerate(storage.require_drivers(kernel)):
+        driver = stripped(driver) if strip else driver
         path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
         tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
     return indexes

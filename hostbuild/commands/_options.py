@@ -196,6 +196,13 @@ firmware_dirs = click.option(
     help="Where firmware is, before /lib/firmware.",
 )
 
+strip = click.option(
+    "--strip",
+    is_flag=True,
+    help="Cut signatures, type information (BTF) and debug sections out of the modules: they take less room and load "
+    "faster. A kernel that checks signatures is tainted by them, and one that demands signatures is refused.",
+)
+
 
 # Whose modules.
 kernel = click.option(

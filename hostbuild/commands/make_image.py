@@ -110,12 +110,7 @@ _LARGER = 6
     show_default=True,
     help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
 )
-@click.option(
-    "--strip",
-    is_flag=True,
-    help="Cut signatures, BTF and debug sections out of the modules: a smaller image that loads them faster. A kernel that checks "
-    "signatures is tainted by it; one that demands them is refused.",
-)
+@_options.strip
 @click.option(
     "--release",
     metavar="RELEASE",
@@ -226,6 +221,14 @@ def _used_by(machine: Path) -> Wanted:
     return used
 
 
+def _said_of(cut: Mapping[str, object]) -> str:
+    """Say what --strip has done, and what the kernel makes of it."""
+    what = f"{ui.size(cut['bytes'])} were cut out of {cut['modules']} modules"
+    if cut["taints"] is None:
+        return f"{what}; whether the kernel takes them is not known: its configuration is not there"
+    return f"{what}; the kernel is tainted by the first without its signature (E)" if cut["taints"] else what
+
+
 def _print_summary(built: BuiltImage) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
@@ -239,6 +242,8 @@ def _print_summary(built: BuiltImage) -> None:
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
     if absent := built.manifest.get("lacking", []):
         ui.line(f"  this kernel has no {listed(absent)}")
+    if cut := built.manifest.get("stripped"):
+        ui.line(f"  {_said_of(cut)}")
     requested = built.manifest["requested"]
     if requested["added"]:
         ui.line(f"  {len(requested['added'])} of them because others ask for them by name")

@@ -19,7 +19,7 @@ import re
 import struct
 
 from hostbuild.formats.elf import ElfError
-from hostbuild.formats.elf_sections import MAGIC, Section, Sections, read
+from hostbuild.formats.elf_sections import Section, Sections, read
 from modaliasd.core.loading.signature import MARK
 
 _TRAILER = struct.Struct(">5B3xI")  # struct module_signature (include/linux/module_signature.h)
@@ -28,7 +28,8 @@ _RELOCATABLE = 1  # e_type
 _HEADER_SIZE, _ROW_SIZE = 64, 64  # Elf64_Ehdr, Elf64_Shdr
 _SHNUM_AT, _PHNUM_AT, _SHENTSIZE_AT, _SHOFF_AT = 60, 56, 58, 40
 _OFFSET_IN_ROW, _ALIGN_IN_ROW = 24, 48
-_NOBITS, _NULL = 8, 0  # sh_type
+_NULL, _NOBITS, _GROUP = 0, 8, 17  # sh_type
+_WORD = 4  # Elf64_Word
 _ALLOC = 2  # SHF_ALLOC: the kernel takes the section
 _UNUSED = re.compile(
     rb"(?:\.rela?)?\.(?:z?debug_.*|debug|stab.*|gdb_index|gnu_debug(?:alt)?link|comment|GCC\.command\.line|llvm_addrsig)"
@@ -65,7 +66,7 @@ def _without_sections(file: Sections) -> bytes:
     (kind,) = struct.unpack_from(f"{file.order}H", data, 16)
     (segments,) = struct.unpack_from(f"{file.order}H", data, _PHNUM_AT)
     (row_size,) = struct.unpack_from(f"{file.order}H", data, _SHENTSIZE_AT)
-    going = _going(file.rows)
+    going = _going(file)
     if not going or kind != _RELOCATABLE or segments or row_size != _ROW_SIZE:
         return data
     (table,) = struct.unpack_from(f"{file.order}Q", data, _SHOFF_AT)
@@ -81,11 +82,14 @@ def _without_sections(file: Sections) -> bytes:
         if content and (section.offset < before or len(content) != section.size):
             raise ElfError("sections overlap, or are cut off")
         before = max(before, section.offset + len(content))
+        if section.kind == _GROUP:
+            content = _members_left(file, section, going)
         (align,) = struct.unpack_from(f"{file.order}Q", rows[number], _ALIGN_IN_ROW)
         if section.kind != _NULL:
             out += bytes(-len(out) % max(align, 1))
             row = bytearray(rows[number])
-            struct.pack_into(f"{file.order}Q", row, _OFFSET_IN_ROW, len(out))
+            size = len(content) or section.size
+            struct.pack_into(f"{file.order}QQ", row, _OFFSET_IN_ROW, len(out), size)
             rows[number] = bytes(row)
         out += content
     out += bytes(-len(out) % 8)
@@ -93,12 +97,22 @@ def _without_sections(file: Sections) -> bytes:
     return bytes(out + b"".join(rows))
 
 
-def _going(rows: list[Section]) -> set[int]:
-    """Give the numbers of the sections that are cut out."""
-    keeps_btf = any(row.name == _BTF_IDS for row in rows)
-    return {
+def _going(file: Sections) -> set[int]:
+    """Give the numbers of the sections that are cut out, and of the groups that nothing is left of."""
+    keeps_btf = any(row.name == _BTF_IDS for row in file.rows)
+    going = {
         number
-        for number, row in enumerate(rows)
+        for number, row in enumerate(file.rows)
         if not row.flags & _ALLOC
         and (_UNUSED.fullmatch(row.name) or (not keeps_btf and _BTF.fullmatch(row.name)))
     }
+    groups = {number for number, row in enumerate(file.rows) if row.kind == _GROUP}
+    empty = {number for number in groups if len(_members_left(file, file.rows[number], going)) <= _WORD}
+    return going | empty if going else going
+
+
+def _members_left(file: Sections, group: Section, going: set[int]) -> bytes:
+    """Give what a group holds without what goes: its flags, then the numbers of its sections."""
+    flags, *members = (number for (number,) in file.rows_of(group, "I"))
+    left = [flags, *(number for number in members if number not in going)]
+    return struct.pack(f"{file.order}{len(left)}I", *left)

@@ -14,7 +14,9 @@ from typing import Any
 from hostbuild.apt import Spec
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, X86_FILTER_OPTION, Compressor, Packing
+from hostbuild.formats.kconfig import Config, parse_config
 from hostbuild.formats.manifest import manifest_path
+from hostbuild.formats.signed_only import looks_at_signatures, why_signed_only
 from hostbuild.image.checked import check_tree
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
@@ -22,7 +24,7 @@ from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.requested import Rule
-from hostbuild.image.modules.stripped import stripped
+from hostbuild.image.modules.stripped import strip_all
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
@@ -114,7 +116,10 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = require_kernel(options.kernel, options.modules_dir, report)
     config = kernel.read_config()
+    parsed = parse_config(config) if config is not None else None
     _check_compressor(options.compressor, kernel, config)
+    if options.strip:
+        _check_strip(kernel, parsed)
     brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
@@ -126,8 +131,9 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
     with report.step("Collecting modules"):
         chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
+        cut = None
         if options.strip:
-            carried = [stripped(module) for module in carried]
+            carried, cut = strip_all(carried, looks_at_signatures(parsed))
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
@@ -188,6 +194,7 @@ def build_image(image: Path, options: ImageOptions, report: Reporter | None = No
             chosen=chosen.names,
             modules=carried,
             requested=chosen.requested,
+            cut=cut,
             warnings=warnings,
             lacking=lacking(options.modules, kernel),
             firmware=firmware,
@@ -264,6 +271,16 @@ def _check_compressor(compressor: Compressor, kernel: Kernel, config: str | None
         f"({option} is off in {kernel.config or 'its configuration'})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
+
+
+def _check_strip(kernel: Kernel, config: Config | None) -> None:
+    """Refuse to cut the signatures off modules that the kernel would then refuse to load."""
+    if why := why_signed_only(config, ""):
+        raise UsageError(
+            f"kernel {kernel.version} takes signed modules only ({why} in {kernel.config}): without their signatures "
+            "it would load none of the image's",
+            hint="leave --strip out",
+        )
 
 
 def _may_filter(tree: FileTree, config: str | None) -> bool:

@@ -15,12 +15,13 @@ from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
+from hostbuild.formats.signed_only import why_signed_only
 from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.qemu.accel import Accel, choose
-from hostbuild.qemu.boot import Boot
+from hostbuild.qemu.boot import TESTED_APPEND, Boot
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, parse_memory, with_tpms
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
@@ -89,7 +90,7 @@ def prepare(
     boot = Boot(
         kernel=vmlinuz,
         initrd=image,
-        append=" ".join(filter(None, (manifest.get("append", ""), append))),
+        append=" ".join(filter(None, (_tested(manifest, kernel), manifest.get("append", ""), append))),
         accel=chosen.accel,
         memory=estimate.comfortable if wanted is None else wanted,
         icount=icount,
@@ -100,8 +101,21 @@ def prepare(
         limit_s=limit_s,
     )
     emulated = chosen.accel is Accel.TCG and accel == "auto"
-    notes = (f"no KVM, so QEMU emulates: {chosen.why}",) if emulated else ()
-    return Session(replace(machine, memory=None), boot, manifest, estimate, notes)
+    notes = [f"no KVM, so QEMU emulates: {chosen.why}"] if emulated else []
+    if manifest.get("stripped") and (why := why_signed_only(None, boot.append)):
+        notes.append(
+            f"{why}: the kernel will load no module, for their signatures were cut off (make-image --strip)"
+        )
+    return Session(replace(machine, memory=None), boot, manifest, estimate, tuple(notes))
+
+
+def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:
+    """Return the words that spare a kernel the tests of its ciphers; "" where somebody may want them.
+
+    That is whoever boots a kernel of his own, or brings a module, which may be a cipher: by an overlay, `try` or `boot`.
+    """
+    own = spec is not None or any("origin" in row for row in manifest.get("modules", ()))
+    return "" if own or "package" not in manifest.get("kernel", {}) else TESTED_APPEND
 
 
 def _read_manifest_if_any(image: Path) -> dict[str, Any]:

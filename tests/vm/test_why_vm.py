@@ -19,9 +19,14 @@ pytestmark = pytest.mark.vm
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
-    """An image with pyudev in it."""
+    """An image with pyudev in it, and modules without signatures, BTF and debug sections."""
     path = tmp_path_factory.mktemp("audit") / "audit.img"
-    options = ImageOptions(kernel="deb:linux-image-amd64", modules="virtio,e1000", extras=(Extra.AUDIT,))
+    options = ImageOptions(
+        kernel="deb:linux-image-amd64",
+        modules="virtio,e1000,nf_conntrack,tcp_bbr",
+        extras=(Extra.AUDIT,),
+        strip=True,
+    )
     return build_image(path, options)
 
 
@@ -106,6 +111,20 @@ def test_a_plugged_card_is_explained(vm: VM) -> None:
     assert "driver e1000" in text
     assert "virtio_blk" not in text
     assert "libudev and the ledger agree" in vm.check("modaliasd audit", timeout=60)
+
+
+def test_stripped_modules_work(vm: VM) -> None:
+    """All of them are taken, also those that register functions for BPF; the kernel is tainted (E), and `why` says it."""
+    loads = [record for record in vm.ledger if record["type"] == "load"]
+    assert len(loads) > 20
+    assert not [record for record in loads if record["outcome"] != "inserted"]
+    vm.check("modprobe nf_conntrack && modprobe tcp_bbr", timeout=60)
+    log = vm.check("dmesg")
+    assert "module verification failed" in log
+    assert "missing module BTF" not in log
+    assert int(vm.check("cat /proc/sys/kernel/tainted")) & 1 << 13
+    assert "stripped by make-image" in vm.check("modaliasd why e1000 --color never")
+    assert "sha256_ssse3" not in {record["module"] for record in loads[:5]}
 
 
 def test_the_guests_ledger_is_valid_and_like_itself(vm: VM) -> None:

@@ -6,7 +6,7 @@ import posix
 import sys
 
 from modaliasd.commands.ledgerfile import read_here, read_history
-from modaliasd.commands.modulefacts import read_facts, read_may_ask
+from modaliasd.commands.modulefacts import read_facts, read_may_ask, read_taint
 from modaliasd.commands.options import COLOR_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
 from modaliasd.core.errors import UsageError
@@ -21,6 +21,7 @@ from modaliasd.linux.procmodules import read_live_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from modaliasd.core.kmod.tables import MayAsk
     from modaliasd.core.ledger.history import History
 
 WHY = Syntax(
@@ -78,8 +79,12 @@ def run_why(arguments: list[str]) -> int:
     devices = find_devices(history, name) if "/" in name else []
     why = None if devices or "/" in name else why_module(history, name)
     if why is not None:
-        own = () if given.given("--ledger") else read_may_ask(why.module, find_tree(posix.uname().release))
-        sys.stdout.write(module_text(history, why, may_ask=own, color=color))
+        own: tuple[MayAsk, ...] = ()
+        taint = ""
+        if not given.given("--ledger"):
+            tree = find_tree(posix.uname().release)
+            own, taint = read_may_ask(why.module, tree), read_taint(why.module, tree, "/sys")
+        sys.stdout.write(module_text(history, why, may_ask=own, taint=taint, color=color))
         return 0
     devices = devices or find_devices(history, name)
     for device in devices:

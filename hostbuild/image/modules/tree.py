@@ -24,7 +24,7 @@ from modaliasd.core.index.format import INDEX_NAME
 from modaliasd.core.kmod.modules_dep import parse_modules_dep
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.kmod.tables import parse_modules_alias
-from modaliasd.core.loading.signature import HASH_NAME, TAIL_SIZE, hash_of_signature
+from modaliasd.core.loading.signature import HASH_NAME, STRIPPED, TAIL_SIZE, hash_of_signature
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
@@ -69,7 +69,8 @@ def put_modules(
 ) -> dict[str, bytes]:
     """Put modules into the image, with indexes made for just these; give the indexes by name.
 
-    readable: the endings that the image's modprobe unpacks. requested: who asks for which. `advance` hears of each
+    readable: the endings that the image's modprobe unpacks. strip: they have been
+    stripped. requested: who asks for which. `advance` hears of each
     module. absent: say which modules for root file systems are not in the image (absent.py). Raises KernelError where a
     module would have no line in modules.dep.
     """
@@ -93,7 +94,8 @@ def put_modules(
                 hint=f"take what is damaged out of the selection: -{lacking[0]}",
             )
         base = staging / "lib/modules" / kernel.version
-        indexes = _read_indexes(base, signing_hash(carried), for_kmod=for_kmod)
+        signed_by = STRIPPED if strip else signing_hash(carried)
+        indexes = _read_indexes(base, signed_by, for_kmod=for_kmod)
         if table := requested.table({module.name for module in carried}) if requested else b"":
             indexes[REQUESTED] = table
         if absent and kernel.indexes is not None:

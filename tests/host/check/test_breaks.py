@@ -340,6 +340,17 @@ def test_each_break_is_found(
     assert all(one.reason and one.fix and one.place for one in findings)
 
 
+def test_modules_that_taint_are_noted(busybox_image: BuiltImage, facts: KernelFacts, tmp_path: Path) -> None:
+    """Once for the image, and only where the kernel looks at signatures: it works."""
+    case = Case(Parts(busybox_image), facts)
+    case.parts.change("/virtio_net.ko", unsigned)
+    [finding] = found_in(case, tmp_path / "x.img")
+    assert (finding.id, finding.level) == ("modules-taint", Level.NOTE)
+    assert finding.reason.startswith("1 of ")
+    case.facts = replace(facts, config={**(facts.config or {}), "MODULE_SIG": "n"})
+    assert found_in(case, tmp_path / "x.img") == []
+
+
 def test_more_than_thirty_ways() -> None:
     """The list is as long as it is meant to be, and goes over all kinds of rules."""
     assert len(BREAKS) + len(KMOD_BREAKS) >= 30

@@ -114,9 +114,9 @@ def test_a_plugged_card_is_explained(vm: VM) -> None:
 
 
 def test_stripped_modules_work(vm: VM) -> None:
-    """All of them are taken, also those that register functions for BPF; the kernel is tainted (E), and `why` says it."""
+    """All of them are taken, also those that register functions for BPF; the kernel is tainted (E): `why` says so."""
     loads = [record for record in vm.ledger if record["type"] == "load"]
-    assert len(loads) > 20
+    assert len(loads) > 12
     assert not [record for record in loads if record["outcome"] != "inserted"]
     vm.check("modprobe nf_conntrack && modprobe tcp_bbr", timeout=60)
     log = vm.check("dmesg")

@@ -342,7 +342,7 @@ def test_each_break_is_found(
 
 def test_modules_that_taint_are_noted(busybox_image: BuiltImage, facts: KernelFacts, tmp_path: Path) -> None:
     """Once for the image, and only where the kernel looks at signatures: it works."""
-    case = Case(Parts(busybox_image), facts)
+    case = Case(read_parts(busybox_image.image), facts)
     case.parts.change("/virtio_net.ko", unsigned)
     [finding] = found_in(case, tmp_path / "x.img")
     assert (finding.id, finding.level) == ("modules-taint", Level.NOTE)

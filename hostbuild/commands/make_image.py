@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -221,7 +222,7 @@ def _used_by(machine: Path) -> Wanted:
     return used
 
 
-def _said_of(cut: Mapping[str, object]) -> str:
+def _said_of(cut: Mapping[str, Any]) -> str:
     """Say what --strip has done, and what the kernel makes of it."""
     what = f"{ui.size(cut['bytes'])} were cut out of {cut['modules']} modules"
     if cut["taints"] is None:

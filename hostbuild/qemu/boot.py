@@ -13,8 +13,8 @@ AGENT_APPEND = "micro.agent=/dev/ttyS2"
 # Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
 # would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
 CLOCK_APPEND = "clocksource=hpet"
-# A kernel tests each of its ciphers at each boot, by default: 0.9 s of the 1.9 before init, by instructions, on Debian's
-# 6.1. What a distributor has built and tested need not pass again in each guest. crypto/testmgr.c; not with fips=1.
+# A kernel tests each of its ciphers at each boot: of the 1.9 s before init, by instructions, 0.9 on Debian's 6.1. What
+# a distributor has built and tested need not pass again in each guest. Source: crypto/testmgr.c; with fips=1 it does.
 TESTED_APPEND = "cryptomgr.notests"
 POWEROFF_APPEND = "modaliasd.poweroff=settled"
 # The console's beginning is for the host to filter (hostbuild.live.quiet); after the first settle only warnings come.

@@ -112,7 +112,7 @@ def prepare(
 def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:
     """Return the words that spare a kernel the tests of its ciphers; "" where somebody may want them.
 
-    That is whoever boots a kernel of his own, or brings a module, which may be a cipher: by an overlay, `try` or `boot`.
+    That is whoever boots a kernel of their own, or brings a module (an overlay, `try`, `boot`), which may be a cipher.
     """
     own = spec is not None or any("origin" in row for row in manifest.get("modules", ()))
     return "" if own or "package" not in manifest.get("kernel", {}) else TESTED_APPEND

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,8 @@ def meaning(data: bytes) -> tuple[object, ...]:
     """What a linker, or the kernel, reads in a relocatable file: sections by name, symbols, relocations."""
     file = ELFFile(io.BytesIO(data))
     rows = list(file.iter_sections())
+    table = file.get_section_by_name(".symtab")
+    assert isinstance(table, SymbolTableSection)
 
     def stays(name: str) -> bool:
         return bool(name) and not name.startswith(GOING)
@@ -54,7 +57,7 @@ def meaning(data: bytes) -> tuple[object, ...]:
             one["st_info"],
             home.get(one["st_shndx"], one["st_shndx"]),
         )
-        for number, one in enumerate(file.get_section_by_name(".symtab").iter_symbols())
+        for number, one in enumerate(table.iter_symbols())
     ]
     symbols = [one for one in symbols if not isinstance(one[5], str) or stays(one[5])]
     relocations = [

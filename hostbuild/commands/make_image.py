@@ -109,7 +109,8 @@ _LARGER = 6
     type=click.Choice([store.value for store in Store]),
     default=Store.PLAIN.value,
     show_default=True,
-    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs "
+    "(the smallest; by zstd it is read faster).",
 )
 @_options.strip
 @click.option(

@@ -243,7 +243,7 @@ def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
 
 
 def _is_squashed(options: ImageOptions) -> bool:
-    return options.store is storage.Store.SQUASHFS
+    return options.store.squashed
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:

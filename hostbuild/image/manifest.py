@@ -63,7 +63,7 @@ def make_manifest(made: Contents) -> dict[str, Any]:
         "modprobe": made.modprobe,
         "store": made.store.value,
         **({"stripped": asdict(made.cut)} if made.cut else {}),
-        "append": storage.APPEND if made.store is storage.Store.SQUASHFS else "",
+        "append": storage.APPEND if made.store.squashed else "",
         **({"warnings": list(made.warnings)} if made.warnings else {}),
         **({"lacking": list(made.lacking)} if made.lacking else {}),
         "groups": _groups(made.tree),

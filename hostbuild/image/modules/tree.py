@@ -86,7 +86,7 @@ def put_modules(
             lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
             weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
             endings={path: ending for path, ending in endings.items() if ending},
-            linked=store is not Store.SQUASHFS,
+            linked=not store.squashed,
         )
         if lacking:
             raise KernelError(
@@ -101,7 +101,7 @@ def put_modules(
         if absent and kernel.indexes is not None:
             tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
             indexes[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
-        if store is not Store.SQUASHFS:
+        if not store.squashed:
             for module in carried:
                 ending = endings[module.path]
                 content = storage.compressed(module, ending) if ending else module.content
@@ -117,9 +117,9 @@ def put_modules(
                 entry.unlink()
         for name, content in indexes.items():
             (base / name).write_bytes(content)
-        packed = storage.require_squashfs(base)
+        packed = storage.require_squashfs(base, store)
     tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
-    for number, driver in enumerate(storage.require_drivers(kernel)):
+    for number, driver in enumerate(storage.require_drivers(kernel, store)):
         driver = stripped(driver) if strip else driver
         path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
         tree.file(path, driver.content, group=GROUP, origin=kernel.origin)

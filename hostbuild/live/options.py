@@ -36,6 +36,7 @@ class GuestOptions:
     network: bool = False
     qemu: tuple[str, ...] = ()
     made_of: str = ""
+    pvh: bool = False
 
     def has_agent(self) -> bool:
         """Return whether the image's manifest names the agent; an image without a manifest is not looked into."""
@@ -66,6 +67,7 @@ class GuestOptions:
             agent=agent,
             poweroff=poweroff,
             quiet=quiet,
+            pvh=self.pvh,
             extra=[*added, *self.qemu],
             limit_s=limit_s,
         )

@@ -20,6 +20,7 @@ from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
+from hostbuild.kernels.unpacked import unpacked_kernel
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import TESTED_APPEND, Boot
 from hostbuild.qemu.lines import Line, Listener
@@ -67,6 +68,7 @@ def prepare(
     agent: bool = False,
     poweroff: bool = False,
     quiet: bool = False,
+    pvh: bool = False,
     extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
@@ -74,7 +76,8 @@ def prepare(
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". agent, poweroff, quiet, extra, limit_s: as Boot has them.
+    "kvm" or "tcg". pvh: enter an unpacked kernel where that
+    is faster (kernels/unpacked.py). agent, poweroff, quiet, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -85,12 +88,16 @@ def prepare(
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot do", hint="--accel tcg")
     estimate = read_estimate(image, manifest, vmlinuz, append)
+    words = " ".join(filter(None, (_tested(manifest, kernel), manifest.get("append", ""), append)))
+    packed = ""
+    if pvh:
+        vmlinuz, packed = _unpacked(vmlinuz, chosen.accel, machine, extra, words)
     if wanted is not None:
         require_enough(estimate, wanted)
     boot = Boot(
         kernel=vmlinuz,
         initrd=image,
-        append=" ".join(filter(None, (_tested(manifest, kernel), manifest.get("append", ""), append))),
+        append=words,
         accel=chosen.accel,
         memory=estimate.comfortable if wanted is None else wanted,
         icount=icount,
@@ -102,6 +109,8 @@ def prepare(
     )
     emulated = chosen.accel is Accel.TCG and accel == "auto"
     notes = [f"no KVM, so QEMU emulates: {chosen.why}"] if emulated else []
+    if packed:
+        notes.append(f"--pvh: the kernel starts packed: {packed}")
     if manifest.get("stripped") and (why := why_signed_only(None, boot.append)):
         notes.append(
             f"{why}: the kernel will load no module, for their signatures were cut off (make-image --strip)"
@@ -116,6 +125,22 @@ def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:
     """
     own = spec is not None or any("origin" in row for row in manifest.get("modules", ()))
     return "" if own or "package" not in manifest.get("kernel", {}) else TESTED_APPEND
+
+
+def _unpacked(
+    vmlinuz: Path, accel: Accel, machine: Machine, extra: Sequence[str], append: str
+) -> tuple[Path, str]:
+    """Return the kernel to be entered by PVH; or the packed one, and why."""
+    given = [*machine.options, *(word for _, word in machine.raw), *extra]
+    early = sorted({word.partition("=")[0] for word in append.split()} & {"vga", "kaslr", "nokaslr"})
+    if accel is not Accel.TCG:
+        return vmlinuz, "with KVM that takes no time"
+    if any(word in text for text in given for word in ("bios", "pflash", "firmware")):
+        return vmlinuz, "the machine has a firmware of its own"
+    if early:
+        return vmlinuz, f"{early[0]} is for the packed kernel's own code"
+    found = unpacked_kernel(vmlinuz)
+    return (found, "") if found is not None else (vmlinuz, "it cannot be unpacked, or has no entry for PVH")
 
 
 def _read_manifest_if_any(image: Path) -> dict[str, Any]:

@@ -206,6 +206,39 @@ def test_a_packages_kernel_does_not_test_its_ciphers(
     assert made.boot.append == f"{word}quiet"
 
 
+@pytest.mark.parametrize(
+    ("machine", "append", "accel", "why"),
+    [
+        (Machine(), "", Accel.TCG, ""),
+        (Machine(), "quiet vga=791", Accel.TCG, "vga is for the packed kernel's own code"),
+        (Machine(raw=(("-drive", "if=pflash,file=ovmf.fd"),)), "", Accel.TCG, "firmware of its own"),
+        (Machine(), "", Accel.KVM, "with KVM that takes no time"),
+    ],
+)
+def test_an_unpacked_kernel_is_entered_where_it_is_wanted_and_can_be(
+    machine: Machine,
+    append: str,
+    accel: Accel,
+    why: str,
+    image: Path,
+    kernel: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """--pvh; what needs the packed one is told, and so is a kernel that cannot be entered so."""
+    unpacked = tmp_path / "vmlinux"
+    monkeypatch.setattr(session, "choose", lambda _: Choice(accel, ""))
+    monkeypatch.setattr(session, "unpacked_kernel", lambda _: unpacked)
+    made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
+    assert made.boot.kernel == (Path(kernel) if why else unpacked)
+    assert any(why in note for note in made.notes) if why else not made.notes
+    assert prepare(image, machine, kernel=kernel, append=append, accel="tcg").boot.kernel == Path(kernel)
+    monkeypatch.setattr(session, "unpacked_kernel", lambda _: None)
+    made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
+    assert made.boot.kernel == Path(kernel)
+    assert "--pvh" in made.notes[-1]
+
+
 @pytest.mark.parametrize("words", ["", "lockdown=none", "lockdown=integrity", "module.sig_enforce=1"])
 def test_words_that_keep_stripped_modules_out_are_told(words: str, image: Path, kernel: str) -> None:
     """An image made with --strip has no signatures; nothing is said of one that has them."""

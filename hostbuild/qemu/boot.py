@@ -12,7 +12,9 @@ CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
 AGENT_APPEND = "micro.agent=/dev/ttyS2"
 # Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
 # would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
-CLOCK_APPEND = "clocksource=hpet"
+# It also tests for some 40 ms whether the timer's interrupts come, and panics where the host gives it none ("IO-APIC +
+# timer doesn't work!"). Under KVM it leaves that test out itself (arch/x86/kernel/kvm.c).
+CLOCK_APPEND = "clocksource=hpet no_timer_check"
 # A kernel tests each of its ciphers at each boot: of the 1.9 s before init, by instructions, 0.9 on Debian's 6.1. What
 # a distributor has built and tested need not pass again in each guest. Source: crypto/testmgr.c; with fips=1 it does.
 TESTED_APPEND = "cryptomgr.notests"

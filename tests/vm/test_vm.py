@@ -95,6 +95,7 @@ def test_sh_gives_status_and_output(talking: VM) -> None:
         "console=ttyS0",
         "panic=-1",
         "clocksource=hpet",
+        "no_timer_check",
         "modaliasd.channel=/dev/ttyS1",
         "micro.agent=/dev/ttyS2",
     ]

@@ -158,6 +158,7 @@ def test_the_command_line_is_the_contract_the_images_words_and_the_callers(image
         "console=ttyS0",
         "panic=-1",
         "clocksource=hpet",
+        "no_timer_check",
         "modaliasd.channel=/dev/ttyS1",
         "from.manifest=1",
         "quiet",

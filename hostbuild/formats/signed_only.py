@@ -21,7 +21,6 @@ _FORCING = (
     "LOCK_DOWN_KERNEL_FORCE_INTEGRITY",
     "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY",
 )
-SECURE_BOOT = "LOCK_DOWN_IN_EFI_SECURE_BOOT"
 
 
 def why_signed_only(config: Config | None, append: str) -> str:

@@ -155,8 +155,11 @@ def parse_trace(text: str) -> tuple[Event, ...]:
     )
 
 
-def build(directory: Path, modules: str, wanted: str) -> BuiltImage:
-    """Build the image with everything that the ways need. wanted: the list for those that know beforehand."""
+def build(directory: Path, modules: str, wanted: str, *, strip: bool = False) -> BuiltImage:
+    """Build the image with everything that the ways need. wanted: the list for those that know beforehand.
+
+    strip: modules without signatures, BTF and debug sections.
+    """
     overlay = directory / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
     make_overlay(overlay)
@@ -164,7 +167,11 @@ def build(directory: Path, modules: str, wanted: str) -> BuiltImage:
     shutil.copytree(GUEST / "ways", overlay / "usr/lib/bench")
     (overlay / "usr/lib/bench/list").write_text(wanted)
     options = ImageOptions(
-        kernel="deb:linux-image-amd64", modules=modules, modprobe=Modprobe.KMOD, overlays=(overlay,)
+        kernel="deb:linux-image-amd64",
+        modules=modules,
+        modprobe=Modprobe.KMOD,
+        overlays=(overlay,),
+        strip=strip,
     )
     return build_image(directory / "bench.img", options)
 
@@ -200,6 +207,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--modules", default="qemu")
     parser.add_argument("--append", default="")
+    parser.add_argument("--strip", action="store_true", help="modules as make-image --strip makes them")
     parser.add_argument("--svg", type=Path, help="write the plot here")
     parser.add_argument("--keep", type=Path, help="keep the image and what the guests said here")
     options = parser.parse_args()
@@ -208,11 +216,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.keep or Path(temporary)
         directory.mkdir(exist_ok=True)
-        built = build(directory, options.modules, "")
+        built = build(directory, options.modules, "", strip=options.strip)
         if any(WAYS[way][0] in NEED_LIST for way in options.ways):
             first = boot_once(built, "modaliasd", machine_name=options.machine, cpus=1)
             loads = [event.text.split()[0] for event in first.events if event.name == "module_load"]
-            built = build(directory, options.modules, "\n".join(loads) + "\n")
+            built = build(directory, options.modules, "\n".join(loads) + "\n", strip=options.strip)
         runs: dict[str, list[Run]] = {way: [] for way in options.ways}
         for _ in range(options.runs):
             for way in options.ways:

@@ -83,7 +83,7 @@ def main() -> None:
         learned = ImageOptions(
             KERNEL,
             modules="",
-            wanted=lambda kernel, modprobe_d: learn(capture, open_kernel(kernel, modprobe_d)).modules,
+            wanted=lambda kernel, modprobe_d: (learn(capture, open_kernel(kernel, modprobe_d)).modules, ()),
             extras=root,
         )
         ways = {

@@ -8,16 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from hostbuild.check.finding import Finding, error, note
 from hostbuild.check.view import KernelFacts, ModuleTree, ModuleView, View
 from hostbuild.formats.elf_symbols import Linkage, machine_name
+from hostbuild.formats.signed_only import looks_at_signatures, why_signed_only
 from hostbuild.formats.vermagic import Fit, judge, release_of
 from hostbuild.near import listed
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.kmod.modules_dep import parse_builtin, parse_modules_dep
 from modaliasd.core.kmod.names import module_name, text_of
-from modaliasd.core.settings import split_words
 
 _SHOWN = 3
 _REBUILD = "build it against this kernel"
-_LOCKDOWN = ("integrity", "confidentiality")
 
 
 def check_modules(view: View) -> Iterator[Finding]:
@@ -39,35 +38,26 @@ def check_modules(view: View) -> Iterator[Finding]:
 
 
 def check_signatures(view: View) -> Iterator[Finding]:
-    """Check that modules are signed where the kernel takes no others; by whose key is not looked at."""
-    forced = forces_signatures(view.kernel, view.append)
-    for module in view.tree.modules if forced and view.tree is not None else ():
-        if not module.signed and not module.trouble:
-            yield error(
-                "module-unsigned",
-                f"/{module.path}",
-                f"it has no signature, which the kernel demands ({forced})",
-                "sign it by the kernel's scripts/sign-file, or leave that off",
-            )
-
-
-def forces_signatures(kernel: KernelFacts | None, append: str) -> str:
-    """Say why a kernel takes signed modules only; "" where it takes all, or is not known to refuse."""
-    for word in split_words(append):
-        name, _, value = word.replace("-", "_").partition("=")
-        if name == "module.sig_enforce" and value.lower() in ("", "1", "y", "yes", "on", "true"):
-            return f"{word} on the command line"
-        if name == "lockdown" and value in _LOCKDOWN:
-            return f"{word} on the command line"
-    if kernel is not None:
-        for option in (
-            "MODULE_SIG_FORCE",
-            "LOCK_DOWN_KERNEL_FORCE_INTEGRITY",
-            "LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY",
-        ):
-            if kernel.option(option) == "y":
-                return f"CONFIG_{option}"
-    return ""
+    """Check that modules are signed where the kernel takes no others, or is tainted by them; not by whose key."""
+    config = view.kernel.config if view.kernel is not None else None
+    forced = why_signed_only(config, view.append)
+    tree = view.tree
+    unsigned = [] if tree is None else [one for one in tree.modules if not one.signed and not one.trouble]
+    for module in unsigned if forced else ():
+        yield error(
+            "module-unsigned",
+            f"/{module.path}",
+            f"it has no signature, which the kernel demands ({forced})",
+            "sign it by the kernel's scripts/sign-file, leave that off, or make the image without --strip",
+        )
+    if tree is not None and unsigned and not forced and looks_at_signatures(config):
+        yield note(
+            "modules-taint",
+            f"/{tree.path}",
+            f"{len(unsigned)} of {len(tree.modules)} modules have no signature: the kernel is tainted (E) by the first "
+            'of them that it loads, and says so ("module verification failed"); with Secure Boot it may refuse them',
+            "make the image without --strip, or sign them",
+        )
 
 
 def _no_tree(view: View) -> Iterator[Finding]:

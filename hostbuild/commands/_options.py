@@ -86,6 +86,12 @@ ledger_out = click.option(
 icount = click.option(
     "--icount", is_flag=True, help="Count time by instructions: slow, and repeatable to 1 %."
 )
+pvh = click.option(
+    "--pvh",
+    is_flag=True,
+    help="Under emulation: unpack the kernel here, once, and enter it by PVH, which saves 2.5 s of processor time. "
+    "It has no KASLR and no video modes then.",
+)
 cpus = click.option(
     "--cpus", type=click.IntRange(1, 255), metavar="N", help="How many CPUs. Default: the machine's."
 )
@@ -146,13 +152,16 @@ def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Cal
             shares=tuple(map(parse_share, given.pop("shares"))),
             forwards=tuple(map(parse_forward, given.pop("forwards"))),
             qemu=tuple(word for text in given.pop("qemu_args") for word in split_words(text)),
-            **{key: given.pop(key) for key in ("append", "memory", "accel", "icount", "cpus", "network")},
+            **{
+                key: given.pop(key)
+                for key in ("append", "memory", "accel", "icount", "cpus", "network", "pvh")
+            },
         )
         return command(guest=options, **given)
 
     decorated: Callable[..., Any] = call
     what = (*booted, machine, devices, cpus, memory, append)
-    around = (shares, network, forwards, accel, icount, qemu_args)
+    around = (shares, network, forwards, accel, icount, pvh, qemu_args)
     for option in reversed((*what, *around)):
         decorated = option(decorated)
     return decorated
@@ -200,6 +209,13 @@ firmware_dirs = click.option(
     multiple=True,
     type=InputPath(),
     help="Where firmware is, before /lib/firmware.",
+)
+
+strip = click.option(
+    "--strip",
+    is_flag=True,
+    help="Cut signatures, type information (BTF) and debug sections out of the modules: they take less room and load "
+    "faster. A kernel that checks signatures is tainted by them, and one that demands signatures is refused.",
 )
 
 

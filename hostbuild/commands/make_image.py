@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -113,8 +114,10 @@ _LARGER = 6
     type=click.Choice([store.value for store in Store]),
     default=Store.PLAIN.value,
     show_default=True,
-    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs.",
+    help="How the modules are stored in the image: plain, as the kernel's own, each compressed, or in one squashfs "
+    "(the smallest; by zstd it is read faster).",
 )
+@_options.strip
 @click.option(
     "--release",
     metavar="RELEASE",
@@ -165,6 +168,7 @@ def command(
     smallest: bool,
     modprobe: str,
     store: str,
+    strip: bool,
     release: str | None,
     python: tuple[str, ...],
     extras: tuple[str, ...],
@@ -195,6 +199,7 @@ def command(
         interpreter=interpreter,
         release=own,
         store=Store(store),
+        strip=strip,
         extras=tuple(map(Extra, dict.fromkeys(extras))),
     )
     if append and uki is None:
@@ -250,6 +255,14 @@ def _used_by(machine: Path) -> Wanted:
     return Wanted(hashlib.sha256(read_input(machine, "the recording")).hexdigest(), used)
 
 
+def _said_of(cut: Mapping[str, Any]) -> str:
+    """Say what --strip has done, and what the kernel makes of it."""
+    what = f"{ui.size(cut['bytes'])} were cut out of {cut['modules']} modules"
+    if cut["taints"] is None:
+        return f"{what}; whether the kernel takes them is not known: its configuration is not there"
+    return f"{what}; the kernel is tainted by the first without its signature (E)" if cut["taints"] else what
+
+
 def _print_summary(built: BuiltImage, remark: str) -> None:
     image, kernel, firmware = (built.manifest[key] for key in ("image", "kernel", "firmware"))
     ui.line(
@@ -264,6 +277,8 @@ def _print_summary(built: BuiltImage, remark: str) -> None:
     ui.line(f"  {len(built.manifest['modules'])} modules ({', '.join(filter(None, chosen))})")
     if absent := built.manifest.get("lacking", []):
         ui.line(f"  this kernel has no {listed(absent)}")
+    if cut := built.manifest.get("stripped"):
+        ui.line(f"  {_said_of(cut)}")
     requested = built.manifest["requested"]
     if requested["added"]:
         ui.line(f"  {len(requested['added'])} of them because others ask for them by name")

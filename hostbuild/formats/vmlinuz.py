@@ -16,6 +16,8 @@ from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.unpack import CompressionError, decompress
 
 _ELF = b"\x7fELF"
+_ELF64_LITTLE = _ELF + b"\x02\x01"
+_PT_NOTE, _PHYS32_ENTRY = 4, 18
 _HEADER = b"HdrS"
 _CONFIG_START = b"IKCFG_ST\x1f\x8b"
 _PAYLOAD_FIELDS = 0x0208  # the first boot protocol with payload_offset and payload_length
@@ -59,6 +61,35 @@ def init_size(image: bytes) -> int | None:
         return None
     (size,) = struct.unpack_from("<I", image, 0x260)
     return int(size) or None
+
+
+def has_pvh_entry(kernel: bytes) -> bool:
+    """Return whether a kernel's ELF file can be entered as it is, by PVH: it has the note XEN_ELFNOTE_PHYS32_ENTRY.
+
+    Source: arch/x86/platform/pvh/head.S; include/xen/interface/elfnote.h.
+    """
+    if not kernel.startswith(_ELF64_LITTLE):
+        return False
+    try:
+        (start,) = struct.unpack_from("<Q", kernel, 32)
+        size, count = struct.unpack_from("<HH", kernel, 54)
+        for n in range(count):
+            kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", kernel, start + n * size)
+            if kind == _PT_NOTE and (b"Xen\0", _PHYS32_ENTRY) in _notes(kernel[offset : offset + length]):
+                return True
+    except struct.error:
+        pass
+    return False
+
+
+def _notes(data: bytes) -> set[tuple[bytes, int]]:
+    """Give the owners and types of an ELF file's notes (elf(5))."""
+    found, at = set(), 0
+    while at + 12 <= len(data):
+        name, content, kind = struct.unpack_from("<III", data, at)
+        found.add((data[at + 12 : at + 12 + name], kind))
+        at += 12 + (name + 3 & ~3) + (content + 3 & ~3)
+    return found
 
 
 def find_ikconfig(kernel: bytes) -> str | None:

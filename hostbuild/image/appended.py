@@ -24,6 +24,7 @@ from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.overlaid import OverlaidModule, sources, with_overlaid
 from hostbuild.image.modules.selection import NO_MODULES, Index, Module, close, read_index
 from hostbuild.image.modules.storage import Store
+from hostbuild.image.modules.stripped import stripped
 from hostbuild.image.modules.tree import GROUP, INDEX_GROUP, put_modules
 from hostbuild.image.pack import members
 from hostbuild.image.treestate import index_facts
@@ -89,10 +90,18 @@ def append_modules(
         brought |= {name: read(name) for read in [reader(index, kernel, news)] for name in needed}
         carried = {**_present(base, inside, rows, index, kernel), **brought}
         whole = FileTree()
-        put_modules(whole, kernel, list(carried.values()), for_kmod=manifest.get("modprobe") == "kmod")
+        put_modules(
+            whole,
+            kernel,
+            list(carried.values()),
+            for_kmod=manifest.get("modprobe") == "kmod",
+            strip=bool(manifest.get("stripped")),
+        )
         for path, entry in whole.items():
             if entry.group == INDEX_GROUP and entry.kind is NodeKind.FILE:
                 tree.put(path, entry)
+    if manifest.get("stripped"):
+        brought = {name: stripped(module) for name, module in brought.items()}
     for module in brought.values():
         origin = module.origin or kernel.origin
         tree.file(f"{inside}/{module.path}", module.content, group=GROUP, origin=origin)

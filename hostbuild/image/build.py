@@ -14,7 +14,9 @@ from typing import Any
 from hostbuild.apt import Spec
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import KERNEL_OPTION, X86_FILTER_OPTION, Compressor, Packing
+from hostbuild.formats.kconfig import Config, parse_config
 from hostbuild.formats.manifest import manifest_path
+from hostbuild.formats.signed_only import looks_at_signatures, why_signed_only
 from hostbuild.image.checked import check_tree
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
@@ -22,6 +24,7 @@ from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.lacking import lacking
 from hostbuild.image.modules.requested import Rule
+from hostbuild.image.modules.stripped import strip_all
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
@@ -72,7 +75,8 @@ class ImageOptions:
     wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
     interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
-    libraries come from, "" for this machine's. requested: which modules come along that others ask for.
+    libraries come from, "" for this machine's. requested: which modules come along that others ask for. strip: cut
+    modules' signatures, BTF and debug sections (formats/module_strip.py).
     """
 
     kernel: str | None = None
@@ -91,6 +95,7 @@ class ImageOptions:
     interpreter: Spec = cpython.DEFAULT
     release: str = ""
     requested: Rule = Rule.NAMED
+    strip: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,10 @@ def build_image(
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
     kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
     config = kernel.read_config()
+    parsed = parse_config(config) if config is not None else None
     _check_compressor(options.compressor, kernel, config)
+    if options.strip:
+        _check_strip(kernel, parsed)
     brought = moduleset.read_overlays(_laid(overlays), kernel.version)
 
     tree = _skeleton()
@@ -128,6 +136,9 @@ def build_image(
     with report.step("Collecting modules"):
         chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
+        cut = None
+        if options.strip:
+            carried, cut = strip_all(carried, looks_at_signatures(parsed))
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
@@ -163,6 +174,7 @@ def build_image(
             carried,
             for_kmod=for_kmod,
             store=options.store,
+            strip=options.strip,
             readable=readable,
             requested=chosen.requested,
             absent=Extra.ROOT in options.extras,
@@ -187,6 +199,7 @@ def build_image(
             chosen=chosen.names,
             modules=carried,
             requested=chosen.requested,
+            cut=cut,
             warnings=warnings,
             lacking=lacking(options.modules, kernel),
             firmware=firmware,
@@ -235,7 +248,7 @@ def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
 
 
 def _is_squashed(options: ImageOptions) -> bool:
-    return options.store is storage.Store.SQUASHFS
+    return options.store.squashed
 
 
 def _asked_for(names: Sequence[str], interpreter: cpython.Interpreter) -> list[str]:
@@ -264,6 +277,16 @@ def _check_compressor(compressor: Compressor, kernel: Kernel, config: str | None
         f"({option} is off in {kernel.config or 'its configuration'})",
         hint=f"--compress {able[0] if able else 'none'}",
     )
+
+
+def _check_strip(kernel: Kernel, config: Config | None) -> None:
+    """Refuse to cut the signatures off modules that the kernel would then refuse to load."""
+    if why := why_signed_only(config, ""):
+        raise UsageError(
+            f"kernel {kernel.version} takes signed modules only ({why} in {kernel.config}): without their signatures "
+            "it would load none of the image's",
+            hint="leave --strip out",
+        )
 
 
 def _may_filter(tree: FileTree, config: str | None) -> bool:

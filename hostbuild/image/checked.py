@@ -5,7 +5,6 @@ was made: what overlays bring, programs, the configuration, signatures.
 from collections.abc import Container, Iterable, Mapping
 
 from hostbuild.check.finding import Level
-from hostbuild.check.modules import forces_signatures
 from hostbuild.check.read import view_files
 from hostbuild.check.rules import BUILT, check
 from hostbuild.check.view import KernelFacts
@@ -13,6 +12,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.initramfs.newc import Member
 from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.kconfig import parse_config
+from hostbuild.formats.signed_only import why_signed_only
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.kernels.kernel import Kernel
 
@@ -39,7 +39,7 @@ def check_tree(
         }
 
     facts = KernelFacts(kernel.version, config=parse_config(config) if config is not None else None)
-    forced = bool(forces_signatures(facts, append))
+    forced = bool(why_signed_only(facts.config, append))
     view = view_files(root, read, facts, append, release=kernel.version, with_modules=forced)
     findings = check(view, BUILT)
     stopping = [one for one in findings if one.level is Level.FATAL]

@@ -14,6 +14,7 @@ from hostbuild.image.modules import storage
 from hostbuild.image.modules.firmware import Firmware
 from hostbuild.image.modules.requested import KERNEL, Requested
 from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.stripped import Cut
 from hostbuild.image.sources.overlay import Overlay
 from hostbuild.image.sources.stdlib import Closure
 from hostbuild.kernels.kernel import Kernel
@@ -26,6 +27,7 @@ class Contents:
 
     selection: the words that chose the modules; learned_from: the file that named more, "" for none. chosen: the names
     that these brought; modules: all that are in the image, dependencies included. requested: who asks for which.
+    cut: what --strip has done, None without it.
     lacking: what the kernel has not of a named selection. warnings: what was left out or looks wrong: lines of the
     kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the standard library's modules.
     """
@@ -39,6 +41,7 @@ class Contents:
     chosen: Collection[str]
     modules: Sequence[Module]
     requested: Requested
+    cut: Cut | None
     warnings: Sequence[str]
     lacking: Sequence[str]
     firmware: Firmware
@@ -59,7 +62,8 @@ def make_manifest(made: Contents) -> dict[str, Any]:
         **({"learned_from": made.learned_from} if made.learned_from else {}),
         "modprobe": made.modprobe,
         "store": made.store.value,
-        "append": storage.APPEND if made.store is storage.Store.SQUASHFS else "",
+        **({"stripped": asdict(made.cut)} if made.cut else {}),
+        "append": storage.APPEND if made.store.squashed else "",
         **({"warnings": list(made.warnings)} if made.warnings else {}),
         **({"lacking": list(made.lacking)} if made.lacking else {}),
         "groups": _groups(made.tree),

@@ -36,6 +36,7 @@ class GuestOptions:
     network: bool = False
     qemu: tuple[str, ...] = ()
     made_of: str = ""
+    pvh: bool = False
 
     def has_agent(self) -> bool:
         """Return whether the image's manifest names the agent; an image without a manifest is not looked into."""
@@ -73,6 +74,7 @@ class GuestOptions:
             poweroff=poweroff,
             quiet=quiet,
             shell=shell,
+            pvh=self.pvh,
             extra=[*added, *self.qemu],
             limit_s=limit_s,
         )

@@ -15,12 +15,14 @@ from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
+from hostbuild.formats.signed_only import why_signed_only
 from hostbuild.formats.sniff import Kind, require_kind, require_there
 from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
+from hostbuild.kernels.unpacked import unpacked_kernel
 from hostbuild.qemu.accel import Accel, choose
-from hostbuild.qemu.boot import Boot
+from hostbuild.qemu.boot import TESTED_APPEND, Boot
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, parse_memory, with_tpms
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
@@ -67,6 +69,7 @@ def prepare(
     poweroff: bool = False,
     quiet: bool = False,
     shell: bool = True,
+    pvh: bool = False,
     extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
@@ -74,7 +77,8 @@ def prepare(
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". agent, poweroff, quiet, shell, extra, limit_s: as Boot has them.
+    "kvm" or "tcg". pvh: enter an unpacked kernel where that
+    is faster (kernels/unpacked.py). agent, poweroff, quiet, shell, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -85,12 +89,16 @@ def prepare(
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot do", hint="--accel tcg")
     estimate = read_estimate(image, manifest, vmlinuz, append)
+    words = " ".join(filter(None, (_tested(manifest, kernel), manifest.get("append", ""), append)))
+    packed = ""
+    if pvh:
+        vmlinuz, packed = _unpacked(vmlinuz, chosen.accel, machine, extra, words)
     if wanted is not None:
         require_enough(estimate, wanted)
     boot = Boot(
         kernel=vmlinuz,
         initrd=image,
-        append=" ".join(filter(None, (manifest.get("append", ""), append))),
+        append=words,
         accel=chosen.accel,
         memory=estimate.comfortable if wanted is None else wanted,
         icount=icount,
@@ -102,8 +110,39 @@ def prepare(
         limit_s=limit_s,
     )
     emulated = chosen.accel is Accel.TCG and accel == "auto"
-    notes = (f"no KVM, so QEMU emulates: {chosen.why}",) if emulated else ()
-    return Session(replace(machine, memory=None), boot, manifest, estimate, notes)
+    notes = [f"no KVM, so QEMU emulates: {chosen.why}"] if emulated else []
+    if packed:
+        notes.append(f"--pvh: the kernel starts packed: {packed}")
+    if manifest.get("stripped") and (why := why_signed_only(None, boot.append)):
+        notes.append(
+            f"{why}: the kernel will load no module, for their signatures were cut off (make-image --strip)"
+        )
+    return Session(replace(machine, memory=None), boot, manifest, estimate, tuple(notes))
+
+
+def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:
+    """Return the words that spare a kernel the tests of its ciphers; "" where somebody may want them.
+
+    That is whoever boots a kernel of their own, or brings a module (an overlay, `try`, `boot`), which may be a cipher.
+    """
+    own = spec is not None or any("origin" in row for row in manifest.get("modules", ()))
+    return "" if own or "package" not in manifest.get("kernel", {}) else TESTED_APPEND
+
+
+def _unpacked(
+    vmlinuz: Path, accel: Accel, machine: Machine, extra: Sequence[str], append: str
+) -> tuple[Path, str]:
+    """Return the kernel to be entered by PVH; or the packed one, and why."""
+    given = [*machine.options, *(word for _, word in machine.raw), *extra]
+    early = sorted({word.partition("=")[0] for word in append.split()} & {"vga", "kaslr", "nokaslr"})
+    if accel is not Accel.TCG:
+        return vmlinuz, "with KVM that takes no time"
+    if any(word in text for text in given for word in ("bios", "pflash", "firmware")):
+        return vmlinuz, "the machine has a firmware of its own"
+    if early:
+        return vmlinuz, f"{early[0]} is for the packed kernel's own code"
+    found = unpacked_kernel(vmlinuz)
+    return (found, "") if found is not None else (vmlinuz, "it cannot be unpacked, or has no entry for PVH")
 
 
 def _read_manifest_if_any(image: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ def vm_of(
     memory: str = "512",
     agent: bool = True,
     poweroff: bool = False,
+    pvh: bool = False,
     limit_s: float = 120,
 ) -> VM:
     """Return the machine with this image and its kernel, to be started by `with`."""
@@ -25,6 +26,7 @@ def vm_of(
         accel="tcg",
         agent=agent,
         poweroff=poweroff,
+        pvh=pvh,
         limit_s=limit_s,
     )
     return session.vm()

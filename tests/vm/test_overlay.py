@@ -97,7 +97,7 @@ def test_a_module_of_an_overlay_is_loaded_for_its_device(debian_kernel: Kernel, 
         "deb:linux-image-amd64",
         modules="virtio,-virtio_rng",
         overlays=(tmp_path / "overlay",),
-        store=Store.SQUASHFS,
+        store=Store.SQUASHFS_ZSTD,
     )
     built, ledger = build_image(tmp_path / "own.img", options), tmp_path / "boot.jsonl"
     words: list[str | Path] = [

@@ -13,6 +13,7 @@ from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
 from modaliasd.core.kmod.names import module_name, text_of
 from modaliasd.core.kmod.tables import parse_modules_alias, parse_requested
 from modaliasd.core.ledger.explain_not import ModuleFacts, alias_matches
+from modaliasd.core.loading.signature import HASH_NAME, STRIPPED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,18 @@ def read_may_ask(module: str, modules_dir: str) -> tuple[MayAsk, ...]:
     name = module.replace("-", "_")
     found, _ = parse_requested(_read(f"{modules_dir}/modules.requested") or "")
     return tuple(one for one in found if one.module == name)
+
+
+def read_taint(module: str, modules_dir: str, sys_root: str) -> str:
+    """Say what a loaded module taints the kernel by for want of a signature; "" if by nothing, or if it is not there.
+
+    Source: the kernel's Documentation/ABI/testing/sysfs-module, `taint`; admin-guide/tainted-kernels.rst, E.
+    """
+    taint = _read(f"{sys_root}/module/{module.replace('-', '_')}/taint") or ""
+    if "E" not in taint:
+        return ""
+    stripped = (_read(f"{modules_dir}/{HASH_NAME}") or "").strip() == STRIPPED
+    return f"without signature{' (stripped by make-image)' if stripped else ''}: it taints the kernel (E)"
 
 
 def _alias_lines(text: str) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import posix
 import sys
 
 from modaliasd.commands.ledgerfile import read_here, read_history
-from modaliasd.commands.modulefacts import read_facts, read_may_ask
+from modaliasd.commands.modulefacts import read_facts, read_may_ask, read_taint
 from modaliasd.commands.options import COLOR_OPTION, JSON_OPTION, LEDGER_OPTION, Option, Syntax, parse
 from modaliasd.commands.terminal import wants_color
 from modaliasd.core.errors import UsageError
@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from modaliasd.core.kmod.tables import MayAsk
     from modaliasd.core.ledger.history import History
 
 WHY = Syntax(
@@ -88,8 +89,12 @@ def run_why(arguments: list[str]) -> int:
         if why is not None or devices:
             return 0
     if why is not None:
-        own = () if given.given("--ledger") else read_may_ask(why.module, find_tree(posix.uname().release))
-        sys.stdout.write(module_text(history, why, may_ask=own, color=color))
+        own: tuple[MayAsk, ...] = ()
+        taint = ""
+        if not given.given("--ledger"):
+            tree = find_tree(posix.uname().release)
+            own, taint = read_may_ask(why.module, tree), read_taint(why.module, tree, "/sys")
+        sys.stdout.write(module_text(history, why, may_ask=own, taint=taint, color=color))
         return 0
     for device in devices:
         sys.stdout.write(device_text(history, why_device(history, device), color=color))

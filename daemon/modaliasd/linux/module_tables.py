@@ -5,7 +5,7 @@ from __future__ import annotations
 from modaliasd.core.errors import Problem
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin, parse_softdeps
 from modaliasd.core.kmod.resolve import Resolver
-from modaliasd.core.loading.signature import HASH_NAME, HASHES, TAIL_SIZE, hash_of_signature
+from modaliasd.core.loading.signature import HASH_NAME, HASHES, STRIPPED, TAIL_SIZE, hash_of_signature
 from modaliasd.linux.config import read_text
 from modaliasd.linux.procmodules import read_tail, read_unpacked
 
@@ -52,6 +52,8 @@ def find_hash_drivers(index: AliasIndex, dependencies: Dependencies, modules_dir
     An image says which hash that is. In other trees the drivers themselves are looked at.
     """
     told = _read(modules_dir, HASH_NAME, []).strip()
+    if told == STRIPPED:
+        return []
     for hash_name in (told,) if told in HASHES else HASHES:
         drivers = []
         for module, *_ in index.lookup(f"crypto-{hash_name}"):

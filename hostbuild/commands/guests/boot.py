@@ -32,6 +32,7 @@ Examples:
 @click.argument("tree", type=InputPath(), metavar="TREE")
 @click.option("--rebuild", is_flag=True, help="Call make in TREE first.")
 @_options.selection
+@_options.strip
 @_options.overlays
 @_options.firmware_dirs
 @_options.guest_to_be
@@ -41,6 +42,7 @@ def command(
     tree: Path,
     rebuild: bool,
     selection: str | None,
+    strip: bool,
     overlays: tuple[Path, ...],
     firmware_dirs: tuple[Path, ...],
     guest: GuestOptions,
@@ -60,6 +62,7 @@ def command(
         remake(tree, report)
     options = ImageOptions(
         modules=selection or "",
+        strip=strip,
         overlays=overlays,
         firmware_dirs=firmware_dirs,
         compressor=Compressor.NONE,  # quickly written, quickly booted, and every kernel takes it

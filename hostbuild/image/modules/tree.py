@@ -13,6 +13,7 @@ from hostbuild.image.modules.requested import NAME as REQUESTED
 from hostbuild.image.modules.requested import Requested
 from hostbuild.image.modules.selection import Module, close, parse_index, select
 from hostbuild.image.modules.storage import Store
+from hostbuild.image.modules.stripped import stripped
 from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.kernel_modules import read_list
@@ -23,7 +24,7 @@ from modaliasd.core.index.format import INDEX_NAME
 from modaliasd.core.kmod.modules_dep import parse_modules_dep
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.kmod.tables import parse_modules_alias
-from modaliasd.core.loading.signature import HASH_NAME, TAIL_SIZE, hash_of_signature
+from modaliasd.core.loading.signature import HASH_NAME, STRIPPED, TAIL_SIZE, hash_of_signature
 
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
@@ -60,6 +61,7 @@ def put_modules(
     *,
     for_kmod: bool,
     store: Store = Store.PLAIN,
+    strip: bool = False,
     readable: Container[str] = storage.ALL,
     requested: Requested | None = None,
     absent: bool = False,
@@ -67,7 +69,8 @@ def put_modules(
 ) -> dict[str, bytes]:
     """Put modules into the image, with indexes made for just these; give the indexes by name.
 
-    readable: the endings that the image's modprobe unpacks. requested: who asks for which. `advance` hears of each
+    readable: the endings that the image's modprobe unpacks. strip: they have been
+    stripped. requested: who asks for which. `advance` hears of each
     module. absent: say which modules for root file systems are not in the image (absent.py). Raises KernelError where a
     module would have no line in modules.dep.
     """
@@ -83,7 +86,7 @@ def put_modules(
             lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
             weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
             endings={path: ending for path, ending in endings.items() if ending},
-            linked=store is not Store.SQUASHFS,
+            linked=not store.squashed,
         )
         if lacking:
             raise KernelError(
@@ -91,13 +94,14 @@ def put_modules(
                 hint=f"take what is damaged out of the selection: -{lacking[0]}",
             )
         base = staging / "lib/modules" / kernel.version
-        indexes = _read_indexes(base, signing_hash(carried), for_kmod=for_kmod)
+        signed_by = STRIPPED if strip else signing_hash(carried)
+        indexes = _read_indexes(base, signed_by, for_kmod=for_kmod)
         if table := requested.table({module.name for module in carried}) if requested else b"":
             indexes[REQUESTED] = table
         if absent and kernel.indexes is not None:
             tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
             indexes[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
-        if store is not Store.SQUASHFS:
+        if not store.squashed:
             for module in carried:
                 ending = endings[module.path]
                 content = storage.compressed(module, ending) if ending else module.content
@@ -113,9 +117,10 @@ def put_modules(
                 entry.unlink()
         for name, content in indexes.items():
             (base / name).write_bytes(content)
-        packed = storage.require_squashfs(base)
+        packed = storage.require_squashfs(base, store)
     tree.file(f"{inside}.squashfs", packed, group=GROUP, origin=kernel.origin)
-    for number, driver in enumerate(storage.require_drivers(kernel)):
+    for number, driver in enumerate(storage.require_drivers(kernel, store)):
+        driver = stripped(driver) if strip else driver
         path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
         tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
     return indexes

@@ -100,7 +100,13 @@ def test_the_drivers_of_the_hash_that_modules_are_signed_with(
 
 
 @pytest.mark.parametrize(
-    ("told", "drivers"), [("sha256\n", ["sha256_fast", "gone"]), ("sha512\n", ["sha512_fast"]), ("md5\n", [])]
+    ("told", "drivers"),
+    [
+        ("sha256\n", ["sha256_fast", "gone"]),
+        ("sha512\n", ["sha512_fast"]),
+        ("md5\n", []),
+        ("stripped\n", []),
+    ],
 )
 def test_an_image_tells_the_hash_of_its_modules(told: str, drivers: list[str], tmp_path: Path) -> None:
     """modules.hash spares the look at the modules, which may be compressed; what is no known hash is not believed."""

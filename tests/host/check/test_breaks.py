@@ -429,6 +429,17 @@ def test_a_kernel_that_unpacks_modules_itself(facts: KernelFacts, kmod_parts: Pa
     assert "module-compressed" not in {one.id for one in found_in(case, tmp_path / "y.img")}
 
 
+def test_modules_that_taint_are_noted(busybox_image: BuiltImage, facts: KernelFacts, tmp_path: Path) -> None:
+    """Once for the image, and only where the kernel looks at signatures: it works."""
+    case = Case(read_parts(busybox_image.image), facts)
+    case.parts.change("/virtio_net.ko", unsigned)
+    [finding] = found_in(case, tmp_path / "x.img")
+    assert (finding.id, finding.level) == ("modules-taint", Level.NOTE)
+    assert finding.reason.startswith("1 of ")
+    case.facts = replace(facts, config={**(facts.config or {}), "MODULE_SIG": "n"})
+    assert found_in(case, tmp_path / "x.img") == []
+
+
 def test_more_than_thirty_ways() -> None:
     """The list is as long as it is meant to be, and goes over all kinds of rules."""
     assert len(BREAKS) + len(KMOD_BREAKS) >= 30

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild import main
-from hostbuild.check.modules import forces_signatures
-from hostbuild.check.view import KernelFacts
+from hostbuild.formats.signed_only import why_signed_only
 from tests.support.breakage import Part, Parts, write_parts
 from tests.support.programs import require_program
 
@@ -67,20 +66,34 @@ def test_a_damaged_image_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "[image-damaged]" in capsys.readouterr().out
 
 
+_SIG = {"MODULE_SIG": "y"}
+
+
 @pytest.mark.parametrize(
-    ("append", "config", "forced"),
+    ("append", "config", "why"),
     [
-        ("", {}, False),
-        ("module.sig_enforce", {}, True),
-        ("module.sig_enforce=1", {}, True),
-        ("module.sig_enforce=0", {}, False),
-        ("lockdown=integrity quiet", {}, True),
-        ("lockdown=none", {}, False),
-        ("", {"MODULE_SIG_FORCE": "y"}, True),
-        ("", {"LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY": "y"}, True),
-        ("", {"MODULE_SIG": "y"}, False),
+        ("", None, ""),
+        ("module.sig_enforce", None, "module.sig_enforce on the command line"),
+        ("module.sig-enforce=1 module.sig_enforce=0", _SIG, "module.sig-enforce=1 on the command line"),
+        ("module.sig_enforce=0", None, ""),
+        ("lockdown=integrity quiet", None, "lockdown=integrity on the command line"),
+        (
+            "lockdown=integrity",
+            _SIG | {"SECURITY_LOCKDOWN_LSM": "y"},
+            "lockdown=integrity on the command line",
+        ),
+        ("lockdown=integrity", _SIG, ""),
+        ("lockdown=none", None, ""),
+        ("", _SIG | {"MODULE_SIG_FORCE": "y"}, "CONFIG_MODULE_SIG_FORCE"),
+        (
+            "",
+            _SIG | {"LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY": "y"},
+            "CONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY",
+        ),
+        ("", _SIG, ""),
+        ("lockdown=integrity module.sig_enforce", {}, ""),
     ],
 )
-def test_when_signatures_are_demanded(append: str, config: dict[str, str], forced: bool) -> None:
-    """By the configuration, or by words: kernel/module/signing.c, security/lockdown."""
-    assert bool(forces_signatures(KernelFacts("6.1.0", config=config), append)) is forced
+def test_when_signatures_are_demanded(append: str, config: dict[str, str] | None, why: str) -> None:
+    """By the configuration, or by words; never where the kernel looks at none (kernel/module/signing.c)."""
+    assert why_signed_only(config, append) == why

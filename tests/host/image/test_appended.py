@@ -21,6 +21,7 @@ from hostbuild.image.modules.overlaid import read_module_of
 from hostbuild.image.treestate import APPENDED_MOST
 from hostbuild.kernels.bzimage import KernelError
 from hostbuild.ui import Silent
+from modaliasd.core.loading.signature import MARK
 from tests.support.buildtree import lay_out_without_modules
 from tests.support.imagetree import MAGIC, VERSION, write_vmlinuz
 from tests.support.komaker import FakeModule, module_bytes
@@ -152,6 +153,20 @@ def test_a_module_outside_of_the_image_is_told(tree: Path) -> None:
         [note] = ready.notes
     assert "changed, and not in the guest: cc" in note
     assert "--modules aa,cc" in note
+
+
+def test_a_module_put_anew_is_stripped_as_the_others_are(tree: Path) -> None:
+    """What is appended to a stripped image has no signature either, and its indexes say so."""
+    trailer = bytes([0, 0, 2, 0, 0, 0, 0, 0]) + (8).to_bytes(4, "big") + MARK
+    options = replace(OPTIONS, strip=True)
+    with image_of(tree, options) as ready:
+        assert read(ready.image, "modules.hash") == b"stripped\n"
+    news = module_bytes(replace(AA, aliases=["pci:v9*"]))
+    (tree / "lib/aa.ko").write_bytes(news + b"8 bytes." + trailer)
+    with image_of(tree, options) as ready:
+        assert ready.appended is not None
+        assert read(ready.image, "kernel/lib/aa.ko") == news
+        assert read(ready.image, "modules.hash") == b"stripped\n"
 
 
 def test_a_module_of_ones_own(tree: Path) -> None:

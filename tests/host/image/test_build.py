@@ -6,6 +6,7 @@ import json
 import struct
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ import pytest
 from hostbuild import main
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.compress import Compressor
-from hostbuild.formats.initramfs.archive import read_image
+from hostbuild.formats.initramfs.archive import open_image, read_image
 from hostbuild.formats.manifest import kernel_path, read_manifest
+from hostbuild.formats.module_strip import strip_module
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.image.modules.storage import DRIVERS_DIRECTORY as STORE
+from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.kernel import Kernel, parse_version
+from modaliasd.core.loading.signature import MARK
 from tests.support.kernelfiles import plain_module
 
 pytestmark = pytest.mark.net
@@ -97,6 +102,36 @@ def test_python_of_the_image_runs_the_daemon(image: BuiltImage, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_stripped_modules(tmp_path: Path) -> None:
+    """--strip: each module as strip_module leaves it, compressed or not; the indexes but modules.hash as without.
+
+    The manifest says what was cut, and that it taints this kernel; the same is built twice.
+    """
+    options = ImageOptions(kernel="deb:linux-image-amd64", modules="e1000,nf_conntrack")
+    plain = build_image(tmp_path / "plain.img", options)
+    built = build_image(tmp_path / "cut.img", replace(options, strip=True))
+    again = build_image(tmp_path / "again.img", replace(options, strip=True))
+    assert again.image.read_bytes() == built.image.read_bytes()
+    base = f"usr/lib/modules/{built.kernel.version}"
+    before, after = (open_image(one.image).require_whole() for one in (plain, built))
+    paths = [str(row["path"]) for row in built.manifest["files"] if str(row["path"]).startswith(base)]
+    for path in (path for path in paths if ".ko" in path or "/modules." in path):
+        [old], [new] = before.read([path]).values(), after.read([path]).values()
+        if path.endswith(".ko"):
+            assert new == strip_module(old) != old
+        elif path.endswith("modules.hash"):
+            assert (old, new) == (b"sha256\n", b"stripped\n")
+        else:
+            assert new == old
+    cut = built.manifest["stripped"]
+    sizes = [sum(row["size"] for row in one.manifest["modules"]) for one in (plain, built)]
+    assert cut == {"modules": len(built.manifest["modules"]), "bytes": sizes[0] - sizes[1], "taints": True}
+    assert "stripped" not in plain.manifest
+    squashed = build_image(tmp_path / "squashed.img", replace(options, strip=True, store=Store.SQUASHFS))
+    store = f"{STORE}/00-loop.ko"
+    assert not open_image(squashed.image).require_whole().read([store])[store].endswith(MARK)
+
+
 def test_kmod_and_selection_and_gzip(debian_kernel: Kernel, tmp_path: Path) -> None:
     """--modprobe kmod brings kmod with its libraries and .bin indexes; the image's kmod resolves an alias."""
     options = ImageOptions(
@@ -181,6 +216,14 @@ def _kernel_without_zstd(tmp_path: Path, kernel: Kernel) -> ImageOptions:
     return ImageOptions(kernel=str(tmp_path / "vmlinuz"), modules_dir=kernel.modules)
 
 
+def _kernel_that_demands_signatures(tmp_path: Path, kernel: Kernel) -> ImageOptions:
+    fake_vmlinuz(tmp_path / "vmlinuz", kernel.version)
+    (tmp_path / f"config-{kernel.version}").write_text(
+        "CONFIG_RD_ZSTD=y\nCONFIG_MODULE_SIG=y\nCONFIG_MODULE_SIG_FORCE=y\n"
+    )
+    return ImageOptions(kernel=str(tmp_path / "vmlinuz"), modules_dir=kernel.modules, strip=True)
+
+
 ERRORS: dict[str, tuple[Spoil, str]] = {
     "no modules": (_no_modules, r"no modules were found for the kernel .*vmlinuz \(9\.9\.9-none\)"),
     "other version": (_other_version, r"are for kernel 6\..*, but the kernel is 9\.9\.9-other"),
@@ -213,6 +256,10 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
         "standard library has no module numpy",
     ),
     "compressor that the kernel lacks": (_kernel_without_zstd, "cannot unpack zstd"),
+    "stripped for a kernel that takes signed modules": (
+        _kernel_that_demands_signatures,
+        r"takes signed modules only \(CONFIG_MODULE_SIG_FORCE in .*config-6\.",
+    ),
 }
 
 

@@ -102,7 +102,10 @@ def _content(image: Path, name: str) -> bytes:
     return subprocess.run(["bsdtar", "-xOf", image, name], capture_output=True, check=True).stdout
 
 
-def test_packing_twice_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("store", "compressor"), [(Store.SQUASHFS, "xz"), (Store.SQUASHFS_ZSTD, "zstd")])
+def test_packing_twice_gives_the_same_file(
+    store: Store, compressor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same files in another directory, with other times and owners, are the same squashfs."""
     packed = []
     for name in ("a", "b"):
@@ -110,8 +113,12 @@ def test_packing_twice_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.M
         tree = tmp_path / name / "kernel"
         tree.mkdir(parents=True)
         (tree / "x.ko").write_bytes(b"\x7fELF" * 5000)
-        packed.append(storage.require_squashfs(tmp_path / name).read_bytes())
+        packed.append(storage.require_squashfs(tmp_path / name, store).read_bytes())
     assert packed[0] == packed[1]
+    (tmp_path / "x.squashfs").write_bytes(packed[0])
+    argv = [require_program("unsquashfs"), "-s", str(tmp_path / "x.squashfs")]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert f"Compression {compressor}" in said
 
 
 def test_a_build_time_of_the_environment_is_no_obstacle(
@@ -122,14 +129,22 @@ def test_a_build_time_of_the_environment_is_no_obstacle(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/x.ko").write_bytes(b"\x7fELF" * 5000)
-    assert storage.require_squashfs(tmp_path / "tree").read_bytes().startswith(b"hsqs")
+    assert storage.require_squashfs(tmp_path / "tree", Store.SQUASHFS).read_bytes().startswith(b"hsqs")
 
 
-def test_a_kernel_without_squashfs_is_refused(tmp_path: Path, debian_kernel: Kernel) -> None:
-    """What the kernel lacks is named, with the way to a kernel that has it."""
+@pytest.mark.parametrize(
+    ("store", "option"), [(Store.SQUASHFS, "SQUASHFS_XZ"), (Store.SQUASHFS_ZSTD, "SQUASHFS_ZSTD")]
+)
+def test_a_kernel_without_squashfs_is_refused(
+    store: Store, option: str, tmp_path: Path, debian_kernel: Kernel
+) -> None:
+    """What the kernel lacks is named, with the way to a kernel that has it; it needs one compressor of the two."""
     assert debian_kernel.config is not None
     config = tmp_path / "config"
-    config.write_text(debian_kernel.config.read_text().replace("CONFIG_SQUASHFS_XZ=y", ""))
-    with pytest.raises(UsageError, match="cannot mount a squashfs: CONFIG_SQUASHFS_XZ off") as caught:
-        storage.require_drivers(replace(debian_kernel, config=config))
-    assert "kernel configure" in caught.value.hint
+    config.write_text(debian_kernel.config.read_text().replace(f"CONFIG_{option}=y", ""))
+    without = replace(debian_kernel, config=config)
+    with pytest.raises(UsageError, match=f"cannot mount a squashfs: CONFIG_{option} off") as caught:
+        storage.require_drivers(without, store)
+    assert f"kernel configure --module loop --module squashfs --enable {option}" in caught.value.hint
+    [other] = {Store.SQUASHFS, Store.SQUASHFS_ZSTD} - {store}
+    assert len(storage.require_drivers(without, other)) == 2

@@ -149,7 +149,7 @@ def test_modules_that_lie_directly_in_the_tree_are_in_its_squashfs(
     for file in (tree / "kernel").iterdir():
         file.rename(tree / file.name)
     (tree / "kernel").rmdir()
-    monkeypatch.setattr("hostbuild.image.modules.storage.require_drivers", lambda _kernel: ())
+    monkeypatch.setattr("hostbuild.image.modules.storage.require_drivers", lambda _kernel, _store: ())
     packed = pack_modules(tmp_path, "aa", store=Store.SQUASHFS)
     squashfs = tmp_path / "modules.squashfs"
     squashfs.write_bytes(packed.tree[f"usr/lib/modules/{VERSION}.squashfs"].read())

@@ -1,5 +1,6 @@
 """hostbuild.qemu.session: one image, one kernel that it has modules for, memory and words; or no boot at all."""
 
+import hashlib
 import json
 import struct
 from pathlib import Path, PurePath
@@ -8,7 +9,7 @@ import pytest
 
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.newc import Member, Writer
-from hostbuild.formats.manifest import FORMAT, manifest_path
+from hostbuild.formats.manifest import FORMAT, kernel_path, manifest_path
 from hostbuild.main import status_of
 from hostbuild.qemu import session
 from hostbuild.qemu.accel import Accel, Choice
@@ -163,6 +164,90 @@ def test_the_command_line_is_the_contract_the_images_words_and_the_callers(image
         "quiet",
         "modaliasd.poweroff=settled",
     ]
+
+
+def write_manifest(image: Path, kernel: str, **more: object) -> None:
+    """Write a manifest of the image, with a kernel of a package that lies beside it."""
+    data = Path(kernel).read_bytes()
+    kernel_path(image).write_bytes(data)
+    package = {
+        "name": "linux-image",
+        "version": "1",
+        "architecture": "amd64",
+        "sha256": "0",
+        "path": "boot/x",
+    }
+    row = {"version": OURS, "sha256": hashlib.sha256(data).hexdigest(), "origin": "linux-image 1"}
+    manifest = {
+        "format": FORMAT,
+        "image": {"size": image.stat().st_size},
+        "kernel": row | {"package": package},
+        "append": "",
+        "groups": {},
+        "modules": [],
+        "files": [],
+    }
+    manifest_path(image).write_text(json.dumps(manifest | more), encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    ("module", "spec", "word"),
+    [
+        ({}, False, "cryptomgr.notests "),
+        ({"origin": "overlay mine"}, False, ""),
+        ({}, True, ""),
+    ],
+)
+def test_a_packages_kernel_does_not_test_its_ciphers(
+    module: dict[str, str], spec: bool, word: str, image: Path, kernel: str
+) -> None:
+    """Where the kernel is named, or a module is somebody's own, it does; the caller's words come behind."""
+    write_manifest(image, kernel, modules=[{"name": "a", "path": "a.ko", "size": 1} | module])
+    made = prepare(image, Machine(), kernel=kernel if spec else None, append="quiet", accel="tcg")
+    assert made.boot.append == f"{word}quiet"
+
+
+@pytest.mark.parametrize(
+    ("machine", "append", "accel", "why"),
+    [
+        (Machine(), "", Accel.TCG, ""),
+        (Machine(), "quiet vga=791", Accel.TCG, "vga is for the packed kernel's own code"),
+        (Machine(raw=(("-drive", "if=pflash,file=ovmf.fd"),)), "", Accel.TCG, "firmware of its own"),
+        (Machine(), "", Accel.KVM, "with KVM that takes no time"),
+    ],
+)
+def test_an_unpacked_kernel_is_entered_where_it_is_wanted_and_can_be(
+    machine: Machine,
+    append: str,
+    accel: Accel,
+    why: str,
+    image: Path,
+    kernel: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """--pvh; what needs the packed one is told, and so is a kernel that cannot be entered so."""
+    unpacked = tmp_path / "vmlinux"
+    monkeypatch.setattr(session, "choose", lambda _: Choice(accel, ""))
+    monkeypatch.setattr(session, "unpacked_kernel", lambda _: unpacked)
+    made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
+    assert made.boot.kernel == (Path(kernel) if why else unpacked)
+    assert any(why in note for note in made.notes) if why else not made.notes
+    assert prepare(image, machine, kernel=kernel, append=append, accel="tcg").boot.kernel == Path(kernel)
+    monkeypatch.setattr(session, "unpacked_kernel", lambda _: None)
+    made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
+    assert made.boot.kernel == Path(kernel)
+    assert "--pvh" in made.notes[-1]
+
+
+@pytest.mark.parametrize("words", ["", "lockdown=none", "lockdown=integrity", "module.sig_enforce=1"])
+def test_words_that_keep_stripped_modules_out_are_told(words: str, image: Path, kernel: str) -> None:
+    """An image made with --strip has no signatures; nothing is said of one that has them."""
+    for more, told in (({}, False), ({"stripped": {"modules": 1, "bytes": 9, "taints": True}}, True)):
+        write_manifest(image, kernel, **more)
+        notes = prepare(image, Machine(), append=words, accel="tcg").notes
+        refusing = words not in ("", "lockdown=none")
+        assert any(words in note and "--strip" in note for note in notes) is (told and refusing), notes
 
 
 def test_a_machine_with_one_serial_line_has_no_channel(image: Path, kernel: str) -> None:

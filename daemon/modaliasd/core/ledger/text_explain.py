@@ -23,9 +23,14 @@ _MORE = 12  # askers beyond this number are counted only
 
 
 def module_text(
-    history: History, why: WhyModule, *, may_ask: Iterable[MayAsk] = (), color: bool = False
+    history: History,
+    why: WhyModule,
+    *,
+    may_ask: Iterable[MayAsk] = (),
+    taint: str = "",
+    color: bool = False,
 ) -> str:
-    """Why a module is there, as lines. may_ask: who may have had the kernel ask for it."""
+    """Why a module is there, as lines. may_ask: who may have had the kernel ask for it. taint: how it taints that."""
     style = style_of(color)
     lines = [f"{style('module', printable(why.module))}  {_load_head(why, color)}"]
     for users, what in ((why.needed_by, NEEDS), (why.softdep_of, SOFTDEP)):
@@ -53,6 +58,7 @@ def module_text(
     lines += [f"  {printable(line)}" for line in may_ask_lines(may_ask)]
     if why.load is not None:
         lines += _load_lines(why.load)
+    lines += [f"  {taint}"] if taint else []
     lines += [f"  {style('driver', 'drives')} {_device_name(device)}" for device in why.drives[:_MORE]]
     if not why.drives and why.load is not None and why.load.succeeded and why.askers:
         lines.append(f"  {style('warn', 'drives no device')} that the ledger knows of")

@@ -13,6 +13,9 @@ from __future__ import annotations
 HASH_NAME = (
     "modules.hash"  # the file of an image in which the hash's name stands, since compressed modules hide it
 )
+STRIPPED = (
+    "stripped"  # stands there in the hash's place where `hostbuild make-image --strip` cut the signatures off
+)
 MARK = b"~Module signature appended~\n"
 TAIL_SIZE = 4096  # bytes of a module's end that hold its signature; by a key of 4,096 bits it has 700
 _SHA2 = b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02"  # 2.16.840.1.101.3.4.2, the hash's number follows

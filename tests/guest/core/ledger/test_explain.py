@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modaliasd.cli import main
-from modaliasd.commands.modulefacts import read_facts
+from modaliasd.commands.modulefacts import read_facts, read_taint
 from modaliasd.core.kmod.tables import MayAsk
 from modaliasd.core.ledger.explain import (
     Became,
@@ -67,6 +67,28 @@ def test_who_may_have_the_kernel_ask_is_named(q35: History) -> None:
     answer = why_not(q35, "floppy", facts)
     assert answer.reason is Reason.NO_DEVICE
     assert answer.details[0] == "snd asks for it when needed: a, b."
+
+
+@pytest.mark.parametrize(
+    ("taint", "told", "said"),
+    [
+        ("\n", "stripped\n", ""),
+        ("OE\n", "", "without signature: it taints the kernel (E)"),
+        ("E\n", "sha256\n", "without signature: it taints the kernel (E)"),
+        ("E\n", "stripped\n", "without signature (stripped by make-image): it taints the kernel (E)"),
+    ],
+)
+def test_a_taint_is_told(q35: History, taint: str, told: str, said: str, tmp_path: Path) -> None:
+    """sysfs says whether a module has tainted the kernel, the image whether that is make-image's doing."""
+    (tmp_path / "module/scsi_mod").mkdir(parents=True)
+    (tmp_path / "module/scsi_mod/taint").write_text(taint)
+    (tmp_path / "modules.hash").write_text(told)
+    assert read_taint("scsi-mod", str(tmp_path), str(tmp_path)) == said
+    assert read_taint("gone", str(tmp_path), str(tmp_path)) == ""
+    why = why_module(q35, "scsi_mod")
+    assert why is not None
+    text = module_text(q35, why, taint=said)
+    assert f"  {said}\n" in text if said else "signature" not in text
 
 
 def test_why_of_a_stranger_is_none(q35: History) -> None:

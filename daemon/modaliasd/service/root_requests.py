@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LONGEST_S = 1e6
 CONSIDERATION_US = 100_000  # a disk is read in less; who takes longer does so beside the loads
 LEAVE = "then=leave"
-FIELDS = ("outcome", "root", "device", "fstype", "init", "reason", "message", "fix")
+FIELDS = ("outcome", "root", "device", "fstype", "init", "fsck", "reason", "message", "fix")
 
 
 class Watcher(NamedTuple):
@@ -148,7 +148,8 @@ class RootRequests:
                 self._tell(one, {"late": True})
 
     def settled(self, as_of_us: int) -> None:
-        """Tell those who wait that nothing is on its way."""
+        """Tell those who wait that nothing is on its way; what came in this turn is told first, and no end then."""
+        self.attend()
         for one in [one for one in self._watchers if one.settled and one.since_us <= as_of_us]:
             self._tell(one, {"settled": True})
         if any(one.settled for one in self._watchers):

@@ -17,6 +17,7 @@ _EXCEPTIONS = {
     "libz.so.1": "zlib1g",
     "libcrypto.so.3": "libssl3",
     "libgcc_s.so.1": "libgcc-s1",
+    "libe2p.so.2": "libext2fs2",
 }
 _OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", "libresolv.so.", "ld-linux")
 

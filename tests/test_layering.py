@@ -60,13 +60,14 @@ HELPER = {
     "micronetd.domains": room(),
     "micronetd.plan": room("micronetd.words"),
     "micronetd.links": room("micronetd.plan"),
-    "micronetd.answers": room("micronetd.domains micronetd.words"),
+    "micronetd.routes": room(),
+    "micronetd.answers": room("micronetd.domains micronetd.routes micronetd.words"),
     "micronetd.advertised": room("micronetd.domains"),
-    "micronetd.settings": room("micronetd.answers micronetd.domains micronetd.words"),
+    "micronetd.settings": room("micronetd.answers micronetd.domains micronetd.routes micronetd.words"),
     "micronetd.log": room("", "*"),
     "micronetd.routers": room("micronetd.advertised", "*"),
     "micronetd.client": room("micronetd.answers", "*"),
-    "micronetd.applied": room("micronetd.settings", "*"),
+    "micronetd.applied": room("micronetd.routes micronetd.settings", "*"),
     "micronetd.helper": room(
         "micronetd.advertised micronetd.applied micronetd.client micronetd.links micronetd.log micronetd.plan "
         "micronetd.routers micronetd.settings micronetd.words",
@@ -122,7 +123,7 @@ HOST = {
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"{CORES}",
-        "busybox cpython daemon kmod libraries overlay packages",
+        "busybox cpython daemon kmod libraries overlay packages tools",
     ),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "

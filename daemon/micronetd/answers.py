@@ -4,7 +4,7 @@ Whoever is on the network can send these, at any time, with anything in them; py
 well-meant ones. So a frame is taken apart here (RFC 791, 768, 2131, 2132), and what goes on is made anew: the fixed
 part with the addresses, and of the options those that the helper uses, each once and of its type. Long options
 (RFC 3396) are joined, overloaded fields (RFC 2132, 9.3) are read. The search list (RFC 3397), which pyroute2 does not
-take apart, goes on as its names with blanks between them.
+take apart, goes on as its names with blanks between them; classless routes (RFC 3442) go on as they were, checked.
 
 An answer is dropped if it is not whole, is for another card, is of no type that a client gets, or offers no usable
 address. An option that is not of its type counts as absent.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from micronetd.domains import parse_names
+from micronetd.routes import parse_routes, routes_bytes
 from micronetd.words import LEAST_MTU
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _COOKIE = b"c\x82Sc"
 _BOOTREPLY = 2
 _PAD, _END = 0, 255
 _MASK, _ROUTER, _NAME_SERVER, _DOMAIN, _OVERLOAD = 1, 3, 6, 15, 52
-_MTU, _TIME_SERVER, _SEARCH = 26, 42, 119
+_MTU, _TIME_SERVER, _SEARCH, _ROUTES = 26, 42, 119, 121
 _LEASE_TIME, _TYPE, _SERVER, _RENEWAL, _REBINDING = 51, 53, 54, 58, 59
 _FILE, _SNAME = slice(108, 236), slice(44, 108)
 
@@ -135,6 +136,8 @@ def _kept(options: dict[int, bytes]) -> dict[int, bytes]:
     mtu = options.get(_MTU, b"")
     if len(mtu) == 2 and int.from_bytes(mtu, "big") >= LEAST_MTU:
         kept[_MTU] = mtu
+    if routes := routes_bytes(parse_routes(options.get(_ROUTES, b"")), _LONGEST_OPTION):
+        kept[_ROUTES] = routes
     search = b""
     for name in parse_names(options.get(_SEARCH, b""), compressed=True):
         longer = f"{search.decode()} {name}".strip().encode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from micronetd.routes import ON_LINK
 from micronetd.settings import METRIC, RESOLV_CONF_MARK, Settings, describe, resolv_conf
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
     from pyroute2.iproute.linux import AsyncIPRoute
 
+    from micronetd.routes import StaticRoute
+
 RESOLV_CONF = Path("/etc/resolv.conf")
 TIME_SERVERS = Path(
     "/run/network/ntp_servers"
 )  # an address a line, as the kernel's own /proc/net/ipconfig/ntp_servers
 _SYS_NET = Path("/sys/class/net")
 _RTNH_F_ONLINK = 4
+_RT_SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
 
 
 class Applied:
@@ -72,6 +76,11 @@ class Applied:
         self._settings[key] = settings
         if settings.mtu:
             await self._set_mtu(index, name, settings.mtu)
+        for one in settings.routes:  # first: a gateway may be behind one
+            try:
+                await self._route.route("replace", **_static_route(index, settings, one))
+            except NetlinkError as e:
+                self._say(f"cannot set the route of {name} to {one.to} through {one.gateway}: {e}")
         if settings.gateway:
             try:
                 await self._route.route("replace", **_default_route(index, settings))
@@ -94,6 +103,9 @@ class Applied:
         if settings.gateway:  # goes with the last address only
             with contextlib.suppress(NetlinkError):
                 await self._route.route("del", **_default_route(index, settings))
+        for one in settings.routes:
+            with contextlib.suppress(NetlinkError):
+                await self._route.route("del", **_static_route(index, settings, one))
         if settings.address:
             with contextlib.suppress(NetlinkError):
                 await self._route.addr(
@@ -150,6 +162,19 @@ class Applied:
             new.replace(path)
         except OSError as e:
             self._say(f"cannot write {path}: {e}")
+
+
+def _static_route(index: int, settings: Settings, route: StaticRoute) -> dict[str, object]:
+    one: dict[str, object] = {
+        "family": socket.AF_INET,
+        "dst": route.to,
+        "oif": index,
+        "priority": METRIC + index,
+    }
+    if route.gateway == ON_LINK:
+        return one | {"scope": _RT_SCOPE_LINK}
+    flags = 0 if settings.is_near(route.gateway) else _RTNH_F_ONLINK
+    return one | {"gateway": route.gateway, "flags": flags}
 
 
 def _default_route(index: int, settings: Settings) -> dict[str, object]:

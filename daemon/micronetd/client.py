@@ -32,6 +32,7 @@ _TELL = 60.0  # seconds between two lines about what was dropped
 _LARGEST = 4096  # bytes of a frame that are looked at
 WANTED = (
     Option.SUBNET_MASK,
+    Option.CLASSLESS_STATIC_ROUTE,  # before the router, which some servers leave out then (RFC 3442)
     Option.ROUTER,
     Option.NAME_SERVER,
     Option.DOMAIN_NAME,
@@ -46,9 +47,15 @@ _NO_XID = 0xFFFFFFFF  # pyroute2 has no such number
 
 
 class _Message(dhcp4msg):  # type: ignore[misc]
-    """An answer as answers.py has made it anew: the search list is text there, of which pyroute2 has no type."""
+    """An answer as answers.py has made it anew: the search list is text there, and routes are numbers, of which
+    pyroute2 has no types.
+    """
 
-    options = (*dhcp4msg.options, (Option.DOMAIN_SEARCH, "string"))
+    options = (
+        *dhcp4msg.options,
+        (Option.DOMAIN_SEARCH, "string"),
+        (Option.CLASSLESS_STATIC_ROUTE, "array8"),
+    )
 
 
 class Client(AsyncDHCPClient):  # type: ignore[misc]  # pyroute2 has no types

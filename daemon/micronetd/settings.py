@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from micronetd.answers import is_usable
 from micronetd.domains import MOST_NAMES, is_name
+from micronetd.routes import StaticRoute, parse_routes
 from micronetd.words import LEAST_MTU, MOST_MTU, Method
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Settings:
     """What a link gets from one source. address: "" for none of its own; prefix: its length.
 
     on_link: the gateway is outside of the link's network, as clouds have it with a /32. mtu: bytes, 0 for as it is.
-    ntp: time servers.
+    ntp: time servers. routes: ways beside the default one.
     """
 
     address: str = ""
@@ -40,6 +41,13 @@ class Settings:
     domains: tuple[str, ...] = ()
     mtu: int = 0
     ntp: tuple[str, ...] = ()
+    routes: tuple[StaticRoute, ...] = ()
+
+    def is_near(self, gateway: str) -> bool:
+        """Tell whether a gateway is in the link's own network."""
+        return ipaddress.ip_address(gateway) in ipaddress.ip_network(
+            f"{self.address}/{self.prefix}", strict=False
+        )
 
 
 def settings_of(address: str, options: Mapping[str, object], card: Card | None = None) -> Settings:
@@ -50,7 +58,12 @@ def settings_of(address: str, options: Mapping[str, object], card: Card | None =
     if not is_usable(address):
         raise ValueError(f"{address} is not a usable address for a link")
     network = ipaddress.IPv4Network((own, _prefix(options.get("subnet_mask"))), strict=False)
-    gateway = next((one for one in _addresses(options.get("router")) if one != str(own)), None)
+    routes = _routes(options.get("classless_static_route"), str(own))
+    # where there are such routes, the default one is among them or there is none (RFC 3442)
+    routers = (
+        [one.gateway for one in routes if one.is_default] if routes else _addresses(options.get("router"))
+    )
+    gateway = next((one for one in routers if one != str(own)), None)
     search = options.get("domain_search")
     names = [*(search.split(" ") if isinstance(search, str) else []), options.get("domain_name")]
     return Settings(
@@ -62,6 +75,7 @@ def settings_of(address: str, options: Mapping[str, object], card: Card | None =
         domains=_unique(name for name in names if isinstance(name, str) and is_name(name)),
         mtu=card.mtu if card and card.mtu else _mtu(options.get("interface_mtu")),
         ntp=_unique(card.ntp if card else (), _addresses(options.get("ntp_servers"))),
+        routes=tuple(one for one in routes if not one.is_default),
     )
 
 
@@ -86,7 +100,9 @@ def describe(name: str, settings: Settings, source: str) -> str:
     """Say in a line what a link got, and from where."""
     gateway = f"gateway {settings.gateway}" if settings.gateway else "no gateway"
     mtu = f", MTU {settings.mtu}" if settings.mtu else ""
-    return f"{name} has {settings.address}/{settings.prefix} by {source}, {gateway}{mtu}"
+    count = len(settings.routes)
+    routes = f", {count} route{'s' * (count > 1)} more" if count else ""
+    return f"{name} has {settings.address}/{settings.prefix} by {source}, {gateway}{routes}{mtu}"
 
 
 def resolv_conf(first: Iterable[str], links: Iterable[Settings]) -> str:
@@ -119,6 +135,13 @@ def _prefix(mask: object) -> int:
         return 32
     ones = bits.bit_count()
     return ones if ones and bits == (1 << 32) - (1 << (32 - ones)) else 32
+
+
+def _routes(value: object, own: str) -> tuple[StaticRoute, ...]:
+    """Return the routes of option 121, given as its bytes' numbers; none leads over the link's own address."""
+    if not isinstance(value, list) or not all(isinstance(one, int) and 0 <= one < 256 for one in value):
+        return ()
+    return tuple(one for one in parse_routes(bytes(value)) if one.gateway != own)
 
 
 def _addresses(value: object) -> list[str]:

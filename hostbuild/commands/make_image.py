@@ -138,7 +138,8 @@ _LARGER = 6
     type=click.Choice([extra.value for extra in Extra]),
     help="Add audit: pyudev and libudev, for `modaliasd audit`. Or network: a helper with pyroute2 that sets network "
     "cards up and gets their addresses, by DHCP or as the kernel's ip= says. Or root: what finds and mounts the root "
-    "file system that root= names, and its modules.",
+    "file system that root= names, and its modules; beside it md, lvm, luks: mdadm, lvm and cryptsetup, for arrays, "
+    "volume groups and encrypted disks; fsck: e2fsck and fsck.fat.",
 )
 @click.option(
     "--uki",

@@ -23,6 +23,7 @@ from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
 from hostbuild.image.modules.lacking import lacking
+from hostbuild.image.modules.named_selections import NAMED
 from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.stripped import strip_all
 from hostbuild.image.modules.tree import put_modules
@@ -158,7 +159,7 @@ def build_image(
         cpython.put_interpreter(tree, interpreter, closure)
         daemon.put_daemon(tree, sources, interpreter)
         for extra, one in added.items():
-            extras.put_extra(tree, extra, one, interpreter)
+            packages += extras.put_extra(tree, extra, one, interpreter, options.release)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
     for laid in overlays:
@@ -215,14 +216,14 @@ def build_image(
 
 
 def _selection(options: ImageOptions) -> str:
-    """Return the selection with the modules of `network` and `root`; not where they are learned, or there are none.
+    """Return the selection with the modules of the extras; not where they are learned, or there are none.
 
     Theirs stand in front: what the words take out stays out.
     """
     words = options.modules
     if words.strip() in ("", "none"):
         return words
-    added = [extra.value for extra in (Extra.NETWORK, Extra.ROOT) if extra in options.extras]
+    added = [extra.value for extra in Extra if extra in options.extras and extra.value in NAMED]
     return ",".join([*added, words])
 
 

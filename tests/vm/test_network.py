@@ -37,12 +37,13 @@ lease_file /tmp/udhcpd.leases
 min_lease 1
 option lease 8
 option subnet 255.255.255.0
-option router 192.168.7.1
+option router 192.168.7.99
 option dns 192.168.7.1
 option domain example.org
 option search lab.example mail.example.org
 option mtu 1450
 option ntpsrv 192.168.7.9
+option staticroutes 10.3.0.0/16 192.168.7.3, 192.0.2.7/32 0.0.0.0, 0.0.0.0/0 192.168.7.1
 END
 touch /tmp/udhcpd.leases
 unshare -n sleep 1000 </dev/null >/dev/null 2>&1 &
@@ -116,12 +117,19 @@ def test_the_helper_is_the_last_in_line(vm: VM) -> None:
 
 
 def test_gateway_and_name_servers_are_set_and_the_lease_is_renewed(vm: VM) -> None:
-    """udhcpd's lease comes with both; half the lease's time later udhcpd grants it again, and the link keeps it."""
+    """udhcpd's lease comes with both; half the lease's time later udhcpd grants it again, and the link keeps it.
+
+    Its routes stand in for its router (option 121, RFC 3442).
+    """
     client, server = card(vm, "52:54:00:00:00:02"), card(vm, "52:54:00:00:00:03")
     vm.check(SERVER.format(card=server))
-    said(vm, rf"{client} has 192\.168\.7\.20/24 by DHCP, gateway 192\.168\.7\.1")
+    said(vm, rf"{client} has 192\.168\.7\.20/24 by DHCP, gateway 192\.168\.7\.1, 2 routes more")
     assert addresses(vm, client) == ["192.168.7.20/24"]
-    assert f"default via 192.168.7.1 dev {client}" in vm.check("ip route")
+    routes = vm.check("ip route")
+    assert f"default via 192.168.7.1 dev {client}" in routes
+    assert f"10.3.0.0/16 via 192.168.7.3 dev {client}" in routes
+    assert f"192.0.2.7 dev {client} scope link" in routes
+    assert "192.168.7.99" not in routes
     resolv_conf = vm.check("cat /etc/resolv.conf").splitlines()
     assert resolv_conf[1:] == ["search lab.example mail.example.org example.org", "nameserver 192.168.7.1"]
     assert vm.check(f"cat /sys/class/net/{client}/mtu").strip() == "1450"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modaliasd.core.root.target import BlockDevice
     from modaliasd.core.root.words import RootWords
     from modaliasd.core.settings import Settings
+    from modaliasd.rootfs.assemble import Members
     from modaliasd.rootfs.find import Waited
     from modaliasd.rootfs.mount import Refusal
 
@@ -84,14 +85,15 @@ class Attempt:
     """One search. pid: of the daemon that was begun for it, 0 if it runs anyway."""
 
     def __init__(self, daemon: Daemon, pid: int) -> None:
-        line = read_command_line()
-        self.settings: Settings = parse_settings(line)
-        self.words: RootWords = parse_root(line)
+        self._line = read_command_line()
+        self.settings: Settings = parse_settings(self._line)
+        self.words: RootWords = parse_root(self._line)
         self.daemon = daemon
         self.pid = pid
         self.devices = BlockDevices()
         self.mounter = Mounter(self.words, daemon)
         self.refusal: Refusal | None = None
+        self._members: Members | None = None
 
     def make(self) -> int:
         """Return 0 once the root file system is mounted; else its loss has been told."""
@@ -102,6 +104,7 @@ class Attempt:
             self.daemon,
             self.devices,
             assemble=self._assemble,
+            last=self._open_last,
             share=self._share,
             pause=self._say_that_it_waits,
         )
@@ -110,7 +113,7 @@ class Attempt:
         if device is None:
             return self._lose(waited, None)
         if not waited.shared:
-            if device.holds is None and not self.words.types:
+            if not self.words.types and (device.holds is None or not device.holds.mountable):
                 return self._lose(waited, device)
             self.refusal = self.mounter.mount(device, waited.others)
             if self.refusal is not None:
@@ -137,10 +140,17 @@ class Attempt:
         """Open what lies on a member of an array, a volume group, or is encrypted, where the image has the tools."""
         from modaliasd.core.root.members import MEMBERS
 
-        if device.holds is not None and device.holds.type in MEMBERS:
-            from modaliasd.rootfs.assemble import assemble
+        if device.holds is None or device.holds.type not in MEMBERS:
+            return
+        if self._members is None:
+            from modaliasd.rootfs.assemble import Members
 
-            assemble(device)
+            people = not self.settings.poweroff
+            self._members = Members(self.daemon, self.devices, self._line, people=people)
+        self._members.came(device)
+
+    def _open_last(self, known: tuple[BlockDevice, ...]) -> bool:
+        return self._members is not None and self._members.last(known)
 
     def _init(self) -> tuple[str, str]:
         """Return the first process of the new root, and why it cannot be that; "" if it can."""
@@ -161,7 +171,15 @@ class Attempt:
         if target is not None and target.by is By.TAG:
             kind = target.system
         leave = not (self.settings.root_stays or self.settings.poweroff)
-        self.daemon.tell("mounted", leave=leave, root=str(target), device=device.node, fstype=kind, init=init)
+        self.daemon.tell(
+            "mounted",
+            leave=leave,
+            root=str(target),
+            device=device.node,
+            fstype=kind,
+            init=init,
+            fsck=self.mounter.checked,
+        )
         if self.settings.poweroff:
             return FOUND_AND_ENOUGH
         how = "stay" if self.settings.root_stays else "end"
@@ -196,6 +214,7 @@ class Attempt:
                 device,
                 devices=self.devices,
                 refusal=self.refusal,
+                fates=self._members.fates() if self._members is not None else (),
                 daemon=self.daemon,
                 init=init,
                 why=why,

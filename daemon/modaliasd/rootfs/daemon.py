@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posix
 from _json import make_scanner  # json itself takes 18 ms of guest time to import
 
 from modaliasd.core.errors import WorldError
 from modaliasd.core.root.wire import quoted
 from modaliasd.linux.control import ask
-from modaliasd.linux.paths import CONTROL
+from modaliasd.linux.paths import CONTROL, MODULES
+from modaliasd.linux.root.blockdev import read_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +50,19 @@ class Daemon:
             raise WorldError(f"the daemon refused `{words[0]}`: {answer.get('error', '')}")
         return answer
 
+    def need(self, module: str) -> str:
+        """Have it load a module, unless that is there or built in; why it is not, "" where it is."""
+        place = f"/sys/module/{module}"
+        if posix.access(place, posix.F_OK):
+            return ""
+        try:
+            self.ask("need", module)
+        except WorldError as e:
+            return str(e)
+        if posix.access(place, posix.F_OK) or _is_built_in(module):
+            return ""
+        return f"its module {module} could not be loaded"
+
     def tell(
         self, outcome: str, details: tuple[str, ...] = (), *, leave: bool = False, **fields: str
     ) -> None:
@@ -71,6 +86,12 @@ class NoDaemon(Daemon):
     def ask(self, *_words: str) -> dict[str, Any]:
         """Answer as a daemon that has settled."""
         return {"ok": True, "seen": 0, "devices": [], "settled": True}
+
+
+def _is_built_in(module: str) -> bool:
+    """Most of what is built in has no place in /sys/module: only what has parameters, or a version."""
+    listed = read_text(f"{MODULES}/{posix.uname().release}/modules.builtin", 1 << 20)
+    return f"/{module}.ko" in listed.replace("-", "_")
 
 
 def _exchange(socket: RawSocket, request: str) -> str:

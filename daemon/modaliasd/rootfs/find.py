@@ -41,8 +41,9 @@ class Waited(NamedTuple):
 class Finder:
     """Looks for one target.
 
-    assemble: makes a device of a member that is there, if it can. share: mounts a target that is a tag; False where
-    that is not there yet. pause: called once, before waiting on and on.
+    assemble: makes a device of a member that is there, if it can. last: does so with what waits until nothing else is
+    on its way; False where there is none. share: mounts a target that is a tag; False where that is not there yet.
+    pause: called once, before waiting on and on.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Finder:
         devices: BlockDevices,
         *,
         assemble: Callable[[BlockDevice], None],
+        last: Callable[[tuple[BlockDevice, ...]], bool],
         share: Callable[[], bool],
         pause: Callable[[Waited], None],
         root: str = "",
@@ -63,6 +65,7 @@ class Finder:
         self._daemon = daemon
         self._devices = devices
         self._assemble = assemble
+        self._last = last
         self._share = share
         self._pause = pause
         self._root = root
@@ -81,12 +84,19 @@ class Finder:
             answer = self._daemon.ask("blocks", str(seen), until)
             seen = answer["seen"]
             self._look(answer["devices"])
-            found = self._found(final="settled" in answer)
+            found = self._found(final=False)
             if found is not None:
                 return found
             following = self._following(answer)
+            if following in ("", "ever") and self._target.by is not By.TAG:
+                found = self._found(final=True)
+                if found is not None:
+                    return found
             if not following:
-                return Waited(None, tuple(self._known.values()), self._stuck)
+                return Waited(None, self._devices_known(), self._stuck)
+            if following == "ever" and not self._paused:
+                self._paused = True
+                self._pause(Waited(None, self._devices_known(), self._stuck))
             until = following
 
     def _look(self, paths: list[str]) -> None:
@@ -104,7 +114,7 @@ class Finder:
             self._assemble(device)
 
     def _found(self, *, final: bool) -> Waited | None:
-        known = tuple(self._known.values())
+        known = self._devices_known()
         if self._target.by is By.TAG:
             return Waited(BlockDevice(self._target.value), known, shared=True) if self._share() else None
         found = find(self._target, known)
@@ -135,15 +145,15 @@ class Finder:
         alive = signs_of_life(self._root)
         seconds = on_its_way(self._root)
         if self._stuck or not seconds or alive == self._alive:
-            return ""
+            return "settled" if self._last(self._devices_known()) else ""
         self._alive = alive
         return f"{seconds:.3f}"
 
     def _go_on(self, answer: dict[str, Any]) -> str:
-        """Wait for ever; tell people, once, when nothing is on its way."""
+        """Wait for ever, once nothing is on its way."""
         if answer["devices"]:
             return "ever" if self._paused else "settled"
-        if not self._paused:
-            self._paused = True
-            self._pause(Waited(None, tuple(self._known.values()), self._stuck))
-        return "ever"
+        return "settled" if self._last(self._devices_known()) else "ever"
+
+    def _devices_known(self) -> tuple[BlockDevice, ...]:
+        return tuple(self._known.values())

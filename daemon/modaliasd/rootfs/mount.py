@@ -8,6 +8,7 @@ from modaliasd.core.errors import WorldError
 from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.root.superblock import BOOTABLE
 from modaliasd.linux.kmsg import KernelLog
+from modaliasd.linux.process import Ended
 from modaliasd.linux.root.blockdev import read_text
 from modaliasd.linux.root.programs import find_program, run
 
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 NEW_ROOT = "/sysroot"
 OVERLAY = "/run/rootovl"  # lower, upper and work below it; they go along in /run
 MOUNT = "/bin/mount"
-_REPAIRED = (
-    3  # fsck(8): 1 errors were corrected, 2 reboot (not for what is not mounted yet), 4 errors are left
-)
+# fsck(8), exit status: 2, that the machine is to be booted again, is not for what is not mounted yet
+_REPAIRED, _LEFT = (1, 2, 3), 4
 _MODULES = {"9p": ("9p", "9pnet_virtio")}
 
 
@@ -48,12 +48,13 @@ class Refusal(NamedTuple):
 
 
 class Mounter:
-    """Mounts at NEW_ROOT; what a daemon loads is loaded once."""
+    """Mounts at NEW_ROOT; what a daemon loads is loaded once. checked: what fsck did, "" for nothing."""
 
     def __init__(self, words: RootWords, daemon: Daemon) -> None:
         self._words = words
         self._daemon = daemon
         self._log = KernelLog()
+        self.checked = ""
 
     def mount(self, device: BlockDevice, others: tuple[BlockDevice, ...]) -> Refusal | None:
         """Mount the device; None once it is done."""
@@ -62,7 +63,7 @@ class Mounter:
         known = [kind for kind in types if self.has_file_system(kind)]
         if not known:
             return Refusal(Stage.MODULE, types, modules=tuple(m for kind in types for m in modules_of(kind)))
-        if self._words.fsck != "skip" and holds is not None and (refusal := self._check(device, holds.type)):
+        if holds is not None and self._is_to_be_checked() and (refusal := self._check(device, holds.type)):
             return refusal
         flags = [self._words.flags] if self._words.flags else []
         if holds is not None and holds.parts > 1:
@@ -111,14 +112,36 @@ class Mounter:
             words = "; ".join([*said[-4:], ended.words.strip()])
         return Refusal(Stage.MOUNT, tuple(types), words)
 
+    def _is_to_be_checked(self) -> bool:
+        """Tell whether fsck may run: it writes, and below an overlay nothing is to be written."""
+        mode = self._words.fsck
+        return mode == "force" or (mode == "auto" and not self._words.overlay)
+
     def _check(self, device: BlockDevice, kind: str) -> Refusal | None:
-        program = find_program(f"fsck.{kind}")
+        """Have fsck repair what it may without a person. What is no error of the file system's stops nobody."""
+        name = f"fsck.{kind}"
+        program = find_program(name)
         if not program:
             return None
-        ended = run(program, "-f" if self._words.fsck == "force" else "-a", "-a", device.node)
-        if 0 <= ended.status <= _REPAIRED or ended.status & 4 == 0:
-            return None
-        return Refusal(Stage.CHECK, (kind,), ended.words.strip())
+        # of fsck.fat -f means something else, and it always looks at everything
+        force = ["-f"] if self._words.fsck == "force" and kind != "vfat" else []
+        try:
+            ended = run(
+                program, *force, "-a", device.node, slow=lambda: _tell(f"{name} checks {device.node} ...")
+            )
+        except OSError as e:
+            ended = Ended(-1, e.strerror or str(e))
+        said = "; ".join(line.strip() for line in ended.words.splitlines() if line.strip())
+        if ended.status > 0 and ended.status & _LEFT:
+            return Refusal(Stage.CHECK, (kind,), said)
+        if ended.status in _REPAIRED:
+            self.checked = f"{name} corrected errors: {said}"
+        elif ended.status:
+            how = f"ended with {ended.status}" if ended.status > 0 else f"was ended by signal {-ended.status}"
+            self.checked = f"{name} {how}, and checked nothing: {said}"
+        if self.checked:
+            _tell(f"{device.node}: {self.checked}")
+        return None
 
     def _prepare_overlay(self) -> Refusal | None:
         if not self.has_file_system("overlay"):
@@ -136,6 +159,14 @@ class Mounter:
         places = f"lowerdir={OVERLAY}/lower,upperdir={OVERLAY}/upper,workdir={OVERLAY}/work"
         ended = run(MOUNT, "-t", "overlay", "-o", places, "rootovl", NEW_ROOT)
         return Refusal(Stage.OVERLAY, ("overlay",), ended.words.strip()) if ended.status != 0 else None
+
+
+def _tell(line: str) -> None:
+    """Say it on every console; most boots have nothing to say."""
+    from modaliasd.core.printable import printable
+    from modaliasd.linux.root.consoles import show
+
+    show([printable(line)])
 
 
 def modules_of(kind: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from modaliasd.core.ledger.history import history_of
 from modaliasd.core.printable import printable
 from modaliasd.core.root.diagnosis import Facts, diagnose
 from modaliasd.linux.paths import LEDGER, MODULES
+from modaliasd.linux.root.consoles import show
 from modaliasd.linux.root.shares import tags
 
 TYPE_CHECKING = False
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from modaliasd.core.ledger.history import History
     from modaliasd.core.root.diagnosis import Diagnosis
+    from modaliasd.core.root.members import Fate
     from modaliasd.core.root.target import BlockDevice
     from modaliasd.core.root.words import RootWords
     from modaliasd.linux.root.blockdev import BlockDevices
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from modaliasd.rootfs.find import Waited
     from modaliasd.rootfs.mount import Refusal
 
-CONSOLES = "/sys/class/tty/console/active"
 _SHOWN = 40  # lines on the console; all are in the ledger
 
 
@@ -40,6 +41,7 @@ def report(
     *,
     devices: BlockDevices,
     refusal: Refusal | None,
+    fates: tuple[Fate, ...],
     daemon: Daemon,
     init: str,
     why: str,
@@ -62,6 +64,7 @@ def report(
         carried=frozenset(parse_modules_dep(text_of(_read(f"{modules_dir}/modules.dep")))[0]),
         of_kernel=_module_names(_read(f"{modules_dir}/modules.order")),
         tags=tuple(tags()),
+        fates=fates,
     )
     found = diagnose(_history(), facts)
     show(text_of_diagnosis(found, str(words.target or "?"), outcome))
@@ -88,26 +91,6 @@ def text_of_diagnosis(found: Diagnosis, root: str, outcome: str) -> list[str]:
     if outcome == "lost":
         lines.append("  `modaliasd root --again` tries again; modaliasd tree, why and why-not say more.")
     return [printable(line) for line in [*lines, ""]]
-
-
-def show(lines: list[str]) -> None:
-    """Write the lines on every console."""
-    text = "".join(f"{line}\r\n" for line in lines).encode("utf-8", "backslashreplace")
-    names = text_of(_read(CONSOLES)).split() or ["console"]
-    for name in names:
-        try:
-            descriptor = posix.open(
-                f"/dev/{name}", posix.O_WRONLY | posix.O_NOCTTY | posix.O_NONBLOCK | posix.O_CLOEXEC
-            )
-        except OSError:
-            continue
-        try:
-            posix.set_blocking(descriptor, True)
-            posix.write(descriptor, text)
-        except OSError:
-            continue
-        finally:
-            posix.close(descriptor)
 
 
 def absent_lookup(table: bytes) -> Callable[[str], list[str]]:

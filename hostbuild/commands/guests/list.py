@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        ui.note("no guest is running; hostbuild run --detach NAME IMAGE starts one")
+        ui.note("no detached guest is running; hostbuild run --detach NAME IMAGE starts one")
         return
     width = max(len("NAME"), *(len(row["name"]) for row in rows))
     ui.line(f"{'NAME':{width}}  {'UP FOR':>8}  {'MACHINE':10}  IMAGE")

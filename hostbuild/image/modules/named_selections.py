@@ -169,6 +169,45 @@ _ROOT = (
     "xfs",
 )
 
+# What lies below root file systems, for --with md, lvm and luks: levels and targets are asked for by name, and ciphers
+# by what the header of a disk says.
+_MD = (
+    "md-mod",
+    "linear",
+    "raid0",
+    "raid1",
+    "raid10",
+    "raid456",
+)
+_LVM = (
+    "dm-mod",
+    "dm-mirror",
+    "dm-raid",
+    "dm-snapshot",
+    "raid0",
+    "raid1",
+    "raid10",
+    "raid456",
+)
+_LUKS = (
+    "dm-mod",
+    "dm-crypt",
+    "algif_skcipher",  # cryptsetup has the kernel open a header's key slots
+    "xts",
+    "cbc",
+    "ecb",
+    "essiv",
+    "aes*",
+    "sha256*",
+    "sha512*",
+    "sha*-ssse3",
+    "adiantum",
+    "chacha*",
+    "nhpoly1305*",
+    "serpent*",
+    "twofish*",
+)
+
 _DISPLAY = (
     "bochs",
     "cirrus",
@@ -188,6 +227,9 @@ NAMED: dict[str, tuple[str, ...]] = {
     "virtio": _VIRTIO,
     "network": _HELPER,
     "root": _ROOT,
+    "md": _MD,
+    "lvm": _LVM,
+    "luks": _LUKS,
     "qemu": (
         *_VIRTIO,
         *_STORAGE,

@@ -2,6 +2,7 @@
 
 audit: pyudev with libudev and ctypes, for `modaliasd audit`.
 root: what finds and mounts a root file system (docs/root.md); rootfs.py has what that consists of.
+md, lvm, luks, fsck: mdadm, lvm, cryptsetup, e2fsck and fsck.fat, which are run where the image has `root`, too.
 network: the helper `micronetd` with the parts of pyroute2 that it uses, and init's script starts it (docs/network.md).
 
 Packages come from the environment that hostbuild runs in and lie beside the daemon, which is where the interpreter
@@ -9,11 +10,13 @@ looks; the daemon's boot path imports none of them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import version as distribution_version
 
+from hostbuild.debs import Package
 from hostbuild.image.filetree import FileTree
+from hostbuild.image.sources import tools as debian
 from hostbuild.image.sources.cpython import Interpreter
 from hostbuild.image.sources.daemon import LIBRARY, start_script
 from hostbuild.image.sources.packages import Brought, Wanted, bring, paths
@@ -25,6 +28,10 @@ class Extra(Enum):
     AUDIT = "audit"
     NETWORK = "network"
     ROOT = "root"
+    MD = "md"
+    LVM = "lvm"
+    LUKS = "luks"
+    FSCK = "fsck"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,13 @@ class _Recipe:
     """What an extra consists of.
 
     libraries: shared libraries by soname, which the packages load themselves. programs: name in /usr/bin -> the module
-    whose main() it runs.
+    whose main() it runs. tools: programs of Debian's packages.
     """
 
-    wanted: Wanted
+    wanted: Wanted = field(default_factory=lambda: Wanted(modules=(), packages=()))
     libraries: tuple[str, ...] = ()
     programs: tuple[tuple[str, str], ...] = ()
+    tools: tuple[debian.Tool, ...] = ()
 
 
 # pyroute2's own __init__ imports all that it has, netfilter, Wi-Fi, a database: 180 modules, and sqlite. The helper
@@ -66,7 +74,11 @@ _RECIPES = {
         ),
         programs=(("micronetd", "micronetd.helper"),),
     ),
-    Extra.ROOT: _Recipe(Wanted(modules=(), packages=())),
+    Extra.ROOT: _Recipe(),
+    Extra.MD: _Recipe(tools=(debian.MDADM,)),
+    Extra.LVM: _Recipe(tools=(debian.LVM,)),
+    Extra.LUKS: _Recipe(tools=(debian.CRYPTSETUP,)),
+    Extra.FSCK: _Recipe(tools=(debian.E2FSCK, debian.FSCK_FAT)),
 }
 _OURS = "micronetd"  # carried in this project's own distribution
 
@@ -76,8 +88,10 @@ def require_packages(extras: Iterable[Extra], interpreter: Interpreter) -> dict[
     return {extra: bring(_RECIPES[extra].wanted, interpreter.find, interpreter.imported) for extra in extras}
 
 
-def put_extra(tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter) -> None:
-    """Put what belongs to `extra` into the image; the standard library is put elsewhere."""
+def put_extra(
+    tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter, release: str = ""
+) -> list[Package]:
+    """Put what belongs to `extra` into the image, the standard library apart; give the packages of its tools."""
     recipe, group = _RECIPES[extra], extra.value
     jobs = [(source, f"/{LIBRARY}/{path}") for source, path in paths(brought.modules.items())]
     for (_, name), code in zip(jobs, interpreter.compile(jobs), strict=True):
@@ -87,6 +101,7 @@ def put_extra(tree: FileTree, extra: Extra, brought: Brought, interpreter: Inter
     for program, module in recipe.programs:
         script = start_script(interpreter, module)
         tree.file(f"usr/bin/{program}", script, group=group, origin="modaliasd", permissions=0o755)
+    return debian.put_tools(tree, recipe.tools, interpreter.libraries, release, group=group)
 
 
 def _origin(package: str) -> str:

@@ -127,7 +127,14 @@ def test_every_bad_kind_is_dropped() -> None:
         ({119: b"\xc0\0"}, "domain_search", None),
         ({119: b"\3lab\xc0\0"}, "domain_search", None),
         ({119: b"\x3fshort"}, "domain_search", None),
-        ({121: b"\0\xc0\xa8\7\1"}, "classless_static_route", None),
+        ({121: b"\0\xc0\xa8\7\1"}, "classless_static_route", [0, 192, 168, 7, 1]),
+        ({121: b"\x21\xc0\xa8\7\1\1\xc0\xa8\7\1"}, "classless_static_route", None),
+        (
+            {121: b"\x08\x7f\xc0\xa8\7\1\x08\x0a\xc0\xa8\7\1"},
+            "classless_static_route",
+            [8, 10, 192, 168, 7, 1],
+        ),
+        ({33: b"\x0a\0\0\0\xc0\xa8\7\1"}, "static_route", None),
     ],
 )
 def test_an_option_that_is_not_of_its_type_is_absent(
@@ -240,7 +247,8 @@ def test_what_is_asked_for_and_the_hosts_name_are_sent(
     assert b"\x0c\x07box.lab" in message
     length = message[message.index(b"\x37") + 1]
     wanted = message[message.index(b"\x37") + 2 :][:length]
-    assert set(wanted) == {1, 3, 6, 15, 26, 42, 51, 58, 59, 119}
+    assert set(wanted) == {1, 3, 6, 15, 26, 42, 51, 58, 59, 119, 121}
+    assert wanted.index(121) < wanted.index(3)
     assert said == []
 
 

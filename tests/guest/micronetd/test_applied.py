@@ -10,6 +10,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from micronetd import applied
 from micronetd.applied import Applied
+from micronetd.routes import StaticRoute
 from micronetd.settings import Settings
 
 LEASE = Settings(
@@ -115,6 +116,22 @@ def test_what_is_as_it_was_changes_nothing(tmp_path: Path) -> None:
     assert len(rig.said) == 1
     rig.do(put(2, "DHCP", Settings("10.0.2.16", 24)))
     assert rig.verbs[2:] == ["route del", "addr del", "addr replace"]
+
+
+def test_static_routes_come_and_go(tmp_path: Path) -> None:
+    """Through a gateway of the link's network, one beside it, and none; with the lease, before the default route."""
+    ways = ("10.0.0.0/8", "10.0.2.9"), ("10.1.0.0/16", "192.0.2.1"), ("169.254.169.254/32", "0.0.0.0")
+    lease = Settings("10.0.2.15", 24, "10.0.2.2", routes=tuple(StaticRoute(*one) for one in ways))
+    rig = Rig(tmp_path).do(put(2, "DHCP", lease), clear(2))
+    assert rig.verbs == ["addr replace", *["route replace"] * 4, *["route del"] * 4, "addr del"]
+    set_ = [values for what, values in rig.route.told if what == "route replace"]
+    assert [(one["dst"], one.get("gateway"), one.get("flags")) for one in set_] == [
+        ("10.0.0.0/8", "10.0.2.9", 0),
+        ("10.1.0.0/16", "192.0.2.1", 4),
+        ("169.254.169.254/32", None, None),
+        ("0.0.0.0/0", "10.0.2.2", 0),
+    ]
+    assert set_[2]["scope"] == 253
 
 
 def test_the_mtu_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from micronetd.routes import StaticRoute
 from micronetd.settings import Settings, describe, resolv_conf, settings_of, settings_of_card
 from micronetd.words import Card, Method
 
@@ -36,6 +37,27 @@ def test_a_gateway_outside_of_the_network_is_on_the_link() -> None:
     """Clouds give a /32 and a gateway beside it; the kernel takes such a route only with RTNH_F_ONLINK."""
     cloud = {"subnet_mask": "255.255.255.255", "router": ["10.128.0.1"]}
     assert settings_of("10.128.0.9", cloud) == Settings("10.128.0.9", 32, "10.128.0.1", on_link=True)
+
+
+def test_classless_routes_stand_in_for_the_router() -> None:
+    """RFC 3442: where option 121 is there, option 3 is not minded, whether a default route is among its own or not."""
+    lease = QEMU | {"classless_static_route": [8, 10, 10, 0, 2, 9]}
+    settings = settings_of("10.0.2.15", lease)
+    assert (settings.gateway, settings.routes) == (None, (StaticRoute("10.0.0.0/8", "10.0.2.9"),))
+    assert describe("eth0", settings, "DHCP") == "eth0 has 10.0.2.15/24 by DHCP, no gateway, 1 route more"
+    lease["classless_static_route"] = [0, 10, 0, 2, 7, 32, 169, 254, 169, 254, 0, 0, 0, 0]
+    settings = settings_of("10.0.2.15", lease)
+    assert (settings.gateway, settings.routes) == (
+        "10.0.2.7",
+        (StaticRoute("169.254.169.254/32", "0.0.0.0"),),
+    )
+
+
+def test_routes_that_are_none_leave_the_router() -> None:
+    """A malformed option counts as absent; a way over the link's own address is none."""
+    for bad in ([33, 1, 2, 3, 4, 5, 1, 2, 3, 4], [8, 10], [8, 10, 10, 0, 2, 15], ["8"], "8", [300]):
+        settings = settings_of("10.0.2.15", QEMU | {"classless_static_route": bad})
+        assert (settings.gateway, settings.routes) == ("10.0.2.2", ())
 
 
 def test_without_a_mask_nothing_is_known_of_the_network() -> None:

@@ -59,13 +59,13 @@ def test_the_terminals_answer_is_its_size(typed: bytes) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"R", b"\x1b[;R", b"\x1b[1;$(reboot)R", b"ls\n", b"\x1b[40;132"])
-def test_no_answer_costs_a_second(answer: bytes) -> None:
-    """Where nobody answers, or with something else, it ends with status 1 after a second; nothing has changed."""
+def test_no_answer_costs_three_seconds(answer: bytes) -> None:
+    """Where nobody answers, or with something else, it ends with status 1 in time; nothing has changed."""
     status, stderr, size, (before, after), seconds = ask(answer)
     assert (status, size) == (1, (0, 0))
     assert stderr == "resize: the terminal does not say how large it is\n"
     assert after == before
-    assert seconds < 5
+    assert seconds < 10
 
 
 def test_without_a_terminal() -> None:

@@ -16,6 +16,13 @@ UUID = "11111111-2222-3333-4444-555555555555"
 VDA = BlockDevice("/dev/vda", size=1 << 20, holds=Superblock("ext4", UUID))
 BTRFS = Superblock("btrfs", UUID, parts=2)
 
+IDLE: dict[str, Any] = {
+    "assemble": lambda _device: None,
+    "last": lambda _known: False,
+    "share": lambda: False,
+    "pause": lambda _waited: None,
+}
+
 
 class Script(Daemon):
     """A daemon that gives these answers, one a request; each is what it adds to an empty one."""
@@ -49,8 +56,8 @@ class Disks(BlockDevices):
 
 def search(line: str, daemon: Script, disks: Disks, **how: Any) -> Waited:
     """Wait for the root of these words, in a world without USB or SD."""
-    how = {"assemble": lambda _device: None, "share": lambda: False, "pause": lambda _waited: None} | how
-    finder = Finder(parse_root(line), daemon, disks, root="/nowhere", clock=lambda: 100.0, **how)
+    how = IDLE | {"clock": lambda: 100.0} | how
+    finder = Finder(parse_root(line), daemon, disks, root="/nowhere", **how)
     return finder.wait()
 
 
@@ -90,18 +97,8 @@ def test_slow_loads_have_a_time() -> None:
     """Beside loads that do not end the patience is bounded, whatever else comes; they are named then."""
     times = iter([100.0, 100.0, 105.0, 200.0, 200.0])
     daemon = Script({"stuck": ["megaraid_sas"]}, {"devices": ["sda"]}, {"late": True})
-    words = parse_root(f"root=UUID={UUID}")
-    finder = Finder(
-        words,
-        daemon,
-        Disks(),
-        assemble=lambda _device: None,
-        share=lambda: False,
-        pause=lambda _waited: None,
-        root="/nowhere",
-        clock=lambda: next(times),
-    )
-    assert finder.wait().stuck == ("megaraid_sas",)
+    waited = search(f"root=UUID={UUID}", daemon, Disks(), clock=lambda: next(times))
+    assert waited.stuck == ("megaraid_sas",)
     assert daemon.asked == [
         "settled",
         f"{STUCK_PATIENCE_S + 0.001:.3f}",
@@ -123,6 +120,33 @@ def test_a_file_system_over_two_disks() -> None:
     assert (waited.device, waited.others) == (vda, (vdb,))
     daemon = Script({"devices": ["vda"]}, {"settled": True})
     assert search(f"root=UUID={UUID}", daemon, Disks(vda=vda)).device == vda
+
+
+def test_what_waits_for_the_last() -> None:
+    """What takes a person is opened when nothing is on its way, one at a time, and what that brings is waited for."""
+    steps = iter([True, True])
+    daemon = Script({"devices": ["sda"]}, {"settled": True}, {"settled": True}, {"devices": ["vda"]})
+    asked: list[list[str]] = []
+
+    def last(_known: tuple[BlockDevice, ...]) -> bool:
+        asked.append(list(daemon.asked))
+        return next(steps)
+
+    assert search(f"root=UUID={UUID}", daemon, Disks(vda=VDA), last=last).device == VDA
+    assert asked == [["settled"] * 2, ["settled"] * 3]
+
+
+def test_half_a_file_system_is_not_taken_before_the_last() -> None:
+    """One of btrfs' two disks is encrypted: the other is not mounted alone, with rootwait or without."""
+    vda, vdb = VDA._replace(holds=BTRFS), BlockDevice("/dev/dm-0", size=1 << 20, holds=BTRFS)
+    for words in ("", " rootwait"):
+        steps = iter([True])
+        daemon = Script({"devices": ["vda"]}, {"settled": True}, {"devices": ["dm-0"]})
+        disks = Disks(vda=vda, **{"dm-0": vdb})
+        waited = search(
+            f"root=UUID={UUID}{words}", daemon, disks, last=lambda _known, steps=steps: next(steps)
+        )
+        assert (waited.device, waited.others) == (vda, (vdb,))
 
 
 def test_usb_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

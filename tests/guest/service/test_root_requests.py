@@ -97,6 +97,15 @@ def test_a_settle_counts_for_those_who_asked_before(world: Both) -> None:
     assert made.asks == 3, "the one that is left has asked for another"
 
 
+def test_a_device_that_came_with_the_settle_is_told_first(world: Both) -> None:
+    """Its uevent and the settle fall into one turn of the loop: the answer has the device, and no end."""
+    made, requests = world
+    requests.blocks(3, ["0", "settled"])
+    made.arrivals.note("vda")
+    requests.settled(made.now + 5)
+    assert made.answers == {3: {"ok": True, "seen": 1, "devices": ["vda"]}}
+
+
 def test_slow_loads_are_told_once(world: Both) -> None:
     """When nothing but loads known to be slow is left, that is news; the same again is not."""
     made, requests = world

@@ -129,3 +129,9 @@ def test_the_network_helper_brings_its_modules(words: str, selected: str) -> Non
     """In front of the selection, which may take them out again; not where there are none, or they are learned."""
     assert _selection(ImageOptions(modules=words, extras=(Extra.NETWORK,))) == selected
     assert _selection(ImageOptions(modules=words)) == words
+
+
+def test_tools_bring_their_modules() -> None:
+    """In front of the selection, each once; fsck has none."""
+    extras = (Extra.FSCK, Extra.LUKS, Extra.ROOT, Extra.MD, Extra.LVM)
+    assert _selection(ImageOptions(modules="qemu", extras=extras)) == "root,md,lvm,luks,qemu"

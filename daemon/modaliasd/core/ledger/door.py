@@ -312,6 +312,7 @@ TYPES: dict[str, Fields] = {
         device=text,
         fstype=text,
         init=text,
+        fsck=text,
         reason=text,
         message=text,
         fix=text,

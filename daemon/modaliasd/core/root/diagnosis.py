@@ -9,6 +9,7 @@ reason is told first; what else is amiss with disks stands in the details.
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
+from modaliasd.core.root.closed import why_closed
 from modaliasd.core.root.members import MEMBERS
 from modaliasd.core.root.names import Hint, hint_for
 from modaliasd.core.root.target import shown
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modaliasd.core.ledger.history import History
+    from modaliasd.core.root.members import Fate
     from modaliasd.core.root.target import BlockDevice
     from modaliasd.core.root.words import RootWords
 
@@ -41,7 +43,8 @@ class Reason(Enum):
     NOT_THERE = "not_there"
     NO_TAG = "no_such_share"
     UNREADABLE = "unreadable"
-    MEMBER = "member"  # of an array, a volume group, or encrypted
+    MEMBER = "member"  # of an array, a volume group, or encrypted, and not opened
+    LOCKED = "locked"  # encrypted, and no key fits
     NO_FILE_SYSTEM = "no_file_system"
     NO_MODULE = "file_system_not_in_image"
     NO_SUPPORT = "file_system_unknown"
@@ -57,7 +60,8 @@ class Facts(NamedTuple):
     stage: what could not be done with it (rootfs/mount.py), "" for nothing. types, modules, said: its file systems,
     their modules, and what was said. init, why: the first process, and what is wrong with it. stuck: modules whose
     loads do not end. absent: modules of the kernel that are not in the image, for a modalias. carried, of_kernel: names
-    of the modules of the image, and of all its kernel has. tags: (file system, tag) of what the host shares.
+    of the modules of the image, and of all its kernel has. tags: (file system, tag) of what the host shares. fates:
+    what has become of members that nothing was made of.
     """
 
     words: RootWords
@@ -74,6 +78,7 @@ class Facts(NamedTuple):
     carried: frozenset[str] = frozenset()
     of_kernel: frozenset[str] = frozenset()
     tags: tuple[tuple[str, str], ...] = ()
+    fates: tuple[Fate, ...] = ()
 
 
 class Diagnosis(NamedTuple):
@@ -115,7 +120,7 @@ def diagnose(history: History, facts: Facts) -> Diagnosis:
             Reason.NO_INIT, sentence, ("It is mounted at /sysroot.",), "init=PATH, of a program there"
         )
     if facts.found is not None:
-        return _unmountable(facts, facts.found)
+        return _unmountable(history, facts, facts.found)
     if target.by is By.TAG:
         return _no_tag(history, facts)
     return _not_found(history, facts)
@@ -139,15 +144,17 @@ def _not_found(history: History, facts: Facts) -> Diagnosis:
         first = idle[0]
         sentence = f"No device is {target}. {first.name} {first.sentence}."
         return Diagnosis(_REASONS[first.fault], sentence, details[1:], first.fix)
-    return _only_devices(facts, details)
+    return _only_devices(history, facts, details)
 
 
-def _only_devices(facts: Facts, details: tuple[str, ...]) -> Diagnosis:
+def _only_devices(history: History, facts: Facts, details: tuple[str, ...]) -> Diagnosis:
     """Answer where every controller has its driver: it is about the devices that came."""
     target = facts.words.target
     members = [one for one in facts.devices if one.holds is not None and one.holds.type in MEMBERS]
-    if members:
-        return _member(members[0], f"No device is {target}. ", details)
+    closed = {fate.node for fate in facts.fates}
+    for one in members:
+        if one.node in closed:
+            return _member(history, facts, one, f"No device is {target}. ", details)
     unreadable = [one for one in facts.devices if one.error]
     if unreadable:
         one = unreadable[0]
@@ -166,13 +173,13 @@ def _only_devices(facts: Facts, details: tuple[str, ...]) -> Diagnosis:
     )
 
 
-def _unmountable(facts: Facts, device: BlockDevice) -> Diagnosis:
+def _unmountable(history: History, facts: Facts, device: BlockDevice) -> Diagnosis:
     """Answer for a device that was found, and holds nothing that can be mounted."""
     if device.error:
         sentence = f"{device.node} is there and cannot be read: {device.error}."
         return Diagnosis(Reason.UNREADABLE, sentence, _came(facts), "dmesg says what the disk answered")
     if device.holds is not None and device.holds.type in MEMBERS:
-        return _member(device, "", _came(facts))
+        return _member(history, facts, device, "", _came(facts))
     if device.holds is not None:
         sentence = f"{device.node} holds {device.holds.type}, which is not a mountable file system."
         return Diagnosis(Reason.NO_FILE_SYSTEM, sentence, _came(facts), "give root= as one of these")
@@ -187,12 +194,12 @@ def _unmountable(facts: Facts, device: BlockDevice) -> Diagnosis:
     return Diagnosis(Reason.NO_FILE_SYSTEM, sentence, _came(facts), fix)
 
 
-def _member(device: BlockDevice, before: str, details: tuple[str, ...]) -> Diagnosis:
-    assert device.holds is not None
-    words, program = MEMBERS[device.holds.type]
-    sentence = f"{before}{device.node} is {words}, and nothing here opens it: the image needs {program}."
-    fix = f"hostbuild make-image --with root --overlay DIR, where DIR has {program} with its libraries"
-    return Diagnosis(Reason.MEMBER, sentence, details, fix)
+def _member(
+    history: History, facts: Facts, device: BlockDevice, before: str, details: tuple[str, ...]
+) -> Diagnosis:
+    closed = why_closed(device, facts.fates, history, facts.carried)
+    reason = Reason.LOCKED if closed.locked else Reason.MEMBER
+    return Diagnosis(reason, f"{before}{closed.sentence}.", (*closed.details, *details), closed.fix)
 
 
 def _refused(history: History, facts: Facts) -> Diagnosis:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from modaliasd.core.fasttypes import Enum, NamedTuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,11 +13,43 @@ if TYPE_CHECKING:
     Read = Callable[[int, int], bytes]
     Found = tuple[str, str, str]  # type, UUID, label
 
-MEMBERS = {  # type -> what it takes to get at what is inside: words, and the program
-    "linux_raid_member": ("a member of an md array", "mdadm"),
-    "LVM2_member": ("a physical volume of LVM", "lvm"),
-    "crypto_LUKS": ("encrypted (LUKS)", "cryptsetup"),
+
+class Kind(NamedTuple):
+    """What it takes to get at what is inside. words: what it is. extra: of `hostbuild make-image --with`."""
+
+    words: str
+    program: str
+    module: str
+    extra: str
+
+
+LUKS = "crypto_LUKS"
+MEMBERS = {
+    "linux_raid_member": Kind("a member of an md array", "mdadm", "md_mod", "md"),
+    "LVM2_member": Kind("a physical volume of LVM", "lvm", "dm_mod", "lvm"),
+    LUKS: Kind("encrypted (LUKS)", "cryptsetup", "dm_crypt", "luks"),
 }
+
+
+class Outcome(Enum):
+    """What has become of a member that nothing was made of."""
+
+    NO_TOOL = "no tool"
+    NO_MODULE = "no module"
+    FAILED = "failed"  # its tool said so, or the array or the group is not whole
+    NOT_WANTED = "not wanted"  # rd.luks.* names others
+    NO_KEY = "no key"  # nobody gave one
+    WRONG_KEY = "wrong key"
+
+
+class Fate(NamedTuple):
+    """The outcome for a device. said: by the tool, or of the key."""
+
+    node: str
+    outcome: Outcome
+    said: str = ""
+
+
 _MD_MAGIC = b"\xfc\x4e\x2b\xa9"
 _U32 = Struct("<I")
 _SWAP = (b"SWAPSPACE2", b"SWAP-SPACE", b"S1SUSPEND\0", b"S2SUSPEND\0", b"ULSUSPEND\0", b"LINHIB0001")

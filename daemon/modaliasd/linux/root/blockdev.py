@@ -13,6 +13,7 @@ from modaliasd.core.root.superblock import probe
 from modaliasd.core.root.target import BlockDevice
 
 _EMPTY = (ENOMEDIUM, ENXIO)
+_NOT_RUNNING = ("clear", "inactive")  # Documentation/admin-guide/md.rst, array_state; others have none
 _NEVER = ("ram", "fd", "zram", "nbd")  # of no use as a root, or too slow to ask
 
 
@@ -51,6 +52,16 @@ class BlockDevices:
         if not content or not size or name.rstrip("0123456789") in _NEVER:
             return device
         return self._read(device)
+
+    def is_used(self, node: str) -> bool:
+        """Tell whether another block device lies on it: of an array only one that runs."""
+        name = node.removeprefix("/dev/").replace("/", "!")
+        try:
+            holders = posix.listdir(f"{self._root}/sys/class/block/{name}/holders")
+        except OSError:
+            return False
+        states = [_attribute(f"{self._root}/sys/class/block/{one}/md/array_state") for one in holders]
+        return any(state not in _NOT_RUNNING for state in states)
 
     def forget(self, name: str) -> None:
         """Read its partition table anew when it is asked for."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LONGEST_S = 1e6
 CONSIDERATION_US = 100_000  # a disk is read in less; who takes longer does so beside the loads
 LEAVE = "then=leave"
-FIELDS = ("outcome", "root", "device", "fstype", "init", "reason", "message", "fix")
+FIELDS = ("outcome", "root", "device", "fstype", "init", "fsck", "reason", "message", "fix")
 
 
 class Watcher(NamedTuple):
@@ -148,11 +148,10 @@ class RootRequests:
                 self._tell(one, {"late": True})
 
     def settled(self, as_of_us: int) -> None:
-        """Tell those who wait that nothing is on its way; but who has not heard of all devices yet hears of these."""
-        since = self._registry.arrivals.since
+        """Tell those who wait that nothing is on its way; what came in this turn is told first, and no end then."""
+        self.attend()
         for one in [one for one in self._watchers if one.settled and one.since_us <= as_of_us]:
-            if not since(one.seen):
-                self._tell(one, {"settled": True})
+            self._tell(one, {"settled": True})
         if any(one.settled for one in self._watchers):
             self._settlement.asked()
 

@@ -6,6 +6,7 @@ import pytest
 
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.root.diagnosis import Diagnosis, Facts, Reason, diagnose
+from modaliasd.core.root.members import Fate, Outcome
 from modaliasd.core.root.superblock import Superblock
 from modaliasd.core.root.target import BlockDevice
 from modaliasd.core.root.words import parse_root
@@ -217,17 +218,77 @@ def test_a_disk_that_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "program"),
-    [("crypto_LUKS", "cryptsetup"), ("LVM2_member", "lvm"), ("linux_raid_member", "mdadm")],
+    ("kind", "program", "extra"),
+    [
+        ("crypto_LUKS", "cryptsetup", "luks"),
+        ("LVM2_member", "lvm", "lvm"),
+        ("linux_raid_member", "mdadm", "md"),
+    ],
 )
-def test_what_lies_below(kind: str, program: str) -> None:
-    """The disk is encrypted, or a part of something: the tool that is missing is named."""
+def test_what_lies_below(kind: str, program: str, extra: str) -> None:
+    """The disk is encrypted, or a part of something: the tool that is missing is named, and how it comes along."""
     locked = disk(Superblock(kind, OTHER))
+    found = lost(devices=(locked,), fates=(Fate("/dev/vda", Outcome.NO_TOOL),))
+    assert found.reason is Reason.MEMBER
+    assert f"No device is UUID={UUID}. /dev/vda is " in found.sentence
+    assert f"the image needs {program}" in found.sentence
+    assert found.fix == f"hostbuild make-image --with root --with {extra}"
     whole: dict[str, Any] = {"found": locked}
-    for line, fields in ((f"root=UUID={UUID}", {}), ("root=/dev/vda", whole)):
-        found = lost(line, devices=(locked,), **fields)
-        assert found.reason is Reason.MEMBER
-        assert f"the image needs {program}" in found.sentence
+    found = lost("root=/dev/vda", devices=(locked,), **whole)
+    assert found.reason is Reason.MEMBER
+    assert "root= has to name what lies on it" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said", "reason", "sentence", "fix"),
+    [
+        (Outcome.NO_KEY, "", Reason.LOCKED, "and no passphrase was given.", f"luks-{OTHER}.key"),
+        (Outcome.NO_KEY, "nobody is here", Reason.LOCKED, "was given: nobody is here.", "rd.luks.key="),
+        (
+            Outcome.WRONG_KEY,
+            "the key /k",
+            Reason.LOCKED,
+            "and the key /k does not open it.",
+            "--test-passphrase",
+        ),
+        (Outcome.NOT_WANTED, "", Reason.MEMBER, "rd.luks words name others", f"rd.luks.uuid={OTHER}"),
+        (Outcome.NO_MODULE, "", Reason.MEMBER, "the module dm_crypt is not in this image", "--with luks"),
+        (
+            Outcome.FAILED,
+            "no memory\n",
+            Reason.MEMBER,
+            "cryptsetup could not open it",
+            "look at what it says",
+        ),
+    ],
+)
+def test_what_does_not_open(outcome: Outcome, said: str, reason: Reason, sentence: str, fix: str) -> None:
+    """An encrypted disk without a key that fits, and each other way for it to stay closed."""
+    locked = disk(Superblock("crypto_LUKS", OTHER))
+    found = lost(devices=(locked,), fates=(Fate("/dev/vda", outcome, said),))
+    assert found.reason is reason
+    assert sentence in found.sentence
+    assert fix in found.fix
+    assert ("no memory" in found.details) == (outcome is Outcome.FAILED)
+
+
+def test_a_module_that_was_denied_opens_nothing() -> None:
+    """The policy has a line against the module: that is the reason, and taking it away the fix."""
+    maker = Maker()
+    maker.load(
+        "md_mod", {"request": "root="}, outcome="denied", failure="policy", message="line 1 forbids it"
+    )
+    half = disk(Superblock("linux_raid_member", OTHER))
+    fates = (Fate("/dev/vda", Outcome.NO_MODULE),)
+    found = lost(maker=maker, devices=(half,), fates=fates, carried=frozenset({"md_mod"}))
+    assert "md_mod is denied: line 1 forbids it" in found.sentence
+    assert "take that line away" in found.fix
+
+
+def test_a_member_that_is_open_is_not_blamed() -> None:
+    """What lies on it came, and is another one: the devices are shown."""
+    devices = (disk(Superblock("crypto_LUKS", OTHER)), disk(Superblock("ext4", "1-2"), "/dev/dm-0"))
+    assert lost(devices=devices).reason is Reason.NOT_THERE
 
 
 def test_no_file_system_on_it() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.image_header import is_kernel_image
 from hostbuild.formats.unpack import CompressionError, unpacked
 from hostbuild.near import did_you_mean
 
@@ -81,7 +82,7 @@ def kind_of(head: bytes) -> Kind:
     """Tell what a file is by its first 256 KiB, or all of it."""
     if not head:
         return Kind.EMPTY
-    if head[0x202:0x206] == b"HdrS" or head[0x38:0x3C] == b"ARM\x64":
+    if is_kernel_image(head):
         return Kind.KERNEL
     plain = head.lstrip(b"\0")[:16]  # the kernel skips NULs before an archive
     for magic, kind in _MAGICS:

@@ -25,7 +25,7 @@ from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.sources import overlay
-from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.ui import Reporter, Silent
 
 _NAME = "guest.img"
@@ -41,7 +41,7 @@ def require_image(
     kernel: the one that the options name, if the caller has found it already.
     """
     report = report or Silent()
-    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    kernel = kernel or options.require_kernel(report)
     directory = images_directory()
     key = key_of(options, kernel)
     final = directory / key
@@ -94,9 +94,16 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "overlays": [one.sha256() for one in laid],
         "firmware": [_stamps(one) for one in options.firmware_dirs],
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
-        "packages": debs.lists_key(options.release),
+        "packages": _lists_key(options, kernel),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _lists_key(options: ImageOptions, kernel: Kernel) -> str:
+    """Give a text that changes with the lists of the packages; another architecture's Python is compiled by ours."""
+    lists = options.lists(kernel)
+    both = [lists, replace(lists, architecture="")] if lists.architecture else [lists]
+    return " ".join(map(debs.lists_key, both))
 
 
 def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter) -> Path:

@@ -82,21 +82,24 @@ AGENT = {
 }
 LINE = "microagent microagent.frames microagent.messages"
 
-GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near"
+GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near hostbuild.arch"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
-FORMATS = "hostbuild.formats hostbuild.formats.initramfs"
+FORMATS = "hostbuild.formats hostbuild.formats.initramfs hostbuild.formats.programs"
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
+    "hostbuild.arch": room("hostbuild.errors hostbuild.near", "*"),
+    "hostbuild.board": room("hostbuild.arch"),
     "hostbuild.log": room(CORE, "*"),
-    "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
+    "hostbuild.run": room("hostbuild.arch hostbuild.errors hostbuild.log", "*"),
     "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
     "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
+    "hostbuild.formats.programs": room(f"{GROUND} hostbuild.formats"),
     "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
     "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
@@ -128,7 +131,8 @@ HOST = {
         f"{EDGE} {FORMATS} {LINE} {CORES}", "agent command foreground requirements share shell wire"
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
+        f"{EDGE} hostbuild.board hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} "
+        f"{CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(

@@ -5,9 +5,11 @@ the line. QEMU writes a serial line byte by byte. A pipe joins these bytes and t
 charges each for a whole buffer and is full after some 280. A full line loses console text: the kernel waits 10 ms for
 its UART and then writes all the same (serial8250_console_write in drivers/tty/serial/8250/8250_port.c).
 
-    ttyS0  console: the kernel's messages and a shell, text for people
-    ttyS1  channel: the ledger, JSON lines (docs/ledger.md)
-    ttyS2  agent: runs commands for the host, where the guest was asked for one (hostbuild.guest)
+    console  the kernel's messages and a shell, text for people
+    channel  the ledger, JSON lines (docs/ledger.md)
+    agent    runs commands for the host, where the guest was asked for one (hostbuild.guest)
+
+What they are called in the guest stands in board.py: ttyS0, ttyS1 and ttyS2 on a PC.
 """
 
 import contextlib
@@ -21,6 +23,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from hostbuild.board import Board
 from hostbuild.errors import WorldError
 from hostbuild.ledger.kept import Kept
 from hostbuild.ledger.stream import LedgerReader, Record
@@ -36,7 +39,7 @@ Listener = Callable[[bytes], None]
 
 
 class Line(Enum):
-    """A serial line; the value is its number in the guest, and its place on QEMU's command line."""
+    """A serial line; the value is its place among the board's."""
 
     CONSOLE = 0
     CHANNEL = 1
@@ -90,18 +93,19 @@ class SerialLines:
         """Have the agent's bytes handed to `listener`, in the reader's thread and with the lock that `wait` holds."""
         self._agents.append(listener)
 
-    def open(self, directory: Path, count: int) -> list[str]:
-        """Make the first `count` lines in a directory of their own; gives QEMU's options for them."""
+    def open(self, directory: Path, board: Board) -> list[str]:
+        """Make a board's lines in a directory of their own; gives QEMU's options for them."""
         argv = []
-        for line in list(Line)[:count]:
+        lines = list(Line)[: board.serial_lines]
+        for line in lines:
             name = line.name.lower()
             try:
                 self._ends[line] = _open_ends(directory / name)
             except OSError as e:
                 raise WorldError(f"cannot make a FIFO in {directory}: {e.strerror}") from e
             path = str(directory / name).replace(",", ",,")  # QEMU's way of having a comma in a value
-            argv += ["-chardev", f"pipe,id={name},path={path}", "-serial", f"chardev:{name}"]
-        return argv
+            argv += ["-chardev", f"pipe,id={name},path={path}"]
+        return [*argv, *board.serial_argv([line.name.lower() for line in lines])]
 
     def start(
         self,

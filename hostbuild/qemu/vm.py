@@ -247,7 +247,7 @@ class VM:
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
-            lines_argv = self._lines.open(self.directory, self.machine.serial_lines)
+            lines_argv = self._lines.open(self.directory, self.machine.board)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
             qemu = self.boot.argv(machine)
@@ -257,8 +257,9 @@ class VM:
                 "--pdeathsig",
                 "KILL",
                 "--",
-                *qemu,
-                *lines_argv,
+                qemu[0],
+                *lines_argv,  # in front: a card with lines has the first slot
+                *qemu[1:],
                 *(
                     "-chardev",
                     f"socket,id=monitor,fd={theirs.fileno()}",
@@ -274,7 +275,9 @@ class VM:
             self.monitor = Monitor(ours)
         except WorldError as e:
             said = self._last_words()
-            raise refusal(said) or WorldError(f"QEMU did not start: {said or e}") from e
+            raise refusal(said, self.machine.board.arch) or WorldError(
+                f"QEMU did not start: {said or e}"
+            ) from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
         self._lines.start(
@@ -352,7 +355,7 @@ class VM:
         """
         if self._agent.ready or self._shell_answers:
             return
-        if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
+        if not self.boot.agent or self.machine.board.serial_lines <= Line.AGENT.value:
             raise GuestError(f"the machine {self.machine.name} was booted without an agent")
         deadline = time.monotonic() + (self.boot.limit_s if timeout is None else timeout)
 
@@ -363,4 +366,5 @@ class VM:
             self._lines.send(Line.AGENT, PING)
             if self._lines.wait(ready, _PING_S):
                 return
-        self._wait(ready, 0, "the guest's agent does not answer on ttyS2")
+        line = self.machine.board.lines[Line.AGENT.value - 1]
+        self._wait(ready, 0, f"the guest's agent does not answer on {line}")

@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
 .PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
+.PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
 
@@ -86,6 +86,10 @@ bench-network: $(STAMP)
 # The table of docs/machines.md: every machine that comes along, booted. Some minutes.
 machine-table: $(STAMP)
 	PYTHONPATH=. $(BIN)/python scripts/machine_table.py
+
+# The table of boards in docs/predicting.md: what of Debian's arm64 device trees has a module.
+board-table: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/board_table.py
 
 # All searches carried further: 20,000 examples of each property, 100,000 worlds of modules. Hours.
 fuzz: $(STAMP)

@@ -84,7 +84,9 @@ LINE = "microagent microagent.frames microagent.messages"
 
 GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near hostbuild.arch"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
-FORMATS = "hostbuild.formats hostbuild.formats.initramfs hostbuild.formats.programs"
+FORMATS = (
+    "hostbuild.formats hostbuild.formats.initramfs hostbuild.formats.programs hostbuild.formats.devicetree"
+)
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
@@ -99,6 +101,7 @@ HOST = {
     "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
     "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
+    "hostbuild.formats.devicetree": room("hostbuild.errors"),
     "hostbuild.formats.programs": room(f"{GROUND} hostbuild.formats"),
     "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),

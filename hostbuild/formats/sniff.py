@@ -31,6 +31,7 @@ class Kind(Enum):
     LEDGER = "a ledger"
     CAPTURE = "a capture of a machine"
     MANIFEST = "an image's manifest"
+    DEVICETREE = "a device tree blob"
     MACHINE = "a machine file"
     CONFIG = "a kernel configuration"
     ELF = "an ELF file (a program or a module)"
@@ -48,6 +49,7 @@ _USE = {
     Kind.KERNEL: "a kernel is named by --kernel {}",
     Kind.LEDGER: "hostbuild tree {}, or hostbuild report {}, shows a ledger",
     Kind.CAPTURE: "hostbuild predict {}",
+    Kind.DEVICETREE: "hostbuild predict {} --kernel deb:linux-image-arm64",
     Kind.MACHINE: "a machine file is named by --machine {}",
     Kind.CONFIG: "hostbuild kernel check {}",
 }
@@ -55,6 +57,7 @@ _MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"0707", Kind.IMAGE),  # newc and its relatives
     (b"\x7fELF", Kind.ELF),
     (b"!<arch>\ndebian", Kind.PACKAGE),
+    (b"\xd0\x0d\xfe\xed", Kind.DEVICETREE),
     (b"QFI\xfb", Kind.DISK),
     (b"hsqs", Kind.DISK),
 )

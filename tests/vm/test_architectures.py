@@ -149,6 +149,7 @@ def test_a_tree_and_its_reasons(guest: VM) -> None:
     """The ledger's readers in the guest know what the device tree asked for."""
     said = guest.check("modaliasd why virtio_mmio")
     assert "of:Nvirtio_mmioT(null)Cvirtio,mmio" in said
+    assert "node virtio_mmio, compatible virtio,mmio" in said
 
 
 def test_the_end_has_its_status(guest: VM) -> None:

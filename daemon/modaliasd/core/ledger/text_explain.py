@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modaliasd.core.ledger.devicetree import explain
 from modaliasd.core.ledger.explain import Became
 from modaliasd.core.ledger.explain_not import GOOD, may_ask_lines
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, style_of
@@ -37,6 +38,8 @@ def module_text(
         lines.append(f"  {style('name', _device_name(device))} {_asked_at(device)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias.replace(NEXT, AND))}"))
         lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
+        if node := explain(device.modalias, match.alias):
+            lines.append(f"    which is  {printable(node)}")
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
     observed = why.load is not None and why.load.outcome == "observed"
@@ -118,6 +121,8 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
         lines.append(f"  {style('warn', 'no alias matches it')} {where}")
     for chosen in why.chosen:
         lines.append(f"  alias     {printable(f'{chosen.match.alias}  {chosen.match.place}')}".rstrip())
+        if node := explain(device.modalias, chosen.match.alias):
+            lines.append(f"  which is  {printable(node)}")
         became = style("warn", "is not loaded") if _is_unloaded(history, chosen) else _became(chosen, color)
         lines.append(f"    {style('module', printable(chosen.match.module))}  {became}")
     if device.former:

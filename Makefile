@@ -5,8 +5,8 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
-.PHONY: setup setup-kernel demo test test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
-.PHONY: machine-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
+.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
+.PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
 
@@ -27,7 +27,11 @@ demo: $(STAMP)
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64" tests
+
+# A riscv64 machine, which takes minutes; needs Debian's qemu-system-misc, and packages of sid.
+test-riscv64: $(STAMP)
+	$(BIN)/pytest -m riscv64 tests
 
 # The part without machines, browsers, compilers, and comparisons of whole tables.
 test-fast: lint types
@@ -82,6 +86,10 @@ bench-network: $(STAMP)
 # The table of docs/machines.md: every machine that comes along, booted. Some minutes.
 machine-table: $(STAMP)
 	PYTHONPATH=. $(BIN)/python scripts/machine_table.py
+
+# The table of boards in docs/predicting.md: what of Debian's arm64 device trees has a module.
+board-table: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/board_table.py
 
 # All searches carried further: 20,000 examples of each property, 100,000 worlds of modules. Hours.
 fuzz: $(STAMP)

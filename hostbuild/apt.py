@@ -1,6 +1,6 @@
-"""Which apt is asked: this machine's own, or one with private lists of packages, for another release.
+"""Which apt is asked: this machine's own, or one with private lists of packages, for another release or architecture.
 
-    $XDG_CACHE_HOME/hostbuild/apt/RELEASE/
+    $XDG_CACHE_HOME/hostbuild/apt/RELEASE/              RELEASE_ARCHITECTURE/ for one that is not this machine's
         debian.sources      this machine's archives with RELEASE's suites in them (formats/aptsources.py)
         lists/ cache/       what apt keeps
         status              empty: nothing counts as installed
@@ -47,6 +47,7 @@ _OWN_LISTS = (
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?")  # Debian policy, 5.6.1; an architecture after it
 _RELEASE = re.compile(r"[a-z][a-z0-9.+-]*")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+:~-]*")  # Debian policy, 5.6.12
+_ARCHITECTURES = re.compile(r"(?m)^Architectures: (.*)$")  # of a release's (In)Release file
 
 # What this machine's configuration does when lists are updated, or prefers, is none of ours.
 _CLEARED = """\
@@ -60,12 +61,39 @@ Acquire::Languages "none";
 
 
 @dataclass(frozen=True, slots=True)
+class Lists:
+    """Which lists of packages: a release's, for an architecture, by Debian's names; "" for this machine's own."""
+
+    release: str = ""
+    architecture: str = ""
+
+    def __str__(self) -> str:
+        """Say which, for messages; "" for this machine's own."""
+        words = (self.release, self.architecture and f"the architecture {self.architecture}")
+        return " for ".join(filter(None, words))
+
+    @property
+    def private(self) -> bool:
+        """Whether this machine's own apt has others."""
+        return self != OWN
+
+
+OWN = Lists()
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A package as a user names it after `deb:`. version, release: "" for whatever apt prefers, this machine's own."""
 
     name: str
     version: str = ""
     release: str = ""
+    architecture: str = ""
+
+    @property
+    def lists(self) -> Lists:
+        """The lists that it is to be looked for in."""
+        return Lists(self.release, self.architecture)
 
     def __str__(self) -> str:
         version, release = self.version and f"={self.version}", self.release and f"/{self.release}"
@@ -96,12 +124,17 @@ def check_release(release: str) -> str:
 
 
 class Apt:
-    """An apt to ask. release: "" for this machine's own."""
+    """An apt to ask. lists: as they were asked for. release: "" for this machine's own lists."""
 
-    def __init__(self, release: str, directory: Path) -> None:
-        """directory: where the private one keeps what it has; of this machine's own, what speeds it up."""
-        self.release = release
-        self.directory = directory
+    def __init__(self, lists: Lists, directory: Path) -> None:
+        """directory: what private ones lie in, each in a directory of its own; and what speeds this machine's own up.
+
+        Raises WorldError where nobody knows which release another architecture's packages are of.
+        """
+        self.lists = lists
+        self.release = check_release(lists.release or _own_release()) if lists.private else ""
+        name = "_".join(filter(None, (self.release, lists.architecture)))
+        self.directory = directory / name if lists.private else directory
 
     def ask(self, program: str, *words: str) -> Completed:
         """Run apt-cache, apt-get or the like, whatever its exit status."""
@@ -112,14 +145,14 @@ class Apt:
     def download(self, what: str, directory: Path) -> None:
         """Fetch a .deb into a directory. Raises CommandError. what: NAME=VERSION."""
         # _apt, the user that apt downloads as, may not enter a cache directory of root's
-        as_root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 and not self.release else []
+        as_root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 and not self.lists.private else []
         with self._held():
             argv = ["apt-get", *self._options(), *as_root, "-q", "download", what]
             run(argv, timeout=600, cwd=directory, env=_environment())
 
     def lists_key(self) -> str:
         """Give a text that changes with the lists of packages and their sources."""
-        if self.release:
+        if self.lists.private:
             places: Sequence[Path] = (self._updated, self._sources)
         else:
             places = (*_OWN_LISTS, *sorted(_OWN_LISTS[0].glob("*Packages*")))
@@ -132,22 +165,26 @@ class Apt:
         newest: update them unless that was minutes ago. Raises InputError for a release that does not exist, WorldError
         where there is no way to its lists.
         """
-        if not self.release:
+        if not self.lists.private:
             return False
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._lock(fcntl.LOCK_EX):
             age = time.time() - self._updated.stat().st_mtime if self._updated.exists() else None
             if age is not None and 0 <= age < (_NEWEST_S if newest else _FRESH_S):
                 return False
-            with report.step(f"Getting the package lists of {self.release}"):
+            with report.step(f"Getting the package lists of {self._named}"):
                 return self._update(there_are=age is not None)
 
     @property
     def advice(self) -> str:
         """What brings the lists up to date, as a hint."""
-        if self.release:
+        if self.lists.private:
             return f"its lists are kept in {self.directory}, and are renewed if that is removed"
         return UPDATE
+
+    @property
+    def _named(self) -> str:
+        return str(Lists(self.release, self.lists.architecture))
 
     @property
     def _updated(self) -> Path:
@@ -169,7 +206,7 @@ class Apt:
         first, *others = [suite for _, suite in aptsources.suites_of(self.release)]
         absent: set[str] = set()
         while True:
-            text = aptsources.sources_for(self.release, archives, entries, absent)
+            text = aptsources.sources_for(self.release, archives, entries, absent, self.lists.architecture)
             if not text:
                 raise WorldError(
                     "apt has no archive of Debian's among its sources, from which to get another release",
@@ -191,6 +228,13 @@ class Apt:
                     f"the archive {archives[0].uri} has no release {self.release}",
                     hint=f"names are those of suites, as {', '.join(_examples(archives))}",
                 )
+            if not self._has_architecture(first):
+                if not there_are:
+                    shutil.rmtree(self.directory, ignore_errors=True)
+                raise InputError(
+                    f"the archive {archives[0].uri} has no packages of {self._named}",
+                    hint="another release may have them: --release sid",
+                )
             if not gone:
                 break
             absent |= gone
@@ -202,9 +246,9 @@ class Apt:
         )
         if not there_are:
             raise WorldError(
-                f"cannot get the package lists of {self.release}; apt-get update says: {complaint}"
+                f"cannot get the package lists of {self._named}; apt-get update says: {complaint}"
             )
-        ui.note(f"the package lists of {self.release} could not be updated, older ones are used: {complaint}")
+        ui.note(f"the package lists of {self._named} could not be updated, older ones are used: {complaint}")
         return False
 
     def _lacks(self, said: str, suite: str) -> bool:
@@ -216,9 +260,19 @@ class Apt:
         gone = re.search(rf"/dists/{name}/\S+ +(404|File not found)", said) is not None
         return gone and not any((self.directory / "lists").glob(f"*_dists_{suite}_*Release"))
 
+    def _has_architecture(self, suite: str) -> bool:
+        """Tell whether a suite has the architecture, by what it says of itself: without it apt goes on, silently."""
+        texts = (
+            path.read_text("utf-8", "replace")
+            for path in (self.directory / "lists").glob(f"*_dists_{suite}_*Release")
+        )
+        named = [match[1].split() for text in texts if (match := _ARCHITECTURES.search(text))]
+        wanted = self.lists.architecture
+        return not wanted or not named or any(wanted in words for words in named)
+
     def _options(self) -> list[str]:
         directory = self.directory
-        if not self.release:
+        if not self.lists.private:
             if _OWN_CACHE.exists():
                 return []
             # turned off, as in images of containers: without it each question takes half a second
@@ -237,6 +291,8 @@ class Apt:
             "Dir::Etc::preferences": f"{directory}/preferences",
             "Dir::Etc::preferencesparts": "/dev/null",
         }
+        if self.lists.architecture:
+            settings |= dict.fromkeys(("APT::Architecture", "APT::Architectures"), self.lists.architecture)
         if os.geteuid() == 0:
             settings["APT::Sandbox::User"] = "root"  # _apt may not enter the cache directory
         words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -245,7 +301,7 @@ class Apt:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Keep updates away while apt reads."""
-        if not self.release:
+        if not self.lists.private:
             yield
             return
         with self._lock(fcntl.LOCK_SH):
@@ -266,10 +322,7 @@ def _own_archives() -> tuple[list[aptsources.Archive], list[aptsources.Entry]]:
     """Read where this machine gets Debian from, and how it trusts that."""
     words = ["apt-get", "indextargets", "--format", aptsources.INDEX_FORMAT]
     said = run(words, timeout=_ASK_TIMEOUT, env=_environment(), check=False).stdout.decode("utf-8", "replace")
-    try:
-        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    except OSError:
-        codename = ""
+    codename = _codename()
     entries: list[aptsources.Entry] = []
     for path in (_ETC / "sources.list", *sorted((_ETC / "sources.list.d").glob("*"))):
         if path.suffix in (".list", ".sources") and path.is_file():
@@ -277,6 +330,25 @@ def _own_archives() -> tuple[list[aptsources.Archive], list[aptsources.Entry]]:
             entries += aptsources.parse_sources(text, deb822=path.suffix == ".sources")
     archives = aptsources.parse_targets(said, codename)
     return sorted(archives, key=lambda archive: archive.pocket != ""), entries
+
+
+def _codename() -> str:
+    """Give the code name of this machine's release, "" where it says none."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""
+
+
+def _own_release() -> str:
+    """Give this machine's release, of which another architecture's packages are to be. Raises WorldError."""
+    release = _codename() or next((one.codename for one in _own_archives()[0] if not one.pocket), "")
+    if not release:
+        raise WorldError(
+            "this machine does not say which release of Debian it has (/etc/os-release)",
+            hint="--release names the one that packages come from",
+        )
+    return release
 
 
 def _examples(archives: Sequence[aptsources.Archive]) -> list[str]:

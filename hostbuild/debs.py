@@ -2,7 +2,7 @@
 
     $XDG_CACHE_HOME/hostbuild/            ~/.cache/hostbuild by default
         apt-metadata.json                 what apt said, valid as long as its package lists do not change
-        apt/RELEASE/                      lists of another release (apt.py), and what apt said of it
+        apt/RELEASE[_ARCHITECTURE]/       lists of another release (apt.py), and what apt said of it
         packages/NAME_VERSION_ARCH-SHA/   one unpacked package: the first 16 digits of the .deb's SHA-256 (sealed.py)
 
 A package that is unpacked is not fetched again, unless somebody has changed what lies in the cache. apt verifies the
@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from hostbuild.apt import UPDATE, Apt, Spec, check_release, parse_spec
+from hostbuild.apt import OWN, UPDATE, Apt, Lists, Spec, parse_spec
 from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
 from hostbuild.fs import sealed
 from hostbuild.fs.confine import confine
@@ -39,7 +39,7 @@ class Package:
     """A package as apt's lists describe it.
 
     depends: the names it depends on, alternatives left out. pinned: those of one version only, with that.
-    release: the one whose lists these were, "" for this machine's.
+    lists: those that it was found in.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Package:
     size: int
     depends: tuple[str, ...]
     pinned: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    release: str = field(default="", compare=False)
+    lists: Lists = field(default=OWN, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -75,16 +75,16 @@ def cache_directory() -> Path:
 
 
 def describe(
-    names: Sequence[str], release: str = "", report: Reporter | None = None, *, renew: bool = True
+    names: Sequence[str], lists: Lists = OWN, report: Reporter | None = None, *, renew: bool = True
 ) -> list[Package]:
     """Ask apt for the candidate versions of packages.
 
-    names: as parse_spec() of apt.py takes them, without a release. release: "" for this machine's. renew: ask again
-    with new lists where a package is not in another release's, unless they are new.
+    names: as parse_spec() of apt.py takes them, without a release. renew: ask again with new lists where a package is
+    not in another release's, unless they are new.
     Raises InputError for one that its lists do not know, with those that are called alike; WorldError where
     there are no lists.
     """
-    apt = _apt(release)
+    apt = _apt(lists)
     updated = apt.require_lists(report or Silent())
     for name in names:
         parse_spec(name)
@@ -104,20 +104,20 @@ def describe(
 
 def describe_spec(spec: Spec, report: Reporter | None = None) -> Package:
     """Ask apt for the package that a user has named. Raises as describe() does."""
-    [package] = describe([str(replace(spec, release=""))], spec.release, report)
+    [package] = describe([str(replace(spec, release=""))], spec.lists, report)
     return package
 
 
 def describe_dependency(package: Package, name: str) -> Package:
     """Ask apt for a package that another one depends on: in the same release, and in the version that it demands."""
     version = dict(package.pinned).get(name)
-    return describe_spec(Spec(name, version or "", package.release))
+    return describe_spec(Spec(name, version or "", package.lists.release, package.lists.architecture))
 
 
-def describe_exact(name: str, version: str, sha256: str, release: str = "") -> Package:
+def describe_exact(name: str, version: str, sha256: str, lists: Lists = OWN) -> Package:
     """Ask apt for one version of a package, an old one perhaps. Raises WorldError where it is not to be had."""
     parse_spec(name)
-    apt = _apt(release)
+    apt = _apt(lists)
     apt.require_lists(Silent())
     asked = apt.ask("apt-cache", "show", f"{name}={version}")
     stanzas = list(parse_stanzas(asked.stdout.decode("utf-8", "replace")))
@@ -125,25 +125,22 @@ def describe_exact(name: str, version: str, sha256: str, release: str = "") -> P
     if found is None:
         why = "has another SHA-256 there" if stanzas else "is not in apt's lists (any more)"
         raise WorldError(f"{name} {version} {why}", hint=apt.advice)
-    return replace(found, release=release)
+    return replace(found, lists=lists)
 
 
-def lists_key(release: str) -> str:
+def lists_key(lists: Lists) -> str:
     """Return a digest that changes with the lists of packages that answers come from, and with their sources."""
-    return _key(_apt(release))
+    return _key(_apt(lists))
 
 
-def _apt(release: str) -> Apt:
-    directory = cache_directory() / "apt"
-    return Apt(release, directory / check_release(release) if release else directory)
+def _apt(lists: Lists) -> Apt:
+    return Apt(lists, cache_directory() / "apt")
 
 
 def _ask(apt: Apt, names: Sequence[str], known: dict[str, Package]) -> str:
     """Add to what is known what apt says of packages, each by the name that it was asked by; give its complaints."""
     asked = apt.ask("apt-cache", "show", "--no-all-versions", *names)
-    found = [
-        replace(one, release=apt.release) for one in parse_stanzas(asked.stdout.decode("utf-8", "replace"))
-    ]
+    found = [replace(one, lists=apt.lists) for one in parse_stanzas(asked.stdout.decode("utf-8", "replace"))]
     by_name = {package.name: package for package in found}
     by_name |= {f"{package.name}={package.version}": package for package in found}
     known.update({name: by_name[name] for name in names if name in by_name})
@@ -202,7 +199,7 @@ def parse_stanzas(text: str) -> Iterable[Package]:
 
 def _unknown(names: Sequence[str], said: str, apt: Apt) -> HostbuildError:
     """Make the error for packages that apt does not know: whose fault it is depends on whether it knows any."""
-    where = f" in {apt.release}" if apt.release else ""
+    where = f" in {apt.lists}" if apt.lists.private else ""
     message = f"apt does not know the package{'s' * (len(names) > 1)} {', '.join(names)}{where}"
     name, equals, _ = names[0].partition("=")
     known = (
@@ -215,25 +212,26 @@ def _unknown(names: Sequence[str], said: str, apt: Apt) -> HostbuildError:
         versions = ", ".join(dict.fromkeys(package.version for package in parse_stanzas(shown)))
         hint = f"there is {versions}" if versions else apt.advice
         return InputError(
-            message, hint=hint if apt.release else f"{hint}; another release's by deb:{names[0]}/RELEASE"
+            message,
+            hint=hint if apt.lists.private else f"{hint}; another release's by deb:{names[0]}/RELEASE",
         )
     last = said.strip().splitlines()[-1:] or ["nothing"]
     near = did_you_mean(name, (one for one in known if one not in names))
     hint = (
         apt.advice
-        if apt.release
+        if apt.lists.private
         else f"{UPDATE}, if its lists are old; another release's by deb:{names[0]}/RELEASE"
     )
     return InputError(f"{message}{near} (apt-cache says: {last[0]})", hint=hint)
 
 
 def _fetch(package: Package, directory: Path) -> Path:
-    apt = _apt(package.release)
+    apt = _apt(package.lists)
     what = f"{package.name}={package.version}"
     try:
         apt.download(what, directory)
     except CommandError as e:
-        if not package.release:
+        if not package.lists.private:
             raise
         raise CommandError(str(e), argv=e.argv, status=e.status, stderr=e.stderr, hint=apt.advice) from e
     files = list(directory.glob("*.deb"))
@@ -257,7 +255,12 @@ def _remembered(apt: Apt) -> dict[str, Package]:
             return {}
         return {
             name: Package(
-                **{**item, "depends": tuple(item["depends"]), "pinned": tuple(map(tuple, item["pinned"]))}
+                **{
+                    **item,
+                    "depends": tuple(item["depends"]),
+                    "pinned": tuple(map(tuple, item["pinned"])),
+                    "lists": apt.lists,
+                }
             )
             for name, item in kept["asked"].items()
         }
@@ -272,7 +275,7 @@ def _remember(known: dict[str, Package], apt: Apt) -> None:
 
 
 def _memory(apt: Apt) -> Path:
-    return apt.directory / "answers.json" if apt.release else cache_directory() / "apt-metadata.json"
+    return apt.directory / "answers.json" if apt.lists.private else cache_directory() / "apt-metadata.json"
 
 
 def _key(apt: Apt) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hostbuild.arch import Arch
 from hostbuild.errors import CommandError, ToolMissingError
 from hostbuild.log import debug
 
@@ -34,8 +35,7 @@ _PACKAGE_OF = {
     "modinfo": "kmod",
     "modprobe": "kmod",
     "qemu-img": "qemu-utils",
-    "qemu-system-aarch64": "qemu-system-arm",
-    "qemu-system-x86_64": "qemu-system-x86",
+    **{arch.facts.qemu: arch.facts.qemu_package for arch in Arch},
     "setpriv": "util-linux",
     "unshare": "util-linux",
     "xz": "xz-utils",

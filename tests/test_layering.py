@@ -13,7 +13,10 @@ CORE = "modaliasd.core"
 CORES = " ".join(
     [
         CORE,
-        *(f"{CORE}.{name}" for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "root")),
+        *(
+            f"{CORE}.{name}"
+            for name in ("uevent", "kmod", "index", "loading", "policy", "ledger", "ledger.answers", "root")
+        ),
     ]
 )
 SERVED = "modaliasd.service.ports modaliasd.service.loads modaliasd.service.clients"
@@ -26,7 +29,8 @@ GUEST = {
     f"{CORE}.loading": room(f"{CORE} {CORE}.kmod"),
     f"{CORE}.policy": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
     f"{CORE}.ledger": room(f"{CORE} {CORE}.kmod {CORE}.loading"),
-    f"{CORE}.root": room(f"{CORE} {CORE}.kmod {CORE}.loading {CORE}.ledger"),
+    f"{CORE}.ledger.answers": room(f"{CORE} {CORE}.kmod {CORE}.loading {CORE}.ledger"),
+    f"{CORE}.root": room(f"{CORE} {CORE}.kmod {CORE}.loading {CORE}.ledger {CORE}.ledger.answers"),
     "modaliasd.linux": room(CORES, "*"),
     "modaliasd.linux.named": room(f"modaliasd.linux {CORES}", "*"),
     "modaliasd.linux.fullsystem": room(f"modaliasd.linux {CORES}", "*"),
@@ -88,21 +92,29 @@ AGENT = {
 }
 LINE = "microagent microagent.frames microagent.messages"
 
-GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near"
+GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near hostbuild.arch"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
-FORMATS = "hostbuild.formats hostbuild.formats.initramfs"
+FORMATS = (
+    "hostbuild.formats hostbuild.formats.modules hostbuild.formats.initramfs hostbuild.formats.programs "
+    "hostbuild.formats.devicetree"
+)
 HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
+    "hostbuild.arch": room("hostbuild.errors hostbuild.near", "*"),
+    "hostbuild.board": room("hostbuild.arch"),
     "hostbuild.log": room(CORE, "*"),
-    "hostbuild.run": room("hostbuild.errors hostbuild.log", "*"),
+    "hostbuild.run": room("hostbuild.arch hostbuild.errors hostbuild.log", "*"),
     "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
-    "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest modfile sniff"),
+    "hostbuild.formats": room(f"{GROUND} hostbuild.fs {CORES}", "compress elf manifest sniff"),
+    "hostbuild.formats.modules": room(f"{GROUND} hostbuild.fs hostbuild.formats {CORES}", "modfile"),
+    "hostbuild.formats.devicetree": room("hostbuild.errors"),
+    "hostbuild.formats.programs": room(f"{GROUND} hostbuild.formats"),
     "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
     "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
@@ -135,7 +147,8 @@ HOST = {
         "agent command far_end foreground port requirements share shell wire",
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} {CORES}",
+        f"{EDGE} hostbuild.board hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} "
+        f"{CORES}",
         "accel catalog lines machine memory_probe monitor session terminal vm",
     ),
     "hostbuild.kbuild": room(

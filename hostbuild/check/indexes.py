@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from hostbuild.check.finding import Finding, Maker, error, note
 from hostbuild.check.view import ModuleTree, View
-from hostbuild.formats.kmodindex import IndexFileError, read
+from hostbuild.formats.modules.kmodindex import IndexFileError, read
 from hostbuild.near import listed
 from modaliasd.core.errors import FormatError, Problem
 from modaliasd.core.index.format import INDEX_NAME

@@ -10,6 +10,7 @@ from hostbuild.errors import HostbuildError, InputError
 from hostbuild.formats.elf import MAGIC
 from hostbuild.formats.elf_sections import machine_of
 from hostbuild.formats.elf_symbols import kernel_exports, parse_symvers
+from hostbuild.formats.image_header import image_arch
 from hostbuild.formats.kconfig import parse_config
 from hostbuild.formats.vmlinuz import find_ikconfig, kernel_of
 from hostbuild.fs.files import read_input
@@ -18,7 +19,6 @@ from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.ui import Reporter, Silent
 
-_X86, _ARM64 = 62, 183
 _FLAGS = re.compile(rb"(?: [A-Za-z_][A-Za-z0-9_]*)+ ?")  # of a version magic, behind the release
 
 
@@ -65,12 +65,11 @@ def _facts(vmlinuz: Path, version: str, config: Path | None, symvers: Path | Non
         kernel = kernel_of(data)
     except InputError:  # packed by what is not unpacked here
         kernel = b""
-        machine = _X86 if data[0x202:0x206] == b"HdrS" else 0
     if kernel.startswith(MAGIC):
         machine = machine_of(kernel)
         exports = kernel_exports(kernel) or None
-    elif kernel:
-        machine = _ARM64
+    elif arch := image_arch(data):
+        machine = arch.facts.elf
     if kernel:
         magic = magic_in(kernel, version)
         text = find_ikconfig(kernel) if text is None else text

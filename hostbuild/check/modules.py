@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from hostbuild.check.finding import Finding, error, note
 from hostbuild.check.view import KernelFacts, ModuleTree, ModuleView, View
 from hostbuild.formats.elf_symbols import Linkage, machine_name
-from hostbuild.formats.signed_only import looks_at_signatures, why_signed_only
-from hostbuild.formats.vermagic import Fit, judge, release_of
+from hostbuild.formats.modules.signed_only import looks_at_signatures, why_signed_only
+from hostbuild.formats.modules.vermagic import Fit, judge, release_of
 from hostbuild.near import listed
 from modaliasd.core.kmod.invocation import Flavour
 from modaliasd.core.kmod.modules_dep import parse_builtin, parse_modules_dep

@@ -8,12 +8,13 @@ import posixpath
 import stat
 from collections.abc import Iterator
 
+from hostbuild.arch import Arch
 from hostbuild.check.finding import Finding, Maker, error, fatal, note
 from hostbuild.check.view import ProgramView, View
 from hostbuild.formats.elf_symbols import machine_name
 from modaliasd.core.settings import split_words
 
-_TRIPLETS = {62: "x86_64-linux-gnu", 183: "aarch64-linux-gnu", 3: "i386-linux-gnu", 243: "riscv64-linux-gnu"}
+_TRIPLETS = {arch.facts.elf: arch.facts.triplet for arch in Arch} | {3: "i386-linux-gnu"}
 _ENV = ("/usr/bin/env", "/bin/env")
 _PATH = ("/sbin", "/usr/sbin", "/bin", "/usr/bin")
 

@@ -24,7 +24,7 @@ from hostbuild.formats.compress import detect
 from hostbuild.formats.elf import ElfError
 from hostbuild.formats.initramfs.archive import Image
 from hostbuild.formats.initramfs.rootfs import Node, Root
-from hostbuild.formats.modfile import ENDINGS, UNPACKERS, is_module, unpackers_in
+from hostbuild.formats.modules.modfile import ENDINGS, UNPACKERS, is_module, unpackers_in
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.predict.target import config_paths

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hostbuild import ui
+from hostbuild.arch import Arch, parse_arch
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
@@ -219,6 +220,38 @@ strip = click.option(
 )
 
 
+class ArchType(click.ParamType[Arch]):
+    """An architecture's name."""
+
+    name = "ARCH"
+
+    def convert(
+        self,
+        value: str | Arch,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> Arch:
+        """Parse it. Raises UsageError."""
+        return value if isinstance(value, Arch) else parse_arch(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Offer Debian's names."""
+        names = [one.value for one in Arch if one.value.startswith(incomplete)]
+        return [CompletionItem(name) for name in names]
+
+
+arch = click.option(
+    "--arch",
+    type=ArchType(),
+    metavar="ARCH",
+    help="Build for amd64, arm64 or riscv64, from Debian's packages of it. Default: the kernel's, which is this "
+    "machine's where none is named.",
+)
 # Whose modules.
 kernel = click.option(
     "--kernel",

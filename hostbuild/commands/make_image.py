@@ -9,6 +9,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.apt import Spec, check_release
+from hostbuild.arch import Arch
 from hostbuild.commands import _options
 from hostbuild.errors import UsageError
 from hostbuild.formats.compress import WRITABLE, Compressor
@@ -42,6 +43,7 @@ Examples:
   hostbuild make-image -o micro.img --modules virtio --compress xz
   hostbuild make-image -o micro.img --kernel ~/linux              # a build tree, after make
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64/trixie
+  hostbuild make-image -o arm.img --arch arm64
   hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
   hostbuild make-image -o micro.img --python deb:python3.13/trixie
   hostbuild make-image -o micro.img --overlay my-files
@@ -64,6 +66,7 @@ _LARGER = 6
     type=OutputPath("the image", beside=files_beside),
     help="The image to write.",
 )
+@_options.arch
 @_options.kernel
 @_options.modules_dir
 @click.option(
@@ -158,6 +161,7 @@ _LARGER = 6
 @_options.as_json("the manifest")
 def command(
     image: Path,
+    arch: Arch | None,
     kernel: str | None,
     modules_dir: Path | None,
     selection: str | None,
@@ -185,6 +189,7 @@ def command(
     """
     interpreter, own = _interpreter([word for word in python if word.startswith("deb:")], release)
     options = ImageOptions(
+        arch=arch,
         kernel=kernel,
         modules_dir=modules_dir,
         modules=("" if learn else "qemu") if selection is None else selection,
@@ -211,7 +216,7 @@ def command(
     if uki is not None:
         check_uki(uki, append)
     built, lay_there = make_image(image, options, reporter, again=again)
-    unified = write_uki(uki, built, append, own, reporter) if uki is not None else 0
+    unified = write_uki(uki, built, append, options.lists(built.kernel), reporter) if uki is not None else 0
     warnings = built.manifest.get("warnings", ())
     for warning in warnings[:_WARNINGS]:
         ui.note(f"warning: {warning}")

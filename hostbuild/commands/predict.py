@@ -12,6 +12,7 @@ from hostbuild.fs.path_types import InputPath
 _EPILOG = """\b
 CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
 drivers were loaded: what appears behind a driver is only there to be captured once the driver is.
+Or it is a board's device tree (.dtb), of which nothing has to have been booted.
 
 Exit status 1 if a device that has a driver in CAPTURE would have none, or would not be there.
 
@@ -20,6 +21,7 @@ Examples:
   hostbuild predict laptop.json --image micro.img
   hostbuild predict boot.jsonl --kernel deb:linux-image-amd64 --json
   hostbuild predict boot.jsonl --image micro.img --append modprobe.blacklist=xhci_pci
+  hostbuild predict board.dtb --kernel deb:linux-image-arm64
 """
 
 
@@ -61,6 +63,7 @@ def command(
     With --image from that image's modules and its configuration, else from all modules of a kernel.
     """
     from hostbuild.kernels.kernel import require_kernel
+    from hostbuild.predict.capture import CaptureKind
     from hostbuild.predict.file import read_capture
     from hostbuild.predict.simulate import predict
     from hostbuild.predict.target import open_image, open_kernel, read_config
@@ -81,5 +84,6 @@ def command(
     if as_json:
         ui.print_json(prediction_fields(prediction))
     else:
-        ui.lines(render_prediction(prediction, target.name).rstrip("\n"))
+        of_tree = capture.source is CaptureKind.DEVICETREE
+        ui.lines(render_prediction(prediction, target.name, of_tree=of_tree).rstrip("\n"))
     return int(bool(prediction.lost))

@@ -9,7 +9,7 @@ from hostbuild import ui
 from hostbuild.commands import _options
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.file import read_history
-from modaliasd.core.ledger.jsonable import tree_fields
+from modaliasd.core.ledger.answers.jsonable import tree_fields
 from modaliasd.core.ledger.text_tree import WIDTH, render_tree
 
 

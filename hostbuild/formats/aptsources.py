@@ -95,12 +95,17 @@ def preferences_for(release: str) -> str:
 
 
 def sources_for(
-    release: str, archives: Iterable[Archive], entries: Iterable[Entry], without: Iterable[str] = ()
+    release: str,
+    archives: Iterable[Archive],
+    entries: Iterable[Entry],
+    without: Iterable[str] = (),
+    architecture: str = "",
 ) -> str:
     """Write the sources of another release: this machine's archives and how they are trusted, with other suites.
 
     A pocket that this machine has no archive for is left out, but for those that lie beside the release itself.
-    without: suites that are known not to exist. Gives "" where there is no archive at all.
+    without: suites that are known not to exist. architecture: the only one wanted, "" for the entries' own. Gives ""
+    where there is no archive at all.
     """
     of_pocket = {archive.pocket: archive for archive in archives}
     known = list(entries)
@@ -111,9 +116,10 @@ def sources_for(
         if archive is None or suite in left_out:
             continue
         fields = {"Types": "deb", "URIs": archive.uri, "Suites": suite, "Components": "main"}
-        stanzas.append(
-            "".join(f"{name}: {value}\n" for name, value in ({**fields, **_options(archive, known)}).items())
-        )
+        fields |= _options(archive, known)
+        if architecture:
+            fields["Architectures"] = architecture
+        stanzas.append("".join(f"{name}: {value}\n" for name, value in fields.items()))
     return "\n".join(stanzas)
 
 

@@ -33,7 +33,6 @@ _SMALLEST_GZIP = 9
 _SMALLEST_LZ4 = 12
 _LARGEST_WINDOW = 64 << 20  # bytes; as xz -9 has it. The guest needs as much memory while it unpacks
 _LEAST_WINDOW = 1 << 20
-X86_FILTER_OPTION = "CONFIG_XZ_DEC_X86"
 
 
 class Compressor(Enum):

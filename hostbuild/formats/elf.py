@@ -28,7 +28,7 @@ def needed(stream: BinaryIO) -> tuple[str, ...]:
         for section in ELFFile(stream).iter_sections():
             if isinstance(section, DynamicSection):
                 return tuple(str(tag.needed) for tag in section.iter_tags("DT_NEEDED"))  # type: ignore[attr-defined]
-    except _FOREIGN as e:
+    except FOREIGN as e:
         raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
     return ()
 
@@ -42,7 +42,7 @@ def run_path(stream: BinaryIO) -> tuple[str, ...]:
                     found = [str(getattr(one, name)) for one in section.iter_tags(tag)]
                     if found:
                         return tuple(part for text in found for part in text.split(":") if part)
-    except _FOREIGN as e:
+    except FOREIGN as e:
         raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
     return ()
 
@@ -53,7 +53,7 @@ def interpreter(stream: BinaryIO) -> str | None:
         for segment in ELFFile(stream).iter_segments():
             if isinstance(segment, InterpSegment):
                 return str(segment.get_interp_name())
-    except _FOREIGN as e:
+    except FOREIGN as e:
         raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
     return None
 
@@ -63,7 +63,7 @@ def modinfo(stream: BinaryIO) -> dict[str, tuple[str, ...]]:
     try:
         section = ELFFile(stream).get_section_by_name(".modinfo")
         data = b"" if section is None else section.data()
-    except _FOREIGN as e:
+    except FOREIGN as e:
         raise ElfError(f"not an ELF file, or a damaged one: {e or type(e).__name__}") from e
     return parse_modinfo(data)
 
@@ -106,7 +106,7 @@ def _needed_by(program: Path, state: tuple[int, ...]) -> tuple[str, ...]:  # noq
 
 
 # pyelftools meets damage with whatever its parsers happen to raise
-_FOREIGN = (
+FOREIGN = (
     _ForeignElfError,
     ValueError,
     KeyError,

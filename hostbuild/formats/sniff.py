@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.image_header import is_kernel_image
 from hostbuild.formats.unpack import CompressionError, unpacked
 from hostbuild.near import did_you_mean
 
@@ -30,6 +31,7 @@ class Kind(Enum):
     LEDGER = "a ledger"
     CAPTURE = "a capture of a machine"
     MANIFEST = "an image's manifest"
+    DEVICETREE = "a device tree blob"
     MACHINE = "a machine file"
     CONFIG = "a kernel configuration"
     ELF = "an ELF file (a program or a module)"
@@ -47,6 +49,7 @@ _USE = {
     Kind.KERNEL: "a kernel is named by --kernel {}",
     Kind.LEDGER: "hostbuild tree {}, or hostbuild report {}, shows a ledger",
     Kind.CAPTURE: "hostbuild predict {}",
+    Kind.DEVICETREE: "hostbuild predict {} --kernel deb:linux-image-arm64",
     Kind.MACHINE: "a machine file is named by --machine {}",
     Kind.CONFIG: "hostbuild kernel check {}",
 }
@@ -54,6 +57,7 @@ _MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"0707", Kind.IMAGE),  # newc and its relatives
     (b"\x7fELF", Kind.ELF),
     (b"!<arch>\ndebian", Kind.PACKAGE),
+    (b"\xd0\x0d\xfe\xed", Kind.DEVICETREE),
     (b"QFI\xfb", Kind.DISK),
     (b"hsqs", Kind.DISK),
 )
@@ -81,7 +85,7 @@ def kind_of(head: bytes) -> Kind:
     """Tell what a file is by its first 256 KiB, or all of it."""
     if not head:
         return Kind.EMPTY
-    if head[0x202:0x206] == b"HdrS" or head[0x38:0x3C] == b"ARM\x64":
+    if is_kernel_image(head):
         return Kind.KERNEL
     plain = head.lstrip(b"\0")[:16]  # the kernel skips NULs before an archive
     for magic, kind in _MAGICS:

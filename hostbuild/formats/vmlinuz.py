@@ -1,5 +1,7 @@
 """What a kernel image holds: the compressed kernel inside a bzImage, and the configuration inside the kernel.
 
+Images of other architectures are not packed, or as a whole (image_header.py).
+
 bzImage     boot sector, setup code; at 0x1f1 the number of setup sectors, "HdrS" at 0x202, at 0x248 where
             the payload begins (counted from the end of the setup code), at 0x24c its length, at 0x260
             how much memory the kernel takes until it knows better (init_size)
@@ -13,6 +15,7 @@ import struct
 
 from hostbuild.errors import InputError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.image_header import ImageKind, image_kind, image_size, unwrap
 from hostbuild.formats.unpack import CompressionError, decompress
 
 _ELF = b"\x7fELF"
@@ -23,19 +26,20 @@ _CONFIG_START = b"IKCFG_ST\x1f\x8b"
 _PAYLOAD_FIELDS = 0x0208  # the first boot protocol with payload_offset and payload_length
 _INIT_SIZE_FIELD = 0x020A
 
-_ARM64 = b"ARM\x64"  # Documentation/arm64/booting.rst
-_ARM64_AT = 0x38
-
 _LZMA = b"\x5d\x00\x00"  # too short to be told from other data by compress.detect()
 _LZO = b"\x89LZO"  # no decoder here
 
 
 def kernel_of(image: bytes) -> bytes:
     """Return the kernel inside an image, or the image itself where nothing is packed (vmlinux, arm64's Image)."""
-    if image.startswith(_ELF) or image[_ARM64_AT : _ARM64_AT + len(_ARM64)] == _ARM64:
+    image = unwrap(image)
+    kind = image_kind(image)
+    if image.startswith(_ELF) or kind in (ImageKind.ARM64, ImageKind.RISCV):
         return image
-    if image[0x202:0x206] != _HEADER:
-        raise InputError("neither an x86 bzImage (vmlinuz), an arm64 Image nor an ELF file (vmlinux)")
+    if kind is not ImageKind.BZIMAGE:
+        raise InputError(
+            "neither an x86 bzImage (vmlinuz), an arm64 or riscv Image nor an ELF file (vmlinux)"
+        )
     (protocol,) = struct.unpack_from("<H", image, 0x206)
     if protocol < _PAYLOAD_FIELDS:
         raise InputError(
@@ -53,8 +57,10 @@ def kernel_of(image: bytes) -> bytes:
 
 
 def init_size(image: bytes) -> int | None:
-    """Return how many bytes of memory a bzImage says it needs to start, None if none. Its first KiB is enough."""
-    if image[0x202:0x206] != _HEADER or len(image) < 0x264:
+    """Return how many bytes of memory an image says it needs to start, None if none. Its first KiB is enough."""
+    if image_kind(image) is not ImageKind.BZIMAGE:
+        return image_size(image)
+    if len(image) < 0x264:
         return None
     (protocol,) = struct.unpack_from("<H", image, 0x206)
     if protocol < _INIT_SIZE_FIELD:

@@ -43,8 +43,10 @@ class FarEnd:
     def _answers(self) -> bool:
         return self.agent.ready or self._shell_answers
 
-    def reach(self, timeout: float) -> None:
+    def reach(self, timeout: float, line: str) -> None:
         """Wait until the guest's agent has said hello, or a shell in its place answers; raises where neither does.
+
+        line: what the line is called in the guest.
 
         What comes down a serial line before somebody holds it open is lost, in part or whole, so a shell is asked
         again until it answers; an agent passes the question over.
@@ -54,4 +56,4 @@ class FarEnd:
             self._send(PING)
             if self._wait(self._answers, _PING_S):
                 return
-        self._require(self._answers, 0, "the guest's agent does not answer on ttyS2")
+        self._require(self._answers, 0, f"the guest's agent does not answer on {line}")

@@ -15,7 +15,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.initramfs import newc
 from hostbuild.formats.initramfs.archive import open_image
 from hostbuild.formats.manifest import dump, manifest_path, read_manifest
-from hostbuild.formats.modfile import read_module
+from hostbuild.formats.modules.modfile import read_module
 from hostbuild.fs.files import read_input, replace_file
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.manifest import file_row

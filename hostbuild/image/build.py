@@ -11,12 +11,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hostbuild.apt import Spec
+from hostbuild import arch as architectures
+from hostbuild.apt import Lists, Spec
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError, UsageError
-from hostbuild.formats.compress import KERNEL_OPTION, X86_FILTER_OPTION, Compressor, Packing
+from hostbuild.formats.compress import KERNEL_OPTION, Compressor, Packing
 from hostbuild.formats.kconfig import Config, parse_config
 from hostbuild.formats.manifest import manifest_path
-from hostbuild.formats.signed_only import looks_at_signatures, why_signed_only
+from hostbuild.formats.modules.signed_only import looks_at_signatures, why_signed_only
 from hostbuild.image.checked import check_tree
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.manifest import Contents, make_manifest
@@ -45,14 +47,12 @@ _DIRECTORIES = {
     "tmp": 0o1777,
     "usr/bin": 0o755,
     "usr/lib": 0o755,
-    "usr/lib64": 0o755,
     "usr/sbin": 0o755,
     "var": 0o755,
 }
 _SYMLINKS = {
     "bin": "usr/bin",
     "lib": "usr/lib",
-    "lib64": "usr/lib64",
     "sbin": "usr/sbin",
     "var/run": "/run",
 }
@@ -71,13 +71,13 @@ class Modprobe(Enum):
 class ImageOptions:
     """What to build; the defaults are those of `hostbuild make-image`.
 
-    kernel: as kernels/find.py takes it; None chooses. modules: a selection
-    (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty, adds;
-    wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
+    arch: the one to build for; None for the kernel's. kernel: as kernels/find.py takes it; None chooses. modules: a
+    selection (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty,
+    adds; wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
     interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
     libraries come from, "" for this machine's. requested: which modules come along that others ask for. strip: cut
-    modules' signatures, BTF and debug sections (formats/module_strip.py).
+    modules' signatures, BTF and debug sections (formats/modules/module_strip.py).
     """
 
     kernel: str | None = None
@@ -97,6 +97,15 @@ class ImageOptions:
     release: str = ""
     requested: Rule = Rule.NAMED
     strip: bool = False
+    arch: Arch | None = None
+
+    def require_kernel(self, report: Reporter) -> Kernel:
+        """Find the kernel that these options mean."""
+        return require_kernel(self.kernel, self.modules_dir, report, arch=self.arch, release=self.release)
+
+    def lists(self, kernel: Kernel) -> Lists:
+        """Give the lists of packages that the image's programs come from."""
+        return Lists(self.release, architectures.foreign_name(kernel.arch.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +129,21 @@ def build_image(
     image = image.resolve()  # a symlink to an image stays one
     check_writable(image)
     overlays = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    kernel = kernel or options.require_kernel(report)
+    lists = options.lists(kernel)
     config = kernel.read_config()
     parsed = parse_config(config) if config is not None else None
     _check_compressor(options.compressor, kernel, config)
     if options.strip:
         _check_strip(kernel, parsed)
-    brought = moduleset.read_overlays(_laid(overlays), kernel.version)
+    brought = moduleset.read_overlays(_laid(overlays, kernel.arch), kernel.version)
 
-    tree = _skeleton()
+    tree = _skeleton(kernel.arch)
     for_kmod = options.modprobe is Modprobe.KMOD
     modprobe, readable = (
-        kmod.readable_endings(options.release) if for_kmod else ("busybox's modprobe", frozenset[str]())
+        kmod.readable_endings(lists) if for_kmod else ("busybox's modprobe", frozenset[str]())
     )
-    packages = [busybox.put_busybox(tree, options.release)]
+    packages = [busybox.put_busybox(tree, lists)]
     with report.step("Collecting modules"):
         chosen = moduleset.choose(_selection(options), options.wanted, kernel, brought, options.requested)
         carried, warnings = chosen.carried, chosen.warnings
@@ -143,7 +153,8 @@ def build_image(
         warnings += storage.require_readable(options.store, carried, readable, modprobe)
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
-        interpreter = cpython.require_interpreter(replace(options.interpreter, release=options.release))
+        spec = replace(options.interpreter, release=lists.release, architecture=lists.architecture)
+        interpreter = cpython.require_interpreter(spec)
         sources = daemon.require_sources()
         if Extra.ROOT not in options.extras:
             sources = rootfs.without(sources)
@@ -159,9 +170,9 @@ def build_image(
         cpython.put_interpreter(tree, interpreter, closure)
         daemon.put_daemon(tree, sources, interpreter)
         for extra, one in added.items():
-            packages += extras.put_extra(tree, extra, one, interpreter, options.release)
+            packages += extras.put_extra(tree, extra, one, interpreter, lists)
     if for_kmod:
-        packages.append(kmod.put_kmod(tree, interpreter.libraries, options.release))
+        packages.append(kmod.put_kmod(tree, interpreter.libraries, lists))
     for laid in overlays:
         laid.put(tree)
     if Extra.ROOT not in options.extras:
@@ -210,7 +221,7 @@ def build_image(
             overlays=overlays,
         )
     )
-    packing = Packing(options.compressor, options.smallest, _may_filter(tree, config))
+    packing = Packing(options.compressor, options.smallest, _may_filter(tree, kernel.arch, config))
     pack(image, tree, packing, manifest, kernel.vmlinuz, report)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
 
@@ -227,12 +238,13 @@ def _selection(options: ImageOptions) -> str:
     return ",".join([*added, words])
 
 
-def _skeleton() -> FileTree:
+def _skeleton(arch: Arch) -> FileTree:
     """Make the directories, links and device nodes that every image has."""
     tree = FileTree()
-    for path, permissions in _DIRECTORIES.items():
+    lib64 = arch.facts.lib64
+    for path, permissions in {**_DIRECTORIES, **({"usr/lib64": 0o755} if lib64 else {})}.items():
         tree.directory(path, group="base", origin="hostbuild", permissions=permissions)
-    for path, target in _SYMLINKS.items():
+    for path, target in {**_SYMLINKS, **({"lib64": "usr/lib64"} if lib64 else {})}.items():
         tree.symlink(path, target, group="base", origin="hostbuild")
     for path, (permissions, major, minor) in _DEVICES.items():
         node = TreeEntry(NodeKind.CHARACTER_DEVICE, permissions, "base", "hostbuild", device=(major, minor))
@@ -240,9 +252,9 @@ def _skeleton() -> FileTree:
     return tree
 
 
-def _laid(overlays: Iterable[overlay.Overlay]) -> FileTree:
+def _laid(overlays: Iterable[overlay.Overlay], arch: Arch) -> FileTree:
     """Lay overlays over nothing else, to see what they bring."""
-    tree = _skeleton()
+    tree = _skeleton(arch)
     for laid in overlays:
         laid.put(tree)
     return tree
@@ -290,12 +302,12 @@ def _check_strip(kernel: Kernel, config: Config | None) -> None:
         )
 
 
-def _may_filter(tree: FileTree, config: str | None) -> bool:
+def _may_filter(tree: FileTree, arch: Arch, config: str | None) -> bool:
     """Return whether x86's branch filter can be undone, and is worth it.
 
     It makes programs smaller, and modules larger: where these jump to is filled in only when they are loaded. An image
     without modules loses 4 % by it, the default one would grow by 2 %.
     """
     modules = sum(entry.size() for entry in tree.values() if entry.group == "modules")
-    able = f"{X86_FILTER_OPTION}=y" in (config or "").splitlines()
+    able = bool(arch.facts.branch_filter) and f"{arch.facts.branch_filter}=y" in (config or "").splitlines()
     return able and 2 * modules < sum(map(TreeEntry.size, tree.values()))

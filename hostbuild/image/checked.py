@@ -12,7 +12,7 @@ from hostbuild.errors import InputError
 from hostbuild.formats.initramfs.newc import Member
 from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.kconfig import parse_config
-from hostbuild.formats.signed_only import why_signed_only
+from hostbuild.formats.modules.signed_only import why_signed_only
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.kernels.kernel import Kernel
 

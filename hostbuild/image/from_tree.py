@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hostbuild.errors import InputError
 from hostbuild.formats.manifest import read_manifest
-from hostbuild.formats.modfile import read_module
+from hostbuild.formats.modules.modfile import read_module
 from hostbuild.formats.sniff import near_files
 from hostbuild.fs.files import write_file
 from hostbuild.fs.regular import read_regular

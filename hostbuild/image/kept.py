@@ -26,7 +26,7 @@ from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
-from hostbuild.kernels.kernel import Kernel, require_kernel
+from hostbuild.kernels.kernel import Kernel
 from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
@@ -44,7 +44,7 @@ def require_image(
     kernel: the one that the options name, if the caller has found it already.
     """
     report = report or Silent()
-    kernel = kernel or require_kernel(options.kernel, options.modules_dir, report)
+    kernel = kernel or options.require_kernel(report)
     directory = images_directory()
     key = key_of(options, kernel)
     final = directory / key
@@ -97,11 +97,18 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "overlays": [one.sha256() for one in laid],
         "firmware": [_stamps(one) for one in (*options.firmware_dirs, SYSTEM_FIRMWARE)],
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
-        "packages": debs.lists_key(options.release),
+        "packages": _lists_key(options, kernel),
         "tools": [_stamp(program) for program in map(find_program, _TOOLS)],
         "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _lists_key(options: ImageOptions, kernel: Kernel) -> str:
+    """Give a text that changes with the lists of the packages; another architecture's Python is compiled by ours."""
+    lists = options.lists(kernel)
+    both = [lists, replace(lists, architecture="")] if lists.architecture else [lists]
+    return " ".join(map(debs.lists_key, both))
 
 
 def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter, kernel: Kernel) -> Path:

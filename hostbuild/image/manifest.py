@@ -88,6 +88,7 @@ def _kernel_row(kernel: Kernel) -> dict[str, object]:
     """Say which kernel it is, and where it is to be had again: from its package, or at its path on this host."""
     row: dict[str, object] = {
         "version": kernel.version,
+        "arch": kernel.arch.value,
         "sha256": kernel.sha256,
         "origin": kernel.origin,
     }
@@ -101,7 +102,7 @@ def _kernel_row(kernel: Kernel) -> dict[str, object]:
             "version": package.version,
             "architecture": package.architecture,
             "sha256": package.sha256,
-            **({"release": package.release} if package.release else {}),
+            **({"release": package.lists.release} if package.lists.release else {}),
             "path": kernel.package_path,
         },
     }

@@ -8,6 +8,8 @@ import shlex
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import OWN, Lists
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats.manifest import kernel_path
 from hostbuild.formats.pe import MAGIC, Section, add_sections
@@ -16,7 +18,11 @@ from hostbuild.image.build import BuiltImage
 from hostbuild.ui import Reporter, Silent
 
 _PACKAGE = "systemd-boot-efi"
-_STUBS = {"amd64": "linuxx64.efi.stub", "arm64": "linuxaa64.efi.stub"}
+_STUBS = {
+    Arch.AMD64: "linuxx64.efi.stub",
+    Arch.ARM64: "linuxaa64.efi.stub",
+    Arch.RISCV64: "linuxriscv64.efi.stub",
+}
 _LONGEST = 2048  # COMMAND_LINE_SIZE of x86 and arm64 (arch/*/include/uapi/asm/setup.h)
 
 
@@ -32,12 +38,12 @@ def check_uki(uki: Path, append: str) -> None:
 
 
 def write_uki(
-    uki: Path, built: BuiltImage, append: str = "", release: str = "", report: Reporter | None = None
+    uki: Path, built: BuiltImage, append: str = "", lists: Lists = OWN, report: Reporter | None = None
 ) -> int:
     """Write the unified kernel image of an image, and return its size in bytes.
 
-    append: words for the kernel's command line, behind the image's own. release: the one of Debian that the stub comes
-    from. Raises InputError for a kernel that firmware cannot start, WorldError where there is no stub.
+    append: words for the kernel's command line, behind the image's own. lists: those of the packages of the stub.
+    Raises InputError for a kernel that firmware cannot start, WorldError where there is no stub.
     """
     report = report or Silent()
     vmlinuz = read_input(kernel_path(built.image), "the kernel")
@@ -50,7 +56,7 @@ def write_uki(
     own = str(built.manifest["append"])
     words = " ".join(filter(None, (own, append)))
     check_uki(uki, words)
-    stub = require_stub(release, report)
+    stub = require_stub(built.kernel.arch, lists, report)
     added = [
         Section(".osrel", _os_release(version)),
         Section(".uname", version.encode()),
@@ -66,14 +72,10 @@ def write_uki(
     return len(data)
 
 
-def require_stub(release: str, report: Reporter, architecture: str = "amd64") -> Path:
+def require_stub(arch: Arch, lists: Lists, report: Reporter) -> Path:
     """Return systemd's EFI stub, fetched if it is not in the cache. Raises WorldError where there is none."""
-    name = _STUBS.get(architecture)
-    if name is None:
-        raise WorldError(
-            f"systemd's stub is not known for {architecture}", hint=f"one of {', '.join(_STUBS)}"
-        )
-    [package] = debs.describe([_PACKAGE], release, report)
+    name = _STUBS[arch]
+    [package] = debs.describe([_PACKAGE], lists, report)
     stub = debs.require_unpacked(package, report) / "usr/lib/systemd/boot/efi" / name
     if not stub.is_file():
         raise WorldError(f"the package {package} has no {name}")

@@ -2,7 +2,7 @@
 
     include/config/kernel.release     the version
     include/config/auto.conf          the configuration that the last make took from .config
-    arch/x86/boot/bzImage  vmlinux    the kernel
+    arch/x86/boot/bzImage  vmlinux    the kernel; arch/arm64/boot/Image, arch/riscv/boot/Image
     modules.order                     its modules, a line each: drivers/net/dummy.o (since 6.2),
                                       kernel/drivers/net/dummy.ko or drivers/net/dummy.ko (before)
     modules.builtin{,.modinfo}        what is inside the kernel, as it will be installed
@@ -16,10 +16,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostbuild.arch import Arch
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.kconfig import parse_config, value_of
-from hostbuild.formats.modfile import read_module
-from hostbuild.formats.vermagic import magic_of, release_of
+from hostbuild.formats.modules.modfile import read_module
+from hostbuild.formats.modules.vermagic import magic_of, release_of
 from hostbuild.fs.files import read_error
 from hostbuild.fs.regular import read_regular
 from hostbuild.kernels.assembled import assemble
@@ -29,7 +30,11 @@ from hostbuild.near import listed
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.loading.signature import MARK
 
-_IMAGES = ("arch/x86/boot/bzImage", "arch/x86_64/boot/bzImage")
+_IMAGES = (
+    "arch/x86/boot/bzImage",
+    "arch/x86_64/boot/bzImage",
+    *(f"arch/{one.facts.kbuild}/boot/{one.facts.kernel_image}" for one in Arch if one is not Arch.AMD64),
+)
 _RELEASE, _AUTO, _ORDER = "include/config/kernel.release", "include/config/auto.conf", "modules.order"
 _LISTS = ("modules.builtin", "modules.builtin.modinfo")
 _SHOWN = 4

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hostbuild.errors import WorldError
-from hostbuild.formats import elf, kmodindex
-from hostbuild.formats.modfile import plain_path
+from hostbuild.formats import elf
+from hostbuild.formats.modules import kmodindex
+from hostbuild.formats.modules.modfile import plain_path
 from hostbuild.run import run
 from modaliasd.core.kmod.names import module_name, text_of
 from modaliasd.core.kmod.tables import parse_weakdeps

@@ -1,6 +1,6 @@
 """A kernel as people name it, found: its vmlinuz, and where its modules and its configuration are.
 
-deb:PACKAGE[=VERSION][/RELEASE]     Debian's packages (packages.py)
+deb:PACKAGE[=VERSION][/RELEASE]     Debian's packages (packages.py); one that ends in -arm64 is another architecture's
 running                             the kernel that runs here
 6.12.9-amd64                        a version: in /boot, in /lib/modules, or Debian's package linux-image-VERSION
 PATH of a vmlinuz                   beside boot/ or in its module directory, as Arch, Fedora and Debian have it
@@ -10,11 +10,13 @@ PATH of a directory                 a build tree (build_tree.py), a module direc
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hostbuild.apt import parse_spec
-from hostbuild.errors import HostbuildError, WorldError
+from hostbuild import arch as architectures
+from hostbuild.apt import Spec, parse_spec
+from hostbuild.arch import Arch
+from hostbuild.errors import HostbuildError
 from hostbuild.formats.sniff import Kind, kind_of_file, use_of
 from hostbuild.kernels.build_tree import BuildTree, is_build_tree, modules_in, read_build_tree, tree_of_image
 from hostbuild.kernels.bzimage import KERNEL_WORDS, KernelError
@@ -23,7 +25,6 @@ from hostbuild.near import did_you_mean, listed
 from hostbuild.ui import Reporter
 
 SYSTEM = Path("/")
-_DEB_ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}
 _VERSION = re.compile(r"(?P<version>\d+\.\d+[\w.+~-]*)(?P<release>/[a-z][a-z0-9.+-]*)?")
 _TREES = ("lib/modules", "usr/lib/modules")
 _OF_MODULES = ("modules.order", "modules.builtin", "modules.dep")  # what a module directory has
@@ -71,22 +72,36 @@ class Found:
         return next((place for place in places if place.is_file()), None)
 
 
-def find_kernel(spec: str | None, report: Reporter, *, with_tree: bool = True) -> Found:
+def find_kernel(
+    spec: str | None,
+    report: Reporter,
+    *,
+    with_tree: bool = True,
+    arch: Arch | None = None,
+    release: str = "",
+) -> Found:
     """Find the kernel that a word means; None takes the running one where it can be read, else Debian's package.
 
-    with_tree: the bzImage of a build tree stands for all of the tree. Raises KernelError for what names no kernel.
+    with_tree: the bzImage of a build tree stands for all of the tree. arch: None for this machine's, where the word
+    names none. release: of Debian, for another architecture's kernel where `spec` is None. Raises KernelError for what
+    names no kernel.
     """
     if spec is None:
-        spec = "running" if _running() is not None else f"deb:linux-image-{deb_architecture()}"
+        wanted = arch or architectures.require_own()
+        spec = f"deb:{wanted.facts.kernel}"
+        if architectures.is_foreign(wanted):
+            spec += f"/{release}" if release else ""
+        elif _running() is not None:
+            spec = "running"
     if spec.startswith("deb:"):
-        packaged = require_packaged(parse_spec(spec.removeprefix("deb:")), report)
+        packaged = require_packaged(_package(spec.removeprefix("deb:"), arch), report)
         return Found(packaged.vmlinuz, str(packaged.package), packaged=packaged)
     if spec == "running":
         vmlinuz = _running() or SYSTEM / f"boot/vmlinuz-{platform.release()}"
         return _of_file(vmlinuz, "running")
     named = _VERSION.fullmatch(spec)
     if named is not None and not os.path.lexists(spec):
-        return _of_version(named["version"], named["release"] or "", report)
+        return _of_version(named["version"], named["release"] or "", report, arch)
     path = require_spec(spec).absolute()
     tree = path if path.is_dir() else tree_of_image(path) if with_tree else None
     if tree is not None and is_build_tree(tree):
@@ -122,16 +137,6 @@ def require_spec(spec: str) -> Path:
     return path
 
 
-def deb_architecture() -> str:
-    """Give Debian's name for this machine's architecture. Raises WorldError where there is no kernel for it."""
-    machine = platform.machine()
-    if machine not in _DEB_ARCHITECTURE:
-        raise WorldError(
-            f"no Debian kernel package is known for {machine} machines", hint="name one by --kernel"
-        )
-    return _DEB_ARCHITECTURE[machine]
-
-
 def _of_file(vmlinuz: Path, origin: str) -> Found:
     parent = vmlinuz.parent
     if parent.parent.name == "modules" or any((parent / name).is_file() for name in _OF_MODULES):
@@ -142,7 +147,17 @@ def _of_file(vmlinuz: Path, origin: str) -> Found:
     return Found(vmlinuz, origin, parent.parent if parent.name == "boot" else SYSTEM)
 
 
-def _of_version(version: str, release: str, report: Reporter) -> Found:
+def _package(text: str, arch: Arch | None) -> Spec:
+    """Parse a package's name. Its ending counts more than `arch`: linux-image-arm64, linux-image-x:arm64."""
+    spec = parse_spec(text)
+    named = architectures.of_package(spec.name) or arch
+    if named is None:
+        return spec
+    foreign = named.value if architectures.is_foreign(named) else ""
+    return replace(spec, name=spec.name.removesuffix(f":{named}"), architecture=foreign)
+
+
+def _of_version(version: str, release: str, report: Reporter, arch: Arch | None) -> Found:
     """Find a kernel by its version, on this machine unless a release is named, else in its package."""
     places = _places(version)
     found = next((place for place in places if place.is_file()), None)
@@ -150,7 +165,7 @@ def _of_version(version: str, release: str, report: Reporter) -> Found:
         return _of_file(found, str(found))
     name = f"linux-image-{version}{release}"
     try:
-        packaged = require_packaged(parse_spec(name), report)
+        packaged = require_packaged(_package(name, arch), report)
     except HostbuildError as e:
         looked = f" (there is no {listed(map(str, places), 'or')})" if not release else ""
         hint = e.hint

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hostbuild import debs, ui
+from hostbuild import arch, debs, ui
+from hostbuild.apt import Lists
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import ManifestError, kernel_path
 from hostbuild.ui import Reporter, Silent
@@ -84,7 +85,7 @@ def _fetched(package: dict[str, str], report: Reporter) -> Path:
         package["name"], package["version"], package["architecture"], package["sha256"]
     )
     if found is None:
-        release = package.get("release", "")
-        exact = debs.describe_exact(package["name"], package["version"], package["sha256"], release)
+        lists = Lists(package.get("release", ""), arch.foreign_name(package["architecture"]))
+        exact = debs.describe_exact(package["name"], package["version"], package["sha256"], lists)
         found = debs.require_unpacked(exact, report)
     return found / package["path"]

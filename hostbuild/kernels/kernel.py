@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.arch import Arch
 from hostbuild.formats import vmlinuz as image
 from hostbuild.fs.regular import read_regular
-from hostbuild.kernels.bzimage import KernelError, parse_version, read_vmlinuz
+from hostbuild.kernels.bzimage import KernelError, parse_version, read_arch, read_vmlinuz
 from hostbuild.kernels.find import find_kernel, require_spec
 from hostbuild.kernels.kernel_modules import modules_of, require_indexes
 from hostbuild.ui import Reporter
@@ -21,7 +22,7 @@ __all__ = ["Kernel", "KernelError", "parse_version", "read_vmlinuz", "require_ke
 class Kernel:
     """A kernel on the host.
 
-    version: as uname -r prints it. sha256: of the vmlinuz.
+    version: as uname -r prints it. sha256: of the vmlinuz. arch: the one that it was built for.
     modules: the directory that holds `kernel/`, None for a kernel without modules.
     indexes: the directory that holds modules.dep and its companions.
     config: the kernel's configuration, None where it is not known.
@@ -44,6 +45,7 @@ class Kernel:
     packages: tuple[debs.Package, ...] = ()
     left_out: tuple[str, ...] = ()
     vermagic: str = ""
+    arch: Arch = Arch.AMD64
 
     def read_config(self) -> str | None:
         """Give the text of its configuration: of the file, else of what the kernel holds; None if nobody tells."""
@@ -52,13 +54,27 @@ class Kernel:
         return image.config_in(read_regular(self.vmlinuz))
 
 
-def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter) -> Kernel:
+def require_kernel(
+    spec: str | None,
+    modules_dir: Path | None,
+    report: Reporter,
+    *,
+    arch: Arch | None = None,
+    release: str = "",
+) -> Kernel:
     """Find a kernel and make its module indexes available.
 
     spec: as find.py takes it; None takes the running one where it can be read, else Debian's package.
-    modules_dir: where its modules are, if not where they belong.
+    modules_dir: where its modules are, if not where they belong. arch: the one that it has to be for, None for
+    whichever it is. release: Debian's, for another architecture's kernel that nobody names.
     """
-    found = find_kernel(spec, report, with_tree=modules_dir is None)
+    found = find_kernel(spec, report, with_tree=modules_dir is None, arch=arch, release=release)
+    built_for = read_arch(found.vmlinuz)
+    if arch is not None and built_for is not arch:
+        raise KernelError(
+            f"the kernel {found.origin} is for {built_for}, not for {arch}",
+            hint=f"--arch {built_for}, or --kernel deb:{arch.facts.kernel}",
+        )
     version, digest = read_vmlinuz(found.vmlinuz)
     own = found.own_modules(version) if modules_dir is None else None
     modules, files, magic = modules_of(version, found.root, own, modules_dir)
@@ -69,6 +85,7 @@ def require_kernel(spec: str | None, modules_dir: Path | None, report: Reporter)
         version=version,
         sha256=digest,
         origin=found.origin,
+        arch=built_for,
         modules=modules,
         indexes=indexes,
         config=found.config(version),

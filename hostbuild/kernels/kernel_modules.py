@@ -14,8 +14,8 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import HostbuildError
 from hostbuild.formats import elf
-from hostbuild.formats.modfile import plain_path, read_module
-from hostbuild.formats.vermagic import Fit, judge, magic_of, release_of
+from hostbuild.formats.modules.modfile import plain_path, read_module
+from hostbuild.formats.modules.vermagic import Fit, judge, magic_of, release_of
 from hostbuild.fs import sealed
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.fs.scratch import scratch_directory

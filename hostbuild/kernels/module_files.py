@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hostbuild.formats.modfile import ENDINGS, is_module, plain_path
+from hostbuild.formats.modules.modfile import ENDINGS, is_module, plain_path
 from hostbuild.fs.regular import kind_of_mode
 
 EXTERNAL = "external"  # where modules lie in an image that lie outside of the tree on the host

@@ -57,7 +57,7 @@ class GuestOptions:
         machine = self.machine if self.cpus is None else replace(self.machine, cpus=self.cpus)
         added = [*share_argv(self.shares), *network_argv(self.forwards, is_open=self.network)]
         agent = agent or bool(self.shares)
-        if (agent or added) and machine.serial_lines == 1:
+        if (agent or added) and machine.board.serial_lines == 1:
             raise UsageError(
                 f"the machine {machine.name} has one serial line and no PCI: no command and no shared folder for it",
                 hint="--machine virtio",

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from hostbuild.arch import Arch
 from hostbuild.errors import GuestError, InputError, WorldError
 from hostbuild.guest.agent import Agent
 from hostbuild.guest.command import request, run_to_end
@@ -24,7 +25,7 @@ def plug(vm: VM, agent: Agent, text: str) -> dict[str, Any]:
     Raises UsageError, InputError for a device that QEMU does not know, GuestError for one that it refuses.
     """
     device = parse_device(text)
-    require_known(device.driver)
+    require_known(device.driver, vm.machine.board.arch)
     props: dict[str, str | int | bool] = dict(device.without("id", "bus").props)
     since = len(vm.ledger)
     try:
@@ -53,10 +54,10 @@ def unplug(vm: VM, name: str) -> dict[str, Any]:
     return {"id": name}
 
 
-def require_known(driver: str) -> None:
-    """Refuse a device that the installed QEMU does not have. Raises InputError, with the near names."""
+def require_known(driver: str, arch: Arch) -> None:
+    """Refuse a device that the installed QEMU of an architecture lacks. Raises InputError, with the near names."""
     try:
-        known = [word for one in read_catalog() for word in (one.name, one.alias) if word]
+        known = [word for one in read_catalog(arch) for word in (one.name, one.alias) if word]
     except WorldError:  # QEMU itself will say
         return
     if driver not in known:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hostbuild.near import listed
 from modaliasd.core.kmod.names import module_name
-from modaliasd.core.ledger.fixes import FIXES
+from modaliasd.core.ledger.answers.fixes import FIXES
 
 _MAGIC = re.compile(r"version magic '([^']*)' should be '([^']*)'")
 _UNKNOWN = re.compile(r"Unknown symbol (\S+) \(err (-?\d+)\)")

@@ -28,6 +28,7 @@ class CaptureKind(Enum):
     SYSFS = "sysfs"
     LEDGER = "ledger"
     UMOCKDEV = "umockdev"
+    DEVICETREE = "devicetree"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,11 @@ FORMAT = 1
 _SHOWN = 3  # devices of a group that are named
 
 
-def render_prediction(prediction: Prediction, name: str) -> str:
-    """Return the prediction as lines. name: of what is booted, as in "this image"."""
+def render_prediction(prediction: Prediction, name: str, *, of_tree: bool = False) -> str:
+    """Return the prediction as lines. name: of what is booted, as in "this image".
+
+    of_tree: the machine is known by its device tree alone, which does not tell what the kernel's own drivers take.
+    """
     lines = [
         f"{len(prediction.modules)} modules would be loaded by {name} ({prediction.kernel}), first to last:"
     ]
@@ -28,13 +31,20 @@ def render_prediction(prediction: Prediction, name: str) -> str:
     absent = [device for device in prediction.devices if device.fate is Fate.ABSENT]
     lines += _section("would not appear", _absent(absent), len(absent))
     lacking = prediction.without_driver
-    lines += _section("would have no driver", _grouped(lacking), len(lacking))
+    title = (
+        "have no module: a driver is inside the kernel, or there is none"
+        if of_tree
+        else "would have no driver"
+    )
+    lines += _section(title, _grouped(lacking), len(lacking))
     lines += _section(
         "were in the captured machine's kernel, and nothing here tells whether they would come",
         [", ".join(prediction.unexplained)] if prediction.unexplained else [],
         len(prediction.unexplained),
     )
-    if prediction.opened:
+    if of_tree:
+        lines.append("what is behind PCI, USB and other buses that are searched is not in a device tree")
+    elif prediction.opened:
         lines.append(
             f"{len(prediction.opened)} devices had no driver in the capture, and modules come for them: what would "
             "appear behind them is not in it"

@@ -2,8 +2,10 @@
 
 /dev/kvm proves nothing: it may be closed to this user, or lead to a nested KVM that takes seconds for what
 emulation does in a tenth of one. So a machine is started in it, with nothing but the firmware and a boot
-sector of seven bytes that ends QEMU through its isa-debug-exit device. The time limit is generous for a KVM
-that works. One that keeps it and yet takes its time is held against emulation, which runs on the same busy machine.
+sector of seven bytes that ends QEMU through its isa-debug-exit device; on arm64, a kernel of four instructions that
+has the firmware switch it off (PSCI SYSTEM_OFF, Arm DEN 0022). The time limit is generous for a KVM that works. One
+that keeps it and yet takes its time is held against emulation, which runs on the same busy machine. KVM runs this
+machine's own architecture only.
 """
 
 import os
@@ -13,6 +15,8 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from hostbuild import arch as architectures
+from hostbuild.arch import Arch
 from hostbuild.errors import CommandError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.run import run
@@ -31,6 +35,12 @@ _BOOT_CODE = bytes((
     0xEB, 0xFD,         # jmp back to the hlt
 ))  # fmt: skip
 BOOT_SECTOR = _BOOT_CODE.ljust(510, b"\0") + b"\x55\xaa"
+_ARM64_CODE = b"".join(word.to_bytes(4, "little") for word in (
+    0x52B08000,  # mov  w0, 0x84000000
+    0x72800100,  # movk w0, 8: SYSTEM_OFF
+    0xD4000002,  # hvc  0
+    0x14000000,  # b    .
+))  # fmt: skip
 
 
 class Accel(Enum):
@@ -48,14 +58,15 @@ class Choice:
     why: str
 
 
-def choose(wanted: str = "auto") -> Choice:
-    """Return the accelerator for `wanted`: auto, kvm or tcg.
+def choose(wanted: str = "auto", arch: Arch = Arch.AMD64) -> Choice:
+    """Return the accelerator for `wanted`: auto, kvm or tcg, and a guest of an architecture.
 
     Raises WorldError if kvm is demanded and does not work. The probe runs once a process.
     """
     if wanted == "tcg":
         return Choice(Accel.TCG, "asked for")
-    trouble = kvm_trouble()
+    foreign = architectures.is_foreign(arch)
+    trouble = f"KVM runs no {arch} guests on this machine" if foreign else kvm_trouble()
     if not trouble:
         return Choice(Accel.KVM, "KVM works")
     if wanted == "kvm":
@@ -90,21 +101,31 @@ def _slowness(took: float) -> str:
     return f"a machine of seven bytes takes {took:.2g} s in it, and {emulated:.2g} s under emulation"
 
 
-def boot_tiny(accel: Accel, limit_s: float) -> float:
-    """Boot the seven bytes; gives the seconds it took. CommandError unless they end it as they should, and in time."""
+def boot_tiny(accel: Accel, limit_s: float, arch: Arch | None = None) -> float:
+    """Boot the few bytes; gives the seconds it took. CommandError unless they end it as they should, and in time."""
+    arch = arch or architectures.own() or Arch.AMD64
+    if arch is Arch.RISCV64:
+        raise CommandError("KVM on riscv64 was never tried", argv=(arch.facts.qemu,), status=0, stderr="")
     with scratch_directory() as directory:
         disk = directory / "boot.img"
-        disk.write_bytes(BOOT_SECTOR)
-        argv = ["qemu-system-x86_64", "-machine", "pc", "-accel", accel.value, "-m", "16"]
+        argv = [arch.facts.qemu, "-accel", accel.value]
         argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        argv += ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
-        # the disk is the machine's own; a snapshot would take room in TMPDIR, and its lack be taken for KVM's
-        argv += ["-drive", f"file={str(disk).replace(',', ',,')},format=raw,if=ide"]
+        if arch is Arch.ARM64:
+            wanted = 0
+            disk.write_bytes(_ARM64_CODE)
+            cpu = "host" if accel is Accel.KVM else "cortex-a57"
+            argv += ["-machine", "virt,gic-version=max", "-m", "64", "-cpu", cpu, "-kernel", str(disk)]
+        else:
+            wanted = _EXIT_STATUS
+            disk.write_bytes(BOOT_SECTOR)
+            argv += ["-machine", "pc", "-m", "16", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"]
+            # the disk is the machine's own; a snapshot would take room in TMPDIR, and its lack be taken for KVM's
+            argv += ["-drive", f"file={str(disk).replace(',', ',,')},format=raw,if=ide"]
         begun = time.monotonic()
         done = run(argv, timeout=limit_s, check=False)
         took = time.monotonic() - begun
-    if done.status != _EXIT_STATUS:
+    if done.status != wanted:
         text = done.stderr.decode("utf-8", "replace").strip()
-        message = f"the trial machine ended with status {done.status}, not {_EXIT_STATUS}"
+        message = f"the trial machine ended with status {done.status}, not {wanted}"
         raise CommandError(message, argv=done.argv, status=done.status, stderr=text)
     return took

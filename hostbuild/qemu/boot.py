@@ -6,16 +6,9 @@ from pathlib import Path
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.machine import Machine, machine_argv
 
-# The contract with the guest. A panic ends the machine at once (with -no-reboot) instead of standing still.
-CONSOLE_APPEND = "console=ttyS0 panic=-1"
-CHANNEL_APPEND = "modaliasd.channel=/dev/ttyS1"
-AGENT_APPEND = "micro.agent=/dev/ttyS2"
-# Emulated, a kernel measures the TSC's rate while the host may give it no time, and then believes in 41 MHz; its clock
-# would run 60 times too fast. The HPET says itself how fast it counts. It costs half a percent of a boot's CPU time.
-# In the same way it counts ten ticks of its timer at the start (timer_irq_works in arch/x86/kernel/apic/io_apic.c), for
-# 40 ms, and panics where the host has kept them back: "IO-APIC + timer doesn't work". Under KVM it leaves that test out
-# itself (arch/x86/kernel/kvm.c).
-CLOCK_APPEND = "clocksource=hpet no_timer_check"
+# The contract with the guest: words, and what is in front of a line's device (board.py).
+PANIC_APPEND = "panic=-1"  # a panic ends the machine at once (with -no-reboot) instead of standing still
+CONSOLE_WORD, CHANNEL_WORD, AGENT_WORD = "console=", "modaliasd.channel=", "micro.agent="
 # A kernel tests each of its ciphers at each boot: of the 1.9 s before init, by instructions, 0.9 on Debian's 6.1. What
 # a distributor has built and tested need not pass again in each guest. Source: crypto/testmgr.c; with fips=1 it does.
 TESTED_APPEND = "cryptomgr.notests"
@@ -52,11 +45,14 @@ class Boot:
 
     def command_line(self, machine: Machine) -> str:
         """Return the kernel's command line: the contract with the guest, then the caller's words."""
-        words = [CONSOLE_APPEND]
-        if self.accel is Accel.TCG and not self.icount:
-            words.append(CLOCK_APPEND)
-        if machine.serial_lines > 1:
-            words += [CHANNEL_APPEND, *([AGENT_APPEND] if self.agent else [])]
+        board = machine.board
+        words = [f"{CONSOLE_WORD}{board.console}", PANIC_APPEND]
+        if board.clock and self.accel is Accel.TCG and not self.icount:
+            words.append(board.clock)
+        for word, line, wanted in zip(
+            (CHANNEL_WORD, AGENT_WORD), board.lines, (True, self.agent), strict=False
+        ):
+            words += [f"{word}{line}"] if wanted else []
         words += [QUIET_APPEND] if self.quiet else []
         words += [] if self.shell else [NO_SHELL_APPEND]
         return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hostbuild.arch import Arch
+from hostbuild.board import default_arch
 from hostbuild.errors import HostbuildError, InputError, WorldError
 from hostbuild.near import did_you_mean
 from hostbuild.qemu.device import SHORT_NAMES, Backend, Bus, Device, controller_for, full_name
@@ -16,7 +18,6 @@ from hostbuild.qemu.machine import TPMS
 from hostbuild.qemu.references import by_hand
 from hostbuild.run import run
 
-QEMU = "qemu-system-x86_64"
 LIST_HINT = "hostbuild run --list-devices"
 
 _HELP_LIMIT_S = 20.0
@@ -46,9 +47,14 @@ class Listed:
     description: str = ""
 
 
-def read_catalog() -> list[Listed]:
-    """Ask QEMU for its devices."""
-    return list(parse_catalog(run([QEMU, "-device", "help"], timeout=_HELP_LIMIT_S).stdout.decode()))
+def read_catalog(arch: Arch | None = None) -> list[Listed]:
+    """Ask an architecture's QEMU for its devices. arch: None for this machine's."""
+    said = run([_qemu(arch), "-device", "help"], timeout=_HELP_LIMIT_S)
+    return list(parse_catalog(said.stdout.decode()))
+
+
+def _qemu(arch: Arch | None) -> str:
+    return (arch or default_arch(None)).facts.qemu
 
 
 def parse_catalog(text: str) -> Iterator[Listed]:
@@ -104,39 +110,41 @@ def completions(word: str) -> list[tuple[str, str]]:
     return sorted(pair for pair in [*short, *named] if pair[0].startswith(word))
 
 
-def refusal(said: str) -> HostbuildError | None:
+def refusal(said: str, arch: Arch | None = None) -> HostbuildError | None:
     """Turn QEMU's complaint about a device into an error with near names; None for complaints of another kind.
 
-    said: the end of QEMU's stderr.
+    said: the end of QEMU's stderr. arch: whose QEMU it was.
     """
     complaint = next((line for line in said.splitlines() if ": -device " in line), None)
     if complaint is None:
         return None
-    return _refused(complaint.partition(": -device ")[2])
+    return _refused(complaint.partition(": -device ")[2], arch)
 
 
-def plug_refusal(driver: str, said: str) -> HostbuildError | None:
+def plug_refusal(driver: str, said: str, arch: Arch | None = None) -> HostbuildError | None:
     """Do the same for a device that was to be plugged into a running machine.
 
     said: QEMU's answer to device_add.
     """
     known = (_NO_DEVICE, _NO_PROPERTY, _NO_BUS)
     complaint = said.partition("QEMU refused device_add: ")[2]
-    return _refused(f"{driver}: {complaint}") if any(re.search(one, complaint) for one in known) else None
+    return (
+        _refused(f"{driver}: {complaint}", arch) if any(re.search(one, complaint) for one in known) else None
+    )
 
 
-def _refused(complaint: str) -> InputError:
+def _refused(complaint: str, arch: Arch | None) -> InputError:
     message, hint = f"QEMU refuses the device {complaint}", LIST_HINT
     try:
         if name := re.search(_NO_DEVICE, complaint):
             known = [
                 *SHORT_NAMES,
-                *(word for one in read_catalog() for word in (one.name, one.alias) if word),
+                *(word for one in read_catalog(arch) for word in (one.name, one.alias) if word),
             ]
             message += did_you_mean(name[1], known)
         elif prop := re.search(_NO_PROPERTY, complaint):
-            message += did_you_mean(prop[2], _properties(prop[1]))
-            hint = f"{QEMU} -device {prop[1]},help lists its properties"
+            message += did_you_mean(prop[2], _properties(prop[1], arch))
+            hint = f"{_qemu(arch)} -device {prop[1]},help lists its properties"
         elif bus := re.search(_NO_BUS, complaint):
             controller = controller_for(bus[1])
             hint = f"the machine needs a controller for it: {controller}" if controller else ""
@@ -147,8 +155,9 @@ def _refused(complaint: str) -> InputError:
     return InputError(message, hint=hint)
 
 
-def _properties(driver: str) -> list[str]:
-    text = run([QEMU, "-device", f"{driver},help"], timeout=_HELP_LIMIT_S).stdout.decode()
+def _properties(driver: str, arch: Arch | None = None) -> list[str]:
+    argv = [_qemu(arch), "-device", f"{driver},help"]
+    text = run(argv, timeout=_HELP_LIMIT_S).stdout.decode()
     return re.findall(r"(?m)^\s+(?:\w+\.)?([\w-]+)=<", text)
 
 

@@ -111,6 +111,7 @@ _CONTROLLERS: Mapping[Bus, tuple[str, str]] = {
     Bus.SCSI: (r"virtio-scsi.*|megasas.*|mptsas1068|pvscsi|lsi.*|am53c974|dc390|usb-uas", "virtio-scsi-pci"),
     Bus.SD: (r"sdhci-pci", "sdhci-pci"),
     Bus.HDA: (r".*intel-hda", "ich9-intel-hda"),
+    Bus.IDE: (r"ich9-ahci|ahci", "ich9-ahci"),
     Bus.VIRTIO_SERIAL: (r"virtio-serial.*", "virtio-serial-pci"),
 }
 
@@ -270,11 +271,16 @@ def backend_removal(spec: BackendSpec) -> tuple[str, dict[str, object]]:
     return command[spec.kind], {"id": spec.id}
 
 
-def with_controllers(wanted: Iterable[Device]) -> list[Device]:
-    """Return the devices, those controllers put before that devices need and nobody brought."""
+def with_controllers(wanted: Iterable[Device], *, ide: bool = True) -> list[Device]:
+    """Return the devices, those controllers put before that devices need and nobody brought.
+
+    ide: the board has a controller for IDE and SATA disks, as PCs have.
+    """
     devices: list[Device] = []
     for device in wanted:
-        pattern, default = _CONTROLLERS.get(device.bus, ("", ""))
+        pattern, default = (
+            _CONTROLLERS.get(device.bus, ("", "")) if device.bus is not Bus.IDE or not ide else ("", "")
+        )
         if (
             default
             and device.get("bus") is None

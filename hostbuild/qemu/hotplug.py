@@ -16,7 +16,7 @@ from hostbuild.qemu.device import (
     full_name,
     with_backend,
 )
-from hostbuild.qemu.machine import Machine, MachineType, root_port_names
+from hostbuild.qemu.machine import Machine, root_port_names
 from hostbuild.qemu.monitor import CommandRefusedError, Monitor
 
 _BOOLS = {
@@ -74,9 +74,9 @@ class Ports:
     def add(self, driver: str, name: str, bus: str, props: Mapping[str, str | int | bool]) -> str:
         """Plug a device in and return its id: `name`, or one made up if that is empty.
 
-        Its backend is made as --device would. Without `bus`, a PCI device goes to the first free root port of a
-        q35, anything else where QEMU puts it. `size` and `file` describe a disk. Raises InputError for a device or a
-        property that QEMU does not have, CommandRefusedError for what it refuses otherwise.
+        Its backend is made as --device would. Without `bus`, a PCI device goes to the first free root port of a board
+        that has them, anything else where QEMU puts it. `size` and `file` describe a disk. Raises InputError for a
+        device or a property that QEMU does not have, CommandRefusedError for what it refuses otherwise.
         """
         self._count += 1
         driver = full_name(driver)
@@ -96,7 +96,7 @@ class Ports:
             self._monitor.device_add(driver, device_id, values)
         except CommandRefusedError as e:
             self._remove_backend(backend)
-            raise plug_refusal(driver, str(e)) or e from None
+            raise plug_refusal(driver, str(e), self._machine.board.arch) or e from None
         except GuestError:
             self._remove_backend(backend)
             raise
@@ -120,7 +120,7 @@ class Ports:
         return {row["name"]: row["type"] for row in rows}
 
     def _free_port(self, device: Device) -> str:
-        if device.bus is not Bus.PCI or self._machine.type is not MachineType.Q35:
+        if device.bus is not Bus.PCI or not self._machine.board.pcie:
             return ""
         taken = {plugged.port for plugged in self._plugged.values()}
         taken |= {device.get("bus") or "" for device in self._machine.devices}

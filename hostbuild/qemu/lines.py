@@ -5,10 +5,12 @@ the line. QEMU writes a serial line byte by byte. A pipe joins these bytes and t
 charges each for a whole buffer and is full after some 280. A full line loses console text: the kernel waits 10 ms for
 its UART and then writes all the same (serial8250_console_write in drivers/tty/serial/8250/8250_port.c).
 
-    ttyS0  console: the kernel's messages and a shell, text for people
-    ttyS1  channel: the ledger, JSON lines (docs/ledger.md)
-    ttyS2  agent: runs commands for the host, where the guest was asked for one (hostbuild.guest)
-    port   the same, on machines with a virtio serial controller, once the guest drives it: QEMU writes pages
+    console  the kernel's messages and a shell, text for people
+    channel  the ledger, JSON lines (docs/ledger.md)
+    agent    runs commands for the host, where the guest was asked for one (hostbuild.guest)
+    port     the same, on machines with a virtio serial controller, once the guest drives it: QEMU writes pages
+
+What they are called in the guest stands in board.py: ttyS0, ttyS1 and ttyS2 on a PC.
 """
 
 import contextlib
@@ -22,6 +24,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from hostbuild.board import Board
 from hostbuild.errors import WorldError
 from hostbuild.ledger.kept import Kept
 from hostbuild.ledger.stream import LedgerReader, Record
@@ -37,7 +40,7 @@ Listener = Callable[[bytes], None]
 
 
 class Line(Enum):
-    """A line. Of a serial one the value is its number in the guest, and its place on QEMU's command line."""
+    """A line. Of a serial one the value is its place among the board's."""
 
     CONSOLE = 0
     CHANNEL = 1
@@ -92,13 +95,14 @@ class SerialLines:
         """Have the agent's bytes of a line handed to `listener`, in the reader's thread and with the lock of `wait`."""
         self._hearers[line].append(listener)
 
-    def open(self, directory: Path, count: int, *, port: str = "") -> list[str]:
-        """Make the first `count` serial lines in a directory of their own, and a virtio port of this name.
+    def open(self, directory: Path, board: Board, *, port: str = "") -> list[str]:
+        """Make a board's serial lines in a directory of their own, and a virtio port of this name.
 
         Gives QEMU's options for them. port: "" for none; the machine has to have a controller for it.
         """
         argv = []
-        for line in [*list(Line)[:count], *([Line.PORT] if port else [])]:
+        lines = list(Line)[: board.serial_lines]
+        for line in [*lines, *([Line.PORT] if port else [])]:
             name = line.name.lower()
             try:
                 self._ends[line] = _open_ends(directory / name)
@@ -106,11 +110,9 @@ class SerialLines:
                 raise WorldError(f"cannot make a FIFO in {directory}: {e.strerror}") from e
             path = str(directory / name).replace(",", ",,")  # QEMU's way of having a comma in a value
             argv += ["-chardev", f"pipe,id={name},path={path}"]
-            if line is Line.PORT:
-                argv += ["-device", f"virtserialport,chardev={name},name={port}"]
-            else:
-                argv += ["-serial", f"chardev:{name}"]
-        return argv
+        if port:
+            argv += ["-device", f"virtserialport,chardev={Line.PORT.name.lower()},name={port}"]
+        return [*argv, *board.serial_argv([line.name.lower() for line in lines])]
 
     def start(
         self,

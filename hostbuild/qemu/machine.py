@@ -3,13 +3,14 @@
 A machine file has these keys, all optional:
 
     description = "what it is for"
-    machine = "q35"             # or pc, microvm
+    arch = "amd64"              # or arm64, riscv64; the image's where it is not given
+    machine = "q35"             # or pc, microvm; virt for arm64 and riscv64; the architecture's first if not given
     cpus = 1
     cpu = "max"                 # QEMU's CPU model; max has RDRAND, which spares the guest a second of waiting
     memory = "auto"             # or 512M, 2G; auto is reckoned from the image
     max_memory = "4G"           # room for memory to plug in (dimm); none where it is not given
     options = ["cxl=on"]        # further options of QEMU's -machine
-    root_ports = 8              # q35: free PCI Express ports rp0..rp7 to plug into while the guest runs
+    root_ports = 8              # q35, virt: free PCI Express ports rp0..rp7 to plug into while the guest runs
     devices = ["e1000", "nvme,serial=a"]          # as QEMU's -device, in this order
     blockdevs = []  netdevs = []  audiodevs = []  chardevs = []  objects = []  fsdevs = []  tpmdevs = []
     numa = []
@@ -25,12 +26,13 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 
+from hostbuild.arch import Arch, parse_arch
+from hostbuild.board import Board, MachineType, archs_with, default_arch, default_type, find_board
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.sniff import Kind, instead, kind_of_file, require_there, use_of
-from hostbuild.near import did_you_mean
+from hostbuild.near import did_you_mean, listed
 from hostbuild.qemu.device import (
     AUDIODEV,
     MIB,
@@ -50,14 +52,6 @@ MAX_CPUS = 255
 _FIRST_PORT_SLOT = 0x1C  # where an ICH9 has its root ports; the second eight go to the slot below
 
 
-class MachineType(Enum):
-    """QEMU's machine types that the project knows."""
-
-    Q35 = "q35"
-    PC = "pc"
-    MICROVM = "microvm"
-
-
 # Key of a machine file -> QEMU's option.
 _RAW_SECTIONS: Mapping[str, str] = {
     "blockdevs": "-blockdev",
@@ -73,6 +67,7 @@ _RAW_SECTIONS: Mapping[str, str] = {
 _ID = re.compile(r'(?:^|[,.])(?:id|node-name)=([^,]+)|"(?:id|node-name)"\s*:\s*"([^"]+)"')
 KEYS = {
     "description",
+    "arch",
     "machine",
     "options",
     "cpus",
@@ -94,27 +89,47 @@ _MEMORY_SLOTS = 8  # for dimms
 class Machine:
     """A virtual machine's hardware.
 
-    options: of QEMU's -machine, beside the type. memory: MiB, None to reckon it from the image.
-    max_memory: MiB with all that can be plugged in, None where none can.
-    raw: (QEMU option, its argument) as the machine file gave them.
+    type, arch: None where the machine file leaves them to the image. cpu: "" for the board's. options: of QEMU's
+    -machine, beside the type. memory: MiB, None to reckon it from the image. max_memory: MiB with all that can be
+    plugged in, None where none can. raw: (QEMU option, its argument) as the machine file gave them.
     """
 
     name: str = "machine"
     description: str = ""
-    type: MachineType = MachineType.Q35
+    type: MachineType | None = None
     cpus: int = 1
-    cpu: str = "max"
+    cpu: str = ""
     memory: int | None = None
     max_memory: int | None = None
     options: tuple[str, ...] = ()
     root_ports: int = 0
     devices: tuple[Device, ...] = ()
     raw: tuple[tuple[str, str], ...] = ()
+    arch: Arch | None = None
 
     @property
-    def serial_lines(self) -> int:
-        """How many serial lines it has. QEMU's microvm has but one (hw/i386/microvm.c)."""
-        return 1 if self.type is MachineType.MICROVM else 3
+    def board(self) -> Board:
+        """What it is built on. Raises InputError where its architecture has no such machine type."""
+        arch = self.arch or default_arch(self.type)
+        kind = self.type or default_type(arch)
+        found = find_board(arch, kind)
+        if found is None:
+            raise InputError(
+                f"the machine {self.name} is a {kind.value}: QEMU has that for "
+                f"{listed([str(one) for one in archs_with(kind)])}, not for {arch}",
+                hint=f'machine = "{default_type(arch).value}" for {arch}; the machine virtio is for all',
+            )
+        return found
+
+    def for_arch(self, arch: Arch) -> "Machine":
+        """Return the machine as an image of an architecture gets it. Raises InputError for another one's."""
+        if self.arch not in (None, arch):
+            raise InputError(
+                f"the machine {self.name} is for {self.arch}, the image for {arch}",
+                hint=f"--machine virtio is for all; or make-image --arch {self.arch}",
+            )
+        made = replace(self, arch=arch)
+        return replace(made, type=made.board.type)
 
     @property
     def takes_port(self) -> bool:
@@ -192,9 +207,10 @@ def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine
         return Machine(
             name=name,
             description=_string(table, "description", ""),
-            type=_machine_type(_string(table, "machine", "q35")),
+            arch=parse_arch(arch) if (arch := _string(table, "arch", "")) else None,
+            type=_machine_type(kind) if (kind := _string(table, "machine", "")) else None,
             cpus=_count(table, "cpus", 1, 1, MAX_CPUS),
-            cpu=_string(table, "cpu", "max"),
+            cpu=_string(table, "cpu", ""),
             memory=parse_memory(_string(table, "memory", "auto")),
             max_memory=_most(table),
             options=tuple(_strings(table, "options")),
@@ -221,8 +237,10 @@ def machine_argv(
     accel: kvm or tcg. memory: MiB, used where the machine does not fix its own.
     icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
     """
-    kind = ",".join([machine.type.value, *machine.options])
-    argv = ["qemu-system-x86_64", "-machine", kind, "-accel", accel, "-cpu", machine.cpu]
+    board = machine.board
+    kind = ",".join([board.type.value, *_board_options(machine), *machine.options])
+    cpu = machine.cpu or (board.cpu_kvm if accel == "kvm" else board.cpu)
+    argv = [board.arch.facts.qemu, "-machine", kind, "-accel", accel, "-cpu", cpu]
     room = f",slots={_MEMORY_SLOTS},maxmem={machine.max_memory}M" if machine.max_memory else ""
     argv += ["-smp", str(machine.cpus), "-m", f"{machine.memory or memory}{room}"]
     # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
@@ -246,7 +264,7 @@ def hardware_argv(machine: Machine) -> list[str]:
         argv += ["-device", str(device)]
     for number in range(machine.root_ports):
         argv += ["-device", str(_root_port(number))]
-    for number, device in enumerate(with_controllers(others)):
+    for number, device in enumerate(with_controllers(others, ide=machine.board.ide)):
         check_references(device, made)
         plugged, backend = with_backend(device, f"backend{number}")
         argv += backend_argv(backend)
@@ -272,6 +290,12 @@ def with_tpms(machine: Machine, directory: Path) -> tuple[Machine, tuple[Path, .
             device = device.having(tpmdev=name)
         devices.append(device)
     return replace(machine, devices=tuple(devices), raw=tuple(raw)), tuple(sockets)
+
+
+def _board_options(machine: Machine) -> list[str]:
+    """Return the board's own options, without those that the machine file gives itself."""
+    given = {option.partition("=")[0] for option in machine.options}
+    return [option for option in machine.board.options if option.partition("=")[0] not in given]
 
 
 def _made(machine: Machine) -> dict[str, frozenset[str]]:

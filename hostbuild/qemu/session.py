@@ -15,9 +15,9 @@ from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
-from hostbuild.formats.signed_only import why_signed_only
+from hostbuild.formats.modules.signed_only import why_signed_only
 from hostbuild.formats.sniff import Kind, require_kind, require_there
-from hostbuild.kernels.bzimage import read_vmlinuz
+from hostbuild.kernels.bzimage import read_arch, read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.kernels.unpacked import unpacked_kernel
@@ -84,8 +84,9 @@ def prepare(
     """
     manifest = _read_manifest_if_any(image)
     vmlinuz = _require_kernel_for(image, manifest, kernel)
+    machine = machine.for_arch(read_arch(vmlinuz))
     wanted = machine.memory if memory is None else parse_memory(memory)
-    chosen = choose(accel)
+    chosen = choose(accel, machine.board.arch)
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot do", hint="--accel tcg")
     estimate = read_estimate(image, manifest, vmlinuz, append)

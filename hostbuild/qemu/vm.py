@@ -270,7 +270,7 @@ class VM:
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
             port = PORT if self._has_port else ""
-            lines_argv = self._lines.open(self.directory, self.machine.serial_lines, port=port)
+            lines_argv = self._lines.open(self.directory, self.machine.board, port=port)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
             qemu = self.boot.argv(machine)
@@ -280,8 +280,9 @@ class VM:
                 "--pdeathsig",
                 "KILL",
                 "--",
-                *qemu,
-                *lines_argv,
+                qemu[0],
+                *lines_argv,  # in front: a card with lines has the first slot
+                *qemu[1:],
                 *(
                     "-chardev",
                     f"socket,id=monitor,fd={theirs.fileno()}",
@@ -297,7 +298,9 @@ class VM:
             self.monitor = Monitor(ours)
         except WorldError as e:
             said = self._last_words()
-            raise refusal(said) or WorldError(f"QEMU did not start: {said or e}") from e
+            raise refusal(said, self.machine.board.arch) or WorldError(
+                f"QEMU did not start: {said or e}"
+            ) from e
         stack.callback(self.monitor.close)
         self._ports = Ports(self.machine, self.monitor)
         self._lines.start(
@@ -365,6 +368,8 @@ class VM:
 
     def _reach_far_end(self, *, timeout: float | None = None) -> None:
         """Wait until the guest's agent, or a shell in its place, answers."""
-        if not self.boot.agent or self.machine.serial_lines <= Line.AGENT.value:
+        board = self.machine.board
+        if not self.boot.agent or board.serial_lines <= Line.AGENT.value:
             raise GuestError(f"the machine {self.machine.name} was booted without an agent")
-        self._far_end.reach(self.boot.limit_s if timeout is None else timeout)
+        line = board.lines[Line.AGENT.value - 1]
+        self._far_end.reach(self.boot.limit_s if timeout is None else timeout, line)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
-from modaliasd.core.ledger.explain_not import ModuleFacts, WhyNot, why_not
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, WhyNot, why_not
 from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 from modaliasd.core.ledger.text import cause_text
 from modaliasd.core.loading.cause import Cause

@@ -7,9 +7,9 @@ from typing import Any
 from hostbuild.errors import GuestError
 from hostbuild.near import did_you_mean
 from hostbuild.qemu.vm import VM
-from modaliasd.core.ledger.explain import WhyModule, why_device, why_module
+from modaliasd.core.ledger.answers.explain import WhyModule, why_device, why_module
+from modaliasd.core.ledger.answers.text_explain import device_text
 from modaliasd.core.ledger.history import DeviceHistory, History
-from modaliasd.core.ledger.text_explain import device_text
 
 # What the kernel says when it has been hurt (lib/bug.c, kernel/panic.c, kernel/hung_task.c, mm/kasan/report.c).
 _COMPLAINT = re.compile(

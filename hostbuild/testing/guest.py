@@ -25,7 +25,7 @@ from hostbuild.testing import answers
 from hostbuild.testing.execute import Completed, execute
 from hostbuild.testing.plugged import Plugged, root_among
 from hostbuild.testing.readable import readable
-from modaliasd.core.ledger.explain import WhyModule, find_devices
+from modaliasd.core.ledger.answers.explain import WhyModule, find_devices
 from modaliasd.core.ledger.history import DeviceHistory, History, history_of
 
 _T = TypeVar("_T")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild import apt, debs
-from hostbuild.apt import Spec, parse_spec
+from hostbuild.apt import Lists, Spec, parse_spec
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats.aptsources import Archive, Entry
 from tests.support.programs import require_program
@@ -45,9 +45,9 @@ def test_specs_that_are_none(text: str) -> None:
 def test_a_release_is_no_path(release: str) -> None:
     """One that a manifest brings along, for example, leads nowhere."""
     with pytest.raises(InputError, match="not a valid name of a Debian release"):
-        debs.describe_exact("hello", "1", "", release)
+        debs.describe_exact("hello", "1", "", Lists(release))
     with pytest.raises(InputError, match="not a valid name of a Debian release"):
-        debs.describe(["hello"], release)
+        debs.describe(["hello"], Lists(release))
 
 
 class Archives:
@@ -119,11 +119,11 @@ def age(release: str = "next") -> Path:
 def test_a_package_of_another_release(archives: Archives) -> None:
     """It is described, fetched, checked and unpacked, and knows where it is from; apt is asked once."""
     package = hello()
-    assert (package.version, package.release) == ("2", "next")
+    assert (package.version, package.lists.release) == ("2", "next")
     assert (debs.require_unpacked(package) / "hello").read_text() == "hello 2\n"
     (archives.root / "dists").rename(archives.root / "gone")
     assert hello("2") == package
-    assert debs.describe_exact("hello", "2", package.sha256, "next") == package
+    assert debs.describe_exact("hello", "2", package.sha256, Lists("next")) == package
 
 
 def test_a_release_that_there_is_not(archives: Archives) -> None:

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from hostbuild.formats.modfile import plain_path, read_module
+from hostbuild.formats.modules.modfile import plain_path, read_module
 from hostbuild.image.modules.selection import close, read_index
 from hostbuild.kernels.depmod import LISTS
 from hostbuild.kernels.kernel import Kernel

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hostbuild.formats.modfile import read_module
+from hostbuild.formats.modules.modfile import read_module
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.kmod.names import module_name
 

@@ -10,7 +10,7 @@ from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
-from modaliasd.core.ledger.explain import why_module
+from modaliasd.core.ledger.answers.explain import why_module
 from modaliasd.core.ledger.history import History, history_of
 from tests.support.debianroot import ENABLE, REPLACE, make_debian
 from tests.support.kernelfiles import builtin_names

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from hostbuild.board import MachineType
 from hostbuild.image.build import BuiltImage
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import parse_device
-from hostbuild.qemu.machine import Machine, MachineType, read_machine
+from hostbuild.qemu.machine import Machine, read_machine
 from hostbuild.qemu.vm import VM
 from tests.support.boots import vm_of
 from tests.support.kernelfiles import builtin_names

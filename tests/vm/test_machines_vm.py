@@ -2,8 +2,7 @@
 
 import pytest
 
-from hostbuild.qemu.machine import machine_names
-from scripts.machine_table import DOCUMENT, HEAD, boot
+from scripts.machine_table import DOCUMENT, HEAD, boot, pcs
 
 # What the look into the guest has to show, on any of Debian's kernels.
 SEEN = {
@@ -25,8 +24,8 @@ def test_its_speciality_is_used(name: str) -> None:
 
 
 def test_every_machine_has_its_row() -> None:
-    """The document's table has been made of all machines that there are."""
+    """The document's table has been made of all machines that amd64's image boots on."""
     rows = (
         DOCUMENT.read_text(encoding="utf-8").partition(f"{HEAD}\n")[2].partition("\n\n")[0].splitlines()[1:]
     )
-    assert [row.split("`")[1] for row in rows] == machine_names()
+    assert [row.split("`")[1] for row in rows] == pcs()

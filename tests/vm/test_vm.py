@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.board import MachineType
 from hostbuild.errors import GuestError, GuestTimeoutError, InputError
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.device import Device
 from hostbuild.qemu.lines import Line
-from hostbuild.qemu.machine import Machine, MachineType, read_machine
+from hostbuild.qemu.machine import Machine, read_machine
 from hostbuild.qemu.monitor import CommandRefusedError
 from hostbuild.qemu.vm import VM
 from tests.support.commandline import hostbuild_argv

@@ -12,7 +12,7 @@ import posix
 from modaliasd.core.kmod.modules_dep import Dependencies, parse_builtin
 from modaliasd.core.kmod.names import module_name, text_of
 from modaliasd.core.kmod.tables import parse_modules_alias, parse_requested
-from modaliasd.core.ledger.explain_not import ModuleFacts, alias_matches
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, alias_matches
 from modaliasd.core.loading.signature import HASH_NAME, STRIPPED
 
 TYPE_CHECKING = False

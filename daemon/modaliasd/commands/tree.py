@@ -42,7 +42,7 @@ def run(arguments: list[str]) -> int:
     if given.given("--json"):
         from json import dumps
 
-        from modaliasd.core.ledger.jsonable import tree_fields
+        from modaliasd.core.ledger.answers.jsonable import tree_fields
 
         sys.stdout.write(dumps(tree_fields(history, since_us)) + "\n")
         return 0

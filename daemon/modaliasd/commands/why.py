@@ -11,10 +11,10 @@ from modaliasd.commands.options import COLOR_OPTION, JSON_OPTION, LEDGER_OPTION,
 from modaliasd.commands.terminal import wants_color
 from modaliasd.core.errors import UsageError
 from modaliasd.core.kmod.names import module_name
-from modaliasd.core.ledger.explain import find_devices, why_device, why_module
-from modaliasd.core.ledger.explain_not import GOOD, ModuleFacts, Reason, WhyNot, why_not
-from modaliasd.core.ledger.jsonable import plain, why_not_fields
-from modaliasd.core.ledger.text_explain import device_text, module_text, why_not_text
+from modaliasd.core.ledger.answers.explain import find_devices, why_device, why_module
+from modaliasd.core.ledger.answers.explain_not import GOOD, ModuleFacts, Reason, WhyNot, why_not
+from modaliasd.core.ledger.answers.jsonable import plain, why_not_fields
+from modaliasd.core.ledger.answers.text_explain import device_text, module_text, why_not_text
 from modaliasd.core.ledger.text_line import trimmed_text
 from modaliasd.core.printable import printable
 from modaliasd.linux.fullsystem.moduletree import NoModulesError, check_tree, find_tree

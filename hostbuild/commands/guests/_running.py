@@ -148,7 +148,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
     if vm is None:
         return status
     _tell(vm, steady=not interactive)
-    told = session.machine.serial_lines > Line.CHANNEL.value
+    told = session.machine.board.serial_lines > Line.CHANNEL.value
     if wish.exit_when_settled and told and exit_status(vm.ledger) is None:
         raise GuestError("the guest switched itself off before it had settled and reported its exit status")
     return status

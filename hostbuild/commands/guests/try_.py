@@ -138,7 +138,7 @@ class _Kernel:
 
     def __init__(self, options: "ImageOptions") -> None:
         """Find it. Raises KernelError where there is none."""
-        from hostbuild.formats.vermagic import magic_of
+        from hostbuild.formats.modules.vermagic import magic_of
         from hostbuild.kernels.build_tree import require_module_files
         from hostbuild.kernels.find import find_kernel
         from hostbuild.kernels.kernel import require_kernel
@@ -156,7 +156,7 @@ class _Kernel:
 
     def refuses(self, one: "OverlaidModule") -> str | None:
         """Return the kernel's version magic, or its version, where it is sure to refuse a module; None else."""
-        from hostbuild.formats.vermagic import Fit, judge
+        from hostbuild.formats.modules.vermagic import Fit, judge
 
         fit = judge(one.module.vermagic, self.version, self._magic)
         return (self._magic or self.version) if fit is Fit.NONE else None
@@ -175,7 +175,7 @@ class _Kernel:
 
 def _read(path: Path) -> "OverlaidModule":
     from hostbuild.formats import elf
-    from hostbuild.formats.modfile import is_module, plain_path, read_module
+    from hostbuild.formats.modules.modfile import is_module, plain_path, read_module
     from hostbuild.image.modules.overlaid import read_module_of
 
     if path.is_dir():
@@ -197,7 +197,7 @@ def _read(path: Path) -> "OverlaidModule":
 
 def _kernel_of(tried: "OverlaidModule", path: Path) -> str:
     """Return a word for the kernel that a module was built for. Raises InputError where it cannot be found."""
-    from hostbuild.formats.vermagic import release_of
+    from hostbuild.formats.modules.vermagic import release_of
     from hostbuild.image.from_tree import trees_of
     from hostbuild.kernels.find import find_kernel
 

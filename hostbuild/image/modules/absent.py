@@ -6,7 +6,7 @@ make the image with (modaliasd/core/root/diagnosis.py). Lines as in modules.alia
 
 from collections.abc import Collection, Mapping
 
-from hostbuild.formats.modfile import plain_path
+from hostbuild.formats.modules.modfile import plain_path
 from hostbuild.image.modules.selection import parse_index
 from modaliasd.core.kmod.tables import parse_modules_alias
 from modaliasd.core.loading.priority import Rank, rank_of_module

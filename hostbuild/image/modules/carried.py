@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from hostbuild.errors import InputError
-from hostbuild.formats.vermagic import Fit, judge, release_of
+from hostbuild.formats.modules.vermagic import Fit, judge, release_of
 from hostbuild.image.modules.selection import Index, Module, load
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.module_files import printable

@@ -5,7 +5,7 @@ A pattern that fits nothing says nothing: it stands for whatever there is.
 
 import re
 
-from hostbuild.image.modules.named_selections import NAMED
+from hostbuild.image.modules.named_selections import NAMED, named_selection
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import read_list
 from modaliasd.core.kmod.modules_dep import parse_builtin, parse_modules_dep
@@ -20,7 +20,7 @@ def lacking(selection: str, kernel: Kernel) -> list[str]:
     wanted = {
         module_name(one)
         for word in words & NAMED.keys()
-        for one in NAMED[word]
+        for one in named_selection(word, kernel.arch)
         if not one.startswith("-") and not set(one) & set("*?[/")
     }
     if not wanted:

@@ -4,6 +4,8 @@ What these depend on, and their softdeps, come from the kernel's own indexes, so
 or the kernel itself asks for stands here. Sizes are those of Debian's kernel 6.1, where they decided.
 """
 
+from hostbuild.arch import Arch
+
 _VIRTIO = (
     "virtio_*",
     "-virtio_gpu",  # drm brings 2 MB
@@ -40,7 +42,6 @@ _STORAGE = (
     "mmc_block",
     "nfit",
     "nd_pmem",
-    "floppy",
     "loop",
     "scsi_debug",  # disks without hardware, for tests
 )
@@ -91,12 +92,7 @@ _SOUND = (
 )
 
 _BOARD = (
-    "i2c-i801",
-    "i2c-piix4",
-    "lpc_ich",
-    "iTCO_wdt",
     "i6300esb",
-    "ib700wdt",
     "ipmi_si",
     "ipmi_devintf",
     "qemu_fw_cfg",
@@ -106,10 +102,6 @@ _BOARD = (
     "tpm_crb",
     "tpm_tis",
     "8250_pci",
-    "parport_pc",
-    "lp",
-    "pcspkr",
-    "rtc-cmos",
     "button",
     "evdev",
     "joydev",
@@ -147,16 +139,43 @@ _FILESYSTEMS = (
 
 # What a CPU's alias asks for, and file systems ask of the crypto layer.
 _CRYPTO = (
-    "aesni-intel",
-    "crc32-pclmul",
-    "crc32c-intel",
     "crc32c_generic",
-    "crct10dif-pclmul",
     "crct10dif_generic",
-    "ghash-clmulni-intel",
-    "polyval-clmulni",
-    "sha*-ssse3",
 )
+
+# What only machines of an architecture have, and the code of their processors' for the crypto layer.
+_ONLY: dict[Arch, tuple[str, ...]] = {
+    Arch.AMD64: (
+        "i2c-i801",
+        "i2c-piix4",
+        "lpc_ich",
+        "iTCO_wdt",
+        "ib700wdt",
+        "parport_pc",
+        "lp",
+        "pcspkr",
+        "rtc-cmos",
+        "floppy",
+        "aesni-intel",
+        "crc32-pclmul",
+        "crc32c-intel",
+        "crct10dif-pclmul",
+        "ghash-clmulni-intel",
+        "polyval-clmulni",
+        "sha*-ssse3",
+    ),
+    Arch.ARM64: (
+        "aes-ce-*",
+        "aes-neon-*",
+        "crct10dif-ce",
+        "ghash-ce",
+        "gpio_keys",  # the power button
+        "polyval-ce",
+        "sha*-arm64",
+        "sha*-ce",
+    ),
+    Arch.RISCV64: ("goldfish_rtc",),
+}
 
 # What root file systems lie on and are, for --with root. f2fs and the like are taken by name.
 _ROOT = (
@@ -243,3 +262,8 @@ NAMED: dict[str, tuple[str, ...]] = {
         *_DISPLAY,
     ),
 }
+
+
+def named_selection(word: str, arch: Arch) -> tuple[str, ...]:
+    """Give the names and globs of a named selection, for an architecture's kernels."""
+    return (*NAMED[word], *_ONLY[arch]) if word == "qemu" else NAMED[word]

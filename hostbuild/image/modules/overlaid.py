@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from hostbuild.errors import InputError
 from hostbuild.formats import elf
 from hostbuild.formats.compress import detect
-from hostbuild.formats.modfile import is_module, plain_path
+from hostbuild.formats.modules.modfile import is_module, plain_path
+from hostbuild.formats.modules.vermagic import magic_of
 from hostbuild.formats.unpack import CompressionError, decompress
-from hostbuild.formats.vermagic import magic_of
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.modules.asks import asks_of_module
 from hostbuild.image.modules.selection import Index, Module

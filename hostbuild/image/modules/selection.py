@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats import elf
-from hostbuild.formats.modfile import plain_path, read_module
-from hostbuild.formats.vermagic import magic_of
+from hostbuild.formats.modules.modfile import plain_path, read_module
+from hostbuild.formats.modules.vermagic import magic_of
 from hostbuild.fs.regular import read_regular
 from hostbuild.image.modules.asks import NONE, Asks, asks_of_module
-from hostbuild.image.modules.named_selections import NAMED
+from hostbuild.image.modules.named_selections import NAMED, named_selection
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.module_files import locate, place_in_tree
 from hostbuild.near import did_you_mean, listed
@@ -59,7 +60,8 @@ class Index:
     wanted: name -> names or aliases that are to be had with it: before, after, or once it is in.
     shadowing: modprobe.d's aliases, as (pattern, module), which hide names and all other aliases.
     aliases: aliases without wildcards -> the modules that answer to them.
-    builtin: names of what is inside the kernel itself. problems: lines of the tables that say nothing.
+    builtin: names of what is inside the kernel itself. problems: lines of the tables that say nothing. arch: the
+    kernel's.
     """
 
     paths: Mapping[str, str]
@@ -69,6 +71,7 @@ class Index:
     builtin: frozenset[str]
     problems: tuple[Problem, ...] = ()
     shadowing: tuple[tuple[str, str], ...] = ()
+    arch: Arch = Arch.AMD64
 
     def resolve(self, word: str) -> tuple[str, ...]:
         """Give the modules that a word means to modprobe: a module, or all that answer to an alias."""
@@ -118,6 +121,7 @@ def read_index(kernel: Kernel) -> Index:
         )
     directory = kernel.indexes
     index = parse_index({name: _bytes(directory / name, required=name == "modules.dep") for name in TABLES})
+    index = replace(index, arch=kernel.arch)
     damage = next((problem for problem in index.problems if problem.file == "modules.dep"), None)
     if damage is not None:
         raise KernelError(
@@ -172,7 +176,7 @@ def select(selection: str, index: Index) -> list[str]:
         word = word.removeprefix("-")
         if word in NAMED:
             # a named selection may speak of modules that this kernel does not have
-            found = _choose(NAMED[word], index)
+            found = _choose(named_selection(word, index.arch), index)
         else:
             found = _matching(word, index)
             if not found and not _is_builtin(word, index):

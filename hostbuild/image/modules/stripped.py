@@ -1,9 +1,9 @@
-"""Modules as an image carries them with --strip: formats/module_strip.py, for values of this package."""
+"""Modules as an image carries them with --strip: formats/modules/module_strip.py, for values of this package."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hostbuild.formats.module_strip import strip_module
+from hostbuild.formats.modules.module_strip import strip_module
 from hostbuild.image.modules.selection import Module
 
 

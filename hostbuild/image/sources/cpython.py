@@ -6,6 +6,10 @@ is the one that Debian's python3-minimal depends on, in this machine's release o
 by that very interpreter, started from its unpacked package under its own loader, and carried as .pyc files in place
 of the sources: `/usr/lib/python3.11/os.pyc`. They hold no time (PEP 552, unchecked hashes), so that two runs give
 the same bytes, and no docstrings.
+
+An interpreter of another architecture is never started. What is inside it is read from its program, and all else is
+done by its twin: the interpreter of the same version that Debian has for this machine. A version's bytecode is the same
+on every architecture.
 """
 
 import marshal
@@ -17,9 +21,10 @@ from functools import cache
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.apt import Spec, parse_spec
+from hostbuild.apt import Lists, Spec, parse_spec
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
+from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
 from hostbuild.fs.remembered import remembered
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import imports, inside
@@ -37,6 +42,7 @@ class Interpreter:
     """An unpacked interpreter.
 
     version: "3.11". command: what starts it where it lies, under its own loader and with its own libraries.
+    twin: what is started in its place, if it is another architecture's; its command is empty then.
     library: the directories of its standard library's sources. home: as PYTHONHOME.
     """
 
@@ -49,6 +55,7 @@ class Interpreter:
     builtin: frozenset[str]
     frozen: frozenset[str]
     libraries: Libraries
+    twin: "Interpreter | None" = None
 
     def find(self, name: str) -> Found | None:
         """Find a module of the standard library."""
@@ -70,7 +77,7 @@ class Interpreter:
 
     def compile(self, sources: Sequence[tuple[bytes, str]]) -> list[bytes]:
         """Compile pairs of source and file name (for tracebacks) to the content of .pyc files, in order."""
-        answer = _run_python(self.command, self.home, inside.COMPILE, marshal.dumps(list(sources), 2))
+        answer = self._answer(inside.COMPILE, marshal.dumps(list(sources), 2))
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
@@ -81,7 +88,7 @@ class Interpreter:
         they import later is looked for beside it.
         """
         question = marshal.dumps([list(roots), dict(sources)], 2)
-        return _run_python(self.command, self.home, inside.JOIN, question)
+        return self._answer(inside.JOIN, question)
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
@@ -99,12 +106,17 @@ class Interpreter:
         try:
             return imports.imported(source, package, inside_functions)
         except SyntaxError:
-            question = marshal.dumps([_reader_text(), self._places(), source, package, inside_functions], 2)
-            answer = _run_python(self.command, self.home, inside.IMPORTED, question)
+            places = (self.twin or self)._places()
+            question = marshal.dumps([_reader_text(), places, source, package, inside_functions], 2)
+            answer = self._answer(inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
                 raise
             return [(module, name) for module, name in found]
+
+    def _answer(self, script: str, question: bytes) -> bytes:
+        who = self.twin or self
+        return _run_python(who.command, who.home, script, question)
 
     def _places(self) -> list[str]:
         return [str(place) for root in self.library for place in (root, root / "lib-dynload")]
@@ -114,6 +126,8 @@ class Interpreter:
 
         What the interpreter started with counts, too.
         """
+        if self.twin is not None:
+            return self.twin.observe(names, hidden)
         extensions = [
             found.path for found in map(self.find, names) if found and found.origin is Origin.EXTENSION
         ]
@@ -141,23 +155,30 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
     wanted: python3 for the one that the release prefers, or python3.13 and the like.
     """
     version = wanted.name.removeprefix("python")
-    release = wanted.release
+    lists = wanted.lists
     if version == "3":
-        [meta] = debs.describe(["python3-minimal"], release)
+        [meta] = debs.describe(["python3-minimal"], lists)
         versions = [m[1] for name in meta.depends if (m := re.fullmatch(r"python(3\.\d+)-minimal", name))]
         if not versions:
             raise WorldError(f"the package {meta} does not say which Python it stands for")
         version = versions[0]
     ending = f"={wanted.version}" if wanted.version and wanted.name != "python3" else ""
     names = (f"python{version}-minimal", f"libpython{version}-minimal", f"libpython{version}-stdlib")
-    packages = debs.describe([f"{name}{ending}" for name in names], release)
+    packages = debs.describe([f"{name}{ending}" for name in names], lists)
     roots = [debs.require_unpacked(package) for package in packages]
     program = roots[0] / f"usr/bin/python{version}"
-    libraries = Libraries(release)
-    command = _command(program, libraries)
+    libraries = Libraries(lists)
     home = roots[1] / "usr"
-    answer = _run_python(command, home, inside.DESCRIBE)
-    builtin, frozen = marshal.loads(answer)  # noqa: S302 - our own child's answer
+    twin: Interpreter | None = None
+    command: tuple[str | Path, ...] = ()
+    if lists.architecture:
+        twin = _require_twin(version, lists)
+        with program.open("rb") as stream:
+            builtin, frozen = builtin_modules(stream), frozen_modules(stream, version)
+    else:
+        command = _command(program, libraries)
+        answer = _run_python(command, home, inside.DESCRIBE)
+        builtin, frozen = map(frozenset, marshal.loads(answer))  # noqa: S302 - our own child's answer
     return Interpreter(
         version=version,
         program=program,
@@ -165,10 +186,23 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
         home=home,
         library=tuple(root / f"usr/lib/python{version}" for root in roots[1:]),
         packages=tuple(packages),
-        builtin=frozenset(builtin),
-        frozen=frozenset(frozen),
+        builtin=builtin,
+        frozen=frozen,
         libraries=libraries,
+        twin=twin,
     )
+
+
+def _require_twin(version: str, lists: Lists) -> Interpreter:
+    """Get this machine's interpreter of the same version, from the same release. Raises WorldError."""
+    spec = Spec(f"python{version}", release=lists.release)
+    try:
+        return require_interpreter(spec)
+    except InputError as e:
+        raise WorldError(
+            f"the guest's Python {version} is another architecture's, and none of this machine's compiles for it: {e}",
+            hint="name a release that this machine's architecture has the same Python in: --release",
+        ) from e
 
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:

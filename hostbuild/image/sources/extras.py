@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib.metadata import version as distribution_version
 
+from hostbuild.apt import OWN, Lists
 from hostbuild.debs import Package
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import tools as debian
@@ -89,7 +90,7 @@ def require_packages(extras: Iterable[Extra], interpreter: Interpreter) -> dict[
 
 
 def put_extra(
-    tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter, release: str = ""
+    tree: FileTree, extra: Extra, brought: Brought, interpreter: Interpreter, lists: Lists = OWN
 ) -> list[Package]:
     """Put what belongs to `extra` into the image, the standard library apart; give the packages of its tools."""
     recipe, group = _RECIPES[extra], extra.value
@@ -101,7 +102,7 @@ def put_extra(
     for program, module in recipe.programs:
         script = start_script(interpreter, module)
         tree.file(f"usr/bin/{program}", script, group=group, origin="modaliasd", permissions=0o755)
-    return debian.put_tools(tree, recipe.tools, interpreter.libraries, release, group=group)
+    return debian.put_tools(tree, recipe.tools, interpreter.libraries, lists, group=group)
 
 
 def _origin(package: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import OWN, Lists
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.image.filetree import FileTree
@@ -26,10 +27,10 @@ _OF_LIBC = ("libc.so.", "libm.so.", "libdl.so.", "libpthread.so.", "librt.so.", 
 
 
 class Libraries:
-    """Finds libraries in packages, unpacking what is needed. release: Debian's, "" for this machine's."""
+    """Finds libraries in packages, unpacking what is needed. lists: those that packages are looked for in."""
 
-    def __init__(self, release: str = "") -> None:
-        self._release = release
+    def __init__(self, lists: Lists = OWN) -> None:
+        self._lists = lists
         self._origin_of: dict[Path, debs.Package] = {}
         self._found: dict[str, Path] = {}
 
@@ -38,7 +39,11 @@ class Libraries:
         if soname in self._found:
             return self._found[soname]
         package, root = self._package(soname)
-        places = sorted(path for path in root.glob(f"**/{soname}") if path.is_file())
+        # a loader stands twice in its package: where programs look for it there is a link (ld.so(8))
+        places = sorted(
+            (path for path in root.glob(f"**/{soname}") if path.is_file()),
+            key=lambda path: (path.is_symlink(), path),
+        )
         if not places:
             return None
         self._origin_of[places[0]] = package
@@ -81,10 +86,10 @@ class Libraries:
     def _package(self, soname: str) -> tuple[debs.Package, Path]:
         name = package_of(soname)
         try:
-            [package] = debs.describe([name], self._release, renew=False)
+            [package] = debs.describe([name], self._lists, renew=False)
         except InputError as e:
             try:
-                [package] = debs.describe([f"{name}t64"], self._release, renew=False)
+                [package] = debs.describe([f"{name}t64"], self._lists, renew=False)
             except InputError:
                 raise e from None
         return package, debs.require_unpacked(package)

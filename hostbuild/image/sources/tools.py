@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import Lists
 from hostbuild.errors import WorldError
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources.libraries import Libraries
@@ -36,12 +37,12 @@ FSCK_FAT = Tool("fsck.fat", "dosfstools", ("fsck.vfat", "fsck.msdos"))
 
 
 def put_tools(
-    tree: FileTree, tools: Iterable[Tool], libraries: Libraries, release: str, *, group: str
+    tree: FileTree, tools: Iterable[Tool], libraries: Libraries, lists: Lists, *, group: str
 ) -> list[debs.Package]:
     """Put the programs into /usr/sbin, their libraries beside the others; give the packages that they are from."""
     packages = []
     for tool in tools:
-        [package] = debs.describe([tool.package], release)
+        [package] = debs.describe([tool.package], lists)
         program = _program(package, tool.name)
         origin = str(package)
         tree.file(f"usr/sbin/{tool.name}", program, group=group, origin=origin, permissions=0o755)

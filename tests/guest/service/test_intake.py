@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from modaliasd.core.device import Device, Phase
-from modaliasd.core.ledger.explain import why_module
+from modaliasd.core.ledger.answers.explain import why_module
+from modaliasd.core.ledger.answers.text_explain import module_text
 from modaliasd.core.ledger.history import history_of
-from modaliasd.core.ledger.text_explain import module_text
 from modaliasd.core.loading.cause import Cause
 from modaliasd.core.policy.rules import parse_policy
 from modaliasd.core.uevent.monitor import monitor_message

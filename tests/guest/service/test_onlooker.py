@@ -7,7 +7,7 @@ import pytest
 from modaliasd.core.device import Device
 from modaliasd.core.kmod.modules_dep import Dependencies
 from modaliasd.core.kmod.plan import Denial, Denied, Match, Plan, Stage, Step
-from modaliasd.core.ledger.explain import why_module
+from modaliasd.core.ledger.answers.explain import why_module
 from modaliasd.core.ledger.history import History, history_of
 from modaliasd.core.loading.cause import Cause
 from modaliasd.service.loads import onlooker

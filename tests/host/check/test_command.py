@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild import main
-from hostbuild.formats.signed_only import why_signed_only
+from hostbuild.formats.modules.signed_only import why_signed_only
 from tests.support.breakage import Part, Parts, write_parts
 from tests.support.programs import require_program
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostbuild.formats import elf
 from hostbuild.formats.elf import ElfError
-from hostbuild.formats.modfile import read_module
+from hostbuild.formats.modules.modfile import read_module
 from hostbuild.kernels.kernel import Kernel
 from tests.support.fuzzing import examples
 from tests.support.programs import require_program

@@ -1,4 +1,4 @@
-"""hostbuild.formats.kmodindex: modules.dep.bin as depmod writes it."""
+"""hostbuild.formats.modules.kmodindex: modules.dep.bin as depmod writes it."""
 
 import contextlib
 import struct
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.formats import kmodindex
+from hostbuild.formats.modules import kmodindex
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.kmod.names import module_name
 from tests.support.komaker import FakeModule, make_tree

@@ -1,4 +1,4 @@
-"""hostbuild.formats.module_strip: what is left of a module is what it was, by binutils and by pyelftools."""
+"""hostbuild.formats.modules.module_strip: what is left of a module is what it was, by binutils and by pyelftools."""
 
 import io
 import subprocess
@@ -11,7 +11,7 @@ from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hostbuild.formats.module_strip import signature_size, strip_module
+from hostbuild.formats.modules.module_strip import signature_size, strip_module
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.loading.signature import MARK
 from tests.support.kernelfiles import plain_module

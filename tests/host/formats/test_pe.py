@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostbuild.apt import OWN
+from hostbuild.arch import Arch
 from hostbuild.formats.pe import PeError, Section, add_sections, sections_of
 from hostbuild.image.uki import require_stub
 from hostbuild.ui import Silent
@@ -18,7 +20,7 @@ from tests.support.programs import require_program
 @pytest.fixture(scope="module")
 def stub() -> bytes:
     """Debian's stub of systemd."""
-    return require_stub("", Silent()).read_bytes()
+    return require_stub(Arch.AMD64, OWN, Silent()).read_bytes()
 
 
 ADDED = [

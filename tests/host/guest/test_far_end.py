@@ -40,17 +40,17 @@ class Guest:
 def test_a_shell_is_asked_again_until_it_answers() -> None:
     """What comes down before somebody listens is lost; the first question that is heard is answered by the shell."""
     guest = Guest(b"# echo rea''dy\r\n" + PONG, hears=3)
-    guest.end.reach(60)
+    guest.end.reach(60, "ttyS2")
     assert guest.asked == 3
     assert not guest.end.agent.ready
-    guest.end.reach(60)
+    guest.end.reach(60, "ttyS2")
     assert guest.asked == 3, "who has answered is not asked again"
 
 
 def test_an_agent_is_told_from_a_shell() -> None:
     """An agent says hello, and what it says afterwards is none of a shell's answers."""
     guest = Guest(encode(Frame(Kind.HELLO, 0, pack_hello())))
-    guest.end.reach(60)
+    guest.end.reach(60, "ttyS2")
     guest.end.hear(PONG)
     assert guest.end.agent.ready
     assert not guest.end.shell.answers.held
@@ -61,5 +61,5 @@ def test_nobody_answers(*, ends: bool, limit: float, asked: int) -> None:
     """A guest that has ended is not asked for ever, nor one that is silent beyond the limit; the error says so."""
     guest = Guest(b"login: ", ends=ends)
     with pytest.raises(GuestError, match="the guest's agent does not answer"):
-        guest.end.reach(limit)
+        guest.end.reach(limit, "ttyS2")
     assert guest.asked == asked

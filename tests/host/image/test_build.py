@@ -16,7 +16,7 @@ from hostbuild.errors import HostbuildError
 from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs.archive import open_image, read_image
 from hostbuild.formats.manifest import kernel_path, read_manifest
-from hostbuild.formats.module_strip import strip_module
+from hostbuild.formats.modules.module_strip import strip_module
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.image.modules.storage import DRIVERS_DIRECTORY as STORE
 from hostbuild.image.modules.storage import Store

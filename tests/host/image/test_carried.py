@@ -1,10 +1,10 @@
-"""hostbuild.image.modules.carried and hostbuild.formats.vermagic: each module of an image judged by itself."""
+"""hostbuild.image.modules.carried and hostbuild.formats.modules.vermagic: each module of an image judged by itself."""
 
 from pathlib import Path
 
 import pytest
 
-from hostbuild.formats.vermagic import Fit, judge
+from hostbuild.formats.modules.vermagic import Fit, judge
 from hostbuild.kernels.kernel import KernelError
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
 from tests.support.komaker import FakeModule, make_tree

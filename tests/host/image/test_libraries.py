@@ -6,7 +6,7 @@ import pytest
 
 from hostbuild.debs import Package
 from hostbuild.errors import InputError, WorldError
-from hostbuild.formats.modfile import unpackers_in
+from hostbuild.formats.modules.modfile import unpackers_in
 from hostbuild.image.sources.libraries import Libraries, library_directory, package_of
 
 

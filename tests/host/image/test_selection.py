@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from hostbuild.errors import InputError
-from hostbuild.formats.modfile import ModuleFileError, plain_path, read_module
+from hostbuild.formats.modules.modfile import ModuleFileError, plain_path, read_module
 from hostbuild.image.modules import selection
 from hostbuild.image.modules.selection import Index, SelectionError, close, load, parse_index, select
 from hostbuild.kernels.kernel import Kernel, KernelError

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild import debs
+from hostbuild.apt import OWN, Lists
 from hostbuild.errors import InputError, WorldError
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kernels import find
@@ -89,8 +90,8 @@ def test_a_version_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """All places are named, and what apt said; a release after it looks there."""
     asked: list[str] = []
 
-    def refuse(names: list[str], release: str = "", *_more: object) -> list[debs.Package]:
-        asked.append(f"{names[0]}/{release}")
+    def refuse(names: list[str], lists: Lists = OWN, *_more: object) -> list[debs.Package]:
+        asked.append(f"{names[0]}/{lists.release}")
         raise InputError(f"apt does not know the package {names[0]}")
 
     monkeypatch.setattr(debs, "describe", refuse)
@@ -118,12 +119,12 @@ class Packages:
         monkeypatch.setattr(debs, "describe", self.describe)
         monkeypatch.setattr(debs, "require_unpacked", lambda package, _report=None: self.root / package.name)
 
-    def describe(self, names: list[str], release: str = "", *_more: object) -> list[debs.Package]:
+    def describe(self, names: list[str], lists: Lists = OWN, *_more: object) -> list[debs.Package]:
         """Stand in for apt."""
         name = names[0].partition("=")[0]
         if name not in self.depends:
             raise InputError(f"apt does not know the package {name}")
-        return [debs.Package(name, "1", "all", name, 1, self.depends[name], release=release)]
+        return [debs.Package(name, "1", "all", name, 1, self.depends[name], lists=lists)]
 
     def add(self, name: str, *depends: str) -> Path:
         """Add a package; give where its files are."""
@@ -157,7 +158,7 @@ def test_split_packages(split: Packages) -> None:
     """The vmlinuz of one, the modules of another and the lists of a third come together; all are told of."""
     kernel = require_kernel("deb:linux-image-amd64/sid", None, Silent())
     assert kernel.package is not None
-    assert (kernel.package.name, kernel.package.release) == (f"linux-binary-{VERSION}", "sid")
+    assert (kernel.package.name, kernel.package.lists.release) == (f"linux-binary-{VERSION}", "sid")
     assert kernel.package_path == f"usr/lib/modules/{VERSION}/vmlinuz"
     assert sorted(one.name for one in kernel.packages) == [
         f"linux-{part}-{VERSION}" for part in ("base", "binary", "image", "modules")
@@ -200,7 +201,7 @@ def test_packages_without_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_no_kernel_package_for_a_strange_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a running kernel that can be read, the default is Debian's for this architecture, if there is one."""
     monkeypatch.setattr(platform, "machine", lambda: "vax")
-    with pytest.raises(WorldError, match="no Debian kernel package is known for vax"):
+    with pytest.raises(WorldError, match="this machine is vax, for which hostbuild makes no images"):
         require_kernel(None, None, Silent())
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostbuild.board import MachineType
 from hostbuild.errors import InputError, UsageError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.qemu.device import (
@@ -22,7 +23,6 @@ from hostbuild.qemu.device import (
 )
 from hostbuild.qemu.machine import (
     Machine,
-    MachineType,
     hardware_argv,
     machine_argv,
     machine_names,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.board import MachineType
 from hostbuild.errors import WorldError
 from hostbuild.qemu.lines import Line, Listener, SerialLines
+from hostbuild.qemu.machine import Machine
 
 EARLY = 100_000  # bytes of a console that come, one at a time, before anybody reads
 
@@ -49,11 +51,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
     """Make lines in a directory with a comma in its name, and QEMU's side of them."""
     made: list[Started] = []
 
-    def make(count: int = 3, **listeners: Listener) -> Started:
+    def make(kind: MachineType = MachineType.Q35, **listeners: Listener) -> Started:
         directory = tmp_path / "a,b"
         directory.mkdir()
         lines = SerialLines({Line[name.upper()]: listener for name, listener in listeners.items()})
-        made.append((lines, Qemu(lines.open(directory, count))))
+        made.append((lines, Qemu(lines.open(directory, Machine(type=kind).board))))
         return made[0]
 
     yield make
@@ -113,7 +115,7 @@ def test_what_is_typed_reaches_the_guest_and_stops_nobody_when_it_is_gone(
 
 def test_a_machine_of_one_line(start: Callable[..., Started]) -> None:
     """Lines that a machine does not have are no obstacle to its end, and what is sent to them is dropped."""
-    lines, qemu = start(count=1)
+    lines, qemu = start(MachineType.MICROVM)
     begin(lines)
     lines.send(Line.AGENT, b"nobody")
     qemu.write(Line.CONSOLE, b"alone\n")
@@ -125,7 +127,7 @@ def test_a_machine_of_one_line(start: Callable[..., Started]) -> None:
 def test_no_place_for_the_lines(tmp_path: Path) -> None:
     """A directory in which no FIFO can be made is an error that names it."""
     with pytest.raises(WorldError, match=r"cannot make a FIFO in .*nowhere: No such file"):
-        SerialLines({}).open(tmp_path / "nowhere", 3)
+        SerialLines({}).open(tmp_path / "nowhere", Machine(type=MachineType.Q35).board)
 
 
 def test_a_listener_that_fails_ends_the_machine_and_not_the_reader(start: Callable[..., Started]) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from hostbuild.board import MachineType
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.newc import Member, Writer
 from hostbuild.formats.manifest import FORMAT, kernel_path, manifest_path
 from hostbuild.main import status_of
 from hostbuild.qemu import session
 from hostbuild.qemu.accel import Accel, Choice
-from hostbuild.qemu.machine import Machine, MachineType
+from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.session import prepare
 
 OURS = "6.1.0-1-amd64"
@@ -228,7 +229,7 @@ def test_an_unpacked_kernel_is_entered_where_it_is_wanted_and_can_be(
 ) -> None:
     """--pvh; what needs the packed one is told, and so is a kernel that cannot be entered so."""
     unpacked = tmp_path / "vmlinux"
-    monkeypatch.setattr(session, "choose", lambda _: Choice(accel, ""))
+    monkeypatch.setattr(session, "choose", lambda *_: Choice(accel, ""))
     monkeypatch.setattr(session, "unpacked_kernel", lambda _: unpacked)
     made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
     assert made.boot.kernel == (Path(kernel) if why else unpacked)
@@ -284,10 +285,10 @@ def test_the_accelerators_choice_is_told_where_nobody_made_it(
     image: Path, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emulation is a note if it was found out, and none if it was asked for; KVM and icount exclude each other."""
-    monkeypatch.setattr(session, "choose", lambda _wanted: Choice(Accel.TCG, "no /dev/kvm"))
+    monkeypatch.setattr(session, "choose", lambda *_wanted: Choice(Accel.TCG, "no /dev/kvm"))
     assert prepare(image, Machine(), kernel=kernel).notes == ("no KVM, so QEMU emulates: no /dev/kvm",)
     assert prepare(image, Machine(), kernel=kernel, accel="tcg").notes == ()
-    monkeypatch.setattr(session, "choose", lambda _wanted: Choice(Accel.KVM, "KVM works"))
+    monkeypatch.setattr(session, "choose", lambda *_wanted: Choice(Accel.KVM, "KVM works"))
     made = prepare(image, Machine(), kernel=kernel)
     assert made.notes == ()
     assert "clocksource=hpet" not in made.boot.command_line(made.machine)

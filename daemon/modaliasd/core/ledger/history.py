@@ -5,7 +5,7 @@
     history.loads                               # -> LoadHistory: why, what it needed, what became of it, when
     history.load_of("virtio_blk")               # -> the module's last load, or None
     render_tree(history, color=True)            # -> the tree as text (core/ledger/text_tree.py)
-    why_module(history, "virtio_blk")           # -> why and why-not as values (core/ledger/explain.py)
+    why_module(history, "virtio_blk")           # -> why and why-not as values (core/ledger/answers/explain.py)
 
 Times are microseconds of CLOCK_BOOTTIME, as in the ledger; UNKNOWN (-1) where the ledger does not tell.
 docs/ledger.md describes the records. Whatever a record lacks or has too much is passed over: a ledger of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import NamedTuple
-from modaliasd.core.ledger.fixes import fix_of
+from modaliasd.core.ledger.answers.fixes import fix_of
 from modaliasd.core.root.luks import KEYS
 from modaliasd.core.root.members import LUKS, MEMBERS, Outcome
 

@@ -224,7 +224,7 @@ def _refused(history: History, facts: Facts) -> Diagnosis:
 
 def _no_support(history: History, facts: Facts) -> Diagnosis:
     """Answer for a file system that the kernel does not know, whose module did not come."""
-    from modaliasd.core.ledger.fixes import fix_of, image_with
+    from modaliasd.core.ledger.answers.fixes import fix_of, image_with
 
     name, kinds = _name(facts), ", ".join(facts.types)
     for module in facts.modules:

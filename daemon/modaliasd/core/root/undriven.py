@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
-from modaliasd.core.ledger.fixes import fix_of, image_with
+from modaliasd.core.ledger.answers.fixes import fix_of, image_with
 from modaliasd.core.loading.outcome import FailureKind
 from modaliasd.core.loading.priority import Rank, rank_of_device
 

@@ -1,4 +1,4 @@
-"""The answers to why and why-not: core/ledger/explain.py, its text, and the commands."""
+"""The answers to why and why-not: core/ledger/answers/explain.py, its text, and the commands."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ import pytest
 from modaliasd.cli import main
 from modaliasd.commands.modulefacts import read_facts, read_taint
 from modaliasd.core.kmod.tables import MayAsk
-from modaliasd.core.ledger.explain import (
+from modaliasd.core.ledger.answers.explain import (
     Became,
     find_devices,
     why_device,
     why_module,
 )
-from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, why_not
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, Reason, why_not
+from modaliasd.core.ledger.answers.text_explain import device_text, module_text
 from modaliasd.core.ledger.history import History, history_of
-from modaliasd.core.ledger.text_explain import device_text, module_text
 from tests.support.ledgers import Q35, q35_records, small_boot
 
 NIC, DOG, SENSOR = (f"/devices/pci0000:00/0000:00:0{n}.0" for n in (3, 4, 5))

@@ -7,8 +7,8 @@ import pytest
 
 from modaliasd.cli import main
 from modaliasd.commands.modulefacts import read_facts
-from modaliasd.core.ledger.explain import why_module
-from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, WhyNot, why_not
+from modaliasd.core.ledger.answers.explain import why_module
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, Reason, WhyNot, why_not
 from modaliasd.core.ledger.history import History, history_of
 from tests.support.ledgers import Q35, Maker, asked_by, small_boot
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from modaliasd.cli import main
-from modaliasd.core.ledger.explain import why_device
+from modaliasd.core.ledger.answers.explain import why_device
+from modaliasd.core.ledger.answers.text_explain import device_text
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text import duration, shorten
-from modaliasd.core.ledger.text_explain import device_text
 from modaliasd.core.ledger.text_tree import render_tree
 from modaliasd.core.printable import printable
 from tests.support.ledgers import Q35, Maker, q35_records, small_boot

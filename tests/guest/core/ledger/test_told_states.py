@@ -4,11 +4,11 @@ import subprocess
 
 import pytest
 
-from modaliasd.core.ledger.explain import why_device, why_module
-from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, alias_matches, why_not
-from modaliasd.core.ledger.fixes import shell_word
+from modaliasd.core.ledger.answers.explain import why_device, why_module
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, Reason, alias_matches, why_not
+from modaliasd.core.ledger.answers.fixes import shell_word
+from modaliasd.core.ledger.answers.text_explain import device_text, module_text
 from modaliasd.core.ledger.history import history_of
-from modaliasd.core.ledger.text_explain import device_text, module_text
 from modaliasd.core.ledger.text_tree import render_tree
 from tests.support.ledgers import Maker, asked_by, small_boot
 

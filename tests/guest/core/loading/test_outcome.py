@@ -5,8 +5,8 @@ import json
 import pytest
 
 from modaliasd.core.kmod.plan import Denied
-from modaliasd.core.ledger.explain_not import ModuleFacts, Reason, why_not
-from modaliasd.core.ledger.fixes import FIXES
+from modaliasd.core.ledger.answers.explain_not import ModuleFacts, Reason, why_not
+from modaliasd.core.ledger.answers.fixes import FIXES
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.loading import outcome
 from modaliasd.core.loading.demand import _KINDS

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from modaliasd.core.ledger.explain_not import WhyNot
+    from modaliasd.core.ledger.answers.explain_not import WhyNot
     from modaliasd.core.ledger.history import History
 
 _DEVICE = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from modaliasd.core.ledger.explain import Became
-from modaliasd.core.ledger.explain_not import GOOD, may_ask_lines
+from modaliasd.core.ledger.answers.explain import Became
+from modaliasd.core.ledger.answers.explain_not import GOOD, may_ask_lines
+from modaliasd.core.ledger.devicetree import explain
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
 from modaliasd.core.printable import printable
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from modaliasd.core.kmod.plan import Match
     from modaliasd.core.kmod.tables import MayAsk
-    from modaliasd.core.ledger.explain import Chosen, WhyDevice, WhyModule
-    from modaliasd.core.ledger.explain_not import WhyNot
+    from modaliasd.core.ledger.answers.explain import Chosen, WhyDevice, WhyModule
+    from modaliasd.core.ledger.answers.explain_not import WhyNot
     from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 
 NEXT, AND = "\n", " and "  # between the modaliases of a device that has several
@@ -42,6 +43,8 @@ def module_text(
         lines.append(f"  {style('name', _device_name(device))} {_asked_at(device)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias.replace(NEXT, AND))}"))
         lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
+        if node := explain(device.modalias, match.alias):
+            lines.append(f"    which is  {printable(node)}")
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
     observed = why.load is not None and why.load.outcome == "observed"
@@ -124,6 +127,8 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
         lines.append(f"  {style('warn', 'no alias matches it')} {where}")
     for chosen in why.chosen:
         lines.append(f"  alias     {printable(f'{chosen.match.alias}  {chosen.match.place}')}".rstrip())
+        if node := explain(device.modalias, chosen.match.alias):
+            lines.append(f"  which is  {printable(node)}")
         became = style("warn", "is not loaded") if _is_unloaded(history, chosen) else _became(chosen, color)
         lines.append(f"    {style('module', printable(chosen.match.module))}  {became}")
     if device.former:

@@ -13,8 +13,8 @@ from modaliasd.core.errors import FormatError
 from modaliasd.core.fasttypes import Enum, NamedTuple
 from modaliasd.core.kmod.glob import matches
 from modaliasd.core.kmod.names import normalize_alias
-from modaliasd.core.ledger.explain import once, why_module
-from modaliasd.core.ledger.fixes import fix_of, fix_of_absence, shell_word
+from modaliasd.core.ledger.answers.explain import once, why_module
+from modaliasd.core.ledger.answers.fixes import fix_of, fix_of_absence, shell_word
 from modaliasd.core.loading.outcome import FailureKind
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from modaliasd.core.kmod.tables import MayAsk
-    from modaliasd.core.ledger.explain import Asker, WhyModule
+    from modaliasd.core.ledger.answers.explain import Asker, WhyModule
     from modaliasd.core.ledger.history import History
     from modaliasd.core.ledger.history_values import DeviceHistory, LoadHistory
 

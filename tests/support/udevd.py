@@ -39,7 +39,8 @@ def make_overlay(directory: Path) -> Path:
     for name in LOADING_RULES:
         rules = helpers / "rules.d" / name
         tree.file(f"usr/lib/udev-two/{name}", rules, group=_GROUP, origin="udev")
-    Libraries().put(tree, programs, group=_GROUP)
+    # what loads modules; since systemd 256 by dlopen(3), which no header tells
+    Libraries().put(tree, programs, group=_GROUP, loaded=("libkmod.so.2",))
     write_tree(tree, directory)
     return directory
 

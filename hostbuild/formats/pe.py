@@ -12,6 +12,8 @@ from hostbuild.errors import InputError
 
 MAGIC = b"MZ"
 _PAGE = 4096
+_MOST_ALIGNED = 1 << 16  # FileAlignment, by Microsoft's document
+_LIMIT = 1 << 32  # what the headers can say of addresses and sizes
 _DATA_READ_ONLY = 0x40000040  # IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ
 
 
@@ -46,7 +48,8 @@ def add_sections(data: bytes, added: Sequence[Section]) -> bytes:
     if place + len(added) * last.sizeof() > header.SizeOfHeaders:
         raise PeError(f"the PE file has no room for {len(added)} more section headers")
     address = max(one.VirtualAddress + one.Misc_VirtualSize for one in pe.sections)
-    head, body = bytearray(data), bytearray()
+    headers: list[pefile.SectionStructure] = []
+    body = bytearray()
     end = _up(len(data), header.FileAlignment)
     for one in added:
         address = _up(address, alignment)
@@ -58,13 +61,18 @@ def add_sections(data: bytes, added: Sequence[Section]) -> bytes:
         section.SizeOfRawData = _up(len(one.content), header.FileAlignment)
         section.PointerToRawData = end + len(body)
         section.Characteristics = _DATA_READ_ONLY
-        head[place : place + section.sizeof()] = section.__pack__()
-        place += section.sizeof()
+        headers.append(section)
         body += one.content.ljust(section.SizeOfRawData, b"\0")
         address += len(one.content)
     pe.FILE_HEADER.NumberOfSections += len(added)
     header.SizeOfImage = _up(address, alignment)
+    if header.SizeOfImage >= _LIMIT or end + len(body) >= _LIMIT:
+        raise PeError("not a PE file, or a damaged one: its sections lead beyond 4 GiB")
     header.CheckSum = 0  # nobody checks it in an EFI program
+    head = bytearray(data)
+    for section in headers:
+        head[place : place + section.sizeof()] = section.__pack__()
+        place += section.sizeof()
     for structure in (pe.FILE_HEADER, header):
         head[structure.get_file_offset() : structure.get_file_offset() + structure.sizeof()] = (
             structure.__pack__()
@@ -78,8 +86,10 @@ def _parse(data: bytes) -> pefile.PE:
     except pefile.PEFormatError as e:
         raise PeError(f"not a PE file, or a damaged one: {e}") from e
     header = pe.OPTIONAL_HEADER
-    if not pe.sections or not header.FileAlignment or not header.SectionAlignment:
+    if not pe.sections:
         raise PeError("not a PE file, or a damaged one: it has no sections")
+    if not 0 < header.FileAlignment <= _MOST_ALIGNED or not 0 < header.SectionAlignment <= _LIMIT >> 2:
+        raise PeError("not a PE file, or a damaged one: impossible alignments")
     return pe
 
 

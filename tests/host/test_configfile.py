@@ -158,7 +158,7 @@ def test_every_option_has_its_key(project: Path, capsys: pytest.CaptureFixture[s
     """Whatever --show-config names is a key that the file takes."""
     keys = [key for key in shown(["run"], capsys) if key != "dry-run"]
     lines = {"timeout": "5", "cpus": "1"} | dict.fromkeys(
-        ("network", "icount", "pvh", "watch", "exit-when-settled", "verbose"), "false"
+        ("network", "icount", "pvh", "json", "watch", "exit-when-settled", "verbose"), "false"
     )
     lists = {"device", "share", "forward", "qemu-arg"}
     text = "".join(f"{key} = {lines.get(key, '[]' if key in lists else repr('x'))}\n" for key in keys)

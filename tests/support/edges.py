@@ -22,6 +22,7 @@ CALLS: dict[str, dict[str, str]] = {
     "check": {"image": "micro.img"},
     "demo": {},
     "exec": {"name": "nobody", "words": "true"},
+    "cache": {"as_json": ""},
     "list": {"as_json": ""},
     "plug": {"name": "nobody", "device": "e1000"},
     "shell": {"image": "micro.img", "dry_run": ""},
@@ -46,7 +47,7 @@ CALLS: dict[str, dict[str, str]] = {
 }
 # Parameters that are words and never paths. A new one fails test_every_path_has_a_type until it stands here.
 WORDS = {"append", "memory", "python", "release", "selection", "title"}
-WORDS |= {"max_size"}
+WORDS |= {"arch", "max_size", "trim"}
 WORDS |= {"cwd", "detach", "device", "device_id", "forwards", "module", "name", "names", "qemu_args", "words"}
 # How a parameter names a path where that is not the whole of its value
 SPELT = {"devices": "e1000,romfile={}"}

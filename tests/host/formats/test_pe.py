@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pefile
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostbuild.apt import OWN
@@ -72,6 +72,7 @@ def test_the_headers_have_an_end(stub: bytes) -> None:
         add_sections(stub, [Section(".x", b"x")] * 200)
 
 
+@settings(max_examples=25)
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_damage_is_said(noise: bytes, at: int) -> None:
     """Noise, and a file that was cut or overwritten, give an error of ours or sections, and nothing else."""

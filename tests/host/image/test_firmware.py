@@ -17,7 +17,7 @@ from tests.support.komaker import FakeModule, make_tree
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, and no firmware of this host."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("hostbuild.image.modules.firmware._SYSTEM", tmp_path / "nothing")
+    monkeypatch.setattr("hostbuild.image.modules.firmware.SYSTEM_FIRMWARE", tmp_path / "nothing")
 
 
 def write(path: Path, data: bytes) -> None:

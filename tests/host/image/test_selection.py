@@ -86,7 +86,9 @@ def test_unknown_words_are_refused(index: Index, selection: str) -> None:
     with pytest.raises(SelectionError) as caught:
         select(selection, index)
     assert repr(word) in str(caught.value)
-    assert caught.value.hint.startswith("a selection is all, network, none, qemu, root or virtio, ")
+    assert caught.value.hint.startswith(
+        "a selection is all, luks, lvm, md, network, none, qemu, root or virtio, "
+    )
 
 
 def test_unknown_word_brings_similar_names(index: Index) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -54,5 +55,6 @@ def test_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = unpacked_kernel(tmp_path / "vmlinuz")
         assert found is not None
         made.append(found)
-        os.utime(found.parent.parent, (number, number))
+        used = time.time() - 100 + number
+        os.utime(found.parent.parent, (used, used))
     assert [path.is_file() for path in made] == [False, False, True, True, True, True]

@@ -48,6 +48,11 @@ class Line(Enum):
     PORT = 3
 
 
+def port_device(port: str) -> list[str]:
+    """Return QEMU's options for a virtio port, which its controller has to stand before; none for ""."""
+    return ["-device", f"virtserialport,chardev={Line.PORT.name.lower()},name={port}"] if port else []
+
+
 @dataclass(frozen=True, slots=True)
 class _Ends:
     """The descriptors of a line: ours, and those that stand in for QEMU's until it has opened its own."""
@@ -98,7 +103,7 @@ class SerialLines:
     def open(self, directory: Path, board: Board, *, port: str = "") -> list[str]:
         """Make a board's serial lines in a directory of their own, and a virtio port of this name.
 
-        Gives QEMU's options for them. port: "" for none; the machine has to have a controller for it.
+        Gives QEMU's options for them; those of port_device() come behind the machine's. port: "" for none.
         """
         argv = []
         lines = list(Line)[: board.serial_lines]
@@ -110,8 +115,6 @@ class SerialLines:
                 raise WorldError(f"cannot make a FIFO in {directory}: {e.strerror}") from e
             path = str(directory / name).replace(",", ",,")  # QEMU's way of having a comma in a value
             argv += ["-chardev", f"pipe,id={name},path={path}"]
-        if port:
-            argv += ["-device", f"virtserialport,chardev={Line.PORT.name.lower()},name={port}"]
         return [*argv, *board.serial_argv([line.name.lower() for line in lines])]
 
     def start(

@@ -26,7 +26,7 @@ from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
-from hostbuild.qemu.lines import Line, Listener, SerialLines
+from hostbuild.qemu.lines import Line, Listener, SerialLines, port_device
 from hostbuild.qemu.machine import Machine, with_tpms
 from hostbuild.qemu.monitor import Monitor
 from hostbuild.qemu.transcript import diagnose, tail
@@ -283,6 +283,7 @@ class VM:
                 qemu[0],
                 *lines_argv,  # in front: a card with lines has the first slot
                 *qemu[1:],
+                *port_device(port),
                 *(
                     "-chardev",
                     f"socket,id=monitor,fd={theirs.fileno()}",

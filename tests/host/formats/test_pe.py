@@ -14,6 +14,7 @@ from hostbuild.arch import Arch
 from hostbuild.formats.pe import PeError, Section, add_sections, sections_of
 from hostbuild.image.uki import require_stub
 from hostbuild.ui import Silent
+from tests.support.fuzzing import examples
 from tests.support.programs import require_program
 
 
@@ -72,7 +73,7 @@ def test_the_headers_have_an_end(stub: bytes) -> None:
         add_sections(stub, [Section(".x", b"x")] * 200)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_damage_is_said(noise: bytes, at: int) -> None:
     """Noise, and a file that was cut or overwritten, give an error of ours or sections, and nothing else."""

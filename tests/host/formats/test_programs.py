@@ -13,6 +13,7 @@ from hostbuild.formats.elf import ElfError
 from hostbuild.formats.programs.busybox import applets_in
 from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
 from hostbuild.image.sources.cpython import require_interpreter
+from tests.support.fuzzing import examples
 from tests.support.programs import require_program
 
 pytestmark = pytest.mark.net
@@ -61,7 +62,7 @@ def test_no_interpreter(busybox: Path) -> None:
         builtin_modules(program)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20), deadline=None)
 @given(data=st.data())
 def test_damage_is_an_error_of_ours(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A program that is cut, or has other words in its headers, gives an answer or one of our errors."""

@@ -104,6 +104,7 @@ def test_a_module_keeps_its_meaning(name: str, debian_kernel: Kernel) -> None:
     assert strip_module(cut) == cut
 
 
+@pytest.mark.toolchain
 def test_as_small_as_binutils_makes_it(debian_kernel: Kernel, tmp_path: Path) -> None:
     """`strip --strip-debug` without BTF and .comment leaves the same, but for empty rows; readelf does not complain."""
     module = plain_module(debian_kernel, "e1000")
@@ -127,6 +128,7 @@ def test_a_module_that_registers_functions_for_bpf_keeps_its_types(debian_kernel
     assert ".BTF" not in sections(strip_module(plain_module(debian_kernel, "e1000")))
 
 
+@pytest.mark.toolchain
 @pytest.mark.parametrize("options", [["-g3"], ["-g3", "-gz=zlib"], ["-g", "-fdebug-types-section"], ["-g0"]])
 def test_what_is_left_links_and_runs(options: list[str], tmp_path: Path) -> None:
     """A compiler's file without its debug sections becomes the same program."""
@@ -141,6 +143,7 @@ def test_what_is_left_links_and_runs(options: list[str], tmp_path: Path) -> None
     assert subprocess.run([program], capture_output=True, check=True, timeout=10).stdout == b"hello 42 0\n"
 
 
+@pytest.mark.toolchain
 def test_what_runs_and_what_is_foreign_stays_whole(tmp_path: Path) -> None:
     """A program, whose segments say where things lie, and a 32-bit file are not cut."""
     program = tmp_path / "a.out"

@@ -19,6 +19,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hostbuild.debs.cache_directory", lambda: tmp_path)
 
 
+@pytest.mark.toolchain
 def test_debians_kernel_is_unpacked_once(
     debian_kernel: Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

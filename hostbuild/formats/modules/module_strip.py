@@ -28,6 +28,7 @@ _RELOCATABLE = 1  # e_type
 _HEADER_SIZE, _ROW_SIZE = 64, 64  # Elf64_Ehdr, Elf64_Shdr
 _SHNUM_AT, _PHNUM_AT, _SHENTSIZE_AT, _SHOFF_AT = 60, 56, 58, 40
 _OFFSET_IN_ROW, _ALIGN_IN_ROW = 24, 48
+_MOST_ALIGNED = 1 << 16  # bytes; a page of 64 KiB is the largest that any kernel has
 _NULL, _NOBITS, _GROUP = 0, 8, 17  # sh_type
 _WORD = 4  # Elf64_Word
 _ALLOC = 2  # SHF_ALLOC: the kernel takes the section
@@ -85,6 +86,8 @@ def _without_sections(file: Sections) -> bytes:
         if section.kind == _GROUP:
             content = _members_left(file, section, going)
         (align,) = struct.unpack_from(f"{file.order}Q", rows[number], _ALIGN_IN_ROW)
+        if align > _MOST_ALIGNED:
+            raise ElfError("a section with an impossible alignment")
         if section.kind != _NULL:
             out += bytes(-len(out) % max(align, 1))
             row = bytearray(rows[number])
@@ -94,7 +97,8 @@ def _without_sections(file: Sections) -> bytes:
         out += content
     out += bytes(-len(out) % 8)
     struct.pack_into(f"{file.order}Q", out, _SHOFF_AT, len(out))
-    return bytes(out + b"".join(rows))
+    made = bytes(out + b"".join(rows))
+    return made if len(made) < len(data) else data
 
 
 def _going(file: Sections) -> set[int]:

@@ -1,6 +1,7 @@
 """hostbuild.formats.modules.module_strip: what is left of a module is what it was, by binutils and by pyelftools."""
 
 import io
+import struct
 import subprocess
 from pathlib import Path
 
@@ -177,4 +178,15 @@ def test_damaged_modules_are_left_alone(data: st.DataObject, debian_kernel: Kern
         at = data.draw(st.one_of(st.integers(0, 63), st.integers(0, len(module) - 1)))
         module[at] = data.draw(st.integers(0, 255))
     module = module[: data.draw(st.one_of(st.just(len(module)), st.integers(0, len(module))))]
+    assert len(strip_module(bytes(module))) <= len(module)
+
+
+@pytest.mark.parametrize("align", [1 << 15, 1 << 40, (1 << 64) - 1])
+def test_an_alignment_takes_no_memory(align: int, debian_kernel: Kernel) -> None:
+    """A section that would have to begin at a multiple of a terabyte: its module is left alone, and none grows."""
+    module = bytearray(plain_module(debian_kernel, "crc32c-intel"))
+    (table,) = struct.unpack_from("<Q", module, 40)
+    (rows,) = struct.unpack_from("<H", module, 60)
+    for number in range(1, rows):
+        struct.pack_into("<Q", module, table + number * 64 + 48, align)
     assert len(strip_module(bytes(module))) <= len(module)

@@ -19,6 +19,7 @@ _KEEP_S = 14 * 86400.0
 _DAY_S = 86400.0  # how much an answer's time may be off
 _DIGEST = hashlib.sha256().digest_size
 _HALF = ".half-"
+_LOOKED = ".looked"  # when old answers were looked for last
 
 
 def remembered(directory: Path, question: bytes, make: Callable[[], bytes]) -> bytes:
@@ -33,7 +34,7 @@ def remembered(directory: Path, question: bytes, make: Callable[[], bytes]) -> b
         with suppress(OSError):
             directory.mkdir(exist_ok=True)
             _keep(path, answer)
-            _forget_old(directory, time.time() - _KEEP_S)
+            _forget_old(directory, time.time())
     return answer
 
 
@@ -61,7 +62,13 @@ def _keep(path: Path, answer: bytes) -> None:
         raise
 
 
-def _forget_old(directory: Path, before: float) -> None:
+def _forget_old(directory: Path, now: float) -> None:
+    """Remove what nobody has asked for in two weeks; look for it once a day."""
+    looked = directory / _LOOKED
+    if looked.exists() and looked.stat().st_mtime > now - _DAY_S:
+        return
+    looked.touch()
+    before = now - _KEEP_S
     with os.scandir(directory) as entries:
         for entry in entries:
             with suppress(OSError):

@@ -6,9 +6,10 @@ from modaliasd.core.fasttypes import NamedTuple
 from modaliasd.core.printable import printable
 from modaliasd.core.root.luks import KEYS, is_safe_uuid, parse_luks
 from modaliasd.core.root.members import LUKS, MEMBERS, Fate, Outcome
+from modaliasd.linux.config import is_there
 from modaliasd.linux.root import consoles
 from modaliasd.linux.root.blockdev import read_text
-from modaliasd.linux.root.keys import InMemory, is_there
+from modaliasd.linux.root.keys import InMemory
 from modaliasd.linux.root.programs import NO_UDEV, find_program, run
 
 TYPE_CHECKING = False

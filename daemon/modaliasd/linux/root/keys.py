@@ -5,11 +5,6 @@ from __future__ import annotations
 import posix
 
 
-def is_there(path: str) -> bool:
-    """Tell whether the image has the file."""
-    return posix.access(path, posix.F_OK)
-
-
 class InMemory:
     """A file in memory with these bytes, while the `with` lasts; gives a path that child processes can open."""
 

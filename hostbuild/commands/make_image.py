@@ -23,7 +23,6 @@ from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
-from hostbuild.image.uki import check_uki, write_uki
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.near import listed
 from hostbuild.predict.file import read_capture
@@ -213,10 +212,15 @@ def command(
             "--append is for the command line in a unified kernel image", hint="--uki FILE, or run --append"
         )
     reporter = ui.reporter(as_json=as_json)
-    if uki is not None:
+    if uki is None:
+        built, lay_there = make_image(image, options, reporter, again=again)
+        unified = 0
+    else:
+        from hostbuild.image.uki import check_uki, write_uki
+
         check_uki(uki, append)
-    built, lay_there = make_image(image, options, reporter, again=again)
-    unified = write_uki(uki, built, append, options.lists(built.kernel), reporter) if uki is not None else 0
+        built, lay_there = make_image(image, options, reporter, again=again)
+        unified = write_uki(uki, built, append, options.lists(built.kernel), reporter)
     warnings = built.manifest.get("warnings", ())
     for warning in warnings[:_WARNINGS]:
         ui.note(f"warning: {warning}")

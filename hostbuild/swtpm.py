@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hostbuild.errors import WorldError
+from hostbuild.fs.sockets import is_listening
 from hostbuild.run import require_program, spawn
 
 _START_S = 10.0
@@ -37,7 +38,7 @@ def _swtpm(path: Path) -> Iterator[None]:
         process = spawn(argv, stdout=said, stderr=said, new_session=True)
     try:
         deadline = time.monotonic() + _START_S
-        while not path.exists():
+        while not is_listening(path):
             if process.poll() is not None or time.monotonic() > deadline:
                 words = log.read_text("utf-8", "replace").strip()
                 raise WorldError(f"swtpm did not start: {words or 'it said nothing'}")

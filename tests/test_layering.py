@@ -106,7 +106,7 @@ HOST = {
     "hostbuild.board": room("hostbuild.arch"),
     "hostbuild.log": room(CORE, "*"),
     "hostbuild.run": room("hostbuild.arch hostbuild.errors hostbuild.log", "*"),
-    "hostbuild.swtpm": room("hostbuild.errors hostbuild.run", "*"),
+    "hostbuild.swtpm": room("hostbuild.errors hostbuild.fs hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),

@@ -56,7 +56,10 @@ def check_output(path: Path, what: str, *, directory: bool = False, parents: boo
         raise UsageError(f"cannot write {what} {path}: it is a file, not a directory")
     if mode and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         return  # a pipe, /dev/null: written to as it is
-    place = path if stat.S_ISDIR(mode) else Path(os.path.realpath(path)).parent
+    try:
+        place = path if stat.S_ISDIR(mode) else Path(os.path.realpath(path)).parent
+    except OSError as e:  # a symlink that goes away between a look at it and reading it
+        raise write_error(path, what, e) from e
     while parents and not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():

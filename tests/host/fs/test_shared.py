@@ -1,6 +1,7 @@
 """Outputs in directories that everybody may write to: what another user plants there gets nothing and does nothing."""
 
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -158,6 +159,19 @@ def test_a_race_is_lost_by_who_plants(writer: str, shared: Path) -> None:
     assert written
     assert victim.read_text() == "keep"
     assert not (shared / "elsewhere").exists()
+
+
+def test_a_link_that_goes_away_while_it_is_read_is_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The race's one moment that seldom comes: realpath(3) has seen a link, and readlink(2) finds none."""
+
+    def gone(path: Path) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(os.path, "realpath", gone)
+    with pytest.raises(HostbuildError, match=r"cannot write the file .*/out"):
+        check_output(tmp_path / "out", "the file")
 
 
 def test_a_directory_swapped_meanwhile_is_written_to_where_it_is(shared: Path) -> None:

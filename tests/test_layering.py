@@ -106,7 +106,7 @@ HOST = {
     "hostbuild.board": room("hostbuild.arch"),
     "hostbuild.log": room(CORE, "*"),
     "hostbuild.run": room("hostbuild.arch hostbuild.errors hostbuild.log", "*"),
-    "hostbuild.swtpm": room("hostbuild.errors hostbuild.fs hostbuild.run", "*"),
+    "hostbuild.beside": room("hostbuild.errors hostbuild.fs hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),
@@ -147,9 +147,9 @@ HOST = {
         "agent command far_end foreground port requirements share shell wire",
     ),
     "hostbuild.qemu": room(
-        f"{EDGE} hostbuild.board hostbuild.swtpm {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} "
+        f"{EDGE} hostbuild.board hostbuild.beside {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger {LINE} "
         f"{CORES}",
-        "accel catalog lines machine memory_probe monitor session terminal vm",
+        "accel catalog lines machine memory_probe monitor session vm",
     ),
     "hostbuild.kbuild": room(
         f"{EDGE} {FORMATS} hostbuild.kernels hostbuild.apt hostbuild.debs {CORES}",
@@ -157,8 +157,8 @@ HOST = {
     ),
 }
 HOST["hostbuild.live"] = room(
-    f"{EDGE} hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
-    "client command console detached keeper names options ready",
+    f"{EDGE} hostbuild.beside hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
+    "client command console detached folders keeper names options ready terminal",
 )
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
@@ -169,8 +169,8 @@ HOST["hostbuild.main"] = room(
 )
 HOST["hostbuild.__main__"] = room("hostbuild.main", "*")
 HOST["hostbuild.testing"] = room(
-    f"{EDGE} hostbuild.swtpm hostbuild.guest {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.kbuild "
-    f"hostbuild.ledger hostbuild.image "
+    f"{EDGE} hostbuild.beside hostbuild.guest {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels "
+    f"hostbuild.kbuild hostbuild.ledger hostbuild.image "
     f"hostbuild.image.sources hostbuild.qemu {CORES}",
     "guest plugin pool",
 )

@@ -15,7 +15,7 @@ from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import files_beside
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.guest.network import parse_forward
-from hostbuild.guest.share import parse_share
+from hostbuild.guest.share import Transport, parse_share
 from hostbuild.qemu.device import device_files
 from hostbuild.qemu.machine import machine_names, read_machine
 
@@ -102,7 +102,15 @@ shares = click.option(
     multiple=True,
     type=InputWord(lambda text: [Path(text.partition(":")[0])]),
     metavar="DIR[:PLACE][:ro]",
-    help="Mount a folder of this machine in the guest, at the same path or at PLACE (9p).",
+    help="Mount a folder of this machine in the guest, at the same path or at PLACE.",
+)
+share_by = click.option(
+    "--share-by",
+    type=click.Choice([one.value for one in Transport]),
+    default=Transport.NINE_P.value,
+    show_default=True,
+    help="What carries shared folders: 9p, or virtiofs, which is faster, takes virtiofsd, and may show a change here a "
+    "second late.",
 )
 network = click.option("--network", is_flag=True, help="A network card that reaches other machines.")
 forwards = click.option(
@@ -151,6 +159,7 @@ def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Cal
             kernel=given.pop("kernel") if booted else None,
             machine=read_machine(given.pop("machine_name"), given.pop("devices")),
             shares=tuple(map(parse_share, given.pop("shares"))),
+            share_by=Transport(given.pop("share_by")),
             forwards=tuple(map(parse_forward, given.pop("forwards"))),
             qemu=tuple(word for text in given.pop("qemu_args") for word in split_words(text)),
             **{
@@ -162,7 +171,7 @@ def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Cal
 
     decorated: Callable[..., Any] = call
     what = (*booted, machine, devices, cpus, memory, append)
-    around = (shares, network, forwards, accel, icount, pvh, qemu_args)
+    around = (shares, share_by, network, forwards, accel, icount, pvh, qemu_args)
     for option in reversed((*what, *around)):
         decorated = option(decorated)
     return decorated

@@ -7,7 +7,7 @@ from typing import Any
 
 from hostbuild.errors import InputError
 from hostbuild.formats.initramfs.archive import open_image
-from hostbuild.guest.share import Share, missing_modules
+from hostbuild.guest.share import Share, Transport, missing_modules
 from hostbuild.near import listed
 
 _AGENT = "usr/bin/microagent"
@@ -31,8 +31,20 @@ def require_agent(image: Path, manifest: Mapping[str, Any]) -> None:
     )
 
 
+def lacks_for_share(image: Path, manifest: Mapping[str, Any], transport: Transport) -> list[str]:
+    """Return the modules that an image with a manifest lacks to mount a folder of the host's."""
+    have = {str(module["name"]) for module in manifest["modules"]}
+    if not missing_modules(transport, have):
+        return []
+    table = f"usr/lib/modules/{manifest['kernel']['version']}/modules.builtin"
+    builtin = open_image(image).read([table]).get(table, b"").decode("utf-8", "replace")
+    return missing_modules(
+        transport, have | {Path(line).stem.replace("-", "_") for line in builtin.splitlines()}
+    )
+
+
 def require_share_modules(
-    image: Path, manifest: Mapping[str, Any], shares: Sequence[Share] = (), made_of: str = ""
+    image: Path, manifest: Mapping[str, Any], shares: Sequence[Share], made_of: str = ""
 ) -> None:
     """Refuse an image whose kernel cannot mount folders of the host's. Raises InputError.
 
@@ -40,23 +52,27 @@ def require_share_modules(
     """
     if not manifest:
         return  # the guest will say
-    have = {str(module["name"]) for module in manifest["modules"]}
-    missing = missing_modules(have, ())
-    if not missing:
-        return
-    table = f"usr/lib/modules/{manifest['kernel']['version']}/modules.builtin"
-    builtin = open_image(image).read([table]).get(table, b"").decode("utf-8", "replace")
-    names = {Path(line).stem.replace("-", "_") for line in builtin.splitlines()}
-    missing = missing_modules(have, names)
-    if missing:
-        selection = ",".join(filter(None, (str(manifest.get("selection", "")), *missing)))
-        if made_of:
-            raise InputError(
-                f"cannot share {listed([str(share.directory) for share in shares])}: the guest of {made_of} has no "
-                f"{listed(missing)}",
-                hint=f"--modules {shlex.quote(selection)}, or configure the kernel with 9P_FS and NET_9P_VIRTIO",
-            )
-        raise InputError(
-            f"the image {image} cannot mount a shared folder: it has no {listed(missing)}",
-            hint=f"hostbuild make-image -o {shlex.quote(str(image))} --modules {shlex.quote(selection)}",
+    for transport in dict.fromkeys(share.transport for share in shares):
+        if missing := lacks_for_share(image, manifest, transport):
+            raise _no_modules(image, manifest, shares, made_of, transport, missing)
+
+
+def _no_modules(
+    image: Path,
+    manifest: Mapping[str, Any],
+    shares: Sequence[Share],
+    made_of: str,
+    transport: Transport,
+    missing: Sequence[str],
+) -> InputError:
+    selection = ",".join(filter(None, (str(manifest.get("selection", "")), *missing)))
+    if made_of:
+        return InputError(
+            f"cannot share {listed([str(share.directory) for share in shares])}: the guest of {made_of} has no "
+            f"{listed(missing)}",
+            hint=f"--modules {shlex.quote(selection)}, or configure the kernel with {transport.options}",
         )
+    return InputError(
+        f"the image {image} cannot mount a shared folder: it has no {listed(missing)}",
+        hint=f"hostbuild make-image -o {shlex.quote(str(image))} --modules {shlex.quote(selection)}",
+    )

@@ -1,7 +1,8 @@
 """Folders of this machine's in a guest: `--share DIR[:PLACE][:ro]`, QEMU's arguments for it, and how it is mounted.
 
 9p over virtio (Documentation/filesystems/9p.rst): QEMU serves the files itself, as the user who runs it. The
-guest's root owns, and may do, what that user may.
+guest's root owns, and may do, what that user may. virtiofs (Documentation/filesystems/virtiofs.rst): virtiofsd serves
+them, out of the guest's memory, which is shared with it.
 """
 
 import os
@@ -9,6 +10,7 @@ import shlex
 import stat
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from hostbuild.errors import InputError, UsageError
@@ -16,8 +18,24 @@ from hostbuild.formats.sniff import near_files
 
 # What the guest itself stands on: a folder mounted there, or above it, would cover it.
 _GUESTS_OWN = ("/bin", "/dev", "/etc", "/init", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr")
-MODULES = ("9p", "9pnet_virtio")
 _MESSAGE = 1 << 18  # bytes of a message; the default of 128 KiB is half as fast (docs of QEMU's 9pfs)
+
+
+class Transport(Enum):
+    """What carries a folder into the guest; the value is the file system's name there."""
+
+    NINE_P = "9p"
+    VIRTIOFS = "virtiofs"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that the guest needs, unless its kernel has them inside."""
+        return ("virtiofs",) if self is Transport.VIRTIOFS else ("9p", "9pnet_virtio")
+
+    @property
+    def options(self) -> str:
+        """The kernel's options for it, in words."""
+        return "VIRTIO_FS" if self is Transport.VIRTIOFS else "9P_FS and NET_9P_VIRTIO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +45,7 @@ class Share:
     directory: Path
     place: str
     read_only: bool = False
+    transport: Transport = Transport.NINE_P
 
 
 def parse_share(text: str) -> Share:
@@ -81,21 +100,34 @@ def check_places(shares: Sequence[Share]) -> None:
         seen[share.place] = share
 
 
-def share_argv(shares: Iterable[Share]) -> list[str]:
-    """Return QEMU's arguments for the folders."""
+def share_argv(shares: Iterable[Share], directory: Path) -> list[str]:
+    """Return QEMU's arguments for the folders. directory: where the sockets of those that virtiofsd serves are."""
     argv = []
     for number, share in enumerate(shares):
-        path = str(share.directory).replace(",", ",,")
+        if share.transport is Transport.VIRTIOFS:
+            path = _escaped(socket_of(number, directory))
+            argv += ["-chardev", f"socket,id=share{number},path={path}"]
+            argv += ["-device", f"vhost-user-fs-pci,chardev=share{number},tag=share{number}"]
+            continue
         # none: the guest's files are the user's own; what only root could do, as chown, is passed over in silence
-        options = f"local,id=share{number},path={path},security_model=none"
+        options = f"local,id=share{number},path={_escaped(share.directory)},security_model=none"
         argv += ["-fsdev", options + (",readonly=on" if share.read_only else "")]
         argv += ["-device", f"virtio-9p-pci,fsdev=share{number},mount_tag=share{number}"]
     return argv
 
 
-def missing_modules(have: Collection[str], builtin: Collection[str]) -> list[str]:
-    """Return the modules that an image lacks for shares."""
-    return [name for name in MODULES if name not in have and name not in builtin]
+def socket_of(number: int, directory: Path) -> Path:
+    """Return the socket on which virtiofsd serves a folder, by its place among the shares."""
+    return directory / f"share{number}.sock"
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")
+
+
+def missing_modules(transport: Transport, have: Collection[str]) -> list[str]:
+    """Return the modules that an image lacks for shares. have: those that it has, and those inside its kernel."""
+    return [name for name in transport.modules if name not in have]
 
 
 def mount_script(shares: Sequence[Share]) -> str:
@@ -104,8 +136,10 @@ def mount_script(shares: Sequence[Share]) -> str:
     for share in sorted(shares, key=lambda one: len(PurePosixPath(one.place).parts)):
         tag = f"share{shares.index(share)}"
         place = shlex.quote(share.place)
-        options = f"trans=virtio,version=9p2000.L,msize={_MESSAGE},{'ro' if share.read_only else 'rw'}"
-        lines += [f"mkdir -p {place}", f"mount -t 9p -o {options} {tag} {place}"]
+        options = "ro" if share.read_only else "rw"
+        if share.transport is Transport.NINE_P:
+            options = f"trans=virtio,version=9p2000.L,msize={_MESSAGE},{options}"
+        lines += [f"mkdir -p {place}", f"mount -t {share.transport.value} -o {options} {tag} {place}"]
     return "\n".join(lines)
 
 

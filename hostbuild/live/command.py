@@ -12,9 +12,8 @@ from hostbuild.guest.agent import Agent
 from hostbuild.guest.command import Ended, Lost, request
 from hostbuild.guest.foreground import LeftError, run_here, terminal_size
 from hostbuild.guest.refusal import Refusal
-from hostbuild.guest.share import Share
+from hostbuild.live import terminal
 from hostbuild.live.ready import make_ready, out_of_memory, power_off, status_of_lost
-from hostbuild.qemu import terminal
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
 from hostbuild.qemu.vm import VM
@@ -25,7 +24,6 @@ def run_command(
     session: Session,
     start: Start,
     *,
-    shares: Sequence[Share] = (),
     ledger: Listener | None = None,
     console: Listener | None = None,
     stdin: int | None,
@@ -38,14 +36,13 @@ def run_command(
     def work(vm: VM, agent: Agent) -> int:
         return run_and_end(vm, agent, start, stdin)
 
-    return live_with(session, work, shares=shares, ledger=ledger, console=console)
+    return live_with(session, work, ledger=ledger, console=console)
 
 
 def live_with(
     session: Session,
     work: Callable[[VM, Agent], int],
     *,
-    shares: Sequence[Share] = (),
     ledger: Listener | None = None,
     console: Listener | None = None,
 ) -> int:
@@ -61,7 +58,7 @@ def live_with(
         listeners[Line.CONSOLE] = console
     with session.vm(listeners=listeners) as vm:
         with ui.reporter().step(f"Booting {session.boot.initrd.name}"):
-            agent = make_ready(vm, shares)
+            agent = make_ready(vm)
         before = len(vm.console)
         status = work(vm, agent)
         if status and (said := out_of_memory(vm.console[before:])):

@@ -5,18 +5,17 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from hostbuild import ui
 from hostbuild.errors import GuestError
 from hostbuild.guest.command import Lost, request
 from hostbuild.guest.foreground import run_here
-from hostbuild.guest.share import Share
+from hostbuild.live import terminal
 from hostbuild.live.command import status_of
 from hostbuild.live.quiet import PlainLines, QuietConsole
 from hostbuild.live.ready import mount, power_off, status_of_lost
-from hostbuild.qemu import terminal
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
 from hostbuild.qemu.vm import VM
@@ -96,9 +95,7 @@ class ConsoleView:
         self._write(held)
 
 
-def run_console(
-    session: Session, shares: Sequence[Share], ledger: Listener | None, *, interactive: bool
-) -> tuple[VM | None, int]:
+def run_console(session: Session, ledger: Listener | None, *, interactive: bool) -> tuple[VM | None, int]:
     """Boot with the console here; return the machine, None if the user ended it, and its exit status.
 
     interactive: a terminal is there, whose keys are the guest's. Otherwise a script on standard input is given to a
@@ -130,8 +127,9 @@ def run_console(
             send = view.typing(vm.type) if view else vm.type
             terminal.start_typing(sys.stdin.fileno(), send, show, end)
         try:
-            if shares:
-                _mount_when_settled(vm, shares)
+            if vm.boot.shares:
+                vm.settled(timeout=vm.boot.limit_s)
+                mount(vm)
             if session.boot.agent and not (interactive or session.boot.poweroff) and is_script(0):
                 return vm, _run_script(vm)
             status = vm.wait()
@@ -151,11 +149,6 @@ def is_script(fd: int) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-def _mount_when_settled(vm: VM, shares: Sequence[Share]) -> None:
-    vm.settled(timeout=vm.boot.limit_s)
-    mount(vm.agent(), shares)
 
 
 def _run_script(vm: VM) -> int:

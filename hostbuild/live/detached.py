@@ -3,14 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import GuestError, HostbuildError, WorldError
-from hostbuild.guest.share import Share
 from hostbuild.live.keeper import BoundedLog, Keeper
 from hostbuild.live.names import Place, claim
 from hostbuild.live.ready import make_ready
@@ -28,19 +27,19 @@ class Begun:
     settled: dict[str, Any]
 
 
-def begin(name: str, session: Session, shares: Sequence[Share]) -> Begun | None:
+def begin(name: str, session: Session) -> Begun | None:
     """Boot a guest in a process of its own; return once it is ready. None in that process, once the guest has ended.
 
     Raises UsageError where one of that name is running, and whatever its boot does.
     """
     with claim(name) as place:
-        place.write("guest", _about(session, shares))
+        place.write("guest", _about(session))
         reading, writing = os.pipe2(os.O_CLOEXEC)
         with place.log.open("ab") as log:
             pid = detach(log)
         if pid == 0:
             os.close(reading)
-            _keep(place, session, shares, writing)
+            _keep(place, session, writing)
             return None
         os.close(writing)
     try:
@@ -66,16 +65,16 @@ def begin(name: str, session: Session, shares: Sequence[Share]) -> Begun | None:
     return Begun(place, settled)
 
 
-def _about(session: Session, shares: Sequence[Share]) -> dict[str, Any]:
+def _about(session: Session) -> dict[str, Any]:
     return {
         "image": str(session.boot.initrd.resolve()),
         "machine": session.machine.name,
         "since": time.time(),
-        "shares": [[str(share.directory), share.place, share.read_only] for share in shares],
+        "shares": [[str(share.directory), share.place, share.read_only] for share in session.boot.shares],
     }
 
 
-def _keep(place: Place, session: Session, shares: Sequence[Share], told: int) -> None:
+def _keep(place: Place, session: Session, told: int) -> None:
     """Be a guest's keeper until it ends; `told` is a pipe to who began it, for one answer."""
     waiting = True
 
@@ -88,7 +87,7 @@ def _keep(place: Place, session: Session, shares: Sequence[Share], told: int) ->
             os.close(told)
 
     try:
-        place.write("ended", _life(place, session, shares, tell))
+        place.write("ended", _life(place, session, tell))
     except HostbuildError as e:
         tell(pack_error(e))
         place.write("ended", {"status": e.exit_status, "message": str(e.args[0])})
@@ -100,13 +99,11 @@ def _keep(place: Place, session: Session, shares: Sequence[Share], told: int) ->
         tell(b"")
 
 
-def _life(
-    place: Place, session: Session, shares: Sequence[Share], tell: Callable[[bytes], None]
-) -> dict[str, Any]:
+def _life(place: Place, session: Session, tell: Callable[[bytes], None]) -> dict[str, Any]:
     console, ledger = BoundedLog(place.console), BoundedLog(place.ledger, most=1 << 40)
     listeners: dict[Line, Listener] = {Line.CONSOLE: console.write, Line.CHANNEL: ledger.write}
     with session.vm(listeners=listeners) as vm:
-        make_ready(vm, shares)
+        make_ready(vm)
         about = place.read("guest")
         place.write("guest", about | {"pid": os.getpid(), "qemu": vm.pid})
         keeper = Keeper(vm, place)

@@ -8,7 +8,8 @@ from hostbuild.errors import UsageError
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.guest.network import Forward, network_argv
 from hostbuild.guest.requirements import has_agent, require_agent, require_share_modules
-from hostbuild.guest.share import Share, check_places, share_argv
+from hostbuild.guest.share import Share, Transport, check_places
+from hostbuild.live.folders import carried
 from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.session import Session, prepare
 
@@ -19,8 +20,9 @@ NOBODY_LOOKS_S = 600.0  # the time limit where no terminal is there to end the m
 class GuestOptions:
     """What to boot. As hostbuild.qemu.session.prepare has them, and:
 
-    cpus: None is the machine's own. network: the guest reaches other machines. qemu: more of QEMU's arguments.
-    made_of: the kernel that the image was made of by the same command, "" for an image that the user named.
+    cpus: None is the machine's own. share_by: what carries shares. network: the guest reaches other machines.
+    qemu: more of QEMU's arguments. made_of: the kernel that the image was made of by the same command, "" for an image
+    that the user named.
     """
 
     image: Path
@@ -32,6 +34,7 @@ class GuestOptions:
     icount: bool = False
     cpus: int | None = None
     shares: tuple[Share, ...] = ()
+    share_by: Transport = Transport.NINE_P
     forwards: tuple[Forward, ...] = ()
     network: bool = False
     qemu: tuple[str, ...] = ()
@@ -55,7 +58,7 @@ class GuestOptions:
         """Make the boot ready. Raises as prepare does, and InputError for an image that lacks what is asked for."""
         check_places(self.shares)
         machine = self.machine if self.cpus is None else replace(self.machine, cpus=self.cpus)
-        added = [*share_argv(self.shares), *network_argv(self.forwards, is_open=self.network)]
+        added = network_argv(self.forwards, is_open=self.network)
         agent = agent or bool(self.shares)
         if (agent or added) and machine.board.serial_lines == 1:
             raise UsageError(
@@ -80,9 +83,10 @@ class GuestOptions:
         )
         if agent:
             require_agent(self.image, session.manifest)
-        if self.shares:
-            require_share_modules(self.image, session.manifest, self.shares, self.made_of)
-        return replace(session, notes=(*session.notes, *self._notes(session)))
+        shares = carried(session, self.shares, self.share_by)
+        require_share_modules(self.image, session.manifest, shares, self.made_of)
+        boot = replace(session.boot, shares=shares)
+        return replace(session, boot=boot, notes=(*session.notes, *self._notes(session)))
 
     def _notes(self, session: Session) -> Sequence[str]:
         wanted = self.forwards or self.network

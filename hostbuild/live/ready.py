@@ -2,13 +2,13 @@
 
 import re
 import time
-from collections.abc import Sequence
 
 from hostbuild import ui
 from hostbuild.errors import GuestError, GuestTimeoutError
 from hostbuild.guest.agent import Agent
 from hostbuild.guest.command import Command, request, run_to_end
-from hostbuild.guest.share import MODULES, Share, mount_script
+from hostbuild.guest.share import mount_script
+from hostbuild.near import listed
 from hostbuild.qemu.exit_status import exit_status
 from hostbuild.qemu.vm import VM
 
@@ -19,7 +19,7 @@ _POWEROFF_S = 30.0
 _KILLED = re.compile(r"Out of memory: Killed process (\d+) \(([^)\n]{0,64})\)")
 
 
-def make_ready(vm: VM, shares: Sequence[Share]) -> Agent:
+def make_ready(vm: VM) -> Agent:
     """Wait until the guest has settled, mount its folders, and return its agent.
 
     Raises GuestError for a guest that ends, or cannot mount one; GuestTimeoutError at the boot's limit.
@@ -28,23 +28,26 @@ def make_ready(vm: VM, shares: Sequence[Share]) -> Agent:
     vm.settled(timeout=limit)
     vm.agent(timeout=limit)
     vm.take_port()
-    agent = vm.agent()
-    mount(agent, shares)
-    return agent
+    mount(vm)
+    return vm.agent()
 
 
-def mount(agent: Agent, shares: Sequence[Share]) -> None:
-    """Mount shared folders. Raises GuestError."""
+def mount(vm: VM) -> None:
+    """Mount a guest's shared folders, once it has settled. Raises GuestError."""
+    shares = vm.boot.shares
     if not shares:
         return
-    done = run_to_end(agent, request(["sh", "-c", mount_script(shares)]), timeout=_MOUNT_S)
+    done = run_to_end(vm.agent(), request(["sh", "-c", mount_script(shares)]), timeout=_MOUNT_S)
     if done is None:
         raise GuestTimeoutError(f"the guest did not mount its shared folders within {_MOUNT_S:g} s")
     if done.status:
         said = done.stderr.decode("utf-8", "replace").strip()
+        transports = list(dict.fromkeys(share.transport for share in shares))
+        modules = listed([name for one in transports for name in one.modules])
+        options = listed([one.options for one in transports])
         raise GuestError(
             f"the guest cannot mount a shared folder: {said}",
-            hint=f"its kernel has to have 9P_FS and NET_9P_VIRTIO, or its image the modules {', '.join(MODULES)}",
+            hint=f"its kernel has to have {options}, or its image the modules {modules}",
         )
 
 

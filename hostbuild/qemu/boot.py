@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostbuild.guest.share import Share, Transport, share_argv
 from hostbuild.qemu.accel import Accel
 from hostbuild.qemu.machine import Machine, machine_argv
+from hostbuild.qemu.outside import with_shared_memory
 
 # The contract with the guest: words, and what is in front of a line's device (board.py).
 PANIC_APPEND = "panic=-1"  # a panic ends the machine at once (with -no-reboot) instead of standing still
@@ -27,6 +29,7 @@ class Boot:
     agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
     settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. extra: more of
     QEMU's arguments.
+    shares: folders of this machine's that the guest can mount.
     limit_s: the machine's whole life in seconds of wall time; it is ended then.
     """
 
@@ -41,6 +44,7 @@ class Boot:
     quiet: bool = False
     shell: bool = True
     extra: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
     limit_s: float = 120.0
 
     def command_line(self, machine: Machine) -> str:
@@ -57,8 +61,13 @@ class Boot:
         words += [] if self.shell else [NO_SHELL_APPEND]
         return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])
 
-    def argv(self, machine: Machine) -> list[str]:
-        """Return QEMU's command line, all but the serial lines and the monitor."""
+    def argv(self, machine: Machine, directory: Path) -> list[str]:
+        """Return QEMU's command line, all but the serial lines and the monitor.
+
+        directory: where the sockets of the programs beside it are.
+        """
+        if any(share.transport is Transport.VIRTIOFS for share in self.shares):
+            machine = with_shared_memory(machine, machine.memory or self.memory)
         argv = machine_argv(
             machine,
             accel=self.accel.value,
@@ -68,4 +77,4 @@ class Boot:
             append=self.command_line(machine),
             icount=self.icount,
         )
-        return [*argv, *self.extra]
+        return [*argv, *share_argv(self.shares, directory), *self.extra]

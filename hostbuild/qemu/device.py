@@ -235,7 +235,7 @@ def backend_argv(spec: BackendSpec | None) -> list[str]:
     if spec.kind is Backend.CHARDEV:
         return ["-chardev", f"null,id={spec.id}"]
     if spec.kind is Backend.MEMDEV:
-        return ["-object", f"memory-backend-ram,id={spec.id},size={spec.size},share=on"]
+        return ["-object", f"memory-backend-memfd,id={spec.id},size={spec.size},share=on"]
     node = _block_node(spec)
     return ["-blockdev", ",".join(f"{key}={_escaped(_option(value))}" for key, value in node.items())]
 
@@ -249,7 +249,7 @@ def backend_commands(spec: BackendSpec | None) -> list[tuple[str, dict[str, obje
     if spec.kind is Backend.CHARDEV:
         return [("chardev-add", {"id": spec.id, "backend": {"type": "null", "data": {}}})]
     if spec.kind is Backend.MEMDEV:
-        memory = {"qom-type": "memory-backend-ram", "id": spec.id, "size": spec.size, "share": True}
+        memory = {"qom-type": "memory-backend-memfd", "id": spec.id, "size": spec.size, "share": True}
         return [("object-add", memory)]
     node = _block_node(spec)
     filename = node.pop("file.filename", None)

@@ -272,26 +272,6 @@ def hardware_argv(machine: Machine) -> list[str]:
     return argv
 
 
-def with_tpms(machine: Machine, directory: Path) -> tuple[Machine, tuple[Path, ...]]:
-    """Return the machine with a backend for each TPM that names none, and the sockets that swtpm has to listen on.
-
-    directory: where the sockets are.
-    """
-    devices: list[Device] = []
-    raw = list(machine.raw)
-    sockets: list[Path] = []
-    for device in machine.devices:
-        if device.driver in TPMS and device.get("tpmdev") is None:
-            name = f"swtpm{len(sockets)}"
-            sockets.append(directory / f"{name}.sock")
-            path = str(sockets[-1]).replace(",", ",,")
-            raw.append(("-chardev", f"socket,id={name}-line,path={path}"))
-            raw.append(("-tpmdev", f"emulator,id={name},chardev={name}-line"))
-            device = device.having(tpmdev=name)
-        devices.append(device)
-    return replace(machine, devices=tuple(devices), raw=tuple(raw)), tuple(sockets)
-
-
 def _board_options(machine: Machine) -> list[str]:
     """Return the board's own options, without those that the machine file gives itself."""
     given = {option.partition("=")[0] for option in machine.options}

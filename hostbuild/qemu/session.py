@@ -24,9 +24,10 @@ from hostbuild.kernels.unpacked import unpacked_kernel
 from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import TESTED_APPEND, Boot
 from hostbuild.qemu.lines import Line, Listener
-from hostbuild.qemu.machine import Machine, parse_memory, with_tpms
+from hostbuild.qemu.machine import Machine, parse_memory
 from hostbuild.qemu.memory import MemoryEstimate, require_enough
 from hostbuild.qemu.memory_probe import read_estimate
+from hostbuild.qemu.outside import with_tpms
 from hostbuild.qemu.vm import VM
 
 
@@ -49,11 +50,12 @@ class Session:
         return VM(self.machine, self.boot, listeners=listeners)
 
     def argv(self) -> list[str]:
-        """Return QEMU's command line, all but the serial lines and the monitor."""
-        machine, _ = with_tpms(
-            self.machine, Path()
-        )  # sockets in the current directory, where one may start swtpm
-        return self.boot.argv(machine)
+        """Return QEMU's command line, all but the serial lines and the monitor.
+
+        The sockets of swtpm and virtiofsd are in the current directory, where one may start these.
+        """
+        machine, _ = with_tpms(self.machine, Path())
+        return self.boot.argv(machine, Path())
 
 
 def prepare(

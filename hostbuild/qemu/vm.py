@@ -27,11 +27,11 @@ from hostbuild.qemu.catalog import refusal
 from hostbuild.qemu.exit_status import Ending, clock_rate, judge
 from hostbuild.qemu.hotplug import Ports
 from hostbuild.qemu.lines import Line, Listener, SerialLines, port_device
-from hostbuild.qemu.machine import Machine, with_tpms
+from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.monitor import Monitor
+from hostbuild.qemu.outside import beside_qemu
 from hostbuild.qemu.transcript import diagnose, tail
 from hostbuild.run import require_program, spawn
-from hostbuild.swtpm import swtpms
 from microagent import PORT
 from microagent.messages import LINE_WINDOW, Start
 from modaliasd.core.ledger.read import Skipped
@@ -264,8 +264,7 @@ class VM:
         stack.callback(self._lines.close)
         self.directory = stack.enter_context(scratch_directory())
         self._stderr = self.directory / "qemu.stderr"
-        machine, tpms = with_tpms(self.machine, self.directory)
-        stack.enter_context(swtpms(tpms))
+        machine, served = stack.enter_context(beside_qemu(self.machine, self.boot.shares, self.directory))
         ours, theirs = socket.socketpair()
         with theirs, self._stderr.open("wb") as stderr:
             stack.callback(ours.close)
@@ -273,7 +272,7 @@ class VM:
             lines_argv = self._lines.open(self.directory, self.machine.board, port=port)
             # A session of its own: the terminal's Ctrl-C reaches us, and we end QEMU. And should we be killed
             # outright, the kernel kills QEMU (prctl(2), PR_SET_PDEATHSIG).
-            qemu = self.boot.argv(machine)
+            qemu = self.boot.argv(machine, self.directory)
             require_program(qemu[0])  # setpriv would not say which package brings it
             argv = [
                 "setpriv",
@@ -299,6 +298,8 @@ class VM:
             self.monitor = Monitor(ours)
         except WorldError as e:
             said = self._last_words()
+            if gone := next((one for one in served if one.ended), None):
+                raise WorldError(f"virtiofsd ended: {gone.words}", hint="--share-by 9p") from e
             raise refusal(said, self.machine.board.arch) or WorldError(
                 f"QEMU did not start: {said or e}"
             ) from e

@@ -121,7 +121,7 @@ def test_the_machine_of_all_architectures() -> None:
         Arch.ARM64: "console=ttyAMA0 panic=-1 modaliasd.channel=/dev/ttyS0 micro.agent=/dev/ttyS1",
         Arch.RISCV64: "console=ttyS0 panic=-1 modaliasd.channel=/dev/ttyS1 micro.agent=/dev/ttyS2",
     }
-    programs = [boot.argv(machine.for_arch(arch))[:3] for arch in Arch]
+    programs = [boot.argv(machine.for_arch(arch), Path())[:3] for arch in Arch]
     assert programs == [
         ["qemu-system-x86_64", "-machine", "q35"],
         ["qemu-system-aarch64", "-machine", "virt,gic-version=max"],

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from hostbuild import debs
+from hostbuild.beside.virtiofsd import Folder, find_virtiofsd, serving, why_not
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.qemu.device import parse_device
 from hostbuild.qemu.machine import read_machine
+from hostbuild.qemu.outside import with_shared_memory
 from hostbuild.qemu.vm import VM
 from tests.support.boots import vm_of
 from tests.support.privileges import require_root
@@ -199,40 +201,23 @@ def test_a_shared_directory(rooted: BuiltImage, source: Path, tmp_path: Path) ->
     assert "root: 1  on home / 9p" in vm.console
 
 
-VIRTIOFSD = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")  # Debian 13's package virtiofsd; 12's QEMU
-
-
 @pytest.fixture
 def served(source: Path, tmp_path: Path) -> Iterator[Path]:
     """The socket of a virtiofsd that serves the source."""
-    require_root()  # its sandbox
-    program = next((path for path in VIRTIOFSD if Path(path).is_file()), None)
-    if program is None:
+    virtiofsd = find_virtiofsd()
+    if virtiofsd is None:
         pytest.skip("virtiofsd is not installed (apt-get install virtiofsd): it is to serve a directory")
-    socket = tmp_path / "fs.sock"
-    words = [program, f"--socket-path={socket}", "-o", f"source={source}", "-o", "sandbox=chroot"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            if (
-                not eventually(lambda: socket.exists() or process.poll() is not None, 20)
-                or not socket.exists()
-            ):
-                process.kill()
-                pytest.skip(f"virtiofsd does not run here: {process.communicate()[1][-300:]}")
-            yield socket
-        finally:
-            process.kill()
+    if why := why_not(virtiofsd, source):
+        pytest.skip(why)
+    folder = Folder(source, tmp_path / "fs.sock")
+    with serving(virtiofsd, [folder]):
+        yield folder.socket
 
 
 def test_a_directory_by_virtiofs(rooted: BuiltImage, served: Path) -> None:
     """The same by virtiofs, whose tag the kernel tells only since 6.9: root=virtiofs:TAG."""
-    raw = (
-        ("-chardev", f"socket,id=fs,path={served}"),
-        ("-object", "memory-backend-memfd,id=memory,size=512M,share=on"),
-        ("-numa", "node,memdev=memory"),
-    )
-    machine = replace(read_machine("empty"), raw=raw)
-    machine = machine.plus([parse_device("vhost-user-fs-pci,chardev=fs,tag=home")])
+    machine = replace(read_machine("empty"), raw=(("-chardev", f"socket,id=fs,path={served}"),))
+    machine = with_shared_memory(machine, 512).plus([parse_device("vhost-user-fs-pci,chardev=fs,tag=home")])
     with vm_of(rooted, machine, append="quiet root=virtiofs:home", agent=False, limit_s=240) as vm:
         assert vm.wait() == 0, vm.console[-2000:]
     assert came_up(vm), vm.console[-2000:]

@@ -129,7 +129,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
     if wish.detach:
         from hostbuild.live.detached import begin
 
-        begun = begin(wish.detach, session, guest.shares)
+        begun = begin(wish.detach, session)
         if begun is not None:
             _print_begun(begun, as_json=wish.as_json)
         return 0
@@ -143,7 +143,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
             from hostbuild.live.console import run_console
 
             vm, status = run_console(
-                session, guest.shares, ledger_file.write if ledger_file else None, interactive=interactive
+                session, ledger_file.write if ledger_file else None, interactive=interactive
             )
     if vm is None:
         return status
@@ -219,7 +219,6 @@ def _for_command(
         lambda: run_command(
             session,
             start,
-            shares=guest.shares,
             ledger=ledger_file.write if ledger_file else None,
             console=to_stderr if verbose else None,
             stdin=standard_input(),

@@ -54,7 +54,7 @@ def command(guest: GuestOptions, cwd: str | None, timeout: float | None, dry_run
     if interactive:
         for note in session.notes:
             ui.note(note)
-    return leaving(lambda: run_command(session, start, shares=guest.shares, stdin=stdin))
+    return leaving(lambda: run_command(session, start, stdin=stdin))
 
 
 def _is_name(image: Path) -> bool:

@@ -254,7 +254,6 @@ def _try(
             live_with,
             session,
             work,
-            shares=guest.shares,
             ledger=ledger.write if ledger else None,
             console=_running.to_stderr if wish.verbose else None,
         )

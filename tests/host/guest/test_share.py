@@ -10,6 +10,7 @@ from hostbuild.errors import HostbuildError, InputError, UsageError
 from hostbuild.guest.network import Forward, network_argv, parse_forward
 from hostbuild.guest.share import (
     Share,
+    Transport,
     check_places,
     directory_in,
     missing_modules,
@@ -64,11 +65,21 @@ def test_two_at_one_place() -> None:
 def test_qemu_and_mount(tmp_path: Path) -> None:
     """A comma in a path is QEMU's two; outer folders are mounted before inner ones, each by its own tag."""
     shares = [Share(Path("/s/in,ner"), "/s/in,ner", read_only=True), Share(Path("/s"), "/s")]
-    argv = share_argv(shares)
+    argv = share_argv(shares, Path())
     assert argv[1] == "local,id=share0,path=/s/in,,ner,security_model=none,readonly=on"
     assert argv[7] == "virtio-9p-pci,fsdev=share1,mount_tag=share1"
     script = mount_script(shares)
     assert script.index("share1 /s") < script.index("share0 /s/in,ner")
+
+
+def test_by_virtiofs() -> None:
+    """QEMU asks a socket for the folder, the guest mounts it by the same tag, and ro is the mount's, too."""
+    shares = [Share(Path("/s"), "/s", read_only=True, transport=Transport.VIRTIOFS)]
+    assert share_argv(shares, Path("/a,b")) == [
+        *("-chardev", "socket,id=share0,path=/a,,b/share0.sock"),
+        *("-device", "vhost-user-fs-pci,chardev=share0,tag=share0"),
+    ]
+    assert "mount -t virtiofs -o ro share0 /s" in mount_script(shares)
 
 
 def test_where_the_guest_has_a_folder() -> None:
@@ -79,9 +90,10 @@ def test_where_the_guest_has_a_folder() -> None:
 
 
 def test_modules() -> None:
-    """What is built in is not missing."""
-    assert missing_modules({"9p"}, {"9pnet_virtio"}) == []
-    assert missing_modules((), ()) == ["9p", "9pnet_virtio"]
+    """Each transport has its own."""
+    assert missing_modules(Transport.NINE_P, {"9p", "9pnet_virtio"}) == []
+    assert missing_modules(Transport.NINE_P, ()) == ["9p", "9pnet_virtio"]
+    assert missing_modules(Transport.VIRTIOFS, {"9p"}) == ["virtiofs"]
 
 
 def test_forwards() -> None:

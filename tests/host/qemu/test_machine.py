@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostbuild.arch import Arch
+from hostbuild.beside.swtpm import swtpms
 from hostbuild.board import MachineType
 from hostbuild.errors import InputError, UsageError
 from hostbuild.fs.scratch import scratch_directory
@@ -31,10 +32,9 @@ from hostbuild.qemu.machine import (
     parse_memory,
     read_machine,
     root_port_names,
-    with_tpms,
 )
+from hostbuild.qemu.outside import with_tpms
 from hostbuild.run import find_program
-from hostbuild.swtpm import swtpms
 
 MIB = 1 << 20
 

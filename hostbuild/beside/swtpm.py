@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from hostbuild.beside.process import beside
 from hostbuild.errors import WorldError
 from hostbuild.fs.sockets import is_listening
-from hostbuild.run import require_program, spawn
 
 _START_S = 10.0
 _LOOK_S = 0.02
@@ -28,22 +28,14 @@ def swtpms(sockets: Iterable[Path]) -> Iterator[None]:
 
 @contextmanager
 def _swtpm(path: Path) -> Iterator[None]:
-    require_program("swtpm")
-    state, log = path.with_suffix(".state"), path.with_suffix(".log")
-    state.mkdir()
-    # As QEMU itself: should we be killed outright, the kernel ends it (prctl(2), PR_SET_PDEATHSIG).
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", "swtpm", "socket", "--tpm2", "--terminate"]
+    state = path.with_suffix(".state")
+    argv = ["swtpm", "socket", "--tpm2", "--terminate"]
     argv += ["--tpmstate", f"dir={state}", "--ctrl", f"type=unixio,path={path}"]
-    with log.open("wb") as said:
-        process = spawn(argv, stdout=said, stderr=said, new_session=True)
-    try:
+    state.mkdir(exist_ok=True)
+    with beside(argv, path.with_suffix(".log")) as swtpm:
         deadline = time.monotonic() + _START_S
         while not is_listening(path):
-            if process.poll() is not None or time.monotonic() > deadline:
-                words = log.read_text("utf-8", "replace").strip()
-                raise WorldError(f"swtpm did not start: {words or 'it said nothing'}")
+            if swtpm.ended or time.monotonic() > deadline:
+                raise WorldError(f"swtpm did not start: {swtpm.words}")
             time.sleep(_LOOK_S)
         yield
-    finally:
-        process.kill()
-        process.wait()

@@ -1,15 +1,16 @@
-"""hostbuild.swtpm: a software TPM that is there while its machine is, and whose failures are in words."""
+"""hostbuild.beside.swtpm: a software TPM that is there while its machine is, and whose failures are in words."""
 
 import socket
 from pathlib import Path
 
 import pytest
 
+from hostbuild.beside.swtpm import swtpms
 from hostbuild.errors import ToolMissingError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.qemu.device import parse_device
-from hostbuild.qemu.machine import Machine, with_tpms
-from hostbuild.swtpm import swtpms
+from hostbuild.qemu.machine import Machine
+from hostbuild.qemu.outside import with_tpms
 
 
 def test_it_listens_and_ends() -> None:

@@ -1,4 +1,4 @@
-"""hostbuild.qemu.terminal: what is typed goes to the guest, and Ctrl-A commands to us."""
+"""hostbuild.live.terminal: what is typed goes to the guest, and Ctrl-A commands to us."""
 
 import os
 import pty
@@ -6,7 +6,7 @@ import termios
 
 import pytest
 
-from hostbuild.qemu.terminal import Keys, raw
+from hostbuild.live.terminal import Keys, raw
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ HOST = {
 }
 HOST["hostbuild.live"] = room(
     f"{EDGE} hostbuild.beside hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
-    "client command console detached folders keeper names options ready terminal",
+    "client command console detached folders keeper named names options ready terminal",
 )
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")

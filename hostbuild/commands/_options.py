@@ -132,6 +132,9 @@ cwd = click.option(
     metavar="DIR",
     help="Where the command runs. Default: this directory if it is shared with the guest, else /root.",
 )
+guest_name = click.option(
+    "--name", metavar="NAME", help="Let others reach the guest while it runs here: plug, exec, why, stop."
+)
 dry_run = click.option("--dry-run", is_flag=True, help="Print the QEMU command and do nothing.")
 verbose = click.option(
     "--verbose", is_flag=True, help="Show the guest's whole console, the kernel's log too."

@@ -1,4 +1,4 @@
-"""The way to a detached guest: its keeper's socket, spoken to as an agent is."""
+"""The way to a running guest: its keeper's socket, spoken to as an agent is."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ _ANSWER_S = 150.0  # a device that settles late
 
 
 class Guest:
-    """A connection to a detached guest. agent: what commands are run through."""
+    """A connection to a running guest. agent: what commands are run through."""
 
     def __init__(self, place: Place, agent: Agent) -> None:
         self.place = place

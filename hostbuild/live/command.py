@@ -13,6 +13,7 @@ from hostbuild.guest.command import Ended, Lost, request
 from hostbuild.guest.foreground import LeftError, run_here, terminal_size
 from hostbuild.guest.refusal import Refusal
 from hostbuild.live import terminal
+from hostbuild.live.named import booted
 from hostbuild.live.ready import make_ready, out_of_memory, power_off, status_of_lost
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
@@ -26,17 +27,19 @@ def run_command(
     *,
     ledger: Listener | None = None,
     console: Listener | None = None,
+    name: str | None = None,
     stdin: int | None,
 ) -> int:
     """Boot, run the command once the guest has settled, have the guest switch itself off; return the status.
 
-    ledger, console: get these lines' bytes as they come. Raises as live_with does.
+    ledger, console: get these lines' bytes as they come. name: what others can call the guest by. Raises as live_with
+    does.
     """
 
     def work(vm: VM, agent: Agent) -> int:
         return run_and_end(vm, agent, start, stdin)
 
-    return live_with(session, work, ledger=ledger, console=console)
+    return live_with(session, work, ledger=ledger, console=console, name=name)
 
 
 def live_with(
@@ -45,6 +48,7 @@ def live_with(
     *,
     ledger: Listener | None = None,
     console: Listener | None = None,
+    name: str | None = None,
 ) -> int:
     """Boot, do the work once the guest has settled, and return its status; the work has the guest end.
 
@@ -56,7 +60,7 @@ def live_with(
         listeners[Line.CHANNEL] = ledger
     if console is not None:
         listeners[Line.CONSOLE] = console
-    with session.vm(listeners=listeners) as vm:
+    with booted(session, name, listeners) as vm:
         with ui.reporter().step(f"Booting {session.boot.initrd.name}"):
             agent = make_ready(vm)
         before = len(vm.console)

@@ -14,6 +14,7 @@ from hostbuild.guest.command import Lost, request
 from hostbuild.guest.foreground import run_here
 from hostbuild.live import terminal
 from hostbuild.live.command import status_of
+from hostbuild.live.named import booted
 from hostbuild.live.quiet import PlainLines, QuietConsole
 from hostbuild.live.ready import mount, power_off, status_of_lost
 from hostbuild.qemu.lines import Line, Listener
@@ -95,11 +96,13 @@ class ConsoleView:
         self._write(held)
 
 
-def run_console(session: Session, ledger: Listener | None, *, interactive: bool) -> tuple[VM | None, int]:
+def run_console(
+    session: Session, ledger: Listener | None, *, interactive: bool, name: str | None = None
+) -> tuple[VM | None, int]:
     """Boot with the console here; return the machine, None if the user ended it, and its exit status.
 
     interactive: a terminal is there, whose keys are the guest's. Otherwise a script on standard input is given to a
-    shell once the guest has settled, if the session has an agent.
+    shell once the guest has settled, if the session has an agent. name: what others can call it by.
     """
     view: ConsoleView | None = None
     plain = PlainLines()
@@ -116,7 +119,7 @@ def run_console(session: Session, ledger: Listener | None, *, interactive: bool)
             stack.callback(view.close)
         if interactive:
             stack.enter_context(terminal.raw(sys.stdin.fileno()))
-        vm = stack.enter_context(session.vm(listeners=listeners))
+        vm = stack.enter_context(booted(session, name, listeners))
 
         def end() -> None:
             nonlocal quitting

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import GuestError, HostbuildError, WorldError
-from hostbuild.live.keeper import BoundedLog, Keeper
+from hostbuild.live.named import about, keep, recording
 from hostbuild.live.names import Place, claim
 from hostbuild.live.ready import make_ready
 from hostbuild.live.requests import pack_answer, pack_error, parse_answer
-from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
 from hostbuild.run import detach
 
@@ -33,7 +31,7 @@ def begin(name: str, session: Session) -> Begun | None:
     Raises UsageError where one of that name is running, and whatever its boot does.
     """
     with claim(name) as place:
-        place.write("guest", _about(session))
+        place.write("guest", about(session))
         reading, writing = os.pipe2(os.O_CLOEXEC)
         with place.log.open("ab") as log:
             pid = detach(log)
@@ -65,15 +63,6 @@ def begin(name: str, session: Session) -> Begun | None:
     return Begun(place, settled)
 
 
-def _about(session: Session) -> dict[str, Any]:
-    return {
-        "image": str(session.boot.initrd.resolve()),
-        "machine": session.machine.name,
-        "since": time.time(),
-        "shares": [[str(share.directory), share.place, share.read_only] for share in session.boot.shares],
-    }
-
-
 def _keep(place: Place, session: Session, told: int) -> None:
     """Be a guest's keeper until it ends; `told` is a pipe to who began it, for one answer."""
     waiting = True
@@ -100,13 +89,9 @@ def _keep(place: Place, session: Session, told: int) -> None:
 
 
 def _life(place: Place, session: Session, tell: Callable[[bytes], None]) -> dict[str, Any]:
-    console, ledger = BoundedLog(place.console), BoundedLog(place.ledger, most=1 << 40)
-    listeners: dict[Line, Listener] = {Line.CONSOLE: console.write, Line.CHANNEL: ledger.write}
-    with session.vm(listeners=listeners) as vm:
+    with session.vm(listeners=recording(place)) as vm:
         make_ready(vm)
-        about = place.read("guest")
-        place.write("guest", about | {"pid": os.getpid(), "qemu": vm.pid})
-        keeper = Keeper(vm, place)
+        keeper = keep(vm, place)
         settled = next(record for record in vm.ledger if record["type"] == "settled")
         tell(pack_answer({key: settled.get(key) for key in ("devices", "matched", "loads", "failed")}))
         try:

@@ -1,4 +1,4 @@
-"""Detached guests by name: where what is known of each lies, and whether it still lives.
+"""Running guests by name: where what is known of each lies, and whether it still lives.
 
     $XDG_RUNTIME_DIR/hostbuild/guests/      or, where that is not set, ~/.cache/hostbuild/guests/
         NAME.lock                           held (flock) by the guest's keeper as long as that lives; never removed

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +66,7 @@ class VM:
         self._port = Agent(lambda data: self._lines.send(Line.PORT, data), window=LINE_WINDOW)
         self._lines.hear(Line.AGENT, self._far_end.hear)
         self._lines.hear(Line.PORT, self._port.feed)
+        self._taking = threading.Lock()
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -208,8 +210,9 @@ class VM:
 
         For a guest that has settled: its driver is in then, if it ever comes.
         """
-        if self._has_port and self._far_end.agent.usable and not self._port.ready:
-            serve_port(self._far_end.agent, self._port)
+        with self._taking:
+            if self._has_port and self._far_end.agent.usable and not self._port.ready:
+                serve_port(self._far_end.agent, self._port)
 
     def check(self, command: str, *, timeout: float = 30.0) -> str:
         """Run a command as `sh` does and return its output. Raises GuestError if its status is not 0."""

@@ -1,1 +1,1 @@
-"""The commands about detached guests."""
+"""The commands about running guests."""

@@ -1,4 +1,4 @@
-"""What the commands about detached guests share."""
+"""What the commands about running guests share."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from hostbuild.live.command import (
 
 
 def run_in(name: str, words: Sequence[str], cwd: str | None = None, *, tty: bool = False) -> int:
-    """Run a command in a detached guest as if it ran here; return its status.
+    """Run a command in a running guest as if it ran here; return its status.
 
     tty: with this process's terminal, if it has one; no words: a shell. Raises GuestError where the guest ends.
     """

@@ -41,6 +41,7 @@ class Wish:
     verbose: bool
     dry_run: bool
     as_json: bool = False
+    name: str | None = None
 
 
 def wish(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +60,7 @@ def wish(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--detach", metavar="NAME", help="Leave the guest running under a name, for exec, plug, stop."
             ),
+            _options.guest_name,
             _options.ledger_out,
             click.option(
                 "--watch",
@@ -86,6 +88,7 @@ def check(wish: Wish, guest: GuestOptions) -> None:
         wish.words,
         wish.cwd,
         wish.detach,
+        name=wish.name,
         watch=wish.watch,
         exit_when_settled=wish.exit_when_settled,
         ledger_out=wish.ledger_out,
@@ -97,10 +100,10 @@ def check(wish: Wish, guest: GuestOptions) -> None:
             "what they are",
             hint="--ledger-out FILE has what happened, as JSON lines",
         )
-    if wish.detach:
+    if name := wish.detach or wish.name:
         from hostbuild.live.names import require_free
 
-        require_free(wish.detach)
+        require_free(name)
 
 
 def live(guest: GuestOptions, wish: Wish) -> int:
@@ -113,7 +116,7 @@ def live(guest: GuestOptions, wish: Wish) -> int:
     limit = float("inf") if wish.detach or (interactive and not wish.exit_when_settled) else NOBODY_LOOKS_S
     session = guest.session(
         limit_s=wish.timeout or limit,
-        agent=bool(words or wish.detach) or (script and guest.has_agent()),
+        agent=bool(words or wish.detach or wish.name) or (script and guest.has_agent()),
         poweroff=wish.exit_when_settled,
         quiet=not (wish.verbose or words or wish.detach or wish.watch) and guest.has_agent(),
         shell=wish.dry_run or (interactive and not (wish.detach or wish.watch)),
@@ -136,14 +139,17 @@ def live(guest: GuestOptions, wish: Wish) -> int:
     vm: VM | None
     with writing_ledger(wish.ledger_out) as ledger_file:
         if words:
-            return _for_command(session, guest, words, wish.cwd, ledger_file, verbose=wish.verbose)
+            return _for_command(session, guest, wish, ledger_file)
         if wish.watch:
-            vm, status = _run_watched(session, ledger_file)
+            vm, status = _run_watched(session, ledger_file, wish.name)
         else:
             from hostbuild.live.console import run_console
 
             vm, status = run_console(
-                session, ledger_file.write if ledger_file else None, interactive=interactive
+                session,
+                ledger_file.write if ledger_file else None,
+                interactive=interactive,
+                name=wish.name,
             )
     if vm is None:
         return status
@@ -159,6 +165,7 @@ def _check_together(
     cwd: str | None,
     detach: str | None,
     *,
+    name: str | None,
     watch: bool,
     exit_when_settled: bool,
     ledger_out: Path | None,
@@ -177,6 +184,8 @@ def _check_together(
                 f"{name} and --share are mutually exclusive: folders are mounted once the guest has settled",
                 hint="give it a command: hostbuild run IMAGE --share DIR -- COMMAND",
             )
+    if detach and name:
+        raise UsageError("--detach gives the guest its name, and --name is for one that is not detached")
     if detach and words:
         raise UsageError(
             "--detach and a command are mutually exclusive",
@@ -204,23 +213,21 @@ def _print_begun(begun: "Begun", *, as_json: bool) -> None:
 def _for_command(
     session: Session,
     guest: GuestOptions,
-    words: tuple[str, ...],
-    cwd: str | None,
+    wish: Wish,
     ledger_file: Growing | None,
-    *,
-    verbose: bool,
 ) -> int:
     from hostbuild.guest.command import request
     from hostbuild.guest.share import directory_in
 
-    where = directory_in(guest.shares, current_directory()) if cwd is None else cwd
-    start = request(words, directory=where)
+    where = directory_in(guest.shares, current_directory()) if wish.cwd is None else wish.cwd
+    start = request(wish.words, directory=where)
     return leaving(
         lambda: run_command(
             session,
             start,
             ledger=ledger_file.write if ledger_file else None,
-            console=to_stderr if verbose else None,
+            console=to_stderr if wish.verbose else None,
+            name=wish.name,
             stdin=standard_input(),
         )
     )
@@ -253,9 +260,10 @@ def _tell(vm: VM, *, steady: bool) -> None:
         )
 
 
-def _run_watched(session: Session, ledger_file: Growing | None) -> tuple[VM, int]:
+def _run_watched(session: Session, ledger_file: Growing | None, name: str | None) -> tuple[VM, int]:
     """Boot with the watch's screen instead of the console, until the guest ends or Ctrl-C ends it."""
     from hostbuild.ledger.watch import ChannelWatch
+    from hostbuild.live.named import booted
 
     with ChannelWatch() as screen:
 
@@ -264,7 +272,7 @@ def _run_watched(session: Session, ledger_file: Growing | None) -> tuple[VM, int
                 ledger_file.write(data)
             screen.feed(data)
 
-        with session.vm(listeners={Line.CHANNEL: take}) as vm:
+        with booted(session, name, {Line.CHANNEL: take}) as vm:
             status = vm.wait()
     return vm, status
 

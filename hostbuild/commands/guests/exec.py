@@ -1,4 +1,4 @@
-"""hostbuild exec: runs a command in a detached guest."""
+"""hostbuild exec: runs a command in a running guest."""
 
 import click
 
@@ -22,5 +22,5 @@ Examples:
 @_options.cwd
 @click.option("--tty", is_flag=True, help="Give the command this terminal: for editors, pagers, top.")
 def command(name: str, words: tuple[str, ...], cwd: str | None, tty: bool) -> int:
-    """Run COMMAND in the detached guest NAME and end with its exit status."""
+    """Run COMMAND in the running guest NAME and end with its exit status."""
     return run_in(name, words, cwd, tty=tty)

@@ -1,4 +1,4 @@
-"""hostbuild list: the detached guests."""
+"""hostbuild list: the guests that have a name."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from hostbuild.live.names import all_places, describe
 @click.command("list")
 @_options.as_json("the guests")
 def command(as_json: bool) -> None:
-    """List the detached guests; one that has ended is listed once more, with how it ended, and then forgotten."""
+    """List the guests that have a name; one that ended is listed once more, with how it ended, and then forgotten."""
     rows = [describe(place) for place in all_places()]
     for place in all_places():
         if not place.alive() and any(row["name"] == place.name and not row["alive"] for row in rows):
@@ -27,7 +27,7 @@ def command(as_json: bool) -> None:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     if not rows:
-        ui.note("no detached guest is running; hostbuild run --detach NAME IMAGE starts one")
+        ui.note("no guest with a name is running; hostbuild run --detach NAME IMAGE starts one")
         return
     width = max(len("NAME"), *(len(row["name"]) for row in rows))
     ui.line(f"{'NAME':{width}}  {'UP FOR':>8}  {'MACHINE':10}  IMAGE")

@@ -1,4 +1,4 @@
-"""hostbuild plug: plugs a device into a detached guest."""
+"""hostbuild plug: plugs a device into a running guest."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ Examples:
 @click.argument("device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...")
 @_options.as_json("what became of it")
 def command(name: str, device: str, as_json: bool) -> None:
-    """Plug DEVICE into the detached guest NAME, and say what was loaded for it and what drives it."""
+    """Plug DEVICE into the running guest NAME, and say what was loaded for it and what drives it."""
     device = str(_from_here(parse_device(device)))
     with (
         connected(name) as guest,

@@ -1,4 +1,4 @@
-"""hostbuild shell: a shell on this terminal, in a detached guest or in one that is booted for it."""
+"""hostbuild shell: a shell on this terminal, in a running guest or in one that is booted for it."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.sniff import near_files
 from hostbuild.guest.share import directory_in
 from hostbuild.live.command import current_directory, leaving, run_command, shell_request
-from hostbuild.live.names import all_places, place_of
+from hostbuild.live.names import all_places, place_of, require_free
 from hostbuild.live.options import NOBODY_LOOKS_S, GuestOptions
 from hostbuild.near import did_you_mean
 
@@ -32,17 +32,22 @@ Examples:
 @click.command("shell", epilog=_EPILOG)
 @_options.guest
 @_options.cwd
+@_options.guest_name
 @_options.timeout()
 @_options.dry_run
-def command(guest: GuestOptions, cwd: str | None, timeout: float | None, dry_run: bool) -> int:
-    """Open a shell in a guest: IMAGE is booted for it, or is the NAME of a detached guest."""
+def command(
+    guest: GuestOptions, cwd: str | None, name: str | None, timeout: float | None, dry_run: bool
+) -> int:
+    """Open a shell in a guest: IMAGE is booted for it, or is the NAME of one that runs."""
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if name:
+        require_free(name)
     if _is_name(guest.image):
         return run_in(str(guest.image), (), cwd, tty=True)
     if not (guest.image.exists() or "/" in str(guest.image)):
         near = did_you_mean(str(guest.image), [place.name for place in all_places()])
         raise InputError(
-            f"there is neither an image nor a detached guest {guest.image}{near or near_files(guest.image)}",
+            f"there is neither an image nor a running guest {guest.image}{near or near_files(guest.image)}",
             hint="hostbuild list names the guests; hostbuild make-image -o FILE makes an image",
         )
     session = guest.session(limit_s=timeout or (float("inf") if interactive else NOBODY_LOOKS_S), agent=True)
@@ -54,7 +59,7 @@ def command(guest: GuestOptions, cwd: str | None, timeout: float | None, dry_run
     if interactive:
         for note in session.notes:
             ui.note(note)
-    return leaving(lambda: run_command(session, start, stdin=stdin))
+    return leaving(lambda: run_command(session, start, name=name, stdin=stdin))
 
 
 def _is_name(image: Path) -> bool:

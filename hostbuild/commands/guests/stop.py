@@ -1,4 +1,4 @@
-"""hostbuild stop: ends a detached guest."""
+"""hostbuild stop: ends a running guest."""
 
 import click
 
@@ -16,7 +16,7 @@ _PATIENCE_S = 60.0
 @click.option("--all", "everyone", is_flag=True, help="Stop all of them.")
 @_options.as_json("the names of those that were stopped")
 def command(names: tuple[str, ...], everyone: bool, as_json: bool) -> None:
-    """Switch detached guests off: their disks are left in order, and nothing of them stays behind."""
+    """Switch running guests off: their disks are left in order, and nothing of them stays behind."""
     if bool(names) is everyone:
         raise click.UsageError("name the guests, or give --all", click.get_current_context())
     if everyone:

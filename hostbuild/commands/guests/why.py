@@ -1,4 +1,4 @@
-"""hostbuild why: asks a detached guest why a module was loaded."""
+"""hostbuild why: asks a running guest why a module was loaded."""
 
 import click
 
@@ -11,7 +11,7 @@ from hostbuild.commands.guests._common import run_in
 @click.argument("module")
 @_options.as_json("the answer")
 def command(name: str, module: str, as_json: bool) -> int:
-    """Say why MODULE was loaded in the detached guest NAME, or why it was not.
+    """Say why MODULE was loaded in the running guest NAME, or why it was not.
 
     The same as `hostbuild exec NAME -- modaliasd why MODULE`.
     """

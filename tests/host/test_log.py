@@ -38,7 +38,7 @@ def test_debug_tells_files_and_commands(tmp_path: Path) -> None:
 
 def test_quiet_leaves_remarks_out(tmp_path: Path) -> None:
     """--quiet keeps results and errors, and no remark."""
-    assert "no detached guest is running" in run("list", XDG_RUNTIME_DIR=str(tmp_path)).stderr
+    assert "no guest with a name is running" in run("list", XDG_RUNTIME_DIR=str(tmp_path)).stderr
     quiet = run("list", "--quiet", XDG_RUNTIME_DIR=str(tmp_path))
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     assert "no guest named" in run("stop", "nobody", "--quiet", XDG_RUNTIME_DIR=str(tmp_path)).stderr

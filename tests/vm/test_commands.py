@@ -1,5 +1,6 @@
 """hostbuild run IMAGE -- COMMAND, and guests by name: statuses, streams, folders, signals, devices, ends."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.beside.virtiofsd import find_virtiofsd, why_not
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.kernels.kernel import Kernel
 from tests.support.commandline import hostbuild_argv
@@ -25,7 +27,10 @@ def small(debian_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Bu
     assert debian_kernel
     path = tmp_path_factory.mktemp("small") / "small.img"
     return build_image(
-        path, ImageOptions("deb:linux-image-amd64", modules="9p,9pnet_virtio,e1000,virtio_console,virtio_pci")
+        path,
+        ImageOptions(
+            "deb:linux-image-amd64", modules="9p,9pnet_virtio,virtiofs,e1000,virtio_console,virtio_pci"
+        ),
     )
 
 
@@ -88,30 +93,69 @@ def test_at_the_time_limit(small: BuiltImage) -> None:
     assert "the command was still running after 60 s" in err
 
 
-def test_interrupted(small: BuiltImage) -> None:
-    """Ctrl-C goes to the command, whose own end counts."""
+def test_a_guest_with_a_name_is_reached_from_elsewhere(
+    small: BuiltImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it runs in the foreground others list it, plug into it and ask it; nobody else gets its name.
+
+    Ctrl-C goes to its command, whose own end counts.
+    """
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     script = "trap 'echo caught; exit 5' INT; echo up; while :; do sleep 0.1; done"
-    words = ["--machine", "empty", "--accel", "tcg", "--timeout", str(LIMIT_S)]
+    words = ["--machine", "empty", "--accel", "tcg", "--timeout", str(LIMIT_S), "--name", "n1"]
     argv = hostbuild_argv("run", small.image, *words, "--", "sh", "-c", script)
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
+        for _ in range(100):  # its keeper begins beside the command
+            if hostbuild("exec", "n1", "--", "true").returncode == 0:
+                break
+            time.sleep(0.1)
+        plugged = json.loads(hostbuild("plug", "n1", "e1000,id=c1", "--json").stdout)
+        assert list(plugged["drivers"].values()) == ["e1000"]
+        assert b"asked for it" in hostbuild("why", "n1", "e1000").stdout
+        taken = hostbuild("run", small.image, *words)
+        assert (taken.returncode, b"running already" in taken.stderr) == (100, True)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
     assert (process.returncode, out, err) == (5, b"caught\n", b"")
+    assert b"switched off, with status 5" in hostbuild("list").stdout
 
 
 @pytest.fixture(scope="module")
-def box(small: BuiltImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A folder, and the options that share it: by virtiofs where that runs here, else by 9p."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "file").write_text("from here\n")
+    virtiofsd = find_virtiofsd()
+    by = "9p" if virtiofsd is None or why_not(virtiofsd, folder) else "virtiofs"
+    return ("--share", str(folder), "--share-by", by)
+
+
+def serving(folder: str) -> list[int]:
+    """The process ids of those virtiofsd that serve a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if {f"source={folder}".encode(), f"--shared-dir={folder}".encode()} & set(words):
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def box(
+    small: BuiltImage, served: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """A detached guest, in a place of the tests' own."""
     home = tmp_path_factory.mktemp("runtime")
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(home)
     try:
         words = ("--machine", "empty", "--device", "virtio-serial-pci", "--accel", "tcg")
-        begun = hostbuild("run", small.image, *words, "--detach", "box", "--json")
+        begun = hostbuild("run", small.image, *words, *served, "--detach", "box", "--json")
         assert begun.returncode == 0, begun.stderr
         about = json.loads(begun.stdout)
         assert (about["name"], about["settled"]["failed"]) == ("box", 0)
@@ -157,6 +201,17 @@ def test_commands_in_a_detached_guest(box: str) -> None:
         pytest.fail("the command of a client that was killed is still running")
 
 
+def test_a_folder_of_a_detached_guest(box: str, served: tuple[str, ...]) -> None:
+    """It is mounted as it was asked for, and both sides read what the other writes."""
+    _, folder, _, by = served
+    script = f"grep ' {folder} {by} ' /proc/mounts; cat {folder}/file; echo from the guest > {folder}/new"
+    done = hostbuild("exec", box, "--", "sh", "-c", script)
+    assert f" {folder} {by} rw".encode() in done.stdout, done.stderr
+    assert done.stdout.endswith(b"from here\n")
+    assert Path(folder, "new").read_text() == "from the guest\n"
+    assert bool(serving(folder)) == (by == "virtiofs")
+
+
 def test_bulk_in_a_detached_guest(box: str) -> None:
     """With a virtio serial controller commands go over a port of it; once its driver has gone, over the serial line.
 
@@ -199,25 +254,31 @@ def test_devices_of_a_detached_guest(box: str) -> None:
         assert said in done.stderr, words
 
 
-def test_a_keeper_that_is_killed_takes_its_guest_along(small: BuiltImage, box: str) -> None:
-    """No QEMU is left behind, and the name is free; what became of it is told once."""
-    begun = hostbuild("run", small.image, "--machine", "empty", "--accel", "tcg", "--detach", "victim")
+def test_a_keeper_that_is_killed_takes_its_guest_along(
+    small: BuiltImage, served: tuple[str, ...], box: str
+) -> None:
+    """Neither QEMU nor virtiofsd is left behind, and the name is free; what became of it is told once."""
+    before = serving(served[1])
+    words = ("--machine", "empty", "--accel", "tcg", *served)
+    begun = hostbuild("run", small.image, *words, "--detach", "victim")
     assert begun.returncode == 0, begun.stderr
     rows = {row["name"]: row for row in json.loads(hostbuild("list", "--json").stdout)}
     os.kill(rows["victim"]["pid"], signal.SIGKILL)
     assert gone(rows["victim"]["qemu"])
+    assert all(map(gone, set(serving(served[1])) - set(before)))
     ended = hostbuild("exec", "victim", "--", "true")
     assert (ended.returncode, b"victim has ended" in ended.stderr) == (112, True)
     assert b"its keeper was killed" in hostbuild("list").stdout
     assert b"victim" not in hostbuild("list").stdout
 
 
-def test_a_guest_that_is_stopped(box: str) -> None:
-    """Its QEMU has gone when stop returns, and its name is nobody's."""
+def test_a_guest_that_is_stopped(box: str, served: tuple[str, ...]) -> None:
+    """Its QEMU and its virtiofsd have gone when stop returns, and its name is nobody's."""
     qemu = qemu_of(box)
     stopped = hostbuild("stop", box, "--json")
     assert (stopped.returncode, json.loads(stopped.stdout)) == (0, {"stopped": ["box"]})
     assert gone(qemu)
+    assert serving(served[1]) == []
     assert json.loads(hostbuild("list", "--json").stdout) == []
 
 

@@ -88,7 +88,7 @@ def check(wish: Wish, guest: GuestOptions) -> None:
         wish.words,
         wish.cwd,
         wish.detach,
-        name=wish.name,
+        called=wish.name,
         watch=wish.watch,
         exit_when_settled=wish.exit_when_settled,
         ledger_out=wish.ledger_out,
@@ -165,7 +165,7 @@ def _check_together(
     cwd: str | None,
     detach: str | None,
     *,
-    name: str | None,
+    called: str | None,
     watch: bool,
     exit_when_settled: bool,
     ledger_out: Path | None,
@@ -184,7 +184,7 @@ def _check_together(
                 f"{name} and --share are mutually exclusive: folders are mounted once the guest has settled",
                 hint="give it a command: hostbuild run IMAGE --share DIR -- COMMAND",
             )
-    if detach and name:
+    if detach and called:
         raise UsageError("--detach gives the guest its name, and --name is for one that is not detached")
     if detach and words:
         raise UsageError(

@@ -93,4 +93,4 @@ def test_a_shell_in_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
     """It may have been meant as a guest or as an image; those called alike are named."""
     with names.claim("box"):
         assert status_of(["shell", "bxo"]) == 100
-    assert "neither an image nor a detached guest bxo; did you mean box?" in capsys.readouterr().err
+    assert "neither an image nor a running guest bxo; did you mean box?" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from hostbuild.fs.files import read_error
 from hostbuild.fs.regular import read_regular
 from hostbuild.kernels.assembled import assemble
 from hostbuild.kernels.bzimage import KernelError, read_vmlinuz
-from hostbuild.kernels.stale import changed_sources
+from hostbuild.kernels.stale import changed_sources, outputs_beside, unlinked_parts
 from hostbuild.near import listed
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.loading.signature import MARK
@@ -89,7 +89,12 @@ def read_build_tree(path: Path) -> BuildTree:
     if image is None:
         what = f"there is no {_IMAGES[0]}"
         if not (path / ".config").is_file():
-            what = "it was never configured"
+            if outputs := outputs_beside(path.resolve()):
+                raise KernelError(
+                    f"no kernel was built in {path} itself: make O= has put it into {listed(list(map(str, outputs)))}",
+                    hint=f"name that: {outputs[0]}",
+                )
+            what = "it was never configured, or make mrproper has undone that"
             again += " defconfig kvm_guest.config all; or, if make O=DIR built it elsewhere, name DIR"
         raise KernelError(f"no kernel was built in {path}: {what}", hint=again)
     version, _ = read_vmlinuz(image)
@@ -137,11 +142,8 @@ def require_module_files(tree: BuildTree) -> dict[str, Path]:
     files = {f"kernel/{line}": path / line for line in lines if _is_inside(line)}
     missing = [str(file.relative_to(path)) for file in files.values() if not file.is_file()]
     if missing:
-        shown = listed(
-            [*missing[:_SHOWN], *([f"{len(missing) - _SHOWN} more"] if len(missing) > _SHOWN else [])]
-        )
         raise KernelError(
-            f"the build in {path} is not finished: modules.order names modules that are not there: {shown}",
+            f"the build in {path} is not finished: modules.order names modules that are not there: {_first(missing)}",
             hint=f"make -C {path} modules",
         )
     if files:
@@ -230,12 +232,20 @@ def _older(tree: Path, image: Path) -> list[str]:
 
 
 def _changed(tree: Path) -> list[str]:
-    """Say which sources make has not seen yet."""
-    names = changed_sources(tree)
-    if not names:
-        return []
-    shown = listed([*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])])
-    return [f"changed since {tree} was built: {shown}; make -C {tree} (boot --rebuild) brings it up to date"]
+    """Say which sources make has not seen yet, and what it has seen and not brought to an end."""
+    again = f"; make -C {tree} (boot --rebuild) brings it up to date"
+    found = []
+    if names := changed_sources(tree):
+        found.append(f"changed since {tree} was built: {_first(names)}{again}")
+    if names := unlinked_parts(tree):
+        found.append(
+            f"a build of {tree} was broken off, these were compiled and not linked: {_first(names)}{again}"
+        )
+    return found
+
+
+def _first(names: list[str]) -> str:
+    return listed([*names[:_SHOWN], *([f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])])
 
 
 def _text(path: Path) -> str:

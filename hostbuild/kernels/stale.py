@@ -1,8 +1,9 @@
-"""Sources of a kernel that were changed after it was built, as make would find: by the times of files.
+"""What of a kernel's build is behind: sources changed after it, and a build that was broken off; by the times of files.
 
 An object X.o is made of X.c or X.S, in the tree of the source, which is another one for `make O=` (its link `source`).
 Of headers the times tell less: one that is newer than every object beside it, or than vmlinux, has not been compiled
-since. What make reads besides (Makefiles, the lists in .X.o.cmd) is left to make.
+since. What make reads besides (Makefiles, the lists in .X.o.cmd) is left to make. A directory's built-in.a that is
+newer than vmlinux was not linked into it any more, nor a module's X.o into an X.ko that is older.
 """
 
 import os
@@ -18,6 +19,38 @@ def source_of(tree: Path) -> Path:
     """Give the tree of the source that a build tree was made of: itself, or another."""
     link = tree / "source"
     return Path(os.path.realpath(link)) if link.is_dir() else tree
+
+
+def unlinked_parts(tree: Path) -> list[str]:
+    """Name what was compiled after the last link: directories of the kernel's own objects, and modules; sorted."""
+    linked = _time(tree / "vmlinux")
+    found = []
+    for directory in _built_directories(tree):
+        times = {
+            entry.name: entry.stat().st_mtime_ns
+            for entry in _entries(tree / directory)
+            if entry.name.endswith((".o", ".ko", "built-in.a")) and entry.is_file()
+        }
+        if linked is not None and times.get("built-in.a", 0) > linked:
+            found.append(f"{directory}/" if directory else "built-in.a")
+        found += [
+            f"{directory}/{name}".lstrip("/")
+            for name, made in times.items()
+            if name.endswith(".ko") and times.get(f"{name[:-3]}.o", 0) > made
+        ]
+    return sorted(found)
+
+
+def outputs_beside(source: Path) -> list[Path]:
+    """Give the directories in a source, and beside it, in which make O= has built or configured that source."""
+    found = []
+    for place in (source, source.parent):
+        for entry in _entries(place):
+            output = Path(entry.path)
+            link = output / "source"
+            if link.is_symlink() and (output / ".config").is_file() and os.path.realpath(link) == str(source):
+                found.append(output)
+    return sorted(found)
 
 
 def changed_sources(tree: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kernels.build_tree import output_of, read_build_tree
 from hostbuild.kernels.kernel import Kernel, KernelError, require_kernel
-from hostbuild.kernels.stale import changed_sources
+from hostbuild.kernels.stale import changed_sources, unlinked_parts
 from hostbuild.main import status_of
 from hostbuild.ui import Silent
 from modaliasd.core.loading.signature import MARK
@@ -225,6 +225,43 @@ def test_a_source_stands_for_its_output(tree: Path, tmp_path: Path, monkeypatch:
     assert output_of(tree) == tree
     monkeypatch.setenv("KBUILD_OUTPUT", "../nowhere")
     assert output_of(source) == source
+
+
+def test_an_output_beside_its_source_is_named(tree: Path, tmp_path: Path) -> None:
+    """Where only make O= was called, also in a directory of the source's own; another source's is none of it."""
+    source = tmp_path / "source"
+    (source / "build").mkdir(parents=True)
+    for name in ("Kbuild", "Kconfig", "Makefile"):
+        (source / name).touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/source").symlink_to(tmp_path)
+    (tree / "source").symlink_to("../source")
+    with pytest.raises(KernelError, match=f"make O= has put it into {tree}$") as caught:
+        read_build_tree(source)
+    assert caught.value.hint == f"name that: {tree}"
+    (source / "build/source").symlink_to(source)
+    (source / "build/.config").touch()
+    with pytest.raises(KernelError, match=f"into {tree} and {source}/build$"):
+        read_build_tree(source)
+
+
+def test_a_build_that_was_broken_off_is_told(tree: Path) -> None:
+    """By what was compiled after the last link: the kernel's own objects, and a module's."""
+    for path in (
+        "lib/built-in.a",
+        "lib/b-b.o",
+        "drivers/net/built-in.a",
+        "drivers/built-in.a",
+        "drivers/net/aa.o",
+    ):
+        (tree / path).touch()
+        os.utime(tree / path, times=(1000, 1000))
+    assert unlinked_parts(tree) == []
+    for path in ("drivers/net/built-in.a", "lib/b-b.o"):
+        os.utime(tree / path, times=(2_000_000_000, 2_000_000_000))
+    assert unlinked_parts(tree) == ["drivers/net/", "lib/b-b.ko"]
+    [note] = [note for note in read_build_tree(tree).notes if "broken off" in note]
+    assert "compiled and not linked: drivers/net/ and lib/b-b.ko; make -C" in note
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

@@ -2,7 +2,7 @@
 
 Each transport has a guest of its own for all runs; medians, by the wall: compare them on one idle machine.
 
-    PYTHONPATH=. python benchmarks/bench_share.py TREE [--runs 3]     TREE: a kernel's net/, for example; it is not changed
+    PYTHONPATH=. python benchmarks/bench_share.py TREE [--runs 3]     TREE: a kernel's net/, say; it stays as it is
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """hostbuild.toml: the options of a project's commands, found from the current folder upwards. Pure, but for finding it.
 
-    kernel = "deb:linux-image-amd64"      for the commands that build and boot: make-image, run, shell, prove, ram
-    modules = "virtio,e1000"
+    kernel = "deb:linux-image-amd64"      for the commands that build and boot: make-image, run, shell, prove, ram;
+    modules = "virtio,e1000"              and, but for these two keys, boot and try
     overlays = ["files"]
     machine = "q35"
     devices = ["e1000", "nvme,serial=1"]
@@ -26,7 +26,10 @@ from hostbuild.errors import InputError
 from hostbuild.near import did_you_mean
 
 NAME = "hostbuild.toml"
-SHARED = ("make-image", "run", "shell", "prove", "ram")  # the commands that the file's top is for
+# The commands that the file's top is for. Those that bring a kernel of their own have it all but for that.
+SHARED = ("make-image", "run", "boot", "try", "shell", "prove", "ram")
+_OWN_KERNEL = ("boot", "try")
+_ABOUT_KERNEL = ("kernel", "modules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,9 @@ def parse_config(text: str, path: Path, commands: Mapping[str, Iterable[Option]]
     for key, value in table.items():
         if key in tables:
             continue
-        having = [name for name in SHARED if _plain(key) in known.get(name, {})]
+        having = [
+            name for name in SHARED if _plain(key) in known.get(name, {}) and _is_for(name, _plain(key))
+        ]
         if not having:
             raise _unknown(path, key, known)
         for name in having:
@@ -122,6 +127,10 @@ def parse_config(text: str, path: Path, commands: Mapping[str, Iterable[Option]]
                 raise InputError(f"{path}: [{name}] has an unknown key {key!r}{near}")
             put(name, value, option, f"[{name}] {key}")
     return Config(path, values, places)
+
+
+def _is_for(command: str, key: str) -> bool:
+    return command not in _OWN_KERNEL or key not in _ABOUT_KERNEL
 
 
 def _unknown(path: Path, key: str, known: Mapping[str, Mapping[str, Option]]) -> InputError:

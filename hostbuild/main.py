@@ -20,7 +20,7 @@ from typing import NoReturn
 import click
 
 from hostbuild import streams
-from hostbuild.commands._common import load_config, with_common
+from hostbuild.commands._common import debug, load_config, quiet, with_common
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
 from hostbuild.fs.path_types import InputPath
@@ -120,6 +120,10 @@ def _module_name(command: str) -> str:
     help="Take defaults from FILE, not from the nearest hostbuild.toml.",
 )
 @click.option("--no-config", is_flag=True, help="Take no defaults from any file.")
+@click.option("--quiet", is_flag=True, expose_value=False, callback=quiet, help="As behind a command.")
+@click.option(
+    "--debug", is_flag=True, is_eager=True, expose_value=False, callback=debug, help="As behind a command."
+)
 @click.pass_context
 def hostbuild(ctx: click.Context, config: Path | None, no_config: bool) -> None:
     """Build, boot and examine micro-Linux images that load their kernel modules with modaliasd."""

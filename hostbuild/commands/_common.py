@@ -22,9 +22,9 @@ def with_common(command: click.Command) -> click.Command:
     if isinstance(command, click.Group) or any(one.name == "show_config" for one in command.params):
         return command
     command.params += [
-        click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_quiet, help="No progress, no remarks."),
+        click.Option(["--quiet"], is_flag=True, expose_value=False, callback=quiet, help="No progress, no remarks."),
         click.Option(
-            ["--debug"], is_flag=True, expose_value=False, callback=_debug, is_eager=True,
+            ["--debug"], is_flag=True, expose_value=False, callback=debug, is_eager=True,
             help="Log to stderr what is done: commands run, files read, QEMU's monitor.",
         ),
         click.Option(
@@ -95,12 +95,14 @@ def _long(option: click.Option) -> str:
     return max(option.opts, key=len).lstrip("-")
 
 
-def _quiet(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def quiet(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """Leave progress and remarks out, if that is wanted."""
     if wanted:
         ui.be_quiet()
 
 
-def _debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def debug(_ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    """Log what is done, if that is wanted."""
     if wanted:
         log.enable()
 

@@ -22,6 +22,8 @@ OPTIONS = {
         Option("watch", "watch", is_flag=True),
     ],
     "make-image": [Option("selection", "modules"), Option("kernel", "kernel", is_path=True)],
+    "boot": [Option("machine_name", "machine", is_path=True), Option("selection", "modules")],
+    "try": [Option("kernel", "kernel", is_path=True)],
     "kernel build": [Option("source", "source", is_path=True)],
 }
 
@@ -45,6 +47,7 @@ def test_the_top_is_for_all_that_have_the_key() -> None:
     assert values(text) == {
         "run": {"kernel": "/p/k", "machine_name": "empty"},
         "make-image": {"kernel": "/p/k", "selection": "virtio"},
+        "boot": {"machine_name": "q35"},  # it brings a kernel of its own, and so does try
         "kernel build": {"source": "/p/s"},
     }
 

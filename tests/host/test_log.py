@@ -31,6 +31,7 @@ def test_debug_tells_files_and_commands(tmp_path: Path) -> None:
     assert told.stdout == plain.stdout
     assert "run: qemu-system-x86_64 -device help" in told.stderr
     assert plain.stderr == ""
+    assert "run: qemu-system-x86_64 -device help" in run("--debug", "run", "--list-devices").stderr
     (tmp_path / "c.toml").write_text('machine = "q35"\n')
     told = run("--config", tmp_path / "c.toml", "tree", Q35)
     assert told.returncode == 0
@@ -41,6 +42,8 @@ def test_quiet_leaves_remarks_out(tmp_path: Path) -> None:
     assert "no guest with a name is running" in run("list", XDG_RUNTIME_DIR=str(tmp_path)).stderr
     quiet = run("list", "--quiet", XDG_RUNTIME_DIR=str(tmp_path))
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    before = run("--quiet", "list", XDG_RUNTIME_DIR=str(tmp_path))
+    assert (before.returncode, before.stderr) == (0, "")
     assert "no guest named" in run("stop", "nobody", "--quiet", XDG_RUNTIME_DIR=str(tmp_path)).stderr
 
 

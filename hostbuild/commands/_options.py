@@ -29,6 +29,15 @@ def _complete_devices(_ctx: click.Context, _param: click.Parameter, word: str) -
     return []
 
 
+def _complete_names(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the name of a guest that is running."""
+    from hostbuild.live.names import all_places
+
+    with contextlib.suppress(HostbuildError):  # there is no place for them
+        return [CompletionItem(one.name) for one in all_places() if one.name.startswith(word) and one.alive()]
+    return []
+
+
 def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a machine's name, or else the path of a machine file."""
     named = [name for name in machine_names() if name.startswith(word)]
@@ -191,6 +200,11 @@ def _list_devices(ctx: click.Context) -> None:
     ctx.exit()
 
 
+running_guest = click.argument("name", shell_complete=_complete_names)
+running_guests = click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_complete_names)
+plugged_device = click.argument(
+    "device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...", shell_complete=_complete_devices
+)
 words = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ARG...]")
 list_devices = click.option(
     "--list-devices",

@@ -94,3 +94,18 @@ def test_a_shell_in_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> Non
     with names.claim("box"):
         assert status_of(["shell", "bxo"]) == 100
     assert "neither an image nor a running guest bxo; did you mean box?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["exec b", "plug b", "unplug b", "why b", "stop x b", "stop b"])
+def test_the_shell_completes_names(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of guests that run; one that has ended is nobody's to ask."""
+    monkeypatch.setenv("_HOSTBUILD_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", f"hostbuild {line}")
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split())))
+    with names.claim("bygone"):
+        pass
+    with names.claim("box"), pytest.raises(SystemExit):
+        status_of([])
+    assert capsys.readouterr().out == "plain,box\n"

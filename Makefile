@@ -33,9 +33,9 @@ test: lint types setup-kernel
 test-riscv64: $(STAMP)
 	$(BIN)/pytest -m riscv64 tests
 
-# The part without machines, browsers, compilers, and comparisons of whole tables.
+# The part without machines, browsers, compilers, and comparisons of whole tables; its searches are short ones.
 test-fast: lint types
-	$(BIN)/pytest -n 2 -m "not vm and not slow and not toolchain" tests
+	$(BIN)/pytest -n 2 --hypothesis-profile=fast -m "not vm and not slow and not toolchain" tests
 
 # The README's commands in bare Debians: debootstrap's smallest, as root and as a user with sudo; by choice
 # make test-bare RELEASE="bookworm trixie" USER_KIND="root user" COMMANDS="demo test-fast"

@@ -5,7 +5,7 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 
-.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare lint types fmt picture check-corpus man fuzz coverage mutants clean
 .PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
@@ -105,6 +105,10 @@ coverage: setup-kernel
 mutants: $(STAMP)
 	$(BIN)/python scripts/mutants.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(MODULES)
+
+# The manual pages in docs/man, from the commands' own help: after a change of an option.
+man: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/man_pages.py
 
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)

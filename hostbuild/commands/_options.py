@@ -29,11 +29,11 @@ def _complete_devices(_ctx: click.Context, _param: click.Parameter, word: str) -
     return []
 
 
-def _complete_names(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
-    """Complete the name of a guest that is running."""
+def _complete_guests(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the name of a guest that runs."""
     from hostbuild.live.names import all_places
 
-    with contextlib.suppress(HostbuildError):  # there is no place for them
+    with contextlib.suppress(HostbuildError):
         return [CompletionItem(one.name) for one in all_places() if one.name.startswith(word) and one.alive()]
     return []
 
@@ -45,6 +45,13 @@ def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) ->
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# Which guest, of those that run.
+guest_name = click.argument("name", shell_complete=_complete_guests)
+guest_names = click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_complete_guests)
+plugged_device = click.argument(
+    "device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...", shell_complete=_complete_devices
+)
 
 # What is booted, on what.
 _KERNELS = (
@@ -141,7 +148,7 @@ cwd = click.option(
     metavar="DIR",
     help="Where the command runs. Default: this directory if it is shared with the guest, else /root.",
 )
-guest_name = click.option(
+own_name = click.option(
     "--name", metavar="NAME", help="Let others reach the guest while it runs here: plug, exec, why, stop."
 )
 dry_run = click.option("--dry-run", is_flag=True, help="Print the QEMU command and do nothing.")
@@ -200,11 +207,6 @@ def _list_devices(ctx: click.Context) -> None:
     ctx.exit()
 
 
-running_guest = click.argument("name", shell_complete=_complete_names)
-running_guests = click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_complete_names)
-plugged_device = click.argument(
-    "device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...", shell_complete=_complete_devices
-)
 words = click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND ARG...]")
 list_devices = click.option(
     "--list-devices",

@@ -60,7 +60,7 @@ def wish(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--detach", metavar="NAME", help="Leave the guest running under a name, for exec, plug, stop."
             ),
-            _options.guest_name,
+            _options.own_name,
             _options.ledger_out,
             click.option(
                 "--watch",

@@ -18,7 +18,7 @@ Examples:
 
 
 @click.command("plug", epilog=_EPILOG)
-@_options.running_guest
+@_options.guest_name
 @_options.plugged_device
 @_options.as_json("what became of it")
 def command(name: str, device: str, as_json: bool) -> None:

@@ -32,7 +32,7 @@ Examples:
 @click.command("shell", epilog=_EPILOG)
 @_options.guest
 @_options.cwd
-@_options.guest_name
+@_options.own_name
 @_options.timeout()
 @_options.dry_run
 def command(

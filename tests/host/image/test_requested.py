@@ -143,6 +143,7 @@ def test_a_kernels_families() -> None:
     assert asks_of_kernel(b"x\0fs-%.*s\0tty-ldisc-%d\0fs-%s\0").families == {"fs-*", "tty-ldisc-*"}
 
 
+@pytest.mark.slow
 def test_the_default_image_has_what_nvme_asks_for(image: BuiltImage) -> None:
     """crc64_rocksoft comes with nvme's t10-pi, and its algorithm with it; what is added is small."""
     requested = image.manifest["requested"]

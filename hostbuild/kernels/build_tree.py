@@ -87,16 +87,7 @@ def read_build_tree(path: Path) -> BuildTree:
     again = f"make -C {path}"
     image = next((path / name for name in _IMAGES if (path / name).is_file()), None)
     if image is None:
-        what = f"there is no {_IMAGES[0]}"
-        if not (path / ".config").is_file():
-            if outputs := outputs_beside(path.resolve()):
-                raise KernelError(
-                    f"no kernel was built in {path} itself: make O= has put it into {listed(list(map(str, outputs)))}",
-                    hint=f"name that: {outputs[0]}",
-                )
-            what = "it was never configured, or make mrproper has undone that"
-            again += " defconfig kvm_guest.config all; or, if make O=DIR built it elsewhere, name DIR"
-        raise KernelError(f"no kernel was built in {path}: {what}", hint=again)
+        raise _not_built(path)
     version, _ = read_vmlinuz(image)
     release = _text(path / _RELEASE).strip()
     if release and release != version:
@@ -112,6 +103,39 @@ def read_build_tree(path: Path) -> BuildTree:
             hint=again,
         )
     return BuildTree(path, image, version, (*_older(path, image), *_changed(path), *_about_modules(path)))
+
+
+def _not_built(path: Path) -> KernelError:
+    """Say why a tree has no kernel: elsewhere, never configured, never built, broken off, or cleaned."""
+    again = f"make -C {path}"
+    if not (path / ".config").is_file():
+        if outputs := outputs_beside(path.resolve()):
+            return KernelError(
+                f"no kernel was built in {path} itself: make O= has put it into {listed(list(map(str, outputs)))}",
+                hint=f"name that: {outputs[0]}",
+            )
+        return KernelError(
+            f"no kernel was built in {path}: it was never configured, or make mrproper has undone that",
+            hint=f"{again} defconfig kvm_guest.config all; or, if make O=DIR built it elsewhere, name DIR",
+        )
+    begun = (path / "vmlinux").is_file() or any(path.glob("*/built-in.a"))
+    why = "its build was broken off" if begun else "it is configured, and was not built, or was cleaned"
+    return KernelError(
+        f"no kernel was built in {path}: there is no {_image_of(path)}; {why}",
+        hint=f"{again}, which boot --rebuild does as well",
+    )
+
+
+def _image_of(path: Path) -> str:
+    """Give the name of the image that a tree's configuration makes."""
+    config = parse_config(_text(path / ".config"))
+    others = (one.facts for one in Arch if one is not Arch.AMD64)
+    found = (
+        f"arch/{one.kbuild}/boot/{one.kernel_image}"
+        for one in others
+        if value_of(config, one.kbuild.upper()) == "y"
+    )
+    return next(found, _IMAGES[0])
 
 
 def modules_in(tree: BuildTree) -> Path | None:

@@ -134,6 +134,21 @@ def never_configure(tree: Path) -> None:
     (tree / IMAGE).unlink()
 
 
+def never_build(tree: Path) -> None:
+    (tree / IMAGE).unlink()
+    (tree / "vmlinux").unlink()
+
+
+def break_off(tree: Path) -> None:
+    never_build(tree)
+    (tree / "lib/built-in.a").touch()
+
+
+def configure_for_arm(tree: Path) -> None:
+    never_build(tree)
+    (tree / ".config").write_text(f"{CONFIG}CONFIG_ARM64=y\n")
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -146,9 +161,23 @@ def never_configure(tree: Path) -> None:
             r"no kernel was built in .*: there is no arch/x86/boot/bzImage",
         ),
         (never_configure, "it was never configured"),
+        (never_build, "bzImage; it is configured, and was not built, or was cleaned"),
+        (break_off, "bzImage; its build was broken off"),
+        (configure_for_arm, "there is no arch/arm64/boot/Image; it is configured"),
         (force_signatures, "takes signed modules only"),
     ],
-    ids=["option", "release", "old module", "no module", "no bzImage", "no config", "signatures"],
+    ids=[
+        "option",
+        "release",
+        "old module",
+        "no module",
+        "no bzImage",
+        "no config",
+        "clean",
+        "broken off",
+        "arm64",
+        "signatures",
+    ],
 )
 def test_an_unfinished_build_is_named(damage: Callable[[Path], None], words: str, tree: Path) -> None:
     """With what is missing or does not fit, and the make that finishes it."""

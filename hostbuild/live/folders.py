@@ -40,7 +40,7 @@ def carried(session: Session, shares: Sequence[Share], transport: Transport) -> 
 def _why_not(session: Session, share: Share, virtiofsd: Virtiofsd | None) -> str:
     """Say why a folder cannot be shared by virtiofs, "" where it can."""
     if virtiofsd is None:
-        return "virtiofsd is not installed"
+        return "virtiofsd is not installed, or does not run here"
     if session.boot.icount:
         return "virtiofsd does not keep to the time of --icount"
     if share.read_only and not virtiofsd.read_only:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hostbuild import ui
 from hostbuild.errors import GuestError, GuestTimeoutError, HostbuildError
 from hostbuild.live.keeper import BoundedLog, Keeper
 from hostbuild.live.names import Place, claim
@@ -82,8 +83,12 @@ def _kept(vm: VM, place: Place) -> Iterator[None]:
             _wait_ready(vm)
         except GuestError:  # it has ended, or has no agent: who runs it is told
             return
-        if not over.is_set():
+        if over.is_set():
+            return
+        try:
             keepers.append(keep(vm, place))
+        except (HostbuildError, OSError) as e:  # the guest itself is well
+            ui.note(f"nobody can reach this guest by its name, {place.name}: {e}")
 
     thread = threading.Thread(target=begin, name="keeper", daemon=True)
     thread.start()
@@ -91,7 +96,7 @@ def _kept(vm: VM, place: Place) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(1.0)  # it may still wait for the guest, whose end follows
+        thread.join(1.0)  # no longer: it may still wait for the guest, whose end follows
         for keeper in keepers:
             keeper.close()
 

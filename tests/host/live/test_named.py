@@ -1,6 +1,7 @@
 """A guest with a name while somebody looks on: reached by others, recorded, its end told; with this machine's agent."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,23 @@ def test_its_failure_is_kept(rig: Rig) -> None:
     with pytest.raises(KeyboardInterrupt), booted(session_of(FakeSession(rig)), "box", {}):
         raise KeyboardInterrupt
     assert "interrupted" in place.epitaph()
+
+
+def test_its_place_cannot_be_written(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The guest lives on, and who looks on is told."""
+
+    asked = threading.Event()
+
+    def refuse(*_: object) -> None:
+        asked.set()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("hostbuild.live.named.keep", refuse)
+    with booted(session_of(FakeSession(rig)), "box", {}):
+        assert asked.wait(20)
+    assert "nobody can reach this guest by its name, box: [Errno 28] No space left" in capsys.readouterr().err
 
 
 def test_without_a_name(rig: Rig) -> None:

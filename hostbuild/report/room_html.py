@@ -45,7 +45,7 @@ def _map(room: Room, colours: dict[str, int]) -> str:
         if box.depth == 0:
             colour = colours[box.item.name]
         found += _box(box, colour, room)
-    return "\n".join([*found, "</svg>"])
+    return "\n".join([*found, '<path id="mark"/>', "</svg>"])
 
 
 def _box(box: Box, colour: int, room: Room) -> Iterable[str]:

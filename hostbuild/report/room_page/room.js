@@ -4,12 +4,13 @@ const told = document.getElementById("told");
 const boxes = [...map.querySelectorAll("rect")];
 const depths = boxes.map((box) => Number(box.dataset.d));
 let here = -1;
+const mark = document.getElementById("mark"); // on top of all: what lies inside would cover a box's own frame
 
 const show = (number) => {
   if (number < 0) return;
-  if (here >= 0) boxes[here].classList.remove("here");
   here = number;
-  boxes[here].classList.add("here");
+  const [x, y, width, height] = ["x", "y", "width", "height"].map((name) => boxes[here].getAttribute(name));
+  mark.setAttribute("d", `M${x} ${y}h${width}v${height}h-${width}z`);
   told.textContent = boxes[here].querySelector("title").textContent;
   told.className = "exact";
 };

@@ -1,4 +1,4 @@
-"""CPU microcode: the files of Intel's and AMD's updates, and where a kernel looks for them in an image. Pure.
+"""CPU microcode: the files of Intel's and AMD's updates, and where they lie in an image. Pure.
 
 Intel  updates one after the other, each with a header of 48 bytes (Intel's manual, volume 3, 10.11.1;
        arch/x86/include/asm/microcode.h, struct microcode_header_intel). Its 32-bit words add up to 0.
@@ -18,14 +18,12 @@ from hostbuild.errors import InputError
 
 DIRECTORY = "kernel/x86/microcode"
 
-_INTEL = struct.Struct(
-    "<IiIIIIIII"
-)  # version, revision, date, signature, checksum, loader, flags, data, total
+# header's version, revision, date, signature, checksum, loader's version, flags, bytes of data, bytes in total
+_INTEL = struct.Struct("<IiIIIIIII")
 _INTEL_HEADER = 48
 _INTEL_USUAL = 2000, 2048  # of data and in total, where the header says 0
 _AMD_MAGIC = b"DMA\0"
 _TABLE, _PATCH = 0, 1
-_HEADER = 110  # of a newc member
 
 
 class MicrocodeError(InputError):
@@ -70,34 +68,6 @@ def join(each: Iterable[Microcode]) -> list[Microcode]:
         for vendor in Vendor
         if vendor in found
     ]
-
-
-def find_early(image: bytes, path: str) -> bytes | None:
-    """Find a file as a kernel does before it unpacks an image (find_cpio_data); None where it does not find it.
-
-    The kernel reads members from the image's first byte on and passes over NULs between them, and over an archive's
-    end; at anything else, such as a compressed archive, it stops.
-    """
-    at = 0
-    while at + _HEADER <= len(image):
-        if image[at] == 0:
-            at += 4  # headers stand at multiples of 4
-            continue
-        head = image[at : at + _HEADER]
-        if head[:6] not in (b"070701", b"070702"):
-            return None
-        try:
-            mode, size, name_size = (int(head[start : start + 8], 16) for start in (14, 54, 94))
-        except ValueError:
-            return None
-        name = image[at + _HEADER : at + _HEADER + name_size]
-        start = _up(at + _HEADER + name_size)
-        if start + size > len(image):
-            return None
-        if mode & 0o170000 == 0o100000 and name.partition(b"\0")[0] == path.encode():
-            return image[start : start + size]
-        at = _up(start + size)
-    return None
 
 
 def _intel_updates(data: bytes) -> int:
@@ -156,7 +126,3 @@ def _section(data: bytes, at: int) -> tuple[int, int]:
 
 def _cut(at: int) -> str:
     return f"the update at offset {at} is cut short"
-
-
-def _up(number: int) -> int:
-    return -(-number // 4) * 4

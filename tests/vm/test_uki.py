@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from hostbuild import debs
 from hostbuild.commands.make_image import command
-from hostbuild.formats.microcode import Vendor, find_early
+from hostbuild.formats.microcode import Vendor
 from hostbuild.formats.pe import sections_of
 from tests.host.image.test_behind import archive
+from tests.support.earlycpio import find_early
 from tests.support.microcodefiles import intel_update
 from tests.support.programs import require_program
 

@@ -11,12 +11,12 @@ from hostbuild.formats.initramfs import newc
 from hostbuild.formats.microcode import (
     MicrocodeError,
     Vendor,
-    find_early,
     join,
     parse_microcode,
 )
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.pack import members
+from tests.support.earlycpio import find_early
 from tests.support.microcodefiles import amd_container, intel_update
 
 INTEL = intel_update(1) + intel_update(2, 4048) + intel_update(3, 1024, extended=1024)

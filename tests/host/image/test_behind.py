@@ -17,13 +17,14 @@ from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs import newc
 from hostbuild.formats.initramfs.archive import open_image
 from hostbuild.formats.initramfs.segments import padding_between
-from hostbuild.formats.microcode import Vendor, find_early
+from hostbuild.formats.microcode import Vendor
 from hostbuild.image.behind import read_behind
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.made import make_image
 from hostbuild.image.microcode import check_words, lacking, read_microcode, read_path
 from hostbuild.main import status_of
 from hostbuild.ui import Silent
+from tests.support.earlycpio import find_early
 from tests.support.microcodefiles import amd_container, intel_update
 
 INTEL, AMD = intel_update(5), amd_container(b"patch" * 8)

@@ -45,9 +45,7 @@ def main() -> None:
             "| image | MB | modules | CPU s to make it | power-on to vda, ms | to the network card | to settled |"
         )
         print("|---|---:|---:|---:|---:|---:|---:|")
-        for name, make in rows(directory, kernel, ledger, WAYS):
-            if not asked.wants(name):
-                continue
+        for name, make in rows(asked, directory, kernel, ledger, WAYS):
             made = make()
             words = _OURS if made.ours else _THEIRS
             times = [boot(kernel.vmlinuz, made.path, machine, words, traced=True) for _ in range(asked.runs)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers import PeerImage, require_images
+from benchmarks.peers import RECIPES, PeerImage, require_images
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import manifest_path
 from hostbuild.kernels.kernel import Kernel
@@ -57,23 +57,25 @@ def parse_arguments(description: str) -> Asked:
 
 
 def rows(
-    directory: Path, kernel: Kernel, ledger: Path, ways: Sequence[str], added: str = ""
+    asked: Asked, directory: Path, kernel: Kernel, ledger: Path, ways: Sequence[str], added: str = ""
 ) -> Iterator[Row]:
-    """Yield the rows.
+    """Yield the rows that are asked for.
 
     ledger: where the caller puts that of the default image's boot, when it has it. ways: options of make-image, a row
     each; `added` are options of all.
     """
     names = {way: f"`{way}`" if way else "default" for way in ways}
     for number, (way, name) in enumerate(names.items()):
-        yield name, partial(_make, directory / f"{number}.img", f"{way} {added}")
+        if asked.wants(name):
+            yield name, partial(_make, directory / f"{number}.img", f"{way} {added}")
     if ledger.exists():
         for number, way in enumerate(("", " --strip"), len(names)):
             options = f"--learn {ledger}{way} {added}"
             name = f"learned from the default's boot{f', `{way.strip()}`' if way else ''}"
-            yield name, partial(_make, directory / f"{number}.img", options)
+            if asked.wants(name):
+                yield name, partial(_make, directory / f"{number}.img", options)
     try:
-        peers = require_images(kernel)
+        peers = require_images(kernel, [recipe for recipe in RECIPES if asked.wants(recipe.name)])
     except HostbuildError as e:
         print(f"left out, other builders' images: {e}{f'; {e.hint}' if e.hint else ''}", file=sys.stderr)
         return

@@ -47,7 +47,7 @@ def parse_arguments(description: str) -> Asked:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
-        "--runs", type=int, default=3, help="boots of each image, of which the median is shown"
+        "--runs", type=int, default=3, help="boots of each image, the quickest of which is shown"
     )
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="only rows whose name has it"

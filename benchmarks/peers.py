@@ -205,6 +205,7 @@ def _inside(root: Path, order: Mapping[str, Any]) -> None:
 
 def _mount(root: Path, shown: Sequence[Path]) -> None:
     """Mount what programs expect; no /sys, which would tell them of this machine."""
+    run(["mount", "--bind", root, root], timeout=20)  # mkosi makes mounts below /, which has to be one
     run(["mount", "-t", "proc", "proc", root / "proc"], timeout=20)
     run(["mount", "-t", "tmpfs", "-o", "mode=755", "dev", root / "dev"], timeout=20)
     for name in _NODES:

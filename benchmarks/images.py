@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.peers import RECIPES, PeerImage, require_images
+from benchmarks.peers import RECIPES, PeerImage, children_s, require_images
 from hostbuild.errors import HostbuildError
 from hostbuild.formats.manifest import manifest_path
 from hostbuild.kernels.kernel import Kernel
@@ -96,9 +95,3 @@ def _make(path: Path, options: str) -> Made:
 
 def _theirs(peer: PeerImage) -> Made:
     return Made(peer.path, peer.modules, peer.cpu_s)
-
-
-def children_s() -> float:
-    """Return the CPU time of all children that have ended, seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -22,7 +22,7 @@ from typing import Any
 
 from hostbuild import debs
 from hostbuild.apt import Lists
-from hostbuild.errors import HostbuildError, InputError, WorldError
+from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
 from hostbuild.formats.initramfs.archive import open_image
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
@@ -51,6 +51,24 @@ _INCLUDE = ("--include", "/bench/99-bench.sh", "/lib/dracut/hooks/pre-mount/99-b
 _DRACUT_FILES = {"/bench/99-bench.sh": f"#!/bin/sh\n{_HOOK}"}
 _MKINITRAMFS_FILES = {
     "/etc/initramfs-tools/scripts/init-premount/bench": f'#!/bin/sh\n[ "$1" != prereqs ] || exit 0\n{_HOOK}'
+}
+_MKOSI = ("mkosi", "systemd-sysv", "udev", "zstd", "kmod", "cpio", "e2fsprogs")
+_UNITS = "/etc/mkosi-initrd/mkosi.extra/usr/lib/systemd/system"
+_MKOSI_FILES = {
+    "/usr/lib/firmware/README": "mkosi-initrd does without firmware, and not without its directory.\n",
+    # by itself it takes what /sys names
+    "/etc/mkosi-initrd/mkosi.conf": "[Content]\nKernelModulesInclude=default\n",
+    "/etc/mkosi-initrd/mkosi.extra/usr/lib/bench": f"#!/bin/sh\n{_HOOK}",
+    f"{_UNITS}/initrd-root-fs.target.d/bench.conf": "[Unit]\nWants=bench.service\n",
+    f"{_UNITS}/bench.service": f"""[Unit]
+DefaultDependencies=no
+ConditionKernelCommandLine={SETTLED_WORD}
+After=systemd-udev-trigger.service initrd-root-device.target
+Before=sysroot.mount initrd-root-fs.target
+[Service]
+Type=oneshot
+ExecStart=/usr/lib/bench
+""",
 }
 
 
@@ -112,18 +130,29 @@ RECIPES = (
             "/etc/initramfs-tools/modules": _LISTED,
         },
     ),
+    Recipe(
+        "mkosi-initrd of Debian 13",
+        _MKOSI,
+        ("mkosi-initrd", "--kernel-version", "{version}", "--output", "image.img", "--output-dir", "/"),
+        _MKOSI_FILES,
+        "trixie",
+    ),
 )
 
 
 def require_images(kernel: Kernel, recipes: Sequence[Recipe] = RECIPES) -> list[PeerImage]:
-    """Give the images, made where they are not kept. Raises HostbuildError where that cannot be done here."""
+    """Give the images, made where they are not kept; one that its builder fails to make is told, and left out.
+
+    Raises HostbuildError where none can be made here.
+    """
     cache = debs.cache_directory() / "peers"
     cache.mkdir(exist_ok=True)
     places = {recipe.name: cache / _key(recipe, kernel) for recipe in recipes}
     missing = [recipe for recipe in recipes if sealed.find(places[recipe.name]) is None]
     for world in dict.fromkeys((recipe.release, recipe.packages) for recipe in missing):
         _make([recipe for recipe in missing if (recipe.release, recipe.packages) == world], kernel, places)
-    return [_read(recipe.name, sealed.root_of(places[recipe.name])) for recipe in recipes]
+    there = [recipe.name for recipe in recipes if places[recipe.name].is_dir()]
+    return [_read(name, sealed.root_of(places[name])) for name in there]
 
 
 def _key(recipe: Recipe, kernel: Kernel) -> str:
@@ -164,9 +193,11 @@ def _make(recipes: Sequence[Recipe], kernel: Kernel, places: Mapping[str, Path])
             json.dumps({"version": kernel.version, "shown": [str(path) for path in shown], "recipes": rows})
         )
         inside = [sys.executable, "-m", __spec__.name, str(root), str(order)]
-        run([*bare_root.OWN_WORLD, *inside], timeout=2 * _TIME_LIMIT)
+        done = run([*bare_root.OWN_WORLD, *inside], timeout=2 * _TIME_LIMIT)
+        sys.stderr.write(done.stderr.decode(errors="replace"))
         for name, complete in made.items():
-            sealed.publish(complete, places[name])
+            if complete.is_dir():
+                sealed.publish(complete, places[name])
 
 
 def _lay(kernel: Kernel, root: Path) -> None:
@@ -194,9 +225,13 @@ def _inside(root: Path, order: Mapping[str, Any]) -> None:
             file.write_text(text)
             file.chmod(0o755 if text.startswith("#!") else 0o644)
         words = [word.format(version=order["version"], image=_IMAGE) for word in recipe["argv"]]
-        before = _children_s()
-        run(["chroot", root, *words], timeout=_TIME_LIMIT, env=quietly)
-        taken = _children_s() - before
+        before = children_s()
+        try:
+            run(["chroot", root, *words], timeout=_TIME_LIMIT, env=quietly)
+        except CommandError as e:
+            sys.stderr.write(f"left out, {recipe['name']}: {e}\n")
+            continue
+        taken = children_s() - before
         directory = Path(recipe["directory"])
         directory.mkdir(parents=True)
         shutil.move(root / _IMAGE.removeprefix("/"), directory)
@@ -216,7 +251,7 @@ def _mount(root: Path, shown: Sequence[Path]) -> None:
         run(["mount", "--bind", path, root / path.relative_to("/")], timeout=20)
 
 
-def _children_s() -> float:
+def children_s() -> float:
     """Return the CPU time of all children that have ended, seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -32,9 +32,7 @@ NODES = {  # node: its module, and its number
     "vhost-net": ("vhost_net", "10-238"),
     "ppp": ("ppp_generic", "108-0"),
 }
-SELECTION = (
-    "virtio,dm_mod,nf_conntrack,dummy,brd,ifb,pcspkr,loop,fuse,tun,kvm,uinput,vhost_net,ppp_generic,binfmt_misc"
-)
+SELECTION = "virtio,dm_mod,nf_conntrack,dummy,brd,ifb,pcspkr,loop,fuse,tun,kvm,uinput,vhost_net,ppp_generic,binfmt_misc"
 
 
 @pytest.fixture(scope="module")

@@ -275,7 +275,11 @@ def test_found_and_enough(rooted: BuiltImage, ext4: Path) -> None:
 
 LOST = {  # reason -> words of the command line, devices, what is said
     "wrong_name": (f"root=UUID={UUID[:-1]}6", ["virtio-blk-pci,file=DISK"], f"/dev/vda is UUID={UUID}"),
-    "wrong_kind": (f"root=PARTUUID={UUID}", ["virtio-blk-pci,file=DISK"], f"/dev/vda is UUID={UUID}"),
+    "wrong_kind": (
+        f"root=PARTUUID={UUID}",
+        ["virtio-blk-pci,file=DISK"],
+        "that is the UUID of /dev/vda",
+    ),
     "not_there": ("root=LABEL=home", ["virtio-blk-pci,file=DISK"], "1 disk came, and none has LABEL=home"),
     "no_disk": (f"root=UUID={UUID}", [], "No disk has come"),
     "no_driver": (

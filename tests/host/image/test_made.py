@@ -30,6 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("made")
 
 
+@pytest.mark.slow
 def test_the_second_time_it_lies_there(place: Path) -> None:
     """The same bytes, with the time of now; the same in its manifest; another option makes another image."""
     image = place / "x.img"
@@ -49,6 +50,7 @@ def test_the_second_time_it_lies_there(place: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.slow
 def test_what_somebody_has_changed_is_made_anew(place: Path, change: Callable[[Path], object]) -> None:
     """The image, what lies beside it, or only when it was written."""
     image = place / "y.img"
@@ -60,6 +62,7 @@ def test_what_somebody_has_changed_is_made_anew(place: Path, change: Callable[[P
     assert [path.read_bytes() for path in (image, manifest_path(image), kernel_path(image))] == data
 
 
+@pytest.mark.slow
 def test_other_inputs_are_seen(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlay's content, and the time that files shall have, decide about the bytes."""
     image, overlay = place / "z.img", tmp_path / "overlay"

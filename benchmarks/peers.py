@@ -34,6 +34,7 @@ _TIME_LIMIT = 1800.0  # seconds for each command in the Debian
 _IMAGE = "/image.img"
 _NODES = ("null", "zero", "full", "random", "urandom", "tty")
 _REPORT = "made.json"
+_MODULE = "benchmarks.peers"  # this program calls itself
 
 # Run by the image's own means once udev has been told of all devices, and before the root file system is mounted. It
 # does nothing unless the kernel's command line asks for it.
@@ -192,7 +193,7 @@ def _make(recipes: Sequence[Recipe], kernel: Kernel, places: Mapping[str, Path])
         order.write_text(
             json.dumps({"version": kernel.version, "shown": [str(path) for path in shown], "recipes": rows})
         )
-        inside = [sys.executable, "-m", __spec__.name, str(root), str(order)]
+        inside = [sys.executable, "-m", _MODULE, str(root), str(order)]
         done = run([*bare_root.OWN_WORLD, *inside], timeout=2 * _TIME_LIMIT)
         sys.stderr.write(done.stderr.decode(errors="replace"))
         for name, complete in made.items():
@@ -257,7 +258,7 @@ def children_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-if __name__ == "__main__":  # this program calls itself, in namespaces of its own
+if __name__ == "__main__":  # in namespaces of its own
     try:
         _inside(Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text()))
     except HostbuildError as error:

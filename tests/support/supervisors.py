@@ -33,7 +33,8 @@ _PLACES = {
 
 def make_overlay(directory: Path) -> Path:
     """Fill `directory` with both, what they link against, and our services; gives it."""
-    tree, programs = FileTree(), []
+    tree = FileTree()
+    programs: list[Path] = []
     for package in debs.describe(["openrc", "s6"]):
         root = debs.require_unpacked(package)
         for place, inside in _PLACES.items():

@@ -73,13 +73,17 @@ def rows(
             name = f"learned from the default's boot{f', `{way.strip()}`' if way else ''}"
             if asked.wants(name):
                 yield name, partial(_make, directory / f"{number}.img", options)
-    try:
-        peers = require_images(kernel, [recipe for recipe in RECIPES if asked.wants(recipe.name)])
-    except HostbuildError as e:
-        print(f"left out, other builders' images: {e}{f'; {e.hint}' if e.hint else ''}", file=sys.stderr)
-        return
-    for peer in peers:
-        yield peer.name, partial(_theirs, peer)
+    wanted = [recipe for recipe in RECIPES if asked.wants(recipe.name)]
+    for release in dict.fromkeys(recipe.release for recipe in wanted):
+        some = [recipe for recipe in wanted if recipe.release == release]
+        try:
+            peers = require_images(kernel, some)
+        except HostbuildError as e:
+            names = "; ".join(recipe.name for recipe in some)
+            print(f"left out, {names}: {e}{f'; {e.hint}' if e.hint else ''}", file=sys.stderr)
+            continue
+        for peer in peers:
+            yield peer.name, partial(_theirs, peer)
 
 
 def _make(path: Path, options: str) -> Made:

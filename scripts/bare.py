@@ -12,18 +12,16 @@ The network and the settings of apt and pip are this machine's. What is tested i
 import argparse
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from hostbuild.debs import cache_directory
-from hostbuild.errors import CommandError, HostbuildError, WorldError
+from hostbuild.errors import HostbuildError, WorldError
 from hostbuild.run import find_program, run, spawn
+from scripts import bare_root
 from scripts import bare_settings as settings
 
 RELEASES = ("bookworm", "trixie")  # Debian 12 and 13
@@ -32,9 +30,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 INSIDE = Path(__file__).with_name("bare-inside.sh")
 _TIME_LIMIT = 90 * 60.0  # seconds for all commands in one Debian
 _MEMORY_FOR_ALL = 10 << 30  # bytes; where as much is free, the Debian lies in memory: quicker than a disk
-_IN_THE_BASE = ("make", "git", "sudo")
-# Mounts and processes that end with this program, even if it is killed.
-_OWN_WORLD = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child")
 
 
 def main() -> int:
@@ -46,17 +41,18 @@ def main() -> int:
         _again_as_root()
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGHUP, _end)
-    home = cache_directory() / "bare"
-    home.mkdir(exist_ok=True)
+    home = bare_root.home_directory()
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             raise WorldError(f"another run of test-bare is under way: it holds {lock.name}") from e
-        _require_namespaces()
+        bare_root.require_namespaces()
         if _git("status", "--porcelain"):
             _say("there are changes that are not committed: they are not tried")
-        bases = {release: _require_base(home, release, fresh=asked.fresh) for release in asked.release}
+        bases = {
+            release: bare_root.require_base(home, release, fresh=asked.fresh) for release in asked.release
+        }
         failed = [
             f"{release} as {kind}"
             for release, base in bases.items()
@@ -82,60 +78,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _require_namespaces() -> None:
-    try:
-        run([*_OWN_WORLD, "mount", "-t", "tmpfs", "none", "/mnt"], timeout=20)
-    except CommandError as e:
-        raise WorldError(
-            f"a bare Debian needs mounts and processes of its own, which are refused here: {e}",
-            hint="run it on a machine or in a container where root may mount (CAP_SYS_ADMIN)",
-        ) from e
-
-
-def _require_base(home: Path, release: str, *, fresh: bool) -> Path:
-    """Give the tar file of a bare Debian; made by debootstrap on first use, which takes a minute."""
-    base = home / f"{release}.tar"
-    if base.exists() and not fresh:
-        return base
-    archives = _archives(release)
-    mirror = settings.mirror_of(archives, release)
-    if mirror is None:
-        raise WorldError(
-            "apt has no Debian archive among its sources, so that there is nowhere to take a bare Debian from",
-            hint="add one to /etc/apt/sources.list.d and run: apt-get update",
-        )
-    include = [*_IN_THE_BASE, *(["ca-certificates"] if mirror.startswith("https:") else [])]
-    _say(f"making a bare {release} (kept in {base})")
-    directory, half = _empty(home / "run"), base.with_suffix(".half")
-    words = ["debootstrap", "--variant=minbase", f"--include={','.join(include)}"]
-    words += [f"--cache-dir={_debs(home)}", f"--keyring={settings.KEYRING}", release, str(directory), mirror]
-    excluded = ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./dev/*"]
-    try:
-        run([*_OWN_WORLD, *words], timeout=1800, env=_with_apts_proxy())
-        run(["tar", "-C", directory, "--numeric-owner", *excluded, "-cf", half, "."], timeout=600)
-        half.rename(base)
-    except CommandError as e:
-        log = directory / "debootstrap/debootstrap.log"
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
-        raise WorldError(f"debootstrap could not make a bare {release}: {e}\n{tail}") from e
-    finally:
-        half.unlink(missing_ok=True)
-        _remove(directory)
-    return base
-
-
-def _with_apts_proxy() -> dict[str, str]:
-    """Return the environment for debootstrap, which does not ask apt for its proxy."""
-    said = run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], timeout=20).stdout.decode().strip()
-    proxy = said.removeprefix("proxy='").removesuffix("'")
-    return {**os.environ, **({"http_proxy": proxy} if proxy else {})}
-
-
 def _try(home: Path, base: Path, release: str, kind: str, asked: argparse.Namespace) -> bool:
     """Run the commands in a Debian of their own, with mounts and processes that end with it."""
-    root = _empty(home / "run")
+    root = bare_root.empty(home / "run")
     argv = [
-        *_OWN_WORLD,
+        *bare_root.OWN_WORLD,
         sys.executable,
         str(Path(__file__)),
         "--inside",
@@ -154,7 +101,7 @@ def _try(home: Path, base: Path, release: str, kind: str, asked: argparse.Namesp
     finally:
         process.kill()  # and with it, by --kill-child, all processes in there
         process.wait()
-        _remove(root)
+        bare_root.remove(root)
 
 
 def _inside(asked: argparse.Namespace) -> NoReturn:
@@ -167,16 +114,14 @@ def _inside(asked: argparse.Namespace) -> NoReturn:
     run(["tar", "-C", root, "--numeric-owner", "-xpf", base], timeout=600)
     shown = _settle_in(root, release, kind)
     name = "root" if kind == "root" else "dev"
-    words = [str(INSIDE), str(root), "chroot" if asked.chroot else "pivot", str(_debs(base.parent)), name]
+    how, debs = "chroot" if asked.chroot else "pivot", bare_root.debs_directory(base.parent)
+    words = [str(INSIDE), str(root), how, str(debs), name]
     os.execv(INSIDE, [*words, release, *asked.command, "--", *map(str, shown)])
 
 
 def _settle_in(root: Path, release: str, kind: str) -> list[Path]:
     """Give the Debian this machine's network and settings, a user, and the project; gives what it must see."""
-    for name in ("hosts", "resolv.conf", "hostname"):
-        if Path("/etc", name).exists():
-            (root / "etc" / name).write_bytes(Path("/etc", name).read_bytes())
-    shown = _copy_settings(root, release)
+    shown = bare_root.copy_settings(root, release)
     home = root / "root"
     if kind == "user":
         run(["chroot", root, "useradd", "-m", "-s", "/bin/bash", "dev"], timeout=20)
@@ -190,67 +135,9 @@ def _settle_in(root: Path, release: str, kind: str) -> list[Path]:
     return shown
 
 
-def _copy_settings(root: Path, release: str) -> list[Path]:
-    """Write apt's and pip's settings; gives the directories that these name."""
-    apt = settings.apt_settings(run(["apt-config", "dump"], timeout=20).stdout.decode())
-    listing = run([sys.executable, "-m", "pip", "config", "list"], timeout=60).stdout.decode()
-    pip = settings.pip_conf(settings.parse_pip(listing))
-    environment = settings.passed_on(os.environ)
-    shown: set[Path] = set()
-    names: dict[Path, str] = {}
-    for path in settings.paths_in([apt, pip, *environment.values()]):
-        if path.is_dir():
-            shown.add(settings.served_from(path))
-        else:  # not in its own place, where a package may put a file of its own: a machine's certificates
-            names[path] = f"/usr/local/share/machine/{len(names)}-{path.name}"
-            inside = root / names[path].removeprefix("/")
-            inside.parent.mkdir(exist_ok=True)
-            shutil.copy(path, inside)
-            inside.chmod(0o644)
-    for directory in shown:
-        (root / directory.relative_to("/")).mkdir(parents=True, exist_ok=True)
-    exports = {name: settings.renamed(value, names) for name, value in environment.items()}
-    (root / "etc/apt/sources.list").write_text(settings.sources_list(_archives(release)))
-    (root / "etc/apt/apt.conf.d/00machine").write_text(settings.renamed(apt, names))
-    (root / "etc/pip.conf").write_text(settings.renamed(pip, names))
-    (root / "etc/profile.d/machine.sh").write_text(settings.profile(exports))
-    for name in ("auth.conf", "auth.conf.d"):
-        if Path("/etc/apt", name).exists():
-            run(["cp", "-a", Path("/etc/apt", name), root / "etc/apt"], timeout=20)
-    return sorted(shown)
-
-
-def _archives(release: str) -> set[str]:
-    words = ["apt-get", "indextargets", "--format", settings.TARGET_FORMAT]
-    return settings.parse_targets(run(words, timeout=60).stdout.decode(), release)
-
-
 def _git(*words: str) -> bytes:
     # the clone may be a user's, and this program root's
     return run(["git", "-C", PROJECT, "-c", "safe.directory=*", *words], timeout=60).stdout
-
-
-def _debs(home: Path) -> Path:
-    directory = home / "debs"
-    directory.mkdir(exist_ok=True)
-    return directory
-
-
-def _empty(directory: Path) -> Path:
-    _remove(directory)  # a run that was killed left it
-    directory.mkdir(mode=0o755)
-    return directory
-
-
-def _remove(directory: Path) -> None:
-    for _ in range(50):  # what was killed a moment ago may still be writing
-        try:
-            shutil.rmtree(directory)
-        except FileNotFoundError:
-            return
-        except OSError:
-            time.sleep(0.2)
-    shutil.rmtree(directory)
 
 
 def _again_as_root() -> NoReturn:

@@ -27,6 +27,7 @@ KINDS = {
     "answers": "what Python was asked, and its answers",
     "made": "what the images were made of",
     "bare": "bare Debians of make test-bare",
+    "peers": "other builders' images, which ours are measured beside",
 }
 _PARENTS = {kind.partition("/")[0] for kind in KINDS if "/" in kind}
 _KEPT = ("apt", "guests")  # apt's state and lists of releases; guests that run

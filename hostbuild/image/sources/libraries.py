@@ -20,6 +20,7 @@ _EXCEPTIONS = {
     "libcrypto.so.3": "libssl3",
     "libgcc_s.so.1": "libgcc-s1",
     "libpam.so.0": "libpam0g",
+    "libpam_misc.so.0": "libpam0g",
     "libe2p.so.2": "libext2fs2",
 }
 _PRIVATE = re.compile(r"(lib.+)-\d+\.so")  # of one version of its program, whose number it has

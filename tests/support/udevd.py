@@ -43,8 +43,8 @@ echo "$new" """
 def make_overlay(directory: Path, lists: Lists = OWN) -> Path:
     """Fill `directory` with udevd, udevadm, what they link against, and the rules; gives it.
 
-    lists: the packages' architecture and release. All of Debian's rules and helpers are in usr/lib/udev, the two loading
-    rules alone in usr/lib/udev-two.
+    lists: the packages' architecture and release. All of Debian's rules and helpers are in usr/lib/udev, the two
+    loading rules alone in usr/lib/udev-two.
     """
     [package] = debs.describe(["udev"], lists)
     root = debs.require_unpacked(package)

@@ -38,7 +38,8 @@ def check_tree(
             if entry is not None and entry.kind is NodeKind.FILE
         }
 
-    facts = KernelFacts(kernel.version, config=parse_config(config) if config is not None else None)
+    parsed = parse_config(config) if config is not None else None
+    facts = KernelFacts(kernel.version, kernel.arch.facts.elf, parsed)
     forced = bool(why_signed_only(facts.config, append))
     view = view_files(root, read, facts, append, release=kernel.version, with_modules=forced)
     findings = check(view, BUILT)

@@ -111,7 +111,8 @@ def test_everything_there_is_loaded_for(wanted: Wanted, guest: VM) -> None:
     check_records(guest.ledger)
     assert guest.check("uname -m").strip() == wanted.arch.facts.uname
     bound = guest.check(
-        "for d in $(find /sys/devices -name driver); do echo $(cat ${d%/driver}/modalias) $(readlink $d); done"
+        "for d in $(find /sys/devices -name driver); do echo $(cat ${d%/driver}/modalias) $(readlink $d); done",
+        timeout=120,
     )
     drivers = {(line.partition(":")[0], line.rpartition("/")[2]) for line in bound.splitlines()}
     assert drivers >= {
@@ -148,8 +149,8 @@ def test_the_same_modules_as_under_udevd(
     tree = own_tree(wanted, directory)
     machine = read_machine(wanted.machine)
     with vm_of(image, machine, append="quiet loader=udevd", memory="1024", dtb=tree, limit_s=400) as vm:
-        theirs = set(vm.check(WAIT, timeout=300).split())
-        added = vm.check("cat /sys/bus/platform/devices/*/modalias").split()
+        theirs = set(vm.check(WAIT, timeout=350).split())
+        added = vm.check("cat /sys/bus/platform/devices/*/modalias", timeout=60).split()
     assert len(theirs) > 20
     assert theirs == ours
     assert "of:NaddedT(null)Cacme,added" in added
@@ -193,12 +194,12 @@ def test_what_is_plugged_in_is_bound_and_let_go(wanted: Wanted, guest: VM) -> No
 
 def test_a_tree_and_its_reasons(guest: VM) -> None:
     """The ledger's readers in the guest know what the device tree asked for."""
-    said = guest.check("modaliasd why virtio_mmio")
+    said = guest.check("modaliasd why virtio_mmio", timeout=120)
     assert "of:Nvirtio_mmioT(null)Cvirtio,mmio" in said
     node = re.search(r"which is  node (/\S*virtio_mmio@\w+), compatible virtio,mmio", said)
     assert node
     assert guest.check(f"cat /sys/firmware/devicetree/base{node[1]}/compatible").strip("\0") == "virtio,mmio"
-    assert f"node {node[1]}, compatible virtio,mmio" in guest.check("modaliasd tree")
+    assert f"node {node[1]}, compatible virtio,mmio" in guest.check("modaliasd tree", timeout=120)
 
 
 def test_the_end_has_its_status(guest: VM) -> None:

@@ -128,17 +128,18 @@ def prepare(
 
 
 def _require_tree(dtb: Path, machine: Machine) -> None:
-    """Raise UsageError for a board without device trees, InputError for a file that is none."""
+    """Raise InputError for a file that is no device tree, UsageError for a board that has none."""
+    require_kind(dtb, Kind.DEVICETREE)
+    data = read_input(dtb, "the device tree")
+    try:
+        parse_blob(data)
+    except InputError as e:
+        raise InputError(f"{dtb} is {e}", hint="dtc -I dtb -O dts shows what can be read of it") from e
     if not machine.board.has_tree:
         raise UsageError(
             f"--dtb: the machine {machine.name} is a PC, which has no device tree",
             hint="device trees are for images of arm64 and riscv64",
         )
-    require_kind(dtb, Kind.DEVICETREE, "device tree")
-    try:
-        parse_blob(read_input(dtb, "the device tree"))
-    except InputError as e:
-        raise InputError(f"{dtb} is {e}", hint="dtc -I dtb -O dts shows what can be read of it") from e
 
 
 def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:

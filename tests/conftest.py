@@ -97,6 +97,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # No test depends on how fast this machine is, or on what else it does.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
+settings.register_profile(  # make test-fast
+    "fast", max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("long", max_examples=20_000, deadline=None)  # make fuzz
 settings.register_profile(  # make mutants: what is found follows from the code alone
     "same",

@@ -26,6 +26,7 @@ def test_every_test_has_one(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.slow
 def test_a_test_that_hangs_fails(workers: tuple[str, ...], tmp_path: Path) -> None:
     """One that waits in open() for ever fails at its limit, with xdist too; the others go on."""
     (tmp_path / "test_it.py").write_text(HANGS)

@@ -16,6 +16,7 @@ from hostbuild.live.requests import pack_request, parse_answer
 from microagent.frames import Frame, Kind
 
 _ANSWER_S = 150.0  # a device that settles late
+_END_S = 10.0  # a keeper that writes down how its guest ended
 
 
 class Guest:
@@ -42,7 +43,7 @@ class Guest:
 
     def ended(self) -> HostbuildError:
         """Return the error that tells how the guest ended."""
-        self.place.wait_end(10.0)
+        self.place.wait_end(_END_S)
         return GuestError(f"the guest {self.place.name} has ended: {self.place.epitaph()}")
 
     def shares(self) -> list[Share]:

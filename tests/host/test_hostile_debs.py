@@ -165,6 +165,7 @@ except WorldError as e:
 """
 
 
+@pytest.mark.slow
 def test_a_package_that_unpacks_for_ever_ends_with_the_disk(tmp_path: Path) -> None:
     """64 MiB out of 10 KiB, on a disk of 8: the place and what to do about it are said, and the room is free again."""
     require_program("dpkg-deb")

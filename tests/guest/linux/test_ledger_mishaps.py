@@ -199,6 +199,7 @@ fakes.service().run()
 """
 
 
+@pytest.mark.slow
 def test_a_storm_that_ends_in_a_kill_costs_a_second_at_most(tmp_path: Path) -> None:
     """A daemon that never gets to sleep is killed: what is missing is younger than a second."""
     path = tmp_path / "ledger.jsonl"
@@ -217,6 +218,7 @@ def test_a_storm_that_ends_in_a_kill_costs_a_second_at_most(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_long_life_is_bounded(kind: str, tmp_path: Path) -> None:
     """20,000 times plugged and pulled out: less than a megabyte of memory more, and the ledger within its limit."""
     limit = 256 << 10

@@ -197,6 +197,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_hostile_answers_do_not_keep_a_link_from_its_lease(
     said: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -252,6 +253,7 @@ def test_what_is_asked_for_and_the_hosts_name_are_sent(
     assert said == []
 
 
+@pytest.mark.slow
 def test_a_flood_is_read_at_a_bounded_pace(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise as fast as the socket takes it costs next to nothing, and is no line in the log for each."""
 

@@ -59,6 +59,7 @@ def test_the_terminals_answer_is_its_size(typed: bytes) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"R", b"\x1b[;R", b"\x1b[1;$(reboot)R", b"ls\n", b"\x1b[40;132"])
+@pytest.mark.slow
 def test_no_answer_costs_three_seconds(answer: bytes) -> None:
     """Where nobody answers, or with something else, it ends with status 1 in time; nothing has changed."""
     status, stderr, size, (before, after), seconds = ask(answer)

@@ -21,6 +21,7 @@ TCG_WALK_US = 760_000  # a walk in an emulated guest, as it was when this was re
 
 
 @pytest.mark.parametrize("walk_us", [20_000, TCG_WALK_US])
+@pytest.mark.slow
 def test_settling_while_containers_come_and_go(walk_us: int) -> None:
     """12 numbers every 200 ms, a settle every second: each within 2 s, and walks take under 3 % of the time."""
     kernel = SimKernel(walk_us=walk_us)
@@ -146,6 +147,7 @@ ACTIONS = st.lists(
 
 @settings(max_examples=examples(150), deadline=None)
 @given(ACTIONS, st.sampled_from([2, 8, 64]), st.sampled_from([1000, 20_000, TCG_WALK_US]))
+@pytest.mark.slow
 def test_both_kinds_of_gaps(actions: list[tuple], room: int, walk_us: int) -> None:  # type: ignore[type-arg]
     """Whatever is eaten, dropped, late or lost in silence: a settle comes soon, all that came or was counted is known
     then (SimKernel.check), all the rest within the limit, and walks for gaps keep to their share.

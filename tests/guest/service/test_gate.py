@@ -192,6 +192,7 @@ STEPS = st.lists(
 
 @settings(max_examples=examples(300), deadline=None)
 @given(GRAPHS, SOFTDEPS, RULES, STEPS, st.sampled_from(list(Flavour)), st.sampled_from(MODULES[:3]))
+@pytest.mark.slow
 def test_nothing_denied_is_handed_over(
     graph: dict[str, list[str]],
     softdeps: list[tuple[str, str, str]],

@@ -20,6 +20,7 @@ def test_a_kernel_that_cannot_be_unpacked(tmp_path: Path) -> None:
     assert (facts.config, facts.vermagic, facts.exports) == (None, "", None)
 
 
+@pytest.mark.slow
 def test_the_configuration_beside_a_recorded_kernel(debian_kernel: Kernel, tmp_path: Path) -> None:
     """A kernel that is from no package has the one that lies beside it; where there is none, that is no error."""
     data = debian_kernel.vmlinuz.read_bytes()

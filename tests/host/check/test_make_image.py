@@ -77,6 +77,7 @@ def test_what_would_not_work_is_a_warning(tmp_path: Path) -> None:
     assert {"interpreter-missing", "modprobe-d", "policy"} <= found
 
 
+@pytest.mark.slow
 def test_modules_in_a_squashfs(tmp_path: Path) -> None:
     """They are looked at as others are; a squashfs that cannot be read is a finding."""
     options = ImageOptions(kernel=KERNEL, modules="virtio", store=Store.SQUASHFS)

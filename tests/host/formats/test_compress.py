@@ -123,6 +123,7 @@ def test_noise_behind_a_magic_is_refused(compressor: Compressor, noise: bytes) -
 
 
 @pytest.mark.parametrize("compressor", PACKED_ONLY, ids=_name)
+@pytest.mark.slow
 def test_the_smallest_packing(compressor: Compressor) -> None:
     """It is never larger than the usual one, and the format's own program unpacks it."""
     packer = sink(Packing(compressor, smallest=True), len(CODE))

@@ -170,6 +170,7 @@ def test_the_distributions_tools_list_the_same(tmp_path: Path, program: str) -> 
 
 
 @pytest.mark.parametrize("compressor", ["gzip", "bzip2", "xz", "zstd", "lzma"])
+@pytest.mark.slow
 def test_a_bomb_takes_no_memory(tmp_path: Path, compressor: str) -> None:
     """What a small file unpacks to a gigabyte is read in pieces: 400 MiB of address space suffice."""
     size = 1 << 30

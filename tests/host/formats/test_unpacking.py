@@ -175,6 +175,7 @@ COMPRESSORS = [Compressor(name) for name in ("gzip", "xz", "zstd", "lz4", "bzip2
 
 @settings(max_examples=examples(300), deadline=None)
 @given(drawn=images())
+@pytest.mark.slow
 def test_an_image_is_read_as_the_kernel_unpacks_it(
     oracle: Callable[[Sequence[Pair]], dict[str, tuple[int, bytes, int]]],
     tmp_path_factory: pytest.TempPathFactory,

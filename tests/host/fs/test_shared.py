@@ -130,6 +130,7 @@ def test_a_fifo_of_anothers_is_written_to_by_nobody(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("writer", ["whole", "growing"])
+@pytest.mark.slow
 def test_a_race_is_lost_by_who_plants(writer: str, shared: Path) -> None:
     """A link that comes and goes while files are written gets none of them through, at whatever moment."""
     victim, path, over = shared.parent / "ours/victim", shared / "out", threading.Event()

@@ -189,6 +189,7 @@ def test_a_module_of_ones_own(tree: Path) -> None:
     assert caught.value.names == ("nowhere",)
 
 
+@pytest.mark.slow
 def test_the_image_is_made_anew_where_more_has_changed(tree: Path, tmp_path: Path) -> None:
     """Another list of modules, an overlay, more modules than are appended: another image, and then that one is kept."""
     images = [base_of(tree)]

@@ -33,6 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("made")
 
 
+@pytest.mark.slow
 def test_the_second_time_it_lies_there(place: Path) -> None:
     """The same bytes, with the time of now; the same in its manifest; another option makes another image."""
     image = place / "x.img"
@@ -52,6 +53,7 @@ def test_the_second_time_it_lies_there(place: Path) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+@pytest.mark.slow
 def test_what_somebody_has_changed_is_made_anew(place: Path, change: Callable[[Path], object]) -> None:
     """The image, what lies beside it, or only when it was written."""
     image = place / "y.img"
@@ -77,6 +79,7 @@ def test_the_kernel_is_the_options_own(place: Path, monkeypatch: pytest.MonkeyPa
     assert asked == [(Arch.RISCV64, "sid")]
 
 
+@pytest.mark.slow
 def test_other_inputs_are_seen(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An overlay's content, and the time that files shall have, decide about the bytes."""
     image, overlay = place / "z.img", tmp_path / "overlay"

@@ -277,6 +277,7 @@ def test_the_small_library_starts_and_imports(small: Small) -> None:
 
 
 @pytest.mark.net
+@pytest.mark.slow
 def test_every_module_of_an_image_can_be_imported_in_it(small: Small) -> None:
     """Each by itself, in a process where only os has been imported: of the library and of the daemon."""
     code = f"""

@@ -120,6 +120,7 @@ def test_all_that_was_tried_is_told(small: BuiltImage, tmp_path: Path) -> None:
     assert caught.value.hint.startswith("--kernel VMLINUZ, or hostbuild make-image -o ")
 
 
+@pytest.mark.slow
 def test_a_kernel_named_by_its_path_is_found_there(
     small: BuiltImage, debian_kernel: Kernel, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_another_format_is_refused(small: BuiltImage, tmp_path: Path) -> None:
         read_manifest(image)
 
 
+@pytest.mark.slow
 def test_the_kernel_is_replaced_with_the_image(
     small: BuiltImage, debian_kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,11 +63,13 @@ def peak(work: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_long_ledger_is_not_held_in_memory(long_ledger: Path) -> None:
     """The story of a life of plugging takes a quarter of the ledger at most; nothing holds its text or its records."""
     assert peak(lambda: read_history(long_ledger)) < SIZE // 4
 
 
+@pytest.mark.slow
 def test_printing_a_long_ledger_takes_no_memory(long_ledger: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """However long it is: a line at a time."""
     with (

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from hostbuild.formats.manifest import manifest_path
 from tests.support.tinyguest import write_image
 
@@ -71,6 +73,7 @@ def test_other_projects_keep_their_fixtures(tmp_path: Path) -> None:
     run_tests(tmp_path, source + '["guest", "machine", "image"]\n')
 
 
+@pytest.mark.slow
 def test_fixtures_and_marks_are_listed(tmp_path: Path) -> None:
     """--fixtures and --markers tell of them, so that nobody needs the web."""
     fixtures = run_tests(tmp_path, "", "--fixtures", "-q")
@@ -100,6 +103,7 @@ def test_plain(guest): pass
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_wrong_mark_is_said_in_words(tmp_path: Path) -> None:
     """What a mark has no use for fails its test by name, with what was probably meant, and without our inside."""
     tests = [
@@ -123,6 +127,7 @@ def test_an_image_that_nobody_can_talk_to(tmp_path: Path) -> None:
     assert "hint: hostbuild make-image builds one" in out
 
 
+@pytest.mark.slow
 def test_a_fixture_that_gives_no_image(tmp_path: Path) -> None:
     """A project's own fixture `image` has to give a path."""
     source = "import pytest\n@pytest.fixture\ndef image(): return 7\ndef test_a(guest): pass\n"

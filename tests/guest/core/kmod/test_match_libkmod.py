@@ -169,6 +169,7 @@ def test_kmod_gives_up_on_matches_of_4_080_bytes(index: Index, kmod: Kmod) -> No
     max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_what_no_one_thought_of(index: Index, kmod: Kmod, patterns: list[bytes], data: st.DataObject) -> None:
     """Strings that Hypothesis makes from pieces of the table and from anything else."""
     pieces = data.draw(

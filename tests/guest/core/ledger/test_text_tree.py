@@ -207,8 +207,10 @@ def test_a_node_of_a_device_tree() -> None:
     assert f"   alias of:N*T*Cacme,uartC* (line 7)\n     {said}\n     acme_uart loaded" in render_tree(
         history, width=0
     )
+    why = why_module(history, "acme_uart")
+    assert why is not None
     for text in (
-        module_text(history, why_module(history, "acme_uart")),
+        module_text(history, why),
         device_text(history, why_device(history, history.devices["/devices/platform/soc/9000.serial"])),
     ):
         assert f"  which is  {said}\n" in text

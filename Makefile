@@ -6,7 +6,7 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
 
-.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo test test-riscv64 test-cross test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
 .PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
@@ -29,11 +29,16 @@ demo: $(STAMP)
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64" tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64 and not cross" tests
 
 # A riscv64 machine, which takes minutes; needs Debian's qemu-system-misc, and packages of sid.
 test-riscv64: $(STAMP)
 	$(BIN)/pytest -m riscv64 tests
+
+# Kernels from source for arm64 and riscv64, built and booted: minutes each, the first time; needs Debian's
+# gcc-aarch64-linux-gnu, gcc-riscv64-linux-gnu and qemu-system-misc, and packages of sid.
+test-cross: $(KERNEL_STAMP)
+	$(BIN)/pytest -m cross tests
 
 # The part without machines, browsers, compilers, and comparisons of whole tables; its searches are short ones.
 test-fast: lint types

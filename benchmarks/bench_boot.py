@@ -7,7 +7,8 @@ insertion of a module, the first block device, the first network interface.
 
     PYTHONPATH=. python benchmarks/bench_boot.py                    all ways, one CPU, by instructions
     PYTHONPATH=. python benchmarks/bench_boot.py --cpus 2 --runs 7  two CPUs, by the wall: medians of runs
-    PYTHONPATH=. python benchmarks/bench_boot.py --ways modaliasd udevd --keep DIR
+    PYTHONPATH=. python benchmarks/bench_boot.py --ways modaliasd 'udevd, Debian'"'"'s rules' --keep DIR
+    PYTHONPATH=. python benchmarks/bench_boot.py --arch arm64       on QEMU's board, with Debian's programs of arm64
 
 With more than one CPU, instructions are no clock (QEMU runs the CPUs in turns and counts them together), so the
 wall is used there: take the medians of several runs, which alternate between the ways.
@@ -24,6 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.boot_chart import chart, table
+from hostbuild.apt import Lists
+from hostbuild.arch import Arch, foreign_name
 from hostbuild.fs.files import check_output, write_file
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.boot import Boot
@@ -155,19 +158,22 @@ def parse_trace(text: str) -> tuple[Event, ...]:
     )
 
 
-def build(directory: Path, modules: str, wanted: str, *, strip: bool = False) -> BuiltImage:
+def build(
+    directory: Path, modules: str, wanted: str, *, arch: Arch = Arch.AMD64, strip: bool = False
+) -> BuiltImage:
     """Build the image with everything that the ways need. wanted: the list for those that know beforehand.
 
     strip: modules without signatures, BTF and debug sections.
     """
     overlay = directory / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
-    make_overlay(overlay)
+    make_overlay(overlay, Lists(architecture=foreign_name(arch.value)))
     shutil.copy(GUEST / "init", overlay / "init")
     shutil.copytree(GUEST / "ways", overlay / "usr/lib/bench")
     (overlay / "usr/lib/bench/list").write_text(wanted)
     options = ImageOptions(
-        kernel="deb:linux-image-amd64",
+        arch=arch,
+        kernel=f"deb:{arch.facts.kernel}",
         modules=modules,
         modprobe=Modprobe.KMOD,
         overlays=(overlay,),
@@ -179,8 +185,9 @@ def build(directory: Path, modules: str, wanted: str, *, strip: bool = False) ->
 def boot_once(built: BuiltImage, way: str, *, machine_name: str, cpus: int, append: str = "") -> Run:
     """Boot and bring the figures back."""
     script, modprobe = WAYS[way]
-    words = f"quiet modaliasd.channel= bench.way={script} bench.modprobe={modprobe} {append}"
-    machine = replace(read_machine(machine_name), cpus=cpus)
+    machine = replace(read_machine(machine_name).for_arch(built.kernel.arch), cpus=cpus)
+    channel = machine.board.lines[0]
+    words = f"quiet modaliasd.channel= bench.channel={channel} bench.way={script} bench.modprobe={modprobe} {append}"
     boot = Boot(
         built.kernel.vmlinuz, built.image, append=words, memory=2048, icount=cpus == 1, limit_s=LIMIT_S
     )
@@ -202,7 +209,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--machine", default="q35")
+    parser.add_argument("--arch", type=Arch, choices=list(Arch), default=Arch.AMD64)
+    parser.add_argument("--machine", help="[default: q35; virt-arm64, virt-riscv64 for others]")
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--modules", default="qemu")
@@ -211,16 +219,18 @@ def main() -> None:
     parser.add_argument("--svg", type=Path, help="write the plot here")
     parser.add_argument("--keep", type=Path, help="keep the image and what the guests said here")
     options = parser.parse_args()
+    arch = options.arch
+    options.machine = options.machine or ("q35" if arch is Arch.AMD64 else f"virt-{arch}")
     if options.svg:
         check_output(options.svg, "the plot")  # before hours of boots
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.keep or Path(temporary)
         directory.mkdir(exist_ok=True)
-        built = build(directory, options.modules, "", strip=options.strip)
+        built = build(directory, options.modules, "", arch=arch, strip=options.strip)
         if any(WAYS[way][0] in NEED_LIST for way in options.ways):
             first = boot_once(built, "modaliasd", machine_name=options.machine, cpus=1)
             loads = [event.text.split()[0] for event in first.events if event.name == "module_load"]
-            built = build(directory, options.modules, "\n".join(loads) + "\n", strip=options.strip)
+            built = build(directory, options.modules, "\n".join(loads) + "\n", arch=arch, strip=options.strip)
         runs: dict[str, list[Run]] = {way: [] for way in options.ways}
         for _ in range(options.runs):
             for way in options.ways:

@@ -20,7 +20,8 @@ class Facts:
     the directory of its libraries below /usr/lib. lib64: programs name their loader below /lib64. kernel: Debian's
     package of the usual kernel. qemu, qemu_package: the program that emulates it, and Debian's package.
     branch_filter: the kernel's option for undoing xz's filter for its machine code; "" where Python's lzma has none.
-    kbuild: the kernel's name for it (ARCH=, arch/). kernel_image: what `make` builds to boot, below arch/KBUILD/boot.
+    kbuild: the kernel's name for it (arch/, the head of a .config), which as an option is CONFIG_KBUILD. make: what
+    ARCH= is, where it is another word. kernel_image: what `make` builds to boot, below arch/KBUILD/boot.
     cross: what the names of a cross compiler begin with, and cross_package, Debian's package of it.
     """
 
@@ -36,6 +37,7 @@ class Facts:
     cross_package: str
     lib64: bool = False
     branch_filter: str = ""
+    make: str = ""
 
 
 class Arch(Enum):
@@ -68,6 +70,7 @@ _FACTS = {
         cross_package="gcc-x86-64-linux-gnu",
         lib64=True,
         branch_filter="CONFIG_XZ_DEC_X86",
+        make="x86_64",
     ),
     Arch.ARM64: Facts(
         uname="aarch64",

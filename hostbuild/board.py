@@ -37,7 +37,7 @@ class Board:
     options: of QEMU's -machine. cpu: QEMU's processor model where software emulates it; cpu_kvm: where KVM runs it.
     console: of the kernel's command line. lines: the devices of the channel and the agent; () where there are none.
     card: these two are a PCI card's. clock: words for an emulated guest's clock. pcie: devices may be plugged into root
-    ports. ide: it has a controller for disks of PCs.
+    ports. ide: it has a controller for disks of PCs. has_tree: QEMU describes it by a device tree.
     """
 
     arch: Arch
@@ -51,6 +51,7 @@ class Board:
     clock: str = ""
     pcie: bool = False
     ide: bool = False
+    has_tree: bool = False
 
     @property
     def serial_lines(self) -> int:
@@ -89,8 +90,9 @@ _BOARDS = (
         cpu="cortex-a57",
         cpu_kvm="host",
         pcie=True,
+        has_tree=True,
     ),
-    Board(Arch.RISCV64, MachineType.VIRT, card=True, cpu="rv64", cpu_kvm="host", pcie=True),
+    Board(Arch.RISCV64, MachineType.VIRT, card=True, cpu="rv64", cpu_kvm="host", pcie=True, has_tree=True),
 )
 
 

@@ -136,6 +136,12 @@ forwards = click.option(
     metavar="PORT:GUESTPORT",
     help="A network card, and a port of this machine that leads to one of the guest's. Also udp:PORT:GUESTPORT.",
 )
+dtb = click.option(
+    "--dtb",
+    type=InputPath(),
+    metavar="FILE",
+    help="The device tree (.dtb) that the kernel gets instead of QEMU's own; for arm64 and riscv64.",
+)
 qemu_args = click.option(
     "--qemu-arg",
     "qemu_args",
@@ -183,14 +189,14 @@ def _with_guest(command: Callable[..., Any], *booted: Callable[..., Any]) -> Cal
             qemu=tuple(word for text in given.pop("qemu_args") for word in split_words(text)),
             **{
                 key: given.pop(key)
-                for key in ("append", "memory", "accel", "icount", "cpus", "network", "pvh")
+                for key in ("append", "memory", "accel", "icount", "cpus", "network", "pvh", "dtb")
             },
         )
         return command(guest=options, **given)
 
     decorated: Callable[..., Any] = call
     what = (*booted, machine, devices, cpus, memory, append)
-    around = (shares, share_by, network, forwards, accel, icount, pvh, qemu_args)
+    around = (shares, share_by, network, forwards, accel, icount, pvh, dtb, qemu_args)
     for option in reversed((*what, *around)):
         decorated = option(decorated)
     return decorated

@@ -16,6 +16,7 @@ from hostbuild.kbuild.source import DEFAULT as DEFAULT_SOURCE
 from hostbuild.ui import print_json, reporter
 
 if TYPE_CHECKING:
+    from hostbuild.arch import Arch
     from hostbuild.kbuild.fitness import Finding
 
 _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME[/RELEASE]. [default: {DEFAULT_SOURCE}]"
@@ -24,6 +25,15 @@ _SOURCE_HELP = f"A tree, a tarball, or a Debian package as deb:NAME[/RELEASE]. [
 _SOURCE = InputWord(lambda word: (Path(word), Path(word, ".config")))
 
 _WORD = 72  # characters of what was asked for, as far as it is shown
+
+
+_arch = click.option(
+    "--arch",
+    type=_options.ArchType(),
+    metavar="ARCH",
+    help="Build for amd64, arm64 or riscv64; another than this machine's takes its cross compiler. Default: the "
+    "configuration's, or this machine's.",
+)
 
 
 @click.group(cls=Group)
@@ -47,6 +57,7 @@ def fetch(source: str, as_json: bool) -> None:
 
 @command.command()
 @click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@_arch
 @click.option(
     "--base",
     type=InputWord(),
@@ -75,10 +86,8 @@ def fetch(source: str, as_json: bool) -> None:
 @click.option(
     "--aliases",
     type=InputWord(),
-    default="deb:linux-image-amd64",
-    show_default=True,
     metavar="KERNEL",
-    help="The kernel whose modules.alias knows the modaliases.",
+    help="The kernel whose modules.alias knows the modaliases. [default: Debian's of the architecture]",
 )
 @click.option(
     "-o",
@@ -92,13 +101,14 @@ def fetch(source: str, as_json: bool) -> None:
 def configure(
     *,
     source: str,
+    arch: "Arch | None",
     base: str,
     mod2noconfig: bool,
     enable: tuple[str, ...],
     modules: tuple[str, ...],
     no_guest: bool,
     menuconfig: bool,
-    aliases: str,
+    aliases: str | None,
     output: Path,
     as_json: bool,
 ) -> int:
@@ -119,13 +129,15 @@ def configure(
     captures = [Path(word) for word in modules if Path(word).is_file()]
     modaliases = [modalias for path in captures for modalias in read_modaliases(path)]
     tree = require_source(source, report)
+    arch = arch or work.arch_of_base(base)
     made = work.configure(
         tree,
+        arch=arch,
         base=base,
         wishes=wishes,
         modules=[word for word in modules if not Path(word).is_file()],
         modaliases=modaliases,
-        lookup=KernelAliases(aliases, report),
+        lookup=KernelAliases(aliases, arch, report),
         report=report,
         guest=not no_guest,
         without_modules=mod2noconfig,
@@ -137,6 +149,7 @@ def configure(
             {
                 "config": str(output),
                 "version": tree.version,
+                "arch": arch.value,
                 "modules": made.count("m"),
                 "built_in": made.count("y"),
                 "drivers": [
@@ -179,12 +192,12 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     A .config, or a kernel as make-image's --kernel names it: deb:linux-image-amd64/trixie, a vmlinuz, a build tree, a
     version, running. Exit status 1 if it does not.
     """
-    from hostbuild.formats.kconfig import parse_config
+    from hostbuild.formats.kconfig import arch_of, parse_config
     from hostbuild.kbuild import fitness
     from hostbuild.kbuild.configfile import read_config_of
 
     config, origin = read_config_of(kernel)
-    findings = fitness.check(parse_config(config))
+    findings = fitness.check(parse_config(config), arch_of(config))
     fit = fitness.is_fit(findings)
     if as_json:
         print_json(
@@ -215,6 +228,7 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 
 @command.command()
 @click.option("--source", type=_SOURCE, default=DEFAULT_SOURCE, help=_SOURCE_HELP)
+@_arch
 @click.option(
     "--config",
     type=InputWord(),
@@ -234,7 +248,14 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
 )
 @_options.as_json("what was built")
 def build(
-    *, source: str, config: str, jobs: int | None, strip: bool, output: Path | None, as_json: bool
+    *,
+    source: str,
+    arch: "Arch | None",
+    config: str,
+    jobs: int | None,
+    strip: bool,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Build a kernel and its modules; what was built before is not built again."""
     import os
@@ -242,6 +263,7 @@ def build(
     from hostbuild.formats.sniff import near_files
     from hostbuild.kbuild import build as work
     from hostbuild.kbuild.configfile import read_config_of
+    from hostbuild.kbuild.configure import require_arch
     from hostbuild.kbuild.source import require_source
     from hostbuild.kernels.find import is_word
 
@@ -251,16 +273,18 @@ def build(
             hint="hostbuild kernel configure --module e1000",
         )
     text, _ = read_config_of(config)
+    require_arch(text, arch, config)
     report = reporter(as_json=as_json)
     tree = require_source(source, report)
     jobs = jobs or len(os.sched_getaffinity(0))
-    built = work.build(tree, text, jobs=jobs, strip=strip, report=report)
+    built = work.build(tree, text, arch=arch, jobs=jobs, strip=strip, report=report)
     if output is not None:
         built = work.copy_built(built, output)
     if as_json:
         print_json(
             {
                 "version": built.version,
+                "arch": built.arch.value,
                 "vmlinuz": str(built.vmlinuz),
                 "modules": built.modules,
                 "log": str(built.log) if built.log else None,

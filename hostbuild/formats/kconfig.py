@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 
 _SET = re.compile(r"CONFIG_(\w+)=(.*)")
 _UNSET = re.compile(r"# CONFIG_(\w+) is not set")
+_HEAD = re.compile(r"(?m)^# Linux/(\w+) .*Kernel Configuration$")
 _WISH = re.compile(r"(?:CONFIG_)?([A-Z0-9_]\w*)(?:=(.*))?")
 
 Config = Mapping[str, str]
@@ -48,6 +50,24 @@ def parse_config(text: str) -> dict[str, str]:
         elif match := _UNSET.fullmatch(line.rstrip()):
             options[match[1]] = "n"
     return options
+
+
+def arch_of(text: str) -> Arch | None:
+    """Tell for which architecture a .config is, by its head or its options; None where neither says it.
+
+    Raises InputError for one that no kernels are built for.
+    """
+    head = _HEAD.search(text)
+    config = parse_config(text)
+    for one in Arch:
+        kbuild = one.facts.kbuild
+        if value_of(config, kbuild.upper()) == "y" or (head and head[1] == kbuild):
+            return one
+    if head:
+        raise InputError(
+            f"the configuration is for {head[1]}; kernels are built for {', '.join(one.value for one in Arch)}"
+        )
+    return None
 
 
 def render_config(options: Config) -> str:

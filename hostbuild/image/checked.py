@@ -30,7 +30,8 @@ def check_tree(
     known: warnings that were given before. foreign: others have written over what was made, so that nothing follows
     from how it was.
     """
-    facts = KernelFacts(kernel.version, config=parse_config(config) if config is not None else None)
+    parsed = parse_config(config) if config is not None else None
+    facts = KernelFacts(kernel.version, kernel.arch.facts.elf, parsed)
     forced = bool(why_signed_only(facts.config, append))
     view = view_files(
         layers.root, layers.read, facts, append, release=kernel.version, with_modules=forced or foreign

@@ -19,7 +19,6 @@ from hostbuild.formats.manifest import kernel_path, manifest_path, read_manifest
 from hostbuild.fs.files import write_file
 from hostbuild.image.build import BuiltImage, ImageOptions, build_image
 from hostbuild.image.kept import key_of
-from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Reporter, Silent
 
 
@@ -32,7 +31,7 @@ def make_image(
     """
     report = report or Silent()
     image = image.resolve()
-    kernel = require_kernel(options.kernel, options.modules_dir, report)
+    kernel = options.require_kernel(report)
     key = key_of(options, kernel)
     if not again and _lies_there(image, key):
         with suppress(HostbuildError, OSError):

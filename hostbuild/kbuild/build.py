@@ -5,8 +5,8 @@
         objects/KEY.log     what make printed
         built/KEY/          boot/vmlinuz-X, boot/config-X, System.map-X, lib/modules/X; complete or absent
 
-The key is made of the source's identity, the configuration, the compiler and whether modules are stripped. A
-tree that has no identity may have changed, so that kbuild is asked every time what is to do.
+The key is made of the source's identity, the architecture, the configuration, the compiler and whether modules are
+stripped. A tree that has no identity may have changed, so that kbuild is asked every time what is to do.
 """
 
 import contextlib
@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.arch import Arch, foreign_name, require_own
 from hostbuild.errors import CommandError
-from hostbuild.formats.kconfig import parse_config, value_of
+from hostbuild.formats.kconfig import arch_of, parse_config, value_of
 from hostbuild.fs import sealed
 from hostbuild.fs.files import write_error
 from hostbuild.fs.room import room_in
@@ -40,53 +41,62 @@ class BuiltKernel:
     """A kernel that was built.
 
     root: holds boot/ and lib/modules/, as an unpacked Debian package does. version: as uname -r prints it.
-    log: what make printed; None if the kernel was there already. modules: how many there are.
+    arch: what it runs on. log: what make printed; None if the kernel was there already. modules: how many there are.
     """
 
     root: Path
+    arch: Arch
     version: str
     modules: int
     log: Path | None
 
     @property
     def vmlinuz(self) -> Path:
-        """The bzImage."""
+        """The bzImage, or Image."""
         return self.root / "boot" / f"vmlinuz-{self.version}"
 
 
-def build(source: SourceTree, config: str, *, jobs: int, strip: bool, report: Reporter) -> BuiltKernel:
+def build(
+    source: SourceTree,
+    config: str,
+    *,
+    arch: Arch | None = None,
+    jobs: int,
+    strip: bool,
+    report: Reporter,
+) -> BuiltKernel:
     """Build what the configuration asks for, or give what was built before.
 
-    config: the text of a .config. jobs: how many compilers at once. strip: take debug sections out of
-    the modules.
+    config: the text of a .config. arch: the architecture that it is for; None for what it says, or this machine's.
+    jobs: how many compilers at once. strip: take debug sections out of the modules.
     Raises CommandError with the first error of the log.
     """
-    compiler = toolchain.compiler_version() if find_program("gcc") else ""
-    key = _key(source, config, compiler, strip)
+    arch = arch or arch_of(config) or require_own()
+    key = _key(source, arch, config, toolchain.compiler_version(arch), strip)
     kernels = debs.cache_directory() / "kernel"
     final = kernels / "built" / key
     if source.identity and final.is_dir():
         mark_used(final)
-        return _read_built(final, None)
-    toolchain.require_toolchain()
+        return _read_built(final, arch, None)
+    toolchain.require_toolchain(arch)
     objects = kernels / "objects" / key
     log = objects.with_name(f"{key}.log")
     objects.mkdir(parents=True, exist_ok=True)
     final.parent.mkdir(parents=True, exist_ok=True)
     with _alone(objects.with_name(f"{key}.lock")):
         if source.identity and final.is_dir():
-            return _read_built(final, None)  # another process built it while this one waited
+            return _read_built(final, arch, None)  # another process built it while this one waited
         dot_config = objects / ".config"
         if not dot_config.is_file() or dot_config.read_text(encoding="utf-8") != config:
             dot_config.write_text(config, encoding="utf-8")
         log.write_text("", encoding="utf-8")
         modular = value_of(parse_config(config), "MODULES") == "y"
         with room_in(kernels):
-            _make(source, objects, modular=modular, jobs=jobs, log=log, report=report)
-            _install(source, objects, final, modular=modular, strip=strip, report=report)
+            _make(source, objects, arch, modular=modular, jobs=jobs, log=log, report=report)
+            _install(source, objects, arch, final, modular=modular, strip=strip, report=report)
         if source.identity:
             shutil.rmtree(objects)  # never needed again: the key stands for the result
-    return _read_built(final, log)
+    return _read_built(final, arch, log)
 
 
 def copy_built(built: BuiltKernel, directory: Path) -> BuiltKernel:
@@ -119,25 +129,33 @@ def copy_built(built: BuiltKernel, directory: Path) -> BuiltKernel:
                 (new / "lib/modules" / built.version).replace(modules)
     except OSError as e:
         raise write_error(directory, "the kernel", e) from e
-    return BuiltKernel(directory, built.version, built.modules, built.log)
+    return BuiltKernel(directory, built.arch, built.version, built.modules, built.log)
 
 
-def _key(source: SourceTree, config: str, compiler: str, strip: bool) -> str:
+def _key(source: SourceTree, arch: Arch, config: str, compiler: str, strip: bool) -> str:
     parts = (source.identity or f"tree {source.path}", config, compiler, "strip" if strip else "")
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return f"{source.version}-{digest[:16]}"
+    words = (source.version, foreign_name(arch.value), digest[:16])
+    return "-".join(word for word in words if word)
 
 
 def _make(
-    source: SourceTree, objects: Path, *, modular: bool, jobs: int, log: Path, report: Reporter
+    source: SourceTree,
+    objects: Path,
+    arch: Arch,
+    *,
+    modular: bool,
+    jobs: int,
+    log: Path,
+    report: Reporter,
 ) -> None:
     environment = toolchain.make_environment(os.environ)
     ccache = find_program("ccache") is not None
 
     def make(*words: str) -> list[str]:
-        return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, ccache=ccache)]
+        return ["nice", "-n", "10", *toolchain.make_argv(source, objects, *words, arch=arch, ccache=ccache)]
 
-    targets = ["bzImage", *(["modules"] if modular else [])]
+    targets = [arch.facts.kernel_image, *(["modules"] if modular else [])]
     with report.step("Preparing to build"):
         # generated headers have to exist before make -n can walk the tree
         _logged(make(f"-j{jobs}", "olddefconfig", "prepare", "modules_prepare"), environment, log)
@@ -193,7 +211,14 @@ def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Itera
 
 
 def _install(
-    source: SourceTree, objects: Path, final: Path, *, modular: bool, strip: bool, report: Reporter
+    source: SourceTree,
+    objects: Path,
+    arch: Arch,
+    final: Path,
+    *,
+    modular: bool,
+    strip: bool,
+    report: Reporter,
 ) -> None:
     environment = toolchain.make_environment(os.environ)
     with scratch_directory(final.parent) as scratch:
@@ -202,14 +227,14 @@ def _install(
         boot.mkdir(parents=True)
         if modular:
             words = [f"INSTALL_MOD_PATH={staging}", *(["INSTALL_MOD_STRIP=1"] if strip else [])]
-            argv = toolchain.make_argv(source, objects, *words, "modules_install")
+            argv = toolchain.make_argv(source, objects, *words, "modules_install", arch=arch)
             with report.step("Installing modules"):
                 run(argv, timeout=_INSTALL_TIMEOUT, env=environment)
         version = (objects / "include/config/kernel.release").read_text(encoding="ascii").strip()
         for link in ("build", "source"):  # they point into the cache
             (staging / "lib/modules" / version / link).unlink(missing_ok=True)
         for built, name in (
-            ("arch/x86/boot/bzImage", "vmlinuz"),
+            (f"arch/{arch.facts.kbuild}/boot/{arch.facts.kernel_image}", "vmlinuz"),
             ("System.map", "System.map"),
             (".config", "config"),
         ):
@@ -219,11 +244,11 @@ def _install(
         sealed.give_name(staging, final)
 
 
-def _read_built(root: Path, log: Path | None) -> BuiltKernel:
+def _read_built(root: Path, arch: Arch, log: Path | None) -> BuiltKernel:
     [vmlinuz] = root.glob("boot/vmlinuz-*")
     version = vmlinuz.name.removeprefix("vmlinuz-")
     modules = sum(1 for path in (root / "lib/modules" / version).rglob("*.ko*"))
-    return BuiltKernel(root, version, modules, log)
+    return BuiltKernel(root, arch, version, modules, log)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,12 @@ Nothing is written into the source tree.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hostbuild.errors import CommandError, InputError
+from hostbuild.arch import Arch, require_own
+from hostbuild.errors import CommandError, InputError, UsageError
 from hostbuild.formats import kconfig
 from hostbuild.formats.kconfig import Wish
 from hostbuild.fs.scratch import scratch_directory
@@ -22,7 +23,7 @@ from hostbuild.near import did_you_mean
 from hostbuild.run import spawn
 from hostbuild.ui import Reporter
 
-GUEST_FRAGMENT = Path(__file__).with_name("guest.fragment")
+_FRAGMENTS = Path(__file__).parent
 
 _KBUILD_BASES = (
     "tinyconfig",
@@ -30,7 +31,6 @@ _KBUILD_BASES = (
     "allnoconfig",
     "allmodconfig",
     "localmodconfig",
-    "x86_64_defconfig",
 )
 
 
@@ -62,9 +62,16 @@ class Configured:
         return sum(found == value for found in kconfig.parse_config(self.text).values())
 
 
-def guest_fragment() -> tuple[Wish, ...]:
-    """Return the fragment that a guest of modaliasd needs."""
-    return kconfig.parse_fragment(GUEST_FRAGMENT.read_text(encoding="utf-8"), origin=GUEST_FRAGMENT.name)
+def guest_fragment(arch: Arch) -> tuple[Wish, ...]:
+    """Return what a guest of modaliasd needs: guest.fragment, and the architecture's own, guest.ARCH.fragment."""
+    names = ("guest.fragment", f"guest.{arch}.fragment")
+    text = "".join((_FRAGMENTS / name).read_text(encoding="utf-8") for name in names)
+    return kconfig.parse_fragment(text, origin=" and ".join(names))
+
+
+def arch_of_base(base: str) -> Arch:
+    """Return the architecture that a base is for: its configuration's, or this machine's."""
+    return _arch_of(None if base in _bases(None) else _read_base(base, None))
 
 
 def wishes_of(word: str) -> tuple[Wish, ...]:
@@ -78,6 +85,7 @@ def wishes_of(word: str) -> tuple[Wish, ...]:
 def configure(
     source: SourceTree,
     *,
+    arch: Arch | None = None,
     base: str,
     wishes: Sequence[Wish],
     modules: Sequence[str],
@@ -90,6 +98,7 @@ def configure(
 ) -> Configured:
     """Make a configuration.
 
+    arch: the architecture that it is for; None for that of the base where it has one, else this machine's.
     base: tinyconfig or another target of kbuild, a .config, or a kernel as kernels/find.py takes it.
     wishes: the user's own.
     modules: drivers by name, modalias or option, wanted as modules. modaliases: a capture's; of these one for
@@ -97,30 +106,36 @@ def configure(
     guest: lay the guest's fragment over the base. without_modules: unset the base's modules first
     (mod2noconfig). by_hand: open kbuild's menu at the end.
     """
-    toolchain.require_toolchain(menu=by_hand)
+    given = None if base in _bases(arch) else _read_base(base, arch)
+    arch = arch or _arch_of(given)
+    toolchain.require_toolchain(arch, menu=by_hand)
     named = {wish.option for wish in wishes}
-    fragment = tuple(wish for wish in (guest_fragment() if guest else ()) if wish.option not in named)
+    fragment = tuple(wish for wish in (guest_fragment(arch) if guest else ()) if wish.option not in named)
     with scratch_directory() as scratch:
         objects = scratch
         dot_config = objects / ".config"
         with report.step("Configuring", 3) as advance:
-            _make_base(source, base, objects)
+            if given is not None:
+                dot_config.write_text(given, encoding="utf-8")
+            # options that are new in this source get their defaults
+            toolchain.run_config_target(source, objects, base if given is None else "olddefconfig", arch)
             if without_modules:
                 _rewrite(dot_config, kconfig.mod2no)
             advance(1)
-            options = _load(source, dot_config)
+            options = _load(source, dot_config, arch)
             advance(1)
             for wish in (*fragment, *wishes):
                 options.grant(wish)
-            wanted, unanswered = _find_drivers(source, options, modules, modaliases, lookup)
+            index = drivers.read_index(source.path, arch) if modules or modaliases else {}
+            wanted, unanswered = _find_drivers(index, options, modules, modaliases, lookup)
             granted = tuple((driver, _grant_first(options, driver)) for driver in wanted)
             options.write(dot_config)
-            toolchain.run_config_target(source, objects, "olddefconfig")
+            toolchain.run_config_target(source, objects, "olddefconfig", arch)
             advance(1)
         if by_hand:
-            _run_menu(source, objects)
+            _run_menu(source, objects, arch)
         # the reasons are asked of the values that kbuild ended with
-        final = _load(source, dot_config)
+        final = _load(source, dot_config, arch)
         text = dot_config.read_text(encoding="utf-8")
     return Configured(
         text=text,
@@ -130,10 +145,9 @@ def configure(
     )
 
 
-def _load(source: SourceTree, dot_config: Path) -> KernelOptions:
-    return load_options(
-        source.path, version=source.version, compiler=toolchain.compiler_version(), config=dot_config
-    )
+def _load(source: SourceTree, dot_config: Path, arch: Arch) -> KernelOptions:
+    compiler = toolchain.compiler_version(arch)
+    return load_options(source.path, arch=arch, version=source.version, compiler=compiler, config=dot_config)
 
 
 def _rewrite(dot_config: Path, change: Callable[[kconfig.Config], kconfig.Config]) -> None:
@@ -141,9 +155,9 @@ def _rewrite(dot_config: Path, change: Callable[[kconfig.Config], kconfig.Config
     dot_config.write_text(kconfig.render_config(change(options)), encoding="utf-8")
 
 
-def _run_menu(source: SourceTree, objects: Path) -> None:
+def _run_menu(source: SourceTree, objects: Path, arch: Arch) -> None:
     """Open menuconfig on the terminal that hostbuild itself has."""
-    argv = toolchain.make_argv(source, objects, "menuconfig")
+    argv = toolchain.make_argv(source, objects, "menuconfig", arch=arch)
     status = spawn(argv, stdin=None, env=toolchain.make_environment(os.environ)).wait()
     if status != 0:
         raise CommandError(
@@ -154,36 +168,46 @@ def _run_menu(source: SourceTree, objects: Path) -> None:
         )
 
 
-def _make_base(source: SourceTree, base: str, objects: Path) -> None:
-    dot_config = objects / ".config"
-    if base in _KBUILD_BASES:
-        toolchain.run_config_target(source, objects, base)
-        return
+def _arch_of(given: str | None) -> Arch:
+    return kconfig.arch_of(given or "") or require_own()
+
+
+def _bases(arch: Arch | None) -> tuple[str, ...]:
+    """Return kbuild's targets that make a configuration from nothing."""
+    return (*_KBUILD_BASES, "x86_64_defconfig") if arch in (None, Arch.AMD64) else _KBUILD_BASES
+
+
+def _read_base(base: str, arch: Arch | None) -> str:
+    """Read the configuration that a base names. Raises InputError, and UsageError for one of another architecture."""
     if base == "running":
-        dot_config.write_text(read_running_config()[0], encoding="utf-8")
+        text = read_running_config()[0]
     else:
         if not (is_word(base) or os.path.exists(base)):
+            known = (*_bases(arch), "running")
             raise InputError(
-                f"the base {base} is neither a file nor one of {', '.join(_KBUILD_BASES)}, running"
-                f"{did_you_mean(base, [*_KBUILD_BASES, 'running'])}",
+                f"the base {base} is neither a file nor one of {', '.join(known)}{did_you_mean(base, known)}",
                 hint="--base tinyconfig is the smallest",
             )
-        dot_config.write_text(read_config_of(base)[0], encoding="utf-8")
-    # options that are new in this source get their defaults
-    toolchain.run_config_target(source, objects, "olddefconfig")
+        text = read_config_of(base)[0]
+    require_arch(text, arch, f"the base {base}")
+    return text
+
+
+def require_arch(config: str, arch: Arch | None, what: str) -> None:
+    """Raise UsageError where a configuration tells that it is for another architecture. what: to call it."""
+    own = kconfig.arch_of(config)
+    if arch is not None and own not in (None, arch):
+        raise UsageError(f"{what} is a configuration for {own}, and not for {arch}", hint=f"--arch {own}")
 
 
 def _find_drivers(
-    source: SourceTree,
+    index: Mapping[str, tuple[str, ...]],
     options: KernelOptions,
     words: Sequence[str],
     modaliases: Sequence[str],
     lookup: drivers.Lookup,
 ) -> tuple[list[drivers.Driver], tuple[str, ...]]:
     """Return the drivers that words and modaliases mean, each once, and the modaliases that mean none."""
-    if not words and not modaliases:
-        return [], ()
-    index = drivers.read_index(source.path)
     wanted = [driver for word in words for driver in drivers.resolve(word, index, options.known, lookup)]
     answers = {modalias: drivers.of_modalias(modalias, index, lookup) for modalias in modaliases}
     wanted += [driver for answer in answers.values() for driver in answer]

@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.kbuild.makefiles import index_modules
 from hostbuild.near import did_you_mean
 from modaliasd.core.kmod.names import module_name
 
-# Where the kernel's modules come from; the rest (tools, samples, documentation) builds none.
+# Where the kernel's modules come from, beside arch/; the rest (tools, samples, documentation) builds none.
 _DIRECTORIES = (
-    "arch/x86",
     "block",
     "crypto",
     "drivers",
@@ -63,11 +63,11 @@ class Driver:
     options: tuple[str, ...]
 
 
-def read_index(tree: Path) -> dict[str, tuple[str, ...]]:
+def read_index(tree: Path, arch: Arch) -> dict[str, tuple[str, ...]]:
     """Read all Makefiles of a tree: module name -> the options that build it. Takes a second."""
     files = sorted(
         path
-        for directory in _DIRECTORIES
+        for directory in (f"arch/{arch.facts.kbuild}", *_DIRECTORIES)
         for name in ("Makefile", "Kbuild")
         for path in (tree / directory).rglob(name)
     )

@@ -17,6 +17,7 @@ import shutil
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.arch import is_foreign
 from hostbuild.errors import CommandError, InputError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.kernels.kernel import Kernel
@@ -38,6 +39,11 @@ def build_overlay(source: Path, kernel: Kernel, overlay: Path, report: Reporter 
     report = report or Silent()
     if not any((source / name).is_file() for name in ("Kbuild", "Makefile")):
         raise InputError(f"{source} has no Makefile: an external module has one that says `obj-m := NAME.o`")
+    if is_foreign(kernel.arch):
+        raise WorldError(
+            f"modules are built for this machine's architecture alone, and {kernel.origin} is for {kernel.arch}",
+            hint=f"build it with CROSS_COMPILE={kernel.arch.facts.cross}, and bring the .ko in an overlay",
+        )
     headers = _require_headers(kernel, report)
     target = overlay / "usr/lib/modules" / kernel.version / "extra"
     target.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,14 @@
 """Is a kernel fit for make-image and modaliasd: what its configuration must have, why, and the fix.
 
-The requirements are a table; guest.fragment turns on the same options for a kernel that is yet to be
-built.
+The requirements are a table; guest.fragment, and that of the architecture, turn on the same options for a kernel that
+is yet to be built.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from hostbuild.arch import Arch
 from hostbuild.formats.kconfig import Config, value_of
 
 
@@ -24,7 +25,7 @@ class Requirement:
     """One thing to look for.
 
     wants: the condition in words ("CONFIG_MODULES=y"). met: tests a configuration. reason: what it is for.
-    fix: options to give to `kernel configure --enable`; () where there is nothing to change.
+    fix: options to give to `kernel configure --enable`; () where there is nothing to change. arches: where it counts.
     """
 
     wants: str
@@ -32,6 +33,7 @@ class Requirement:
     grade: Grade
     reason: str
     fix: tuple[str, ...] = ()
+    arches: tuple[Arch, ...] = tuple(Arch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,10 @@ class Finding:
     met: bool
 
 
-def check(config: Config) -> tuple[Finding, ...]:
-    """Test a configuration against every requirement, in the table's order."""
-    return tuple(Finding(requirement, requirement.met(config)) for requirement in REQUIREMENTS)
+def check(config: Config, arch: Arch | None = None) -> tuple[Finding, ...]:
+    """Test a configuration against every requirement of its architecture, in the table's order; None is amd64."""
+    arch = arch or Arch.AMD64
+    return tuple(Finding(one, one.met(config)) for one in REQUIREMENTS if arch in one.arches)
 
 
 def is_fit(findings: tuple[Finding, ...]) -> bool:
@@ -52,9 +55,14 @@ def is_fit(findings: tuple[Finding, ...]) -> bool:
     return all(finding.met or finding.requirement.grade is not Grade.UNFIT for finding in findings)
 
 
-def _built_in(grade: Grade, option: str, reason: str) -> Requirement:
+def _built_in(grade: Grade, option: str, reason: str, *arches: Arch) -> Requirement:
     return Requirement(
-        f"CONFIG_{option}=y", lambda config: value_of(config, option) == "y", grade, reason, (f"{option}=y",)
+        f"CONFIG_{option}=y",
+        lambda config: value_of(config, option) == "y",
+        grade,
+        reason,
+        (f"{option}=y",),
+        arches or tuple(Arch),
     )
 
 
@@ -83,6 +91,7 @@ _COMPRESSED = (
     "(by hand it would say: Invalid ELF header magic)"
 )
 
+_BOARDS = (Arch.ARM64, Arch.RISCV64)  # what QEMU has no PC of, but a board with a device tree
 _MODPROBES = ('"/sbin/modprobe"', '"/usr/sbin/modprobe"')  # one place in the image
 
 REQUIREMENTS = (
@@ -183,13 +192,24 @@ REQUIREMENTS = (
         ('MODPROBE_PATH="/sbin/modprobe"',),
     ),
     _built_in(Grade.LIMIT, "PRINTK", "without the kernel's messages a guest that fails says nothing"),
-    _one_of(
-        Grade.LIMIT,
-        ("SERIAL_8250_CONSOLE", "SERIAL_AMBA_PL011_CONSOLE"),
-        "console=ttyS0 (ttyAMA0 on arm64): hostbuild run reads it",
-        "SERIAL_8250_CONSOLE",
+    *(
+        _built_in(Grade.LIMIT, option, f"console={console}: hostbuild run reads it", *arches)
+        for option, console, arches in (
+            ("SERIAL_8250_CONSOLE", "ttyS0", (Arch.AMD64, Arch.RISCV64)),
+            ("SERIAL_OF_PLATFORM", "ttyS0", (Arch.RISCV64,)),
+            ("SERIAL_AMBA_PL011_CONSOLE", "ttyAMA0", (Arch.ARM64,)),
+        )
     ),
+    _built_in(
+        Grade.LIMIT,
+        "SERIAL_8250_PCI",
+        "the ledger and the agent have UARTs of a PCI card, since QEMU's board has one only",
+        *_BOARDS,
+    ),
+    _built_in(Grade.UNFIT, "MMU", "the image's programs have virtual memory", Arch.RISCV64),
+    _built_in(Grade.UNFIT, "FPU", "the image's programs compute with doubles", Arch.RISCV64),
     _built_in(Grade.LIMIT, "PCI", "nearly every emulated device is a PCI device"),
+    _built_in(Grade.LIMIT, "PCI_HOST_GENERIC", "the PCI Express host bridge of QEMU's board", *_BOARDS),
     _one_of(Grade.LIMIT, ("ACPI", "OF"), "interrupt routing and power off", "ACPI"),
     _one_of(
         Grade.LIMIT,
@@ -197,7 +217,7 @@ REQUIREMENTS = (
         "PCI devices that are plugged in while the guest runs",
         "HOTPLUG_PCI_PCIE",
     ),
-    _built_in(Grade.NOTE, "DMI", "the dmi: modalias of the machine"),
+    _built_in(Grade.NOTE, "DMI", "the dmi: modalias of the machine", Arch.AMD64),
     _built_in(Grade.LIMIT, "BLOCK", "disks"),
     _built_in(Grade.NOTE, "IKCONFIG", "the configuration inside the kernel, for this very check"),
 )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead
 from hostbuild.kernels.kernel import require_kernel
@@ -13,9 +14,9 @@ from modaliasd.core.index import lookup
 class KernelAliases:
     """Answers which modules a modalias wants; the kernel is fetched when the first question is asked."""
 
-    def __init__(self, kernel: str, report: Reporter) -> None:
-        """Take the kernel as make-image's --kernel names it."""
-        self._kernel = kernel
+    def __init__(self, kernel: str | None, arch: Arch, report: Reporter) -> None:
+        """Take the kernel as make-image's --kernel names it; None for Debian's of an architecture."""
+        self._kernel = kernel or f"deb:{arch.facts.kernel}"
         self._report = report
         self._index: lookup.Index | None = None
 

@@ -18,9 +18,11 @@ from typing import IO
 import kconfiglib
 from kconfiglib import AND, EQUAL, NOT, OR, UNEQUAL, Symbol
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kbuild.toolchain import tool
 from hostbuild.near import near
 
 _N, _M, _Y = 0, 1, 2
@@ -213,13 +215,13 @@ def _shown(item: object) -> str:
     return f"{item.name} (is {item.str_value})" if item.nodes else f"{item.name} (does not exist here)"
 
 
-def load_options(tree: Path, *, version: str, compiler: str, config: Path) -> KernelOptions:
+def load_options(tree: Path, *, arch: Arch, version: str, compiler: str, config: Path) -> KernelOptions:
     """Parse the Kconfig files of a source tree and read a .config into them; takes some three seconds.
 
     version: the tree's KERNELVERSION. compiler: the first line of `gcc --version`.
     Raises InputError where kconfiglib cannot parse the tree.
     """
-    environment = _environment(tree, version, compiler)
+    environment = _environment(tree, arch, version, compiler)
     with scratch_directory() as scratch, _process_state(environment, scratch):
         try:
             parsed = _Kconfig(str(tree / "Kconfig"), warn=False)
@@ -240,19 +242,16 @@ class _Kconfig(kconfiglib.Kconfig):  # type: ignore[misc]  # it has no types
             return io.StringIO(re.sub(r"(?m)^(\s+)modules$", r"\1option modules", file.read()))
 
 
-def _environment(tree: Path, version: str, compiler: str) -> dict[str, str]:
+def _environment(tree: Path, arch: Arch, version: str, compiler: str) -> dict[str, str]:
     """Return what the kernel's top Makefile exports for Kconfig files to refer to."""
     return {
         "srctree": str(tree),
-        "ARCH": "x86",
-        "SRCARCH": "x86",
+        "ARCH": arch.facts.kbuild,
+        "SRCARCH": arch.facts.kbuild,
         "KERNELVERSION": version,
         "CC_VERSION_TEXT": compiler,
-        "CC": "gcc",
-        "LD": "ld",
-        "AR": "ar",
-        "NM": "nm",
-        "OBJCOPY": "objcopy",
+        **{name.upper(): tool(arch, name) for name in ("ld", "ar", "nm", "objcopy")},
+        "CC": tool(arch, "gcc"),
         "HOSTCC": "gcc",
         "RUSTC": "rustc",
         "BINDGEN": "bindgen",

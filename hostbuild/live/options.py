@@ -40,6 +40,7 @@ class GuestOptions:
     qemu: tuple[str, ...] = ()
     made_of: str = ""
     pvh: bool = False
+    dtb: Path | None = None
 
     def has_agent(self) -> bool:
         """Return whether the image's manifest names the agent; an image without a manifest is not looked into."""
@@ -78,6 +79,7 @@ class GuestOptions:
             quiet=quiet,
             shell=shell,
             pvh=self.pvh,
+            dtb=self.dtb,
             extra=[*added, *self.qemu],
             limit_s=limit_s,
         )

@@ -18,7 +18,7 @@ from modaliasd.core.ledger.history import History
 TYPE = "capture"
 FORMAT = 1
 
-_FIELDS = ("subsystem", "modalias", "driver", "devtype", "devname", "ifname")
+_FIELDS = ("subsystem", "modalias", "driver", "devtype", "devname", "ifname", "of_node")
 
 
 class CaptureKind(Enum):
@@ -76,7 +76,7 @@ def capture_of_history(history: History) -> Capture:
     """Return the machine at the end of a ledger."""
     devices = [
         Captured(
-            Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname),
+            Device(d.devpath, d.subsystem, d.modalias, d.driver, d.devtype, d.devname, d.ifname, d.of_node),
             d.module,
         )
         for d in history.devices.values()
@@ -174,6 +174,7 @@ def _recorded(paragraph: str) -> Captured | None:
             properties.get("DEVTYPE", ""),
             properties.get("DEVNAME", "").removeprefix("/dev/"),
             properties.get("INTERFACE", "") if subsystem == "net" else "",
+            properties.get("OF_FULLNAME", ""),
         )
     )
 

@@ -11,6 +11,7 @@ _TREE = "/firmware/devicetree/base"  # where a kernel shows it below /sys (drive
 def capture_of_tree(root: Node) -> Capture:
     """Return the devices of a tree; each stands where its node does, none has a driver."""
     devices = [
-        Captured(Device(f"{_TREE}{one.path}", one.subsystem, one.modalias)) for one in devices_of(root)
+        Captured(Device(f"{_TREE}{one.path}", one.subsystem, one.modalias, of_node=one.path))
+        for one in devices_of(root)
     ]
     return make_capture(CaptureKind.DEVICETREE, "", devices)

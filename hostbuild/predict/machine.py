@@ -70,6 +70,7 @@ def _from_libudev(device: "pyudev.Device") -> Captured:
             device.device_type or "",
             properties.get("DEVNAME", "").removeprefix("/dev/"),
             properties.get("INTERFACE", "") if subsystem == "net" else "",
+            properties.get("OF_FULLNAME", ""),
         ),
         _link(Path(device.sys_path, "driver/module")),
     )

@@ -89,7 +89,11 @@ class Foreseen:
 
 @dataclass(frozen=True, slots=True)
 class DeviceFate:
-    """A device with its fate. driver: that of the capture. modules: what its modalias matched. why: a sentence."""
+    """A device with its fate.
+
+    driver: that of the capture. modules, aliases: what its modalias matched. why: a sentence. of_node: its node's path
+    in the device tree.
+    """
 
     devpath: str
     subsystem: str
@@ -98,6 +102,8 @@ class DeviceFate:
     driver: str
     modules: tuple[str, ...]
     why: str
+    aliases: tuple[str, ...] = ()
+    of_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,7 +248,18 @@ class _Boot:
         modules = () if plan is None else tuple(match.module for match in plan.matches)
         fate, why = self._judge(one, plan, modules)
         device = one.device
-        return DeviceFate(one.devpath, device.subsystem, device.modalias, fate, device.driver, modules, why)
+        aliases = () if plan is None else tuple(match.alias for match in plan.matches)
+        return DeviceFate(
+            one.devpath,
+            device.subsystem,
+            device.modalias,
+            fate,
+            device.driver,
+            modules,
+            why,
+            aliases,
+            device.of_node,
+        )
 
     def _judge(self, one: Captured, plan: Plan | None, modules: tuple[str, ...]) -> tuple[Fate, str]:
         here = self._target.name

@@ -1,9 +1,10 @@
 """A prediction as text for people, and as JSON for programs (docs/predicting.md). Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hostbuild.predict.prediction import DeviceFate, Fate, Foreseen, Prediction
+from modaliasd.core.ledger.devicetree import node_fields, node_words
 from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.printable import printable
 
@@ -20,12 +21,13 @@ def render_prediction(prediction: Prediction, name: str, *, of_tree: bool = Fals
         f"{len(prediction.modules)} modules would be loaded by {name} ({prediction.kernel}), first to last:"
     ]
     rounds = sorted({load.round for load in prediction.loads})
+    nodes = {device.devpath: device.of_node for device in prediction.devices if device.of_node}
     width = max((len(load.module) for load in prediction.loads), default=0)
     for number in rounds:
         loads = [one for one in prediction.loads if one.round == number and one.outcome is not Outcome.DENIED]
         if number and loads:
             lines.append("  and for what these bring:")
-        lines += [f"    {load.module:<{width}}  {_because(load)}" for load in loads]
+        lines += [f"    {load.module:<{width}}  {_because(load, nodes)}" for load in loads]
     refused = [load for load in prediction.loads if load.outcome in (Outcome.DENIED, Outcome.FAILED)]
     lines += _section("would be asked for in vain", [f"{one.module}: {one.message}" for one in refused])
     absent = [device for device in prediction.devices if device.fate is Fate.ABSENT]
@@ -91,13 +93,17 @@ def _device_fields(device: DeviceFate) -> dict[str, Any]:
         "driver": device.driver,
         "modules": list(device.modules),
         "why": device.why,
+        "device_tree": node_fields(device.modalias, device.aliases, device.of_node),
     }
     return {key: value for key, value in fields.items() if value}
 
 
-def _because(load: Foreseen) -> str:
+def _because(load: Foreseen, nodes: Mapping[str, str]) -> str:
+    """Say why a module comes. nodes: devpath -> path in the device tree."""
     cause = load.causes[0]
-    note = ", as on the captured machine" if load.by_kernel else ""
+    node = node_words(cause.modalias, cause.alias, nodes.get(cause.devpath, "")) if cause.devpath else ""
+    note = f", {node}" if node else ""
+    note += ", as on the captured machine" if load.by_kernel else ""
     if load.outcome is Outcome.NODEVICE:
         note += f", and leaves again: {load.message}"
     others = len({one.devpath for one in load.causes if one.devpath}) - 1 if cause.devpath else 0

@@ -27,9 +27,9 @@ class Boot:
 
     memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
     agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
-    settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. extra: more of
-    QEMU's arguments.
-    shares: folders of this machine's that the guest can mount.
+    settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. dtb: a device tree
+    in place of the board's own. extra: more of QEMU's arguments. shares: folders of this machine's that the guest can
+    mount.
     limit_s: the machine's whole life in seconds of wall time; it is ended then.
     """
 
@@ -43,6 +43,7 @@ class Boot:
     poweroff: bool = False
     quiet: bool = False
     shell: bool = True
+    dtb: Path | None = None
     extra: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
     limit_s: float = 120.0
@@ -77,4 +78,5 @@ class Boot:
             append=self.command_line(machine),
             icount=self.icount,
         )
-        return [*argv, *share_argv(self.shares, directory), *self.extra]
+        tree = [] if self.dtb is None else ["-dtb", str(self.dtb)]
+        return [*argv, *tree, *share_argv(self.shares, directory), *self.extra]

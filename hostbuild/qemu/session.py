@@ -13,10 +13,12 @@ from typing import Any
 
 from hostbuild import ui
 from hostbuild.errors import InputError, UsageError
+from hostbuild.formats.devicetree.blob import parse_blob
 from hostbuild.formats.initramfs.archive import open_image, versions_in
 from hostbuild.formats.manifest import manifest_path, no_manifest, read_manifest
 from hostbuild.formats.modules.signed_only import why_signed_only
 from hostbuild.formats.sniff import Kind, require_kind, require_there
+from hostbuild.fs.files import read_input
 from hostbuild.kernels.bzimage import read_arch, read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
@@ -72,6 +74,7 @@ def prepare(
     quiet: bool = False,
     shell: bool = True,
     pvh: bool = False,
+    dtb: Path | None = None,
     extra: Sequence[str] = (),
     limit_s: float = 120.0,
 ) -> Session:
@@ -79,8 +82,8 @@ def prepare(
 
     kernel: as kernels/find.py takes it; None takes the image's own. append: words for the kernel, behind those
     of the manifest. memory: "auto" or a size; None takes the machine's, which is auto if it names none. accel: "auto",
-    "kvm" or "tcg". pvh: enter an unpacked kernel where that
-    is faster (kernels/unpacked.py). agent, poweroff, quiet, shell, extra, limit_s: as Boot has them.
+    "kvm" or "tcg". pvh: enter an unpacked kernel where that is faster (kernels/unpacked.py). dtb: a device tree instead
+    of the board's own. agent, poweroff, quiet, shell, extra, limit_s: as Boot has them.
     Raises InputError for an image or a kernel that cannot be used, UsageError for too little memory or options that
     contradict each other, WorldError where KVM is demanded and does not work.
     """
@@ -88,6 +91,8 @@ def prepare(
     vmlinuz = _require_kernel_for(image, manifest, kernel)
     machine = machine.for_arch(read_arch(vmlinuz))
     wanted = machine.memory if memory is None else parse_memory(memory)
+    if dtb is not None:
+        _require_tree(dtb, machine)
     chosen = choose(accel, machine.board.arch)
     if icount and chosen.accel is Accel.KVM:
         raise UsageError("--icount counts instructions, which KVM cannot do", hint="--accel tcg")
@@ -109,6 +114,7 @@ def prepare(
         poweroff=poweroff,
         quiet=quiet,
         shell=shell,
+        dtb=None if dtb is None else dtb.absolute(),
         extra=tuple(extra),
         limit_s=limit_s,
     )
@@ -121,6 +127,21 @@ def prepare(
             f"{why}: the kernel will load no module, for their signatures were cut off (make-image --strip)"
         )
     return Session(replace(machine, memory=None), boot, manifest, estimate, tuple(notes))
+
+
+def _require_tree(dtb: Path, machine: Machine) -> None:
+    """Raise InputError for a file that is no device tree, UsageError for a board that has none."""
+    require_kind(dtb, Kind.DEVICETREE)
+    data = read_input(dtb, "the device tree")
+    try:
+        parse_blob(data)
+    except InputError as e:
+        raise InputError(f"{dtb} is {e}", hint="dtc -I dtb -O dts shows what can be read of it") from e
+    if not machine.board.has_tree:
+        raise UsageError(
+            f"--dtb: the machine {machine.name} is a PC, which has no device tree",
+            hint="device trees are for images of arm64 and riscv64",
+        )
 
 
 def _tested(manifest: Mapping[str, Any], spec: str | None) -> str:

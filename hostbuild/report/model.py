@@ -12,6 +12,7 @@ from typing import Any
 
 from hostbuild.report.kinds import kind_of_device, kind_of_load
 from modaliasd.core.ledger.answers.explain_not import ModuleFacts, WhyNot, why_not
+from modaliasd.core.ledger.devicetree import node_fields
 from modaliasd.core.ledger.history import DeviceHistory, History, LoadHistory
 from modaliasd.core.ledger.text import cause_text
 from modaliasd.core.loading.cause import Cause
@@ -153,6 +154,7 @@ def _device(history: History, device: DeviceHistory, index: dict[str, int]) -> d
         "kind": kind_of_device(device).value,
         "tells": history.matters(device),
         "idle_drivers": list(device.idle_drivers),
+        "device_tree": node_fields(device.modalias, (m.alias for m in device.matches), device.of_node),
         "matches": [
             {"alias": m.alias, "line": m.line, "place": m.place, "module": m.module, "builtin": m.builtin}
             for m in device.matches

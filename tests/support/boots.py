@@ -1,5 +1,7 @@
 """Boots of images that the tests have built, prepared as hostbuild's commands prepare theirs; always emulated."""
 
+from pathlib import Path
+
 from hostbuild.image.build import BuiltImage
 from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.session import prepare
@@ -15,6 +17,7 @@ def vm_of(
     agent: bool = True,
     poweroff: bool = False,
     pvh: bool = False,
+    dtb: Path | None = None,
     limit_s: float = 120,
 ) -> VM:
     """Return the machine with this image and its kernel, to be started by `with`."""
@@ -27,6 +30,7 @@ def vm_of(
         agent=agent,
         poweroff=poweroff,
         pvh=pvh,
+        dtb=dtb,
         limit_s=limit_s,
     )
     return session.vm()

@@ -113,3 +113,19 @@ def small_boot() -> Maker:
 def parse_ledger(data: bytes) -> list[dict[str, Any]]:
     """The records of a ledger's bytes, in order. FormatError for what is none."""
     return list(read_records(LedgerReader(), [data]))
+
+
+def tree_boot() -> Maker:
+    """A UART of a device tree, whose general driver comes, and a sensor that nothing is there for."""
+    maker = Maker()
+    uart, alias = "of:NserialT(null)Cacme,uart-2Cacme,uartCns16550a", "of:N*T*Cacme,uartC*"
+    path = "/devices/platform/soc/9000.serial"
+    maker.device(
+        path, subsystem="platform", modalias=uart, of_node="/soc/serial@9000", matches=[(alias, "acme_uart")]
+    )
+    maker.device(
+        "/devices/platform/soc/48.sensor", subsystem="i2c", modalias="of:NsensorT(null)Cacme,s", matches=[]
+    )
+    maker.load("acme_uart", asked_by(path, uart, alias))
+    maker.settled(devices=2, matched=1, loads=1)
+    return maker

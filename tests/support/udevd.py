@@ -1,11 +1,13 @@
 """Debian's systemd-udevd as an overlay for an image: its package unpacked, never installed.
 
-For what is measured beside it and compared with it: benchmarks/bench_boot.py, tests/vm/test_same_as_udev.py.
+For what is measured beside it and compared with it: benchmarks/bench_boot.py, tests/vm/test_same_as_udev.py and
+test_architectures.py.
 """
 
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import OWN, Lists
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.sources.libraries import Libraries
 
@@ -14,13 +16,37 @@ UDEVD = "/lib/systemd/systemd-udevd"
 _PROGRAM = "bin/udevadm"  # udevd is the same program under another name
 _GROUP = "udev"
 
+INIT = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mkdir -p /dev/pts /dev/shm /run
+mount -t tmpfs -o mode=0755 tmpfs /run
+grep -q loader=udevd /proc/cmdline || exec /sbin/init
+/lib/systemd/systemd-udevd --daemon
+udevadm trigger --type=subsystems --action=add
+udevadm trigger --type=devices --action=add
+udevadm settle
+while :; do /usr/lib/micro/agent; done
+"""
+# USB and SCSI devices are found long after their host's driver is in: wait until nothing has come for a while.
+WAIT = """old=; same=0
+while [ $same -lt 4 ]; do
+    new=$(cut -d' ' -f1 /proc/modules | sort)
+    if [ "$new" = "$old" ]; then same=$((same + 1)); else same=0; fi
+    old=$new
+    sleep 1
+done
+echo "$new" """
 
-def make_overlay(directory: Path) -> Path:
+
+def make_overlay(directory: Path, lists: Lists = OWN) -> Path:
     """Fill `directory` with udevd, udevadm, what they link against, and the rules; gives it.
 
-    All of Debian's rules and helpers are in usr/lib/udev. The two loading rules alone are in usr/lib/udev-two.
+    lists: the packages' architecture and release. All of Debian's rules and helpers are in usr/lib/udev, the two
+    loading rules alone in usr/lib/udev-two.
     """
-    [package] = debs.describe(["udev"])
+    [package] = debs.describe(["udev"], lists)
     root = debs.require_unpacked(package)
     tree = FileTree()
     program = next(path for path in (root / _PROGRAM, root / "usr" / _PROGRAM) if path.is_file())
@@ -40,9 +66,17 @@ def make_overlay(directory: Path) -> Path:
         rules = helpers / "rules.d" / name
         tree.file(f"usr/lib/udev-two/{name}", rules, group=_GROUP, origin="udev")
     # what loads modules; since systemd 256 by dlopen(3), which no header tells
-    Libraries().put(tree, programs, group=_GROUP, loaded=("libkmod.so.2",))
+    Libraries(lists).put(tree, programs, group=_GROUP, loaded=("libkmod.so.2",))
     write_tree(tree, directory)
     return directory
+
+
+def make_choice(directory: Path, lists: Lists = OWN) -> Path:
+    """Make the same overlay with an init by which `loader=udevd` on the kernel's command line chooses udevd."""
+    overlay = make_overlay(directory, lists)
+    Path(overlay, "init").write_text(INIT)
+    Path(overlay, "init").chmod(0o755)
+    return overlay
 
 
 def write_tree(tree: FileTree, directory: Path) -> None:

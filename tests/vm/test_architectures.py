@@ -3,6 +3,7 @@
 riscv64 is left out of `make test`; `make test-riscv64` has it.
 """
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,15 +12,18 @@ from typing import Any
 
 import pytest
 
+from hostbuild.apt import Lists
 from hostbuild.arch import Arch
 from hostbuild.errors import WorldError
 from hostbuild.formats.elf_sections import machine_of
-from hostbuild.image.build import BuiltImage, ImageOptions, build_image
+from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
 from hostbuild.run import find_program
 from tests.support.boots import vm_of
+from tests.support.programs import require_program
 from tests.support.schema import check_records
+from tests.support.udevd import WAIT, make_choice
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
 
@@ -107,7 +111,8 @@ def test_everything_there_is_loaded_for(wanted: Wanted, guest: VM) -> None:
     check_records(guest.ledger)
     assert guest.check("uname -m").strip() == wanted.arch.facts.uname
     bound = guest.check(
-        "for d in $(find /sys/devices -name driver); do echo $(cat ${d%/driver}/modalias) $(readlink $d); done"
+        "for d in $(find /sys/devices -name driver); do echo $(cat ${d%/driver}/modalias) $(readlink $d); done",
+        timeout=120,
     )
     drivers = {(line.partition(":")[0], line.rpartition("/")[2]) for line in bound.splitlines()}
     assert drivers >= {
@@ -119,6 +124,48 @@ def test_everything_there_is_loaded_for(wanted: Wanted, guest: VM) -> None:
         *(("virtio", driver) for driver in ("virtio_blk", "virtio_net", "virtio_scsi", "virtio_rng")),
         *(("usb", driver) for driver in ("usb-storage", "usbhid")),
     }
+
+
+def test_the_same_modules_as_under_udevd(
+    wanted: Wanted, guest: VM, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Debian's udevd of that architecture, with all its rules, brings the same modules in, for the same devices.
+
+    It boots from a device tree given with --dtb: QEMU's own, and a node more, which the kernel makes a device of.
+    """
+    if wanted is not ARM64:
+        pytest.skip("udevd was tried on arm64 only")
+    ours = set(guest.check(WAIT, timeout=120).split())
+    directory = tmp_path_factory.mktemp("udev")
+    lists = Lists(wanted.release, wanted.arch.value)
+    options = ImageOptions(
+        arch=wanted.arch,
+        release=wanted.release,
+        modules=MODULES,
+        modprobe=Modprobe.KMOD,
+        overlays=(make_choice(directory / "overlay", lists),),
+    )
+    image = build_image(directory / "udev.img", options)
+    tree = own_tree(wanted, directory)
+    machine = read_machine(wanted.machine)
+    with vm_of(image, machine, append="quiet loader=udevd", memory="1024", dtb=tree, limit_s=400) as vm:
+        theirs = set(vm.check(WAIT, timeout=350).split())
+        added = vm.check("cat /sys/bus/platform/devices/*/modalias", timeout=60).split()
+    assert len(theirs) > 20
+    assert theirs == ours
+    assert "of:NaddedT(null)Cacme,added" in added
+
+
+def own_tree(wanted: Wanted, directory: Path) -> Path:
+    """Have QEMU write the device tree of its board, and add a node."""
+    blob, text = directory / "board.dtb", directory / "board.dts"
+    machine = ["-machine", f"virt,gic-version=max,dumpdtb={blob}", "-cpu", "cortex-a57", "-m", "1024"]
+    subprocess.run([wanted.arch.facts.qemu, *machine, "-display", "none"], timeout=60, check=True)
+    dtc = [require_program("dtc"), "-q"]
+    subprocess.run([*dtc, "-I", "dtb", "-O", "dts", "-o", text, blob], timeout=60, check=True)
+    text.write_text(f'{text.read_text()}\n/ {{ added {{ compatible = "acme,added"; }}; }};\n')
+    subprocess.run([*dtc, "-I", "dts", "-O", "dtb", "-o", blob, text], timeout=60, check=True)
+    return blob
 
 
 def test_what_is_plugged_in_is_bound_and_let_go(wanted: Wanted, guest: VM) -> None:
@@ -147,9 +194,12 @@ def test_what_is_plugged_in_is_bound_and_let_go(wanted: Wanted, guest: VM) -> No
 
 def test_a_tree_and_its_reasons(guest: VM) -> None:
     """The ledger's readers in the guest know what the device tree asked for."""
-    said = guest.check("modaliasd why virtio_mmio")
+    said = guest.check("modaliasd why virtio_mmio", timeout=120)
     assert "of:Nvirtio_mmioT(null)Cvirtio,mmio" in said
-    assert "node virtio_mmio, compatible virtio,mmio" in said
+    node = re.search(r"which is  node (/\S*virtio_mmio@\w+), compatible virtio,mmio", said)
+    assert node
+    assert guest.check(f"cat /sys/firmware/devicetree/base{node[1]}/compatible").strip("\0") == "virtio,mmio"
+    assert f"node {node[1]}, compatible virtio,mmio" in guest.check("modaliasd tree", timeout=120)
 
 
 def test_the_end_has_its_status(guest: VM) -> None:

@@ -7,7 +7,6 @@ what they have.
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -17,32 +16,9 @@ from hostbuild.kernels.kernel import require_kernel
 from hostbuild.qemu.machine import read_machine
 from hostbuild.ui import Silent
 from tests.support.boots import vm_of
-from tests.support.udevd import make_overlay
+from tests.support.udevd import WAIT, make_choice
 
 pytestmark = pytest.mark.vm
-
-INIT = """#!/bin/sh
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev 2>/dev/null
-mkdir -p /dev/pts /dev/shm /run
-mount -t tmpfs -o mode=0755 tmpfs /run
-grep -q loader=udevd /proc/cmdline || exec /sbin/init
-/lib/systemd/systemd-udevd --daemon
-udevadm trigger --type=subsystems --action=add
-udevadm trigger --type=devices --action=add
-udevadm settle
-while :; do /usr/lib/micro/agent; done
-"""
-# USB and SCSI devices are found long after their host's driver is in: wait until nothing has come for a while.
-WAIT = """old=; same=0
-while [ $same -lt 4 ]; do
-    new=$(cut -d' ' -f1 /proc/modules | sort)
-    if [ "$new" = "$old" ]; then same=$((same + 1)); else same=0; fi
-    old=$new
-    sleep 1
-done
-echo "$new" """
 
 # What only one of the two loads, and why that is right.
 SG = {"sg": "80-drivers.rules has a line that loads it for every SCSI device; no alias asks for it"}
@@ -60,9 +36,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], BuiltImage
     Each kernel is fetched once, into hostbuild's cache, and has one image.
     """
     directory = tmp_path_factory.mktemp("udev")
-    overlay = make_overlay(directory / "overlay")
-    Path(overlay, "init").write_text(INIT)
-    Path(overlay, "init").chmod(0o755)
+    overlay = make_choice(directory / "overlay")
 
     @functools.cache
     def build(kernel: str) -> BuiltImage:

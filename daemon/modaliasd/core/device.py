@@ -21,6 +21,7 @@ class Device(NamedTuple):
     modalias: what the kernel would have user space look up, "" where the device has none; several, one a line.
     driver: the name of the driver bound to it, "" while unbound.
     devname: its node below /dev ("vda"), its network interface is `ifname`; "" where it has none.
+    of_node: the path of its node in the device tree ("/soc/serial@9000"), "" where it has none.
     """
 
     devpath: str
@@ -30,3 +31,4 @@ class Device(NamedTuple):
     devtype: str = ""
     devname: str = ""
     ifname: str = ""
+    of_node: str = ""

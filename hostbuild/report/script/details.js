@@ -87,6 +87,12 @@ function showModule(module, scroll = false) {
     ...list("Why", causes), ...list("Needs", load.deps.length ? [load.deps.flatMap((name, at) => [at ? ", " : "", moduleLink(name)])] : []),
     ...list("Drives", load.drives.map(deviceLink)));
 }
+/** The compatibles of a device tree's node, most specific first, with those by which an alias matched it in bold. */
+function compatibles(node) {
+  if (!node?.compatible.length) return "";
+  return el("span", {}, ...node.compatible.flatMap((one, at) => [at ? ", " : "", node.matched.includes(one)
+    ? el("b", { title: "an alias matched this one" }, el("code", {}, one)) : el("code", {}, one)]));
+}
 function showDevice(index, scroll = false) {
   const device = data.devices[index];
   mark({ device: index });
@@ -102,6 +108,8 @@ function showDevice(index, scroll = false) {
       ["driver", device.driver ? (device.driver_module ? el("span", {}, `${device.driver}, from `, moduleLink(device.driver_module)) : device.driver) : device.former ? `none; ${device.former} had it` : "none"],
       ["bound", device.bound >= 0 ? `${moment(device.bound)}, ${span(device.bound - device.seen)} after it was seen` : ""],
       ["gone", device.gone >= 0 ? moment(device.gone) : ""], ["hangs on", device.parent >= 0 ? deviceLink(device.parent) : ""],
+      ["device tree node", device.device_tree?.node ? el("code", {}, device.device_tree.node) : ""],
+      ["compatible", compatibles(device.device_tree)],
       ["modalias", device.modalias ? el("code", {}, device.modalias) : "none: it asks for no module"]),
     ...list("Matched", matches),
     device.modalias && !matches.length ? el("p", { class: "soft" }, "No alias in this image matches it.") : "");

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.check.kernel import read_kernel_of
 from hostbuild.check.read import view_image
 from hostbuild.check.rules import check
@@ -14,6 +15,7 @@ from hostbuild.image.modules.storage import Store
 from hostbuild.ui import Silent
 from tests.host.check.test_breaks import other_checksum
 from tests.support.breakage import Parts, read_parts, write_parts
+from tests.support.programs import require_program
 
 pytestmark = pytest.mark.net
 KERNEL = "deb:linux-image-amd64"
@@ -45,6 +47,17 @@ def test_what_would_not_boot_is_refused(text: str, mode: int, reason: str, tmp_p
         build_image(tmp_path / "x.img", with_overlay(tmp_path, {"init": (text, mode)}))
     assert refused.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["overlay"]
+
+
+def test_a_program_of_another_architecture(tmp_path: Path) -> None:
+    """It is the kernel's architecture that counts, also where /init's own interpreter is the wrong one."""
+    options = with_overlay(tmp_path, {"usr/bin/busybox": ("", 0o755)})
+    program = bytearray(Path(require_program("busybox")).read_bytes())
+    program[18:20] = Arch.RISCV64.facts.elf.to_bytes(2, "little")
+    (options.overlays[0] / "usr/bin/busybox").write_bytes(program)
+    said = "/usr/bin/busybox: it is for .*, the kernel for x86-64"
+    with pytest.raises(InputError, match=f"^the image would not boot: {said}"):
+        build_image(tmp_path / "x.img", options)
 
 
 def test_what_would_not_work_is_a_warning(tmp_path: Path) -> None:

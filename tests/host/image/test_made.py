@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.formats.manifest import kernel_path, manifest_path
 from hostbuild.image.build import ImageOptions
 from hostbuild.image.made import make_image
+from hostbuild.kernels.bzimage import KernelError
+from hostbuild.kernels.kernel import Kernel
 
 OPTIONS = ImageOptions(kernel="deb:linux-image-amd64", modules="none")
 
@@ -60,6 +63,20 @@ def test_what_somebody_has_changed_is_made_anew(place: Path, change: Callable[[P
     change(image)
     assert not make_image(image, OPTIONS)[1]
     assert [path.read_bytes() for path in (image, manifest_path(image), kernel_path(image))] == data
+
+
+def test_the_kernel_is_the_options_own(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For another architecture or release it is that one's, and not the one that no option names."""
+    asked: list[tuple[Arch | None, str]] = []
+
+    def find(*_: object, arch: Arch | None, release: str) -> Kernel:
+        asked.append((arch, release))
+        raise KernelError("found")
+
+    monkeypatch.setattr("hostbuild.image.build.require_kernel", find)
+    with pytest.raises(KernelError, match="found"):
+        make_image(place / "w.img", ImageOptions(arch=Arch.RISCV64, release="sid", modules="none"))
+    assert asked == [(Arch.RISCV64, "sid")]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from hostbuild.arch import Arch, is_foreign, require_own
 from hostbuild.errors import CommandError, InputError, ToolMissingError, WorldError
 from hostbuild.kbuild import toolchain
 from hostbuild.kbuild.build import build, copy_built
@@ -31,14 +32,17 @@ EXTRAVERSION = -toy
 CC = gcc -g
 objects := $(O)/init/main.o $(O)/lib/lib.o $(O)/drivers/toy.ko
 
-.PHONY: olddefconfig prepare modules_prepare modules modules_install bzImage
+.PHONY: olddefconfig prepare modules_prepare modules modules_install bzImage Image
 olddefconfig prepare modules_prepare:
-	@mkdir -p $(O)/include/config $(O)/arch/x86/boot
+	@mkdir -p $(O)/include/config $(O)/arch/x86/boot $(O)/arch/arm64/boot
 	@echo 6.1.192-toy > $(O)/include/config/kernel.release
 
 modules: $(O)/drivers/toy.ko
 bzImage: $(objects)
 	@cat $(O)/init/main.o $(O)/lib/lib.o > $(O)/arch/x86/boot/bzImage
+	@echo "0 T start" > $(O)/System.map
+Image: $(objects)
+	@cat $(O)/init/main.o $(O)/lib/lib.o > $(O)/arch/$(ARCH)/boot/Image
 	@echo "0 T start" > $(O)/System.map
 
 $(O)/%.o: %.c
@@ -284,8 +288,87 @@ def test_missing_packages_are_named_together(monkeypatch: pytest.MonkeyPatch) ->
         toolchain, "find_program", lambda name: None if name in ("flex", "bison") else f"/bin/{name}"
     )
     with pytest.raises(ToolMissingError, match="flex, bison are missing") as caught:
-        toolchain.require_toolchain()
+        toolchain.require_toolchain(Arch.AMD64)
     assert caught.value.hint == "sudo apt-get install --no-install-recommends flex bison"
+
+
+@pytest.mark.parametrize("arch", [arch for arch in Arch if is_foreign(arch)], ids=str)
+def test_a_missing_cross_compiler_is_named(arch: Arch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For another architecture its compiler is asked for, beside this machine's own."""
+    cross = f"{arch.facts.cross}gcc"
+    monkeypatch.setattr(toolchain, "find_program", lambda name: None if name == cross else f"/bin/{name}")
+    monkeypatch.setattr(toolchain, "_compiles", lambda _: True)
+    toolchain.require_toolchain(require_own())
+    with pytest.raises(
+        ToolMissingError, match=f"{arch} kernel cannot be built here: {arch.facts.cross_package} is"
+    ):
+        toolchain.require_toolchain(arch)
+
+
+def test_what_make_is_told_of_an_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ARCH= always; CROSS_COMPILE= only for another than this machine's; ccache calls that compiler."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    source = SourceTree(tmp_path, "6.1")
+
+    def told(arch: Arch) -> list[str]:
+        return toolchain.make_argv(source, tmp_path / "o", "x", arch=arch, ccache=True)[4:]
+
+    assert told(Arch.AMD64) == ["ARCH=x86_64", "CC=ccache gcc", "x"]
+    cross = "aarch64-linux-gnu-"
+    assert told(Arch.ARM64) == ["ARCH=arm64", f"CROSS_COMPILE={cross}", f"CC=ccache {cross}gcc", "x"]
+    assert told(Arch.RISCV64)[:2] == ["ARCH=riscv", "CROSS_COMPILE=riscv64-linux-gnu-"]
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert told(Arch.ARM64) == ["ARCH=arm64", "CC=ccache gcc", "x"]
+    assert told(Arch.AMD64)[:2] == ["ARCH=x86_64", "CROSS_COMPILE=x86_64-linux-gnu-"]
+
+
+def test_a_kernel_of_another_architecture(source: SourceTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration says which; its Image is what is booted, and it is kept under a key that names it."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(
+        toolchain, "require_toolchain", lambda _: None
+    )  # the toy is compiled by this machine's gcc
+    text = "# Linux/arm64 6.1.192 Kernel Configuration\nCONFIG_MODULES=y\n"
+    built = build(source, text, jobs=1, strip=False, report=Silent())
+    assert built.arch is Arch.ARM64
+    assert built.root.name.startswith("6.1.192-toy-arm64-")
+    assert built.vmlinuz.read_bytes()
+    assert build(source, text, jobs=1, strip=False, report=Silent()).log is None
+    own = build(source, _CONFIG, jobs=1, strip=False, report=Silent())
+    assert (own.arch, own.log is None) == (Arch.AMD64, False)
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "complaint"),
+    [
+        (
+            "# Linux/arm64 6.1.0 Kernel Configuration",
+            ["--arch", "amd64"],
+            "is a configuration for arm64, and not for",
+        ),
+        ("CONFIG_RISCV=y", ["--arch", "arm64"], "is a configuration for riscv64, and not for arm64"),
+        (
+            "# Linux/sparc 6.1.0 Kernel Configuration",
+            [],
+            "the configuration is for sparc; kernels are built for",
+        ),
+        ("CONFIG_MODULES=y", ["--arch", "arm46"], "unknown architecture 'arm46'; did you mean arm64?"),
+    ],
+    ids=["contradicts", "by its options", "another", "none"],
+)
+def test_a_configuration_of_another_architecture(
+    config: str,
+    words: list[str],
+    complaint: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What contradicts, and what no kernel is built for, is told before anything is made."""
+    (tmp_path / "kernel.config").write_text(f"{config}\n")
+    given = ["--source", str(toy), "--config", str(tmp_path / "kernel.config")]
+    assert status_of(["kernel", "build", *given, *words]) == 100
+    assert complaint in capsys.readouterr().err
 
 
 def test_make_is_shielded_from_the_callers_environment() -> None:
@@ -295,11 +378,12 @@ def test_make_is_shielded_from_the_callers_environment() -> None:
         "KBUILD_OUTPUT": "/x",
         "MAKEFLAGS": "-k",
         "KCONFIG_CONFIG": "y",
+        "CROSS_COMPILE": "z-",
         "LC_ALL": "de_BE",
     }
     inner = toolchain.make_environment(outer)
     assert inner["PATH"] == "/bin"
-    assert not {"KBUILD_OUTPUT", "MAKEFLAGS", "KCONFIG_CONFIG"} & inner.keys()
+    assert not {"KBUILD_OUTPUT", "MAKEFLAGS", "KCONFIG_CONFIG", "CROSS_COMPILE"} & inner.keys()
     assert (inner["LC_ALL"], inner["KBUILD_BUILD_USER"]) == ("C", "hostbuild")
 
 

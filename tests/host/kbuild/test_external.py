@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch, is_foreign
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats.elf import modinfo
 from hostbuild.kbuild.external import build_overlay
@@ -55,6 +56,15 @@ def test_no_makefile(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path / "vmlinuz", "6.1.0", "00", "here")
     with pytest.raises(InputError, match="has no Makefile"):
         build_overlay(tmp_path, kernel, tmp_path)
+
+
+def test_a_kernel_of_another_architecture(tmp_path: Path) -> None:
+    """The headers' programs would be that one's: it is said before anything is fetched."""
+    foreign = next(arch for arch in Arch if is_foreign(arch))
+    kernel = Kernel(tmp_path / "vmlinuz", "6.1.0", "00", "linux-image", arch=foreign)
+    with pytest.raises(WorldError, match=f"linux-image is for {foreign}") as caught:
+        build_overlay(driver(tmp_path / "own"), kernel, tmp_path)
+    assert foreign.facts.cross in caught.value.hint
 
 
 def test_a_kernel_without_headers(debian_kernel: Kernel, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.formats import kconfig
 from hostbuild.kbuild.configfile import read_config_of
@@ -25,18 +26,37 @@ def config_of(wishes: Iterable[kconfig.Wish]) -> dict[str, str]:
     return {wish.option: wish.value for wish in wishes}
 
 
-def test_the_guest_fragment_meets_every_requirement() -> None:
-    """A kernel that has what the fragment says is fit, and lacks nothing but what has no fix."""
-    findings = check(config_of(guest_fragment()))
+@pytest.mark.parametrize("arch", Arch, ids=str)
+def test_the_guest_fragment_meets_every_requirement(arch: Arch) -> None:
+    """A kernel that has what the fragments say is fit, and lacks nothing but what has no fix."""
+    always = {} if arch is Arch.AMD64 else {"OF": "y"}  # Kconfig gives it to all of these
+    findings = check(config_of(guest_fragment(arch)) | always, arch)
     assert is_fit(findings)
     assert [
         finding.requirement.wants for finding in findings if not finding.met and finding.requirement.fix
     ] == []
 
 
-def test_every_line_of_the_fragment_has_its_reason() -> None:
+@pytest.mark.parametrize("arch", Arch, ids=str)
+def test_every_line_of_the_fragment_has_its_reason(arch: Arch) -> None:
     """No option is wanted without a word on why."""
-    assert [wish.option for wish in guest_fragment() if not wish.reason] == []
+    assert [wish.option for wish in guest_fragment(arch) if not wish.reason] == []
+
+
+def test_what_counts_on_one_architecture_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command asks for the console and the UARTs of the configuration's own machine."""
+    path = tmp_path / "config"
+    path.write_text("# Linux/arm64 6.1.0 Kernel Configuration\nCONFIG_SERIAL_8250_CONSOLE=y\n")
+    status_of(["kernel", "check", str(path)])
+    said = capsys.readouterr().out
+    assert "limit  CONFIG_SERIAL_AMBA_PL011_CONSOLE=y: console=ttyAMA0" in said
+    assert "CONFIG_SERIAL_8250_PCI=y: the ledger and the agent" in said
+    assert "DMI" not in said
+    path.write_text("# Linux/x86 6.1.0 Kernel Configuration\nCONFIG_SERIAL_8250_CONSOLE=y\n")
+    status_of(["kernel", "check", str(path)])
+    said = capsys.readouterr().out
+    assert "SERIAL" not in said
+    assert "CONFIG_DMI=y" in said
 
 
 def test_nothing_is_unfit() -> None:
@@ -87,7 +107,7 @@ def test_how_modules_are_installed(config: dict[str, str], packing: str) -> None
 
 def test_forced_signatures_are_found() -> None:
     """A kernel that refuses unsigned modules is named as limited, not as unfit."""
-    config = config_of(guest_fragment()) | {"MODULE_SIG_FORCE": "y"}
+    config = config_of(guest_fragment(Arch.AMD64)) | {"MODULE_SIG_FORCE": "y"}
     findings = check(config)
     assert [f.requirement.grade for f in findings if not f.met and "SIG_FORCE" in f.requirement.wants] == [
         Grade.LIMIT
@@ -106,6 +126,13 @@ def test_the_toolchains_packages_are_those_that_setup_installs() -> None:
     """debian-packages-kernel.txt and the check before a build name the same packages."""
     text = (PROJECT / "debian-packages-kernel.txt").read_text()
     assert sorted(re.findall(r"(?m)^([a-z0-9-]+)", text)) == sorted(PACKAGES)
+
+
+def test_the_cross_compilers_are_packages_of_their_own() -> None:
+    """Whoever builds for this machine needs none; debian-packages-kernel.txt names them in a comment."""
+    text = (PROJECT / "debian-packages-kernel.txt").read_text()
+    for arch in set(Arch) - {Arch.AMD64}:
+        assert re.search(rf"(?m)^# .*\b{arch.facts.cross_package}\b", text)
 
 
 def test_the_command_names_reasons_and_mends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,11 +188,13 @@ def test_what_it_does_to_a_boot(
 def test_the_command_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json every point is there, met or not; a fit kernel ends with 0."""
     path = tmp_path / "config"
-    path.write_text(kconfig.render_config(config_of(guest_fragment())))
+    path.write_text(kconfig.render_config(config_of(guest_fragment(Arch.AMD64))))
     assert status_of(["kernel", "check", str(path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["fit"] is True
-    assert [finding["wants"] for finding in said["findings"]] == [r.wants for r in REQUIREMENTS]
+    assert [finding["wants"] for finding in said["findings"]] == [
+        r.wants for r in REQUIREMENTS if Arch.AMD64 in r.arches
+    ]
 
 
 def test_a_file_that_is_no_configuration_is_not_built(

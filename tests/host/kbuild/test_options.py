@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import Wish, parse_config
 from hostbuild.kbuild.options import KernelOptions, load_options
@@ -80,7 +81,9 @@ config NAME
 def _load(directory: Path, config: str = "") -> KernelOptions:
     (directory / "Kconfig").write_text(_KCONFIG)
     (directory / "config").write_text(config)
-    return load_options(directory, version="6.1.0", compiler="gcc 12", config=directory / "config")
+    return load_options(
+        directory, arch=Arch.AMD64, version="6.1.0", compiler="gcc 12", config=directory / "config"
+    )
 
 
 @pytest.fixture
@@ -195,4 +198,6 @@ def test_a_broken_tree_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "Kconfig").write_text("config A\n\tnonsense here\n")
     (tmp_path / "config").touch()
     with pytest.raises(InputError, match=r"Kconfig:2"):
-        load_options(tmp_path, version="6.1.0", compiler="gcc 12", config=tmp_path / "config")
+        load_options(
+            tmp_path, arch=Arch.AMD64, version="6.1.0", compiler="gcc 12", config=tmp_path / "config"
+        )

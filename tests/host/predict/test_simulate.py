@@ -17,6 +17,7 @@ from hostbuild.predict.capture import (
     CaptureKind,
     capture_of_history,
     make_capture,
+    parse_capture,
     render_capture,
 )
 from hostbuild.predict.learn import learn
@@ -281,6 +282,25 @@ def test_the_json_holds_what_the_values_do() -> None:
     assert next(row for row in fields["loads"] if row["module"] == "sd_mod" or row["module"] == "virtio")[
         "causes"
     ]
+
+
+def test_a_node_of_a_device_tree() -> None:
+    """Where a device comes from a tree, its node is named with what matched, and in JSON with all its compatibles."""
+    uart = "of:NserialT(null)Cacme,uart-2Cacme,uart"
+    board = make_capture(
+        CaptureKind.DEVICETREE, "", [Captured(Device("/x", "platform", uart, of_node="/soc/serial@9000"))]
+    )
+    assert parse_capture(render_capture(board)) == board, "its file keeps the path"
+    aliases = b"alias of:N*T*Cacme,uartC* led\nalias of:N*T*Cacme,uart led\n"
+    prediction = predict(board, target(tables={**TABLES, "modules.alias": aliases}))
+    said = "node /soc/serial@9000, compatible acme,uart, which is more general than acme,uart-2"
+    assert said in render_prediction(prediction, "this kernel", of_tree=True)
+    [row] = prediction_fields(prediction)["devices"]
+    assert row["device_tree"] == {
+        "node": "/soc/serial@9000",
+        "compatible": ["acme,uart-2", "acme,uart"],
+        "matched": ["acme,uart"],
+    }
 
 
 def test_learning_takes_what_was_in_use() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.board import MachineType
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.newc import Member, Writer
@@ -239,6 +240,26 @@ def test_an_unpacked_kernel_is_entered_where_it_is_wanted_and_can_be(
     made = prepare(image, machine, kernel=kernel, append=append, accel="tcg", pvh=True)
     assert made.boot.kernel == Path(kernel)
     assert "--pvh" in made.notes[-1]
+
+
+def test_a_device_tree_of_ones_own(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--dtb: QEMU gets it on a board that has one; a PC, and a file that is none, are refused."""
+    kernel = str(write_kernel(tmp_path / "vmlinuz", OURS))
+    tree = tmp_path / "board.dtb"
+    empty = struct.pack(">4I", 1, 0, 2, 9)  # FDT_BEGIN_NODE, "", FDT_END_NODE, FDT_END
+    header = struct.pack(">10I", 0xD00DFEED, 72, 56, 72, 40, 17, 16, 0, 0, 16)
+    tree.write_bytes(header + bytes(16) + empty)
+    with pytest.raises(UsageError, match="is a PC, which has no device tree"):
+        prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=tree)
+    monkeypatch.setattr(session, "read_arch", lambda _: Arch.ARM64)
+    made = prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=tree)
+    argv = made.boot.argv(made.machine)
+    assert argv[argv.index("-dtb") + 1] == str(tree)
+    tree.write_bytes(header)
+    with pytest.raises(InputError, match="cut short"):
+        prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=tree)
+    with pytest.raises(InputError, match="not a device tree"):
+        prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=image)
 
 
 @pytest.mark.parametrize("words", ["", "lockdown=none", "lockdown=integrity", "module.sig_enforce=1"])

@@ -14,7 +14,7 @@ from hostbuild.report.html import render_html
 from hostbuild.report.model import make_model
 from modaliasd.core.ledger.history import history_of
 from tests.support.hostile import EVIL, evil_records
-from tests.support.ledgers import Maker, asked_by, q35_records
+from tests.support.ledgers import Maker, asked_by, q35_records, tree_boot
 
 pytestmark = pytest.mark.slow
 
@@ -227,6 +227,21 @@ def test_details_say_why(page: Page) -> None:
     assert "pci:v00001000d00000060sv*sd*bc*sc*i*" in page.locator("#detail").inner_text()
     page.locator("#detail").get_by_role("button", name="pci 0000:00:09.0").first.click()
     assert "megaraid_sas, from megaraid_sas" in page.locator("#detail").inner_text()
+
+
+def test_a_node_of_a_device_tree(browser: Browser, tmp_path: Path) -> None:
+    """A device's details have its node's path and its compatibles; the one that an alias matched is bold."""
+    path = tmp_path / "tree.html"
+    path.write_text(render_html(make_model(history_of(tree_boot().records), None, "tree")), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.locator(".node").filter(has_text="9000.serial").click()
+    detail = page.locator("#detail")
+    assert "/soc/serial@9000" in detail.inner_text()
+    assert "acme,uart-2, acme,uart, ns16550a" in detail.inner_text()
+    assert detail.locator("dd b").all_inner_texts() == ["acme,uart"]
+    page.close()
 
 
 def test_nothing_of_a_ledger_runs(browser: Browser, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hostbuild.report.model import make_model
 from hostbuild.report.perfetto import make_trace
 from hostbuild.report.svg import render_svg
 from modaliasd.core.ledger.history import history_of
-from tests.support.ledgers import Q35, START_US, Maker, q35_records, small_boot
+from tests.support.ledgers import Q35, START_US, Maker, q35_records, small_boot, tree_boot
 from tests.support.schema import check_records
 
 
@@ -237,3 +237,16 @@ def test_a_module_that_was_loaded_twice_has_a_row_for_each_load() -> None:
     assert len(loads) == 2
     assert [[names[at] for at in load["askers"]] for load in loads] == [[nic], [nic, other]]
     assert [bool(load["drives"]) for load in loads] == [False, True]
+
+
+def test_a_node_of_a_device_tree() -> None:
+    """The model has its path, its compatibles and those that matched; of what is in no tree it has none."""
+    maker = tree_boot()
+    check_records(maker.records)
+    devices = {row["path"]: row["device_tree"] for row in make_model(history_of(maker.records))["devices"]}
+    assert devices["/devices/platform/soc/9000.serial"] == {
+        "node": "/soc/serial@9000",
+        "compatible": ["acme,uart-2", "acme,uart", "ns16550a"],
+        "matched": ["acme,uart"],
+    }
+    assert not any(row["device_tree"] for row in make_model(history_of(small_boot().records))["devices"])

@@ -253,6 +253,7 @@ TYPES: dict[str, Fields] = {
         devtype=text,
         devname=text,
         ifname=text,
+        of_node=text,
         seqnum=count,
         walk=count,
         matches=matches,

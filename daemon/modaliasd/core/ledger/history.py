@@ -252,6 +252,7 @@ def _hear_device(history: History, record: Fields, t_us: int) -> None:
     device.devtype = record.get("devtype", "") or device.devtype
     device.devname = record.get("devname", "") or device.devname
     device.ifname = record.get("ifname", "") or device.ifname
+    device.of_node = record.get("of_node", "") or device.of_node
     if "matches" in record:
         device.matches = tuple(match_of(fields) for fields in record["matches"])
     driver = record.get("driver", "")

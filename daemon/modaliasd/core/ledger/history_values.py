@@ -24,7 +24,8 @@ class DeviceHistory:
     any driver does before its device is removed ("" if nothing has, or a driver has it again).
     module: the module of that driver, "" if it is part of the kernel or unknown. hotplugged: an `add` uevent after the
     first settle brought it. idle_drivers: drivers for its bus that its modules brought and that did not take it (the
-    last `unbound` line). parent: devpath of the nearest ancestor that is known, "" for none.
+    last `unbound` line). parent: devpath of the nearest ancestor that is known, "" for none. of_node: the path of its
+    node in the device tree.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class DeviceHistory:
         "matches",
         "modalias",
         "module",
+        "of_node",
         "parent",
         "seen_us",
         "subsystem",
@@ -51,7 +53,7 @@ class DeviceHistory:
         self.devpath = devpath
         self.seen_us = seen_us
         self.subsystem = self.modalias = self.driver = self.former = self.module = ""
-        self.devtype = self.devname = self.ifname = self.parent = ""
+        self.devtype = self.devname = self.ifname = self.of_node = self.parent = ""
         self.bound_us = self.gone_us = UNKNOWN
         self.hotplugged = False
         self.matches: tuple[Match, ...] = ()

@@ -13,6 +13,7 @@ Devices that have nothing to tell are folded: no match, no module's driver, no n
 from __future__ import annotations
 
 from modaliasd.core.kmod.plan import ALIAS_FILE
+from modaliasd.core.ledger.devicetree import node_words
 from modaliasd.core.ledger.history import UNKNOWN, DeviceHistory, History, LoadHistory
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, shorten, style_of
 from modaliasd.core.printable import printable
@@ -144,6 +145,8 @@ class _Devices:
             place = f"line {first.line}" if first.file == ALIAS_FILE else printable(first.place)
             line = f" ({place})" if first.line else ""
             lines.append(f"alias {shorten(printable(alias), max(24, room - 26) if room else 0)}{line}")
+            if node := node_words(device.modalias, alias, device.of_node):
+                lines.append(style("faint", shorten(printable(f"  {node}"), room)))
             lines += [text for match in matches for text in self._became(device, match, room)]
         return lines
 

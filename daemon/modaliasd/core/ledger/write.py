@@ -77,6 +77,7 @@ def device_fields(device: Device, action: str) -> dict[str, Json]:
         "devtype": device.devtype,
         "devname": device.devname,
         "ifname": device.ifname,
+        "of_node": device.of_node,
     }
 
 

@@ -107,4 +107,5 @@ def device_from_env(devpath: str, subsystem: str, env: dict[str, str]) -> Device
         get("DEVTYPE", ""),
         get("DEVNAME", ""),
         get("INTERFACE", "") if subsystem == "net" else "",
+        get("OF_FULLNAME", ""),
     )

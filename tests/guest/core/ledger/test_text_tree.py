@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from modaliasd.cli import main
-from modaliasd.core.ledger.answers.explain import why_device
-from modaliasd.core.ledger.answers.text_explain import device_text
+from modaliasd.core.ledger.answers.explain import why_device, why_module
+from modaliasd.core.ledger.answers.jsonable import tree_fields
+from modaliasd.core.ledger.answers.text_explain import device_text, module_text
 from modaliasd.core.ledger.history import history_of
 from modaliasd.core.ledger.text import duration, shorten
 from modaliasd.core.ledger.text_tree import render_tree
 from modaliasd.core.printable import printable
-from tests.support.ledgers import Q35, Maker, q35_records, small_boot
+from tests.support.ledgers import Q35, Maker, q35_records, small_boot, tree_boot
 
 SMALL_TREE = """\
 0000:00:03.0  pci  driver nic-driver  at 1.00 s, bound 5.0 ms later
@@ -194,3 +195,27 @@ def test_a_half_written_last_line_is_left_out(tmp_path: Path, capsys: pytest.Cap
     path.write_text(small_boot().text() + '{"type":"dev', encoding="ascii")
     assert main(["tree", "--ledger", str(path)]) == 0
     assert capsys.readouterr().out == SMALL_TREE
+
+
+def test_a_node_of_a_device_tree() -> None:
+    """The tree and why say where it is, which compatible the alias matched, and which others it has."""
+    history = history_of(tree_boot().records)
+    said = (
+        "node /soc/serial@9000, compatible acme,uart, "
+        "which is more general than acme,uart-2 and less so than ns16550a"
+    )
+    assert f"   alias of:N*T*Cacme,uartC* (line 7)\n     {said}\n     acme_uart loaded" in render_tree(
+        history, width=0
+    )
+    why = why_module(history, "acme_uart")
+    assert why is not None
+    for text in (
+        module_text(history, why),
+        device_text(history, why_device(history, history.devices["/devices/platform/soc/9000.serial"])),
+    ):
+        assert f"  which is  {said}\n" in text
+    alone = device_text(history, why_device(history, history.devices["/devices/platform/soc/48.sensor"]))
+    assert "which is  node sensor, compatible acme,s\n" in alone
+    [row, _] = tree_fields(history)["devices"]
+    assert row["of_node"] == "/soc/serial@9000"
+    assert row["device_tree"]["matched"] == ["acme,uart"]

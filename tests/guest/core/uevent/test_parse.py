@@ -86,3 +86,10 @@ def test_two_modaliases_of_one_device() -> None:
     assert (device.modalias, device.driver) == ("acpi:A:\nof:B", "x")
     twice = parse_uevent(GOOD.replace(b"SUBSYSTEM=pci", b"SUBSYSTEM=a\0SUBSYSTEM=pci"))
     assert twice.env["SUBSYSTEM"] == "pci"
+
+
+def test_the_node_in_a_device_tree() -> None:
+    """The kernel names it in the uevent file of whatever has one (drivers/of/device.c, of_device_uevent)."""
+    content = b"DRIVER=pl011\nOF_NAME=serial\nOF_FULLNAME=/soc/serial@9000\nOF_COMPATIBLE_0=acme,uart\n"
+    assert device_from_env("/devices/x", "platform", parse_uevent_file(content)).of_node == "/soc/serial@9000"
+    assert device_from_env("/devices/x", "pci", {"MODALIAS": "pci:x"}).of_node == ""

@@ -6,6 +6,7 @@ Fields have the names and units of history_values.py and explain.py; times are m
 from __future__ import annotations
 
 from modaliasd.core.fasttypes import Enum
+from modaliasd.core.ledger.devicetree import node_fields
 from modaliasd.core.ledger.history_values import DeviceHistory
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _DEVICE = (
     *("devpath", "parent", "subsystem", "modalias", "matches", "driver", "module", "devtype", "devname", "ifname"),
-    *("seen_us", "bound_us", "gone_us", "hotplugged", "idle_drivers"),
+    *("of_node", "seen_us", "bound_us", "gone_us", "hotplugged", "idle_drivers"),
 )  # fmt: skip
 
 
@@ -26,7 +27,9 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, DeviceHistory):
-        return {name: plain(getattr(value, name)) for name in _DEVICE}
+        fields = {name: plain(getattr(value, name)) for name in _DEVICE}
+        node = node_fields(value.modalias, (match.alias for match in value.matches), value.of_node)
+        return fields | {"device_tree": node} if node is not None else fields
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {name: plain(one) for name, one in value._asdict().items()}
     if isinstance(value, tuple | list):

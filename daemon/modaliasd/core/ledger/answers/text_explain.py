@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modaliasd.core.ledger.answers.explain import Became
 from modaliasd.core.ledger.answers.explain_not import GOOD, may_ask_lines
-from modaliasd.core.ledger.devicetree import explain
+from modaliasd.core.ledger.devicetree import node_words
 from modaliasd.core.ledger.text import UNTIMED, cause_text, duration, style_of
 from modaliasd.core.loading.cause import NEEDS, SOFTDEP
 from modaliasd.core.printable import printable
@@ -43,7 +43,7 @@ def module_text(
         lines.append(f"  {style('name', _device_name(device))} {_asked_at(device)}")
         lines.append(style("faint", f"    modalias  {printable(device.modalias.replace(NEXT, AND))}"))
         lines.append(f"    alias     {printable(f'{match.alias}  {match.place}')}".rstrip())
-        if node := explain(device.modalias, match.alias):
+        if node := node_words(device.modalias, match.alias, device.of_node):
             lines.append(f"    which is  {printable(node)}")
     if len(why.askers) > _MORE:
         lines.append(f"  and {len(why.askers) - _MORE} devices more")
@@ -122,12 +122,14 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
         lines.append("  it has no modalias: it asks for no module")
     else:
         lines.append(f"  modalias  {printable(device.modalias.replace(NEXT, AND))}")
+        if not why.chosen and (node := node_words(device.modalias, "", device.of_node)):
+            lines.append(f"  which is  {printable(node)}")
     if device.modalias and not why.chosen:
         where = "among this kernel's modules" if history.watched else "in this image"
         lines.append(f"  {style('warn', 'no alias matches it')} {where}")
     for chosen in why.chosen:
         lines.append(f"  alias     {printable(f'{chosen.match.alias}  {chosen.match.place}')}".rstrip())
-        if node := explain(device.modalias, chosen.match.alias):
+        if node := node_words(device.modalias, chosen.match.alias, device.of_node):
             lines.append(f"  which is  {printable(node)}")
         became = style("warn", "is not loaded") if _is_unloaded(history, chosen) else _became(chosen, color)
         lines.append(f"    {style('module', printable(chosen.match.module))}  {became}")

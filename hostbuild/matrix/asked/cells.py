@@ -52,7 +52,7 @@ class Expected:
 def cell_name(names: Sequence[str]) -> str:
     """Return a cell's name, from its coordinates in the order of AXES."""
     kernel, _, *others = names
-    return " · ".join([kernel, *others])
+    return " | ".join([kernel, *others])
 
 
 def cells_of(spec: Spec) -> tuple[Cell, ...]:

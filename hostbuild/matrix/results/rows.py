@@ -65,7 +65,7 @@ def grid_of(rows: Iterable[Row]) -> Grid:
     lines: dict[str, dict[str, Row]] = {}
     for row in rows:
         words = [row.kernel, *([row.image] if several_images else []), *([row.test] if several_tests else [])]
-        lines.setdefault(" · ".join(words), {})[row.machine] = row
+        lines.setdefault(" | ".join(words), {})[row.machine] = row
     return Grid(tuple(dict.fromkeys(row.machine for row in rows)), tuple(lines.items()))
 
 

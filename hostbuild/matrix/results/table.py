@@ -45,7 +45,7 @@ class Progress:
             return "", ""
         bad = [one for one in done if one is not Verdict.PASSED]
         if total == 1:
-            return (done[0].value, _STYLES[done[0]]) if done else ("…", "dim")
+            return (done[0].value, _STYLES[done[0]]) if done else ("...", "dim")
         words = f"{len(done)}/{total}" + (f", {len(bad)} bad" if bad else "")
         style = _STYLES[bad[0]] if bad else _STYLES[Verdict.PASSED] if len(done) == total else ""
         return words, style

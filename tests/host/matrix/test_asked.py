@@ -83,9 +83,9 @@ def test_a_whole_file_is_taken() -> None:
 def test_the_least_is_one_cell() -> None:
     """A kernel alone: the machine virtio, the default image, and a boot."""
     [cell] = cells_of(spec_of('kernels = "deb:linux-image-amd64"'))
-    assert cell.name == "deb:linux-image-amd64 · virtio · default · boot"
+    assert cell.name == "deb:linux-image-amd64 | virtio | default | boot"
     [named] = cells_of(spec_of('[kernels]\nstable = "deb:linux-image-amd64"'))
-    assert named.name == "stable · virtio · default · boot"
+    assert named.name == "stable | virtio | default | boot"
 
 
 def test_excluded_cells_are_no_cells() -> None:

@@ -20,7 +20,7 @@ from hostbuild.matrix.results.verdict import Verdict, judge
 from tests.support.ledgers import Q35, small_boot
 
 KEY = "ab" * 16
-HOSTILE = "<b>\x1b[31m&\x00\ud800 · \u202e]]>"
+HOSTILE = "<b>\x1b[31m&\x00\ud800 | \u202e]]>"
 
 
 def rows() -> list[Row]:
@@ -105,7 +105,7 @@ def test_the_summary_names_what_is_wrong() -> None:
     lines = summary_lines(rows())
     assert lines[0].split() == ["virtio", "q35"]
     assert lines[1].split() == ["k1", "ok", "3.2", "s", "FAILED"]
-    assert f"lost: {HOSTILE} · q35 · default · boot" in lines
+    assert f"lost: {HOSTILE} | q35 | default | boot" in lines
     assert lines[-1] == "1 of 3 cells as expected, 1 failed, 1 without a result"
 
 

@@ -32,8 +32,12 @@ def overhead(cells: int) -> None:
     with own_cluster(2, 4000) as client:
         up = time.monotonic()
         took, cpu = _run(client, [make_job(str(n), "exit", "0") for n in range(cells)])
-        print(f"cluster up after {up - begin:.2f} s; {cells} cells in {took:.2f} s: {1000 * took / cells:.2f} ms a cell,")
-        print(f"  of them {1000 * cpu / cells:.2f} ms of processor time in the process of scheduler and engine")
+        print(
+            f"cluster up after {up - begin:.2f} s; {cells} cells in {took:.2f} s: {1000 * took / cells:.2f} ms a cell,"
+        )
+        print(
+            f"  of them {1000 * cpu / cells:.2f} ms of processor time in the process of scheduler and engine"
+        )
 
 
 def scale(cells: int, guest_s: float, workers: list[int]) -> None:
@@ -54,17 +58,34 @@ def scale(cells: int, guest_s: float, workers: list[int]) -> None:
             client.wait_for_workers(count)
             took, cpu = _run(client, [make_job(str(n), "sleep", str(guest_s)) for n in range(cells)])
         most = count / guest_s
-        print(f"{count:8} {cells / took:8.1f} {most:8.1f} {cells / took / most:6.0%} {1000 * cpu / cells:14.2f}", flush=True)
+        print(
+            f"{count:8} {cells / took:8.1f} {most:8.1f} {cells / took / most:6.0%} {1000 * cpu / cells:14.2f}",
+            flush=True,
+        )
 
 
 def real(file: Path) -> None:
     """Print how long a matrix takes with two workers, and with one. Its images are made before."""
-    subprocess.run([sys.executable, "-m", "hostbuild", "matrix", str(file), "--list"], check=True, cwd=PROJECT)
+    subprocess.run(
+        [sys.executable, "-m", "hostbuild", "matrix", str(file), "--list"], check=True, cwd=PROJECT
+    )
     for workers in (2, 1):
         with tempfile.TemporaryDirectory() as scratch:
-            argv = [sys.executable, "-m", "hostbuild", "matrix", str(file), "--workers", str(workers), "--again", "--json"]
+            argv = [
+                sys.executable,
+                "-m",
+                "hostbuild",
+                "matrix",
+                str(file),
+                "--workers",
+                str(workers),
+                "--again",
+                "--json",
+            ]
             begin = time.monotonic()
-            done = subprocess.run([*argv, "-o", f"{scratch}/r"], stdout=subprocess.PIPE, check=False, cwd=PROJECT)
+            done = subprocess.run(
+                [*argv, "-o", f"{scratch}/r"], stdout=subprocess.PIPE, check=False, cwd=PROJECT
+            )
             print(f"{workers} workers: {time.monotonic() - begin:.1f} s, {json.loads(done.stdout)['counts']}")
 
 
@@ -78,7 +99,9 @@ def _run(client: "object", jobs: list[Job]) -> tuple[float, float]:
 
 def main() -> None:
     """Take the command line apart."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = parser.add_subparsers(dest="kind", required=True)
     one = kinds.add_parser("overhead")
     one.add_argument("--cells", type=int, default=500)

@@ -17,8 +17,8 @@ from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.matrix.asked.axes import Spec
 from hostbuild.matrix.asked.cells import Cell, cells_of
 from hostbuild.matrix.asked.job import Job
-from hostbuild.matrix.results.rows import Row, counts, summary_lines
 from hostbuild.matrix.asked.spec import parse_spec
+from hostbuild.matrix.results.rows import Row, counts, summary_lines
 from hostbuild.matrix.results.verdict import Verdict
 from modaliasd import __version__
 
@@ -40,9 +40,9 @@ FILE names what is to be booted (docs/matrix.md):
   machine = "q35"
   bound = ["e1000"]
 
-Results are kept as they come, in a directory beside FILE: what is there is not run again, whatever ended the run before.
-In it are index.html, with a report of each boot; junit.xml; run.json; and each cell's ledger, console and output.
-`hostbuild diff DIR1 DIR2` compares two runs.
+Results are kept as they come, in a directory beside FILE: what is there is not run again, whatever ended the run
+before. In it are index.html, with a report of each boot; junit.xml; run.json; and each cell's ledger, console and
+output. `hostbuild diff DIR1 DIR2` compares two runs.
 
 \b
 The exit status:
@@ -77,11 +77,15 @@ Examples:
     help="How many guests run on this machine at a time. Default: one a CPU, if the memory is enough.",
 )
 @click.option(
-    "--scheduler", metavar="ADDRESS", help="Run on the workers of this dask scheduler instead: tcp://HOST:8786."
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on the workers of this dask scheduler instead: tcp://HOST:8786.",
 )
 @click.option("--again", is_flag=True, help="Run all cells, also those whose results are there.")
 @click.option("--again-failed", is_flag=True, help="Run those again that were not as expected.")
-@click.option("--junit", type=OutputPath("the JUnit file"), metavar="FILE", help="Write JUnit's XML to FILE, too.")
+@click.option(
+    "--junit", type=OutputPath("the JUnit file"), metavar="FILE", help="Write JUnit's XML to FILE, too."
+)
 @click.option("--list", "list_only", is_flag=True, help="List the cells, and run nothing.")
 @_options.as_json("the cells with what became of them")
 def command(
@@ -97,19 +101,23 @@ def command(
 ) -> int:
     """Boot each kernel of FILE on each machine, with each image, for each test; say which did as expected."""
     if workers is not None and scheduler is not None:
-        raise click.UsageError("--workers is for this machine, --scheduler for others: they are mutually exclusive")
+        raise click.UsageError(
+            "--workers is for this machine, --scheduler for others: they are mutually exclusive"
+        )
     text = read_input(file, "the matrix").decode("utf-8", "replace")
     spec = parse_spec(text, file.absolute())
     cells = cells_of(spec)
     if list_only:
         _list(cells, as_json=as_json)
         return 0
-    from hostbuild.matrix.workers.cluster import require_dask
     from hostbuild.matrix.results.store import opened
+    from hostbuild.matrix.workers.cluster import require_dask
 
     require_dask()
     with opened(output if output is not None else _beside(file)) as store:
-        rows = _run(spec, cells, store, _cluster(workers, scheduler), _again(again, again_failed), as_json=as_json)
+        rows = _run(
+            spec, cells, store, _cluster(workers, scheduler), _again(again, again_failed), as_json=as_json
+        )
         _write(spec, store, rows, junit)
     if as_json:
         ui.print_json(_jsonable(spec, rows))
@@ -130,8 +138,8 @@ def _run(
 ) -> list[Row]:
     from hostbuild.matrix.conduct import conduct
     from hostbuild.matrix.prepare import make_plan
-    from hostbuild.matrix.workers.run_cell import run_cell
     from hostbuild.matrix.results.table import live_table
+    from hostbuild.matrix.workers.run_cell import run_cell
 
     reporter = ui.reporter(as_json=as_json)
     plan = make_plan(spec, cells, secrets.token_hex(8), reporter)

@@ -10,13 +10,13 @@ from hostbuild.fs.files import write_file
 from hostbuild.log import debug
 from hostbuild.matrix.asked.axes import Spec
 from hostbuild.matrix.asked.cells import Cell, Expected, expected_of
-from hostbuild.matrix.workers.engine import Engine
 from hostbuild.matrix.asked.job import CellResult, Job, Lost, Runner
-from hostbuild.matrix.workers.parcels import read_parcel
 from hostbuild.matrix.prepare import Plan
 from hostbuild.matrix.results.rows import Row
 from hostbuild.matrix.results.store import CONSOLE, LEDGER, OUTPUT, REPORT, Store
 from hostbuild.matrix.results.verdict import Verdict, judge
+from hostbuild.matrix.workers.engine import Engine
+from hostbuild.matrix.workers.parcels import read_parcel
 from hostbuild.report.html import render_html
 from hostbuild.report.model import make_model
 from modaliasd.core.errors import FormatError
@@ -78,7 +78,9 @@ def conduct(
                     yield row
 
 
-def row_of(cell: Cell, key: str | None, outcome: CellResult | Lost, expected: Expected, history: History | None) -> Row:
+def row_of(
+    cell: Cell, key: str | None, outcome: CellResult | Lost, expected: Expected, history: History | None
+) -> Row:
     """Return a cell's row."""
     found = judge(outcome, expected, history)
     kernel, architecture, machine, image, test = cell.names
@@ -86,7 +88,9 @@ def row_of(cell: Cell, key: str | None, outcome: CellResult | Lost, expected: Ex
     fix = outcome.hint if found.verdict is not Verdict.PASSED else ""
     if isinstance(outcome, Lost):
         return Row(**row, verdict=found.verdict, complaints=found.complaints, fix=fix)
-    settled = history.settled_us - history.started_us if history is not None and history.settled_us >= 0 else -1
+    settled = (
+        history.settled_us - history.started_us if history is not None and history.settled_us >= 0 else -1
+    )
     return Row(
         **row,
         verdict=found.verdict,

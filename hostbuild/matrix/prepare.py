@@ -83,7 +83,7 @@ def make_plan(spec: Spec, cells: Sequence[Cell], run: str, report: Reporter) -> 
 
 
 def options_of(image: MatrixImage) -> ImageOptions:
-    """Return what to build, for a kernel still to be named. Raises InputError for words that make-image does not know."""
+    """Return what to build, for a kernel still to be named. Raises InputError for unknown words."""
     known = [one.value for one in Extra]
     for word in image.extras:
         if word not in known:
@@ -219,7 +219,7 @@ class _TestFiles:
                 found[name] = _content(file, test)
             if sum(map(len, found.values())) > _MOST_FILES:
                 raise InputError(
-                    f"the files of [tests.{test.name}] have more than {_MOST_FILES >> 20} MiB: they are sent with each cell",
+                    f"the files of [tests.{test.name}] have more than {_MOST_FILES >> 20} MiB: they go with each cell",
                     hint="name the files, not the folder that has others, too",
                 )
         return cls(names=tuple(path.name for path in test.pytest), files=tuple(sorted(found.items())))

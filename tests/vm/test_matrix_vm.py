@@ -72,7 +72,9 @@ def test_cells_and_an_interruption(tmp_path: Path) -> None:
     scratch.mkdir()
     env = os.environ | {"TMPDIR": str(scratch)}
     argv = hostbuild_argv("matrix", str(matrix_of(tmp_path, "command")), "--workers", "1")
-    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     cells = tmp_path / "m-results/cells"
     try:
         limit = time.monotonic() + _LIMIT_S
@@ -92,7 +94,9 @@ def test_cells_and_an_interruption(tmp_path: Path) -> None:
     assert [path.name for path in scratch.iterdir()] == []
     assert len(list(cells.glob("*/result.json"))) == 1
 
-    argv = hostbuild_argv("matrix", str(matrix_of(tmp_path, "hangs")), "--json", "--junit", str(tmp_path / "j.xml"))
+    argv = hostbuild_argv(
+        "matrix", str(matrix_of(tmp_path, "hangs")), "--json", "--junit", str(tmp_path / "j.xml")
+    )
     done = subprocess.run(argv, env=env, capture_output=True, timeout=_LIMIT_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)

@@ -91,7 +91,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole matrix.toml. machines: names, or paths of files. timeout_s: of a guest's life, where no test has its own."""
+    """A whole matrix.toml. machines: names, or paths of files. timeout_s: of tests without one of their own."""
 
     path: Path
     kernels: tuple[MatrixKernel, ...]

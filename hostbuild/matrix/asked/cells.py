@@ -1,4 +1,4 @@
-"""The cells of a matrix: the product of its axes without what is excluded, and what each is expected to come to. Pure."""
+"""The cells of a matrix: the product of its axes without what is excluded, and what each should come to. Pure."""
 
 import hashlib
 import json

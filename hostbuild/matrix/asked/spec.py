@@ -198,9 +198,8 @@ def _check_names(spec: Spec) -> None:
             for pattern in where.patterns(axis):
                 known = [value.name for value in spec.values(axis)]
                 if known and not where.fits_any(pattern, known):
-                    near = did_you_mean(pattern, known)
-                    there = f"; there are {', '.join(known[:8])}" if not near else near
-                    raise InputError(f"{spec.path}: [[{key}]] {axis} = {pattern!r} fits no {axis}{there}")
+                    near = did_you_mean(pattern, known) or f"; there are {', '.join(known[:8])}"
+                    raise InputError(f"{spec.path}: [[{key}]] {axis} = {pattern!r} fits no {axis}{near}")
 
 
 # Values of a TOML table, checked
@@ -255,7 +254,9 @@ def _word(table: Mapping[str, Any], key: str, what: str) -> str:
 def _choice(table: Mapping[str, Any], key: str, known: tuple[str, ...], what: str) -> str:
     value = _word(table, key, what) or known[0]
     if value not in known:
-        raise InputError(f"{what} {key} = {value!r} is unknown{did_you_mean(value, known)}; known are {', '.join(known)}")
+        raise InputError(
+            f"{what} {key} = {value!r} is unknown{did_you_mean(value, known)}; known are {', '.join(known)}"
+        )
     return value
 
 

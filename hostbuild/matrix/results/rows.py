@@ -86,7 +86,10 @@ def summary_lines(rows: Sequence[Row], most: int = 40) -> list[str]:
             marks = [found[machine].mark if machine in found else "-" for machine in grid.machines]
             table.append([label, *marks])
         widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-        lines += ["  ".join(f"{word:{width}}" for word, width in zip(line, widths, strict=True)).rstrip() for line in table]
+        lines += [
+            "  ".join(f"{word:{width}}" for word, width in zip(line, widths, strict=True)).rstrip()
+            for line in table
+        ]
     bad = [row for row in rows if row.verdict is not Verdict.PASSED]
     for row in bad[:most]:
         lines.append(f"{row.verdict.value}: {row.name}")

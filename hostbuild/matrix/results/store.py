@@ -1,10 +1,10 @@
 """Where a run keeps what it has: each cell's result under its key, whole or not at all, so that the next run goes on.
 
-    DIR/lock                    held by the run that writes here
-    DIR/cells/KEY/result.json   status, cause, seconds, ...; written last
-    DIR/cells/KEY/ledger.jsonl console.txt output.txt
-    DIR/run.json                the cells of the last run, with names, keys and verdicts
-    DIR/index.html junit.xml    the same to look at, and for CI
+DIR/lock                    held by the run that writes here
+DIR/cells/KEY/result.json   status, cause, seconds, ...; written last
+DIR/cells/KEY/ledger.jsonl console.txt output.txt
+DIR/run.json                the cells of the last run, with names, keys and verdicts
+DIR/index.html junit.xml    the same to look at, and for CI
 """
 
 import contextlib
@@ -121,7 +121,8 @@ def opened(directory: Path) -> Iterator[Store]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
-                f"another run writes its results into {directory}", hint="wait for it, or name another: -o DIR"
+                f"another run writes its results into {directory}",
+                hint="wait for it, or name another: -o DIR",
             ) from None
         except OSError as e:
             raise WorldError(f"cannot lock {directory}: {e.strerror or e}") from e
@@ -140,21 +141,27 @@ def read_run(directory: Path) -> dict[str, Any]:
     path = directory / RUN
     if not path.is_file():
         raise InputError(
-            f"{directory} has no results of hostbuild matrix ({RUN})", hint="hostbuild matrix matrix.toml -o DIR"
+            f"{directory} has no results of hostbuild matrix ({RUN})",
+            hint="hostbuild matrix matrix.toml -o DIR",
         )
     try:
         run = json.loads(read_input(path, "the run's results"))
         if run["format"] != FORMAT:
             raise InputError(f"{path} is of format {run['format']!r}, not {FORMAT}")
-        for row in run["cells"]:
-            if not (isinstance(row["name"], str) and isinstance(row["verdict"], str)):
-                raise TypeError("a cell without name or verdict")
-            if row["key"] is not None and not _KEY.fullmatch(row["key"]):
-                raise ValueError("a cell's key")
+        trouble = next((trouble for row in run["cells"] if (trouble := _trouble(row))), "")
     except (ValueError, TypeError, LookupError, RecursionError) as e:
         raise InputError(f"{path} is damaged: {type(e).__name__}: {e}", hint="run the matrix again") from e
+    if trouble:
+        raise InputError(f"{path} is damaged: {trouble}", hint="run the matrix again")
     found: dict[str, Any] = run
     return found
+
+
+def _trouble(row: Any) -> str:  # noqa: ANN401 - whatever the file has
+    """Say what is wrong with a cell's row; "" if nothing is."""
+    if not (isinstance(row["name"], str) and isinstance(row["verdict"], str)):
+        return "a cell has no name, or no verdict"
+    return "" if row["key"] is None or _KEY.fullmatch(row["key"]) else "a cell's key is none"
 
 
 def _encoded(text: str) -> bytes:

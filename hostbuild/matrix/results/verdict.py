@@ -35,7 +35,9 @@ def judge(outcome: CellResult | Lost, expected: Expected, history: History | Non
     if (expected.modules or expected.bound) and history is None:
         found.append("it has no ledger, so nobody knows of modules and devices")
     elif history is not None:
-        found += [f"the module {name} is not loaded" for name in expected.modules if not _is_loaded(history, name)]
+        found += [
+            f"the module {name} is not loaded" for name in expected.modules if not _is_loaded(history, name)
+        ]
         found += [trouble for wish in expected.bound if (trouble := _unbound(history, wish))]
     return Judgement(Verdict.FAILED if found else Verdict.PASSED, tuple(found))
 

@@ -89,7 +89,9 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
 def free_memory() -> int:
     """Return how much memory guests may take on this machine, MiB: what is available, less a tenth for itself."""
     try:
-        rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+        rows = dict(
+            line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        )
         available = int(rows["MemAvailable"].split()[0]) // 1024
     except (OSError, KeyError, ValueError):
         available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _MIB

@@ -2,9 +2,9 @@
 
 dask decides which worker boots what: each says by its resources how many guests it holds (`guest`) and how much memory
 they may take together (`memory`, MiB). What is here decides about cells: no more of them are handed over than the
-workers can hold twice, so that a cluster that goes away loses little; one whose worker is lost is run again by dask; one
-that a worker cannot boot (no QEMU) goes to another; a worker that lacks an image is sent it, once. A test that fails is
-a result like any other, and never run again.
+workers can hold twice, so that a cluster that goes away loses little; one whose worker is lost is run again by dask;
+one that a worker cannot boot (no QEMU) goes to another; a worker that lacks an image is sent it, once. A test that
+fails is a result like any other, and never run again.
 """
 
 import queue
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hostbuild.errors import WorldError
 from hostbuild.log import debug
-from hostbuild.matrix.asked.job import CellResult, Job, Lacking, Lost, Outcome, Parcel, Runner, Unable
+from hostbuild.matrix.asked.job import CellResult, Job, Lacking, Lost, Parcel, Runner, Unable
 from hostbuild.matrix.workers.parcels import Content
 from hostbuild.matrix.workers.worker import introduce, run_job, stop_run, take_parcel
 from modaliasd import __version__
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _TICK_S = 0.5  # how often the cluster is looked at
-_PATIENCE_S = 60.0  # without any worker, or any connection, before that is an error
-_ATTEMPTS = 12  # to have one cell run, whatever comes between: a cell that takes its worker along is not run for ever
+_PATIENCE_S = (
+    180.0  # without any worker, or any connection, before that is an error: a busy machine starts one slowly
+)
+_ATTEMPTS = (
+    12  # to have one cell run, whatever comes between: a cell that takes its worker along is not run for ever
+)
 _SENDINGS = 3  # of one parcel to one place, which may have lost it again
 _STOP_S = 20.0
 
@@ -118,12 +122,13 @@ class Engine:
             return
         if self._alone_since is None:
             self._alone_since = now
+            debug("matrix", "no worker is there")
         if self._client.status == "closed" or now - self._alone_since > self._patience_s:
             gone = "the scheduler is gone" if self._client.status != "running" else "no worker is there"
             raise WorldError(
                 f"{gone}: {len(self._flying) + len(self._waiting)} cells were not run",
-                hint="dask worker tcp://HOST:8786 --nthreads 1 --resources 'guest=1 memory=2048'; what is done is kept: "
-                "run the matrix again",
+                hint="dask worker tcp://HOST:8786 --nthreads 1 --resources 'guest=1 memory=2048'; then run the matrix "
+                "again: what is done is kept",
             )
 
     def _read_seats(self) -> dict[str, Seat]:
@@ -145,7 +150,9 @@ class Engine:
             answer = answers.get(address, "it does not answer")
             self._admitted[address] = answer == __version__
             if answer != __version__:
-                trouble = f"its hostbuild is {answer}, not {__version__}" if type(answer) is str else f"{answer}"
+                trouble = (
+                    f"its hostbuild is {answer}, not {__version__}" if type(answer) is str else f"{answer}"
+                )
                 self.notes.append(f"the worker {address} is left out: {trouble}")
 
     def _places_for(self, flight: _Flight) -> list[str]:
@@ -189,7 +196,9 @@ class Engine:
         """Give up the jobs that no worker which is there can boot: those on their way, and those that wait."""
         for future, flight in list(self._flying.items()):
             if flight.given is not None and self._seats and not flight.given & self._seats.keys():
-                self._drop(future)  # the workers that it was for are gone; one that is started anew has another address
+                self._drop(
+                    future
+                )  # the workers that it was for are gone; one that is started anew has another address
                 self._waiting.appendleft(flight)
                 continue
             flight.homeless = 0 if not self._seats or self._places_for(flight) else flight.homeless + 1
@@ -219,7 +228,9 @@ class Engine:
             return Lost(f"no worker can boot it: {why.cause}", why.hint)
         most = max((seat.memory for seat in self._seats.values() if seat.guests >= 1), default=None)
         if most is None:
-            return Lost("no worker takes guests: none has the resource guest", "--resources 'guest=1 memory=2048'")
+            return Lost(
+                "no worker takes guests: none has the resource guest", "--resources 'guest=1 memory=2048'"
+            )
         return Lost(
             f"no worker takes a guest of {job.memory} MiB: the largest has {most:g}",
             "fewer workers on a machine leave more for each (--workers), as do their --resources",
@@ -249,18 +260,27 @@ class Engine:
     def _without_result(self, future: "Future", flight: _Flight) -> Iterator[tuple[Job, Lost]]:
         from distributed import KilledWorker
 
-        if future.status in ("cancelled", "lost"):  # the scheduler has forgotten it: it was started anew, or is gone
+        if future.status in (
+            "cancelled",
+            "lost",
+        ):  # the scheduler has forgotten it: it was started anew, or is gone
             debug("matrix", f"{flight.job.name}: {future.status}")
             self._waiting.appendleft(flight)
             return
         error = future.exception()
         if isinstance(error, KilledWorker):
-            yield flight.job, Lost(
-                "each worker that booted it was lost: it may end them itself",
-                "does the machine have enough memory? dmesg tells of processes that the kernel ended",
+            yield (
+                flight.job,
+                Lost(
+                    "each worker that booted it was lost: it may end them itself",
+                    "does the machine have enough memory? dmesg tells of processes that the kernel ended",
+                ),
             )
             return
-        yield flight.job, Lost(f"the worker failed: {type(error).__name__}: {error}", "is its hostbuild the same?")
+        yield (
+            flight.job,
+            Lost(f"the worker failed: {type(error).__name__}: {error}", "is its hostbuild the same?"),
+        )
 
     def _turned_down(self, worker: str, why: Unable, flight: _Flight) -> None:
         arch = flight.job.parcel.arch.value
@@ -283,7 +303,9 @@ class Engine:
                 trouble = f"{lacking.place} does not keep the image that it was sent"
             else:
                 debug("matrix", f"sending {parcel.size >> 20} MiB to {lacking.place}")
-                trouble = self._client.run(take_parcel, parcel, self._content(parcel), workers=[worker]).get(worker, "gone")
+                trouble = self._client.run(take_parcel, parcel, self._content(parcel), workers=[worker]).get(
+                    worker, "gone"
+                )
                 self._sent[where] = sent + 1
         if trouble:
             self._turned_down(worker, Unable(f"the image cannot be kept there: {trouble}"), flight)

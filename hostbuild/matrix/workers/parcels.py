@@ -93,14 +93,19 @@ def _digest(content: Content) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-_seen: dict[tuple[str, tuple[int, ...]], str] = {}  # a process's: hashing an image again for each cell takes time
+_seen: dict[
+    tuple[str, tuple[int, ...]], str
+] = {}  # a process's: hashing an image again for each cell takes time
 
 
 def _remembered_digest(image: Path) -> str:
     """Return an image's digest, looked at again where one of the three files has changed; "" for none."""
     try:
         stamps = [os.stat(path) for path in (image, manifest_path(image), kernel_path(image))]
-        key = (str(image), tuple(n for s in stamps for n in (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)))
+        key = (
+            str(image),
+            tuple(n for s in stamps for n in (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)),
+        )
         if key not in _seen:
             _seen[key] = _digest(read_content(image))
         return _seen[key]

@@ -135,7 +135,9 @@ def _session(job: Job, image: Path) -> Session:
     )
     if job.command:
         if job.machine.board.serial_lines == 1:
-            raise InputError(f"the machine {job.machine.name} has one serial line: no command can be run on it")
+            raise InputError(
+                f"the machine {job.machine.name} has one serial line: no command can be run on it"
+            )
         require_agent(image, session.manifest)
     return session
 
@@ -156,7 +158,9 @@ def _notes(vm: VM, ledger: _Ledger) -> tuple[str, ...]:
         notes.append(f"on the channel, {vm.skipped}")
     rate = vm.clock_rate()
     if rate is not None:
-        notes.append(f"the guest's clock ran {rate:.2g} times as fast as the host's: its times cannot be trusted")
+        notes.append(
+            f"the guest's clock ran {rate:.2g} times as fast as the host's: its times cannot be trusted"
+        )
     if ledger.cut:
         notes.append(f"the ledger was cut at {MOST_LEDGER >> 20} MiB")
     return tuple(notes)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 
-
 from hostbuild import ui
 from hostbuild.errors import HostbuildError
 from hostbuild.matrix.asked.job import Job, Outcome, Parcel, Runner
@@ -20,7 +19,7 @@ def run_job(runner: Runner, job: Job) -> tuple[str, Outcome]:
 
 
 def introduce() -> str:
-    """Return which hostbuild this is; it says nothing of its own from now on: what there is to tell is in the results."""
+    """Return which hostbuild this is. From now on it says nothing of its own: what there is to tell is in results."""
     ui.be_quiet()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return __version__

@@ -52,7 +52,7 @@ def client() -> Iterator["Client"]:
 
 
 def test_each_cell_is_run_once_and_a_failure_is_a_result(client: "Client") -> None:
-    """Twenty cells, one slow, some that fail: each has its own result, nothing is run twice, and both workers had some."""
+    """Twenty cells, one slow, some that fail: each has its own result, and none has two."""
     jobs = [make_job("slow", "sleep", "2")]
     jobs += [make_job(f"c{number}", "exit", str(number % 3)) for number in range(19)]
     found = run_all(Engine(client, run_fake, no_content), jobs)
@@ -74,7 +74,8 @@ def test_a_cell_that_kills_each_worker_is_given_up(client: "Client", tmp_path: P
     """After three of them; a cell beside it has its result."""
     log = tmp_path / "log"
     found = run_all(
-        Engine(client, run_fake, no_content), [make_job("bad", "always-die", str(log)), make_job("good", "exit", "0")]
+        Engine(client, run_fake, no_content),
+        [make_job("bad", "always-die", str(log)), make_job("good", "exit", "0")],
     )
     bad = found["bad"]
     assert isinstance(bad, Lost)
@@ -85,7 +86,11 @@ def test_a_cell_that_kills_each_worker_is_given_up(client: "Client", tmp_path: P
 
 def test_what_no_worker_can_hold_is_said(client: "Client") -> None:
     """A guest of more memory than any worker has is no reason to wait for ever; a bug of the runner has its words."""
-    jobs = [make_job("huge", "exit", "0", memory=3000), make_job("bug", "raise"), make_job("good", "exit", "0")]
+    jobs = [
+        make_job("huge", "exit", "0", memory=3000),
+        make_job("bug", "raise"),
+        make_job("good", "exit", "0"),
+    ]
     found = run_all(Engine(client, run_fake, no_content), jobs)
     huge, bug = found["huge"], found["bug"]
     assert isinstance(huge, Lost)
@@ -133,7 +138,9 @@ def scheduler() -> Iterator["LocalCluster"]:
         yield cluster
 
 
-def test_workers_elsewhere(scheduler: "LocalCluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_elsewhere(
+    scheduler: "LocalCluster", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two workers with caches of their own, one without QEMU.
 
     What needs QEMU is run on the other, and the lack is told once. An image goes to each worker that lacks it, once,

@@ -1,6 +1,7 @@
 """Verdicts, the directory of results, and how they are shown: tables, JUnit's XML, the page, two runs compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,12 +25,14 @@ HOSTILE = "<b>\x1b[31m&\x00\ud800 | \u202e]]>"
 
 
 def rows() -> list[Row]:
-    where = {"architecture": "amd64", "image": "default", "test": "boot"}
-    return [
-        Row("k1", machine="virtio", verdict=Verdict.PASSED, key=KEY, status=0, seconds=3.25, settled_ms=900.0, **where),
-        Row("k1", machine="q35", verdict=Verdict.FAILED, key="cd" * 16, status=1, seconds=2.0, complaints=(HOSTILE,), fix=HOSTILE, **where),
-        Row(HOSTILE, machine="q35", verdict=Verdict.LOST, complaints=("its image cannot be made: no",), **where),
-    ]  # fmt: skip
+    good = Row("k1", "amd64", "virtio", "default", "boot", Verdict.PASSED, KEY, 0, 3.25, 900.0)
+    bad = replace(
+        good, machine="q35", verdict=Verdict.FAILED, key="cd" * 16, complaints=(HOSTILE,), fix=HOSTILE
+    )
+    lost = Row(
+        HOSTILE, "", "q35", "default", "boot", Verdict.LOST, complaints=("its image cannot be made: no",)
+    )
+    return [good, bad, lost]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,11 @@ def rows() -> list[Row]:
     [
         (CellResult(0, 1.0), Expected(), ""),
         (CellResult(3, 1.0), Expected(3), ""),
-        (CellResult(112, 1.0, cause="the guest panicked"), Expected(), "status 112, expected 0: the guest panicked"),
+        (
+            CellResult(112, 1.0, cause="the guest panicked"),
+            Expected(),
+            "status 112, expected 0: the guest panicked",
+        ),
         (CellResult(0, 1.0), Expected(modules=("nic",)), ""),
         (CellResult(0, 1.0), Expected(modules=("dog",)), "the module dog is not loaded"),
         (CellResult(0, 1.0), Expected(modules=("nothing",)), "the module nothing is not loaded"),
@@ -60,7 +67,12 @@ def test_devices_are_known_by_the_end_of_their_path() -> None:
     assert history is not None
     device = next(one for one in history.devices.values() if one.driver and one.present)
     end = device.devpath.rpartition("/")[2]
-    assert judge(CellResult(0, 1.0), Expected(bound=(f"{end}={device.driver}", device.driver)), history).complaints == ()
+    assert (
+        judge(
+            CellResult(0, 1.0), Expected(bound=(f"{end}={device.driver}", device.driver)), history
+        ).complaints
+        == ()
+    )
     [said] = judge(CellResult(0, 1.0), Expected(bound=(f"{end}=other",)), history).complaints
     assert said == f"the device {end} is bound to {device.driver}, expected other"
 
@@ -116,7 +128,11 @@ def test_junit_is_xml_whatever_guests_say() -> None:
     assert (first.get("tests"), first.get("failures"), first.get("errors")) == ("2", "1", "0")
     assert (second.get("tests"), second.get("errors")) == ("1", "1")
     good, bad = first.findall("testcase")
-    assert (good.get("classname"), good.get("name"), good.find("failure")) == ("k1.virtio", "default.boot", None)
+    assert (good.get("classname"), good.get("name"), good.find("failure")) == (
+        "k1.virtio",
+        "default.boot",
+        None,
+    )
     failure = bad.find("failure")
     assert failure is not None
     assert "\x1b" not in (failure.get("message") or "")
@@ -142,7 +158,9 @@ def test_the_live_table_counts() -> None:
     from hostbuild.matrix.asked.cells import cells_of
     from tests.host.matrix.test_asked import spec_of
 
-    progress = Progress(cells_of(spec_of('kernels = ["k1", "k2"]\nmachines = ["virtio", "q35"]\n[tests.a]\n[tests.b]')))
+    progress = Progress(
+        cells_of(spec_of('kernels = ["k1", "k2"]\nmachines = ["virtio", "q35"]\n[tests.a]\n[tests.b]'))
+    )
     assert progress.counts() == "0 of 8 cells done"
     for row in rows()[:2]:
         progress.take(row)
@@ -184,7 +202,15 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert found["unbound"][0]["cells"] == ["cell 0", "cell 1"]
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"format": 1}', '{"format": 1, "cells": [{"name": "x", "verdict": "passed", "key": "../../x"}]}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 1, "cells": [{"name": "x", "verdict": "passed", "key": "../../x"}]}',
+    ],
+)
 def test_a_damaged_run_is_refused(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     """In words, with the file; a key that would lead out of the directory is no key."""
     (tmp_path / "run.json").write_text(damage)

@@ -49,8 +49,8 @@ def _of_runs(before: Path, after: Path, *, as_json: bool) -> int:
     from hostbuild.matrix.results.compared import diffs_of, verdicts_of
     from hostbuild.matrix.results.store import read_run
 
-    runs = read_run(before), read_run(after)
-    diff = compare_runs(*map(verdicts_of, runs), diffs_of((before, runs[0]), (after, runs[1])))
+    old, new = read_run(before), read_run(after)
+    diff = compare_runs(verdicts_of(old), verdicts_of(new), diffs_of((before, old), (after, new)))
     if not diff.cells:
         raise InputError(
             f"the runs in {before} and {after} have no cell in common: each has kernels, machines, images or tests of "

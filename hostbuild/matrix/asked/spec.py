@@ -119,13 +119,13 @@ def _kernels(table: Mapping[str, Any], archs: tuple[Arch, ...], path: Path) -> I
                 yield MatrixKernel(name.replace("{arch}", arch.value), _at(word, arch.value, path), arch)
             continue
         package = word.partition("/")[0].partition("=")[0]
-        arch = of_package(package) if word.startswith("deb:") else None
-        if archs and arch is not None and arch not in archs:
+        its = of_package(package) if word.startswith("deb:") else None
+        if archs and its is not None and its not in archs:
             raise InputError(
-                f"{path}: the kernel {word!r} is for {arch}, which architectures does not name",
-                hint=f'architectures = ["{arch}"]',
+                f"{path}: the kernel {word!r} is for {its}, which architectures does not name",
+                hint=f'architectures = ["{its}"]',
             )
-        yield MatrixKernel(name, _at(word, "", path), arch)
+        yield MatrixKernel(name, _at(word, "", path), its)
 
 
 def _at(word: str, arch: str, path: Path) -> str:

@@ -100,9 +100,10 @@ class Engine:
         runs = {job.run for job in jobs}
         try:
             while self._flying or self._waiting:
-                self._look()
+                looked = self._look()
                 self._hand_over()
-                yield from self._strays()
+                if looked or not self._flying:  # it goes through all of them
+                    yield from self._strays()
                 yield from self._landed()
         finally:
             if self._flying:
@@ -110,16 +111,19 @@ class Engine:
 
     # The cluster
 
-    def _look(self) -> None:
-        """See which workers are there, not more often than each tick. Raises WorldError where none is for too long."""
+    def _look(self) -> bool:
+        """See which workers are there, not more often than each tick; return whether it was time.
+
+        Raises WorldError where none is there for too long.
+        """
         now = time.monotonic()
         if now - self._looked < _TICK_S:
-            return
+            return False
         self._looked = now
         self._seats = self._read_seats() if self._client.status == "running" else {}
         if self._seats:
             self._alone_since = None
-            return
+            return True
         if self._alone_since is None:
             self._alone_since = now
             debug("matrix", "no worker is there")
@@ -130,6 +134,7 @@ class Engine:
                 hint="dask worker tcp://HOST:8786 --nthreads 1 --resources 'guest=1 memory=2048'; then run the matrix "
                 "again: what is done is kept",
             )
+        return True
 
     def _read_seats(self) -> dict[str, Seat]:
         try:
@@ -139,15 +144,22 @@ class Engine:
             return {}
         self._admit([address for address in workers if address not in self._admitted])
         self._crowd = len(workers)
-        return {address: _seat_of(worker) for address, worker in workers.items() if self._admitted[address]}
+        return {
+            address: _seat_of(worker) for address, worker in workers.items() if self._admitted.get(address)
+        }
 
     def _admit(self, fresh: list[str]) -> None:
         """Look at workers that are new: whether they have hostbuild, of this version."""
         if not fresh:
             return
-        answers = self._client.run(introduce, workers=fresh, on_error="return")
-        for address in fresh:
-            answer = answers.get(address, "it does not answer")
+        try:
+            answers = self._client.run(introduce, workers=fresh, on_error="return")
+        except OSError as e:  # one of them is gone again
+            debug("matrix", f"a worker does not answer: {e}")
+            return
+        for address, answer in answers.items():
+            if isinstance(answer, OSError):  # dask's CommClosedError is one
+                continue
             self._admitted[address] = answer == __version__
             if answer != __version__:
                 trouble = (

@@ -51,7 +51,7 @@ def scale(cells: int, guest_s: float, workers: list[int]) -> None:
         with (
             LocalCluster(
                 n_workers=count, threads_per_worker=1, processes=False, memory_limit=None, resources=resources,
-                dashboard_address=None, host="127.0.0.1", silence_logs=50,
+                dashboard_address="127.0.0.1:0", silence_logs=50,
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):  # fmt: skip

@@ -83,17 +83,15 @@ def row_of(
 ) -> Row:
     """Return a cell's row."""
     found = judge(outcome, expected, history)
-    kernel, architecture, machine, image, test = cell.names
-    row = {"kernel": kernel, "architecture": architecture, "machine": machine, "image": image, "test": test}
     fix = outcome.hint if found.verdict is not Verdict.PASSED else ""
     if isinstance(outcome, Lost):
-        return Row(**row, verdict=found.verdict, complaints=found.complaints, fix=fix)
+        return Row(*cell.names, found.verdict, complaints=found.complaints, fix=fix)
     settled = (
         history.settled_us - history.started_us if history is not None and history.settled_us >= 0 else -1
     )
     return Row(
-        **row,
-        verdict=found.verdict,
+        *cell.names,
+        found.verdict,
         key=key,
         status=outcome.status,
         seconds=outcome.seconds,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from hostbuild.errors import UsageError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.log import is_on
+from hostbuild.run import run
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 INSTALL = "pip install 'modaliasd[matrix]'"
 _CONNECT_S = 20
@@ -33,14 +34,14 @@ def require_dask() -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator["Client"]:
+def connected(address: str, *, patience_s: float = _CONNECT_S) -> Iterator["Client"]:
     """Connect to a scheduler that runs. Raises UsageError for no address, WorldError where nobody answers."""
     from distributed import Client
 
     _hush()
     try:
-        client = Client(address, timeout=_CONNECT_S, set_as_default=False)
-    except (ValueError, KeyError) as e:
+        client = Client(address, timeout=patience_s, set_as_default=False)
+    except (ValueError, KeyError, TypeError) as e:
         raise UsageError(f"--scheduler {address!r}: {e}", hint="--scheduler tcp://HOST:8786") from e
     except OSError as e:
         raise WorldError(
@@ -54,8 +55,9 @@ def connected(address: str) -> Iterator["Client"]:
 def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
     """Start workers on this machine, one process for each guest; `memory`: MiB that their guests may take together.
 
-    They listen on loopback alone, and end with the block; should this process be killed, they end by themselves, and
-    the kernel ends their machines.
+    They listen on loopback alone, and speak with nobody who lacks the run's own key: other users of this machine
+    could have them do anything. They end with the block; should this process be killed, they end by themselves, and the
+    kernel ends their machines. Raises ToolMissingError without openssl.
     """
     import dask
     from distributed import Client, LocalCluster
@@ -66,6 +68,8 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
         "distributed.worker.memory.terminate": False,  # the guests' memory is QEMU's, and reckoned by us
         "distributed.comm.timeouts.connect": "60s",  # a machine that boots guests on all its cores is slow to answer
         "distributed.admin.tick.limit": "1h",
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
     }
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_directory())
@@ -76,14 +80,36 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
             processes=True,
             memory_limit=None,
             resources={"guest": 1, "memory": memory // workers},
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
+            protocol="tls://",
+            security=_security(scratch),
             silence_logs=logging.DEBUG if is_on() else logging.CRITICAL,
             local_directory=str(scratch),
         )
         stack.callback(cluster.close, timeout=_CLOSE_S)
         client = stack.enter_context(contextlib.closing(Client(cluster, set_as_default=False)))
         yield client
+
+
+def _security(directory: Path) -> "Security":
+    """Make a key for one run, and the certificate by which both ends of each connection know the other."""
+    from distributed import Security
+
+    key, certificate = directory / "key.pem", directory / "cert.pem"
+    run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-batch",
+            "-days", "30", "-subj", "/CN=hostbuild-matrix", "-keyout", key, "-out", certificate,
+        ],
+        timeout=60,
+    )  # fmt: skip
+    ends = {
+        f"tls_{end}_{what}": str(path)
+        for end in ("client", "scheduler", "worker")
+        for what, path in (("key", key), ("cert", certificate))
+    }
+    return Security(tls_ca_file=str(certificate), require_encryption=True, **ends)
 
 
 def free_memory() -> int:

@@ -11,7 +11,7 @@ import queue
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ class Engine:
         self._alone_since: float | None = None
         self.notes: list[str] = []
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, CellResult | Lost]]:
+    def run(self, jobs: Sequence[Job]) -> Generator[tuple[Job, CellResult | Lost], None, None]:
         """Yield each job with what became of it, as they end.
 
         Raises WorldError where the cluster is gone. Whatever ends the iteration ends the machines that still run.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hostbuild.errors import WorldError
+from hostbuild.errors import UsageError, WorldError
 from hostbuild.matrix.asked.job import CellResult, Job, Lost, Parcel
 from hostbuild.matrix.workers.cluster import connected, own_cluster
 from hostbuild.matrix.workers.engine import Engine
@@ -17,6 +17,7 @@ from hostbuild.matrix.workers.parcels import Content
 from hostbuild.run import end_group, spawn
 from tests.support.fakecells import make_job, run_fake
 from tests.support.places import PROJECT
+from tests.support.programs import require_program
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
@@ -47,6 +48,7 @@ def result_of(outcomes: Outcomes, name: str) -> CellResult:
 @pytest.fixture(scope="module")
 def client() -> Iterator["Client"]:
     """A cluster of two worker processes, 2,000 MiB for the guests of each."""
+    require_program("openssl")
     with own_cluster(2, 4000) as client:
         yield client
 
@@ -109,6 +111,15 @@ def test_whoever_stops_listening_leaves_nothing_running(client: "Client") -> Non
     assert result_of(found, "next").status == 4
 
 
+def test_others_are_kept_out(client: "Client") -> None:
+    """Who knows the scheduler's address, but not the run's key, is not heard: by no protocol."""
+    _, _, place = client.scheduler.address.partition("://")
+    for protocol in ("tcp", "tls"):
+        with pytest.raises((WorldError, UsageError)), connected(f"{protocol}://{place}", patience_s=3):
+            pass
+    assert list(Engine(client, run_fake, no_content).run([make_job("after", "exit", "0")]))
+
+
 @contextlib.contextmanager
 def worker(address: str, directory: Path, **environment: str) -> Iterator[None]:
     """A worker as somebody starts it on another machine, with a cache of its own."""
@@ -133,7 +144,7 @@ def scheduler() -> Iterator["LocalCluster"]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=0, dashboard_address=None, host="127.0.0.1", processes=False, silence_logs=50
+        n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1", protocol="tcp://", silence_logs=50
     ) as cluster:
         yield cluster
 
@@ -174,8 +185,8 @@ def test_workers_elsewhere(
         assert len({result_of(found, f"q{n}").output for n in range(6)}) == 1
         assert len([note for note in engine.notes if "boots no amd64 guests" in note]) <= 1
         for number in range(12):
-            cache, path = result_of(found, f"i{number}").output.split(" ")
-            assert Path(path).is_relative_to(cache)
+            home, path = result_of(found, f"i{number}").output.split(" ")
+            assert Path(path).is_relative_to(home)
             assert Path(path).read_bytes() == b"image"
         assert 1 <= len(sent) <= 2
         [(_, lost)] = Engine(client, run_fake, content_of).run([make_job("d", "image", parcel=damaged)])
@@ -188,7 +199,5 @@ def test_workers_elsewhere(
 
 def test_nobody_listens_there() -> None:
     """An address where no scheduler is, and one that is none, are errors in words."""
-    from hostbuild.errors import UsageError
-
     with pytest.raises(UsageError, match="--scheduler"), connected("htp://x:1"):
         pass

@@ -182,7 +182,7 @@ def test_two_runs_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str
     ]  # fmt: skip
     for name, text, verdict in (("old", whole, "passed"), ("new", "\n".join(lines) + "\n", "failed")):
         with opened(tmp_path / name) as store:
-            cells = []
+            cells: list[dict[str, str | None]] = []
             for number in range(2):
                 key = f"{number:032x}"
                 store.keep(key, f"cell {number}", CellResult(0, 1.0, ledger=text.encode()))

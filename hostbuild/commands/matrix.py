@@ -4,7 +4,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +147,13 @@ def _run(
         ui.note(text)
     planned = [one.cell for one in plan.planned]
     shown = not isinstance(reporter, ui.Silent) and not log.is_on()
-    with live_table(planned, shown=shown) as hear:
-        done = list(
+    with (
+        live_table(planned, shown=shown) as hear,
+        closing(
             conduct(spec, plan, store, cluster=cluster, runner=run_cell, again=again, hear=hear, note=ui.note)
-        )
+        ) as rows,
+    ):
+        done = list(rows)
     places = {cell.name: number for number, cell in enumerate(planned)}
     return sorted(done, key=lambda row: places[row.name])
 

@@ -1,7 +1,7 @@
 """A run from its plan to its rows: what is kept is taken as it is, the rest is run, and each result is kept at once."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def conduct(
     again: Callable[[Row], bool],
     hear: Hear,
     note: Callable[[str], None],
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Yield the row of each cell, as they are done: first those whose results are there.
 
     cluster: opens what the jobs run on; not called where there are none. again: whether a cell whose result is there

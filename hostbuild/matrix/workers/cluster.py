@@ -73,7 +73,7 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
     }
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_directory())
-        stack.enter_context(dask.config.set(settings))
+        stack.enter_context(dask.config.set({**settings, "temporary-directory": str(scratch)}))
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

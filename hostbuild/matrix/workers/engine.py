@@ -153,7 +153,9 @@ class Engine:
         if not fresh:
             return
         try:
-            answers = self._client.run(introduce, workers=fresh, on_error="return")
+            answers = self._client.run(
+                introduce, ours=self._client.cluster is not None, workers=fresh, on_error="return"
+            )
         except OSError as e:  # one of them is gone again
             debug("matrix", f"a worker does not answer: {e}")
             return

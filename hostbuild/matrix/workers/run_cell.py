@@ -25,16 +25,20 @@ from hostbuild.qemu.vm import VM
 from hostbuild.run import end_group, spawn, wait_for
 
 _TIME_LIMIT = 124
+_STOP_S = 15.0  # for threads to clear up behind machines that were ended
 _NO_TESTS = 5  # pytest's status where it found none
 
 
 def run_cell(job: Job) -> Outcome:
     """Boot a cell, do what it is for, and return its result; Lacking or Unable where that is not for this machine."""
     try:
-        image = find_parcel(job.parcel)
-        if image is None:
-            return Lacking(cache_place())
-        return _run_pytest(job, image) if job.pytest else _run_guest(job, image)
+        with _counted(job):
+            if job.run in _stopped:
+                return Unable("the run was ended")
+            image = find_parcel(job.parcel)
+            if image is None:
+                return Lacking(cache_place())
+            return _run_pytest(job, image) if job.pytest else _run_guest(job, image)
     except ToolMissingError as e:
         return Unable(str(e), e.hint, whole=True)
     except WorldError as e:
@@ -44,19 +48,35 @@ def run_cell(job: Job) -> Outcome:
 
 
 def stop(run: str) -> int:
-    """End the machines of a run's cells that are booted here, and boot no more; return how many there were."""
+    """End the machines of a run's cells that are booted here, wait for what they leave to be gone; return how many."""
     with _lock:
         _stopped.add(run)
         found = [end for (of, _), end in _running.items() if of == run]
     for end in found:
         with suppress(OSError):
             end()
+    with _lock:
+        _lock.wait_for(lambda: run not in _present.values(), timeout=_STOP_S)
     return len(found)
 
 
-_lock = threading.Lock()
+_lock = threading.Condition()
+_present: dict[int, str] = {}  # thread -> the run whose cell it has
 _running: dict[tuple[str, str], Callable[[], None]] = {}
 _stopped: set[str] = set()
+
+
+@contextmanager
+def _counted(job: Job) -> Iterator[None]:
+    """Have `stop` wait for this thread to be done."""
+    with _lock:
+        _present[threading.get_ident()] = job.run
+    try:
+        yield
+    finally:
+        with _lock:
+            del _present[threading.get_ident()]
+            _lock.notify_all()
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What runs in a worker of the cluster: imported there, so it has to be the same hostbuild everywhere."""
 
 import logging
+import signal
+import threading
 from collections.abc import Callable
 
 from hostbuild import ui
@@ -18,8 +20,13 @@ def run_job(runner: Runner, job: Job) -> tuple[str, Outcome]:
     return get_worker().address, runner(job)
 
 
-def introduce() -> str:
-    """Return which hostbuild this is. From now on it says nothing of its own: what there is to tell is in results."""
+def introduce(*, ours: bool) -> str:
+    """Return which hostbuild this is. From now on it says nothing of its own: what there is to tell is in results.
+
+    ours: the worker is a child of whoever asks. A terminal's Ctrl-C reaches it, too; it is for its parent to end it.
+    """
+    if ours and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     ui.be_quiet()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return __version__

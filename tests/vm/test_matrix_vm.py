@@ -11,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.support.commandline import hostbuild_argv
+from tests.support.recipes import read_recipes, run_step
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
 pytest.importorskip("distributed", reason="the extra matrix is not installed")
+pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 MATRIX = """
 kernels = ["deb:linux-image-amd64"]
@@ -43,7 +45,7 @@ _LIMIT_S = 600
 
 
 def matrix_of(directory: Path, excluded: str) -> Path:
-    path = directory / "m.toml"
+    path = directory / "matrix.toml"
     path.write_text(MATRIX.replace("EXCLUDED", excluded))
     return path
 
@@ -65,17 +67,17 @@ def machines_of(directory: Path) -> list[int]:
 def test_cells_and_an_interruption(tmp_path: Path) -> None:
     """The matrix is interrupted in the middle of a command, with another cell done; no machine is left.
 
-    Run again without the test that hangs, it takes what is there, and runs the rest: status, output, ledger, reports,
+    Run again without the test that hangs, as docs/ci.md has it for GitLab, it takes what is there, and runs the rest: status, output, ledger, reports,
     JUnit's XML.
     """
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     env = os.environ | {"TMPDIR": str(scratch)}
-    argv = hostbuild_argv("matrix", str(matrix_of(tmp_path, "command")), "--workers", "1")
+    argv = hostbuild_argv("matrix", str(matrix_of(tmp_path, "command")), "--workers", "1", "-o", "results")
     process = subprocess.Popen(
-        argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        argv, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    cells = tmp_path / "m-results/cells"
+    cells = tmp_path / "results/cells"
     try:
         limit = time.monotonic() + _LIMIT_S
         while process.poll() is None and time.monotonic() < limit:
@@ -94,12 +96,12 @@ def test_cells_and_an_interruption(tmp_path: Path) -> None:
     assert [path.name for path in scratch.iterdir()] == []
     assert len(list(cells.glob("*/result.json"))) == 1
 
-    argv = hostbuild_argv(
-        "matrix", str(matrix_of(tmp_path, "hangs")), "--json", "--junit", str(tmp_path / "j.xml")
-    )
-    done = subprocess.run(argv, env=env, capture_output=True, timeout=_LIMIT_S, check=False)
+    matrix_of(tmp_path, "hangs")
+    [line] = read_recipes()["GitLab"]["guests"]["script"]
+    done = run_step(line, tmp_path, tmp_path / "bin", {"TMPDIR": str(scratch)})
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
+    assert "2 of 2 cells as expected, 1 of the results were there already" in done.stdout
+    told = json.loads((tmp_path / "results/run.json").read_text())
     assert told["counts"] == {"cells": 2, "passed": 2, "failed": 0, "lost": 0, "kept": 1}
     boot, command = told["cells"]
     assert (boot["test"], boot["kept"], boot["status"]) == ("boot", True, 0)
@@ -109,7 +111,7 @@ def test_cells_and_an_interruption(tmp_path: Path) -> None:
     assert (place / "output.txt").read_text() == "of the guest\n"
     assert b'"type":"settled"' in (place / "ledger.jsonl").read_bytes()
     assert "<title>" in (place / "report.html").read_text()
-    assert f"cells/{command['key']}/report.html" in (tmp_path / "m-results/index.html").read_text()
-    [suite] = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert f"cells/{command['key']}/report.html" in (tmp_path / "results/index.html").read_text()
+    [suite] = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("2", "0")
     assert machines_of(scratch) == []

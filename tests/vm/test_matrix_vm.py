@@ -67,8 +67,8 @@ def machines_of(directory: Path) -> list[int]:
 def test_cells_and_an_interruption(tmp_path: Path) -> None:
     """The matrix is interrupted in the middle of a command, with another cell done; no machine is left.
 
-    Run again without the test that hangs, as docs/ci.md has it for GitLab, it takes what is there, and runs the rest: status, output, ledger, reports,
-    JUnit's XML.
+    Run again without the test that hangs, as docs/ci.md has it for GitLab, it takes what is there, and runs
+    the rest: status, output, ledger, reports, JUnit's XML.
     """
     scratch = tmp_path / "scratch"
     scratch.mkdir()

@@ -115,8 +115,9 @@ def _kernels(table: Mapping[str, Any], archs: tuple[Arch, ...], path: Path) -> I
                 hint='architectures = ["amd64", "arm64"]',
             )
         if "{arch}" in word:
+            each = name if "{arch}" in name else f"{name}-{{arch}}"
             for arch in archs:
-                yield MatrixKernel(name.replace("{arch}", arch.value), _at(word, arch.value, path), arch)
+                yield MatrixKernel(each.replace("{arch}", arch.value), _at(word, arch.value, path), arch)
             continue
         package = word.partition("/")[0].partition("=")[0]
         its = of_package(package) if word.startswith("deb:") else None

@@ -87,6 +87,8 @@ def test_the_least_is_one_cell() -> None:
     assert cell.name == "deb:linux-image-amd64 | virtio | default | boot"
     [named] = cells_of(spec_of('[kernels]\nstable = "deb:linux-image-amd64"'))
     assert named.name == "stable | virtio | default | boot"
+    both = spec_of('architectures = ["amd64", "arm64"]\n[kernels]\nstable = "deb:linux-image-{arch}"')
+    assert [cell.kernel.name for cell in cells_of(both)] == ["stable-amd64", "stable-arm64"]
 
 
 def test_excluded_cells_are_no_cells() -> None:

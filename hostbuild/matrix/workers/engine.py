@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _TICK_S = 0.5  # how often the cluster is looked at
-_PATIENCE_S = (
-    180.0  # without any worker, or any connection, before that is an error: a busy machine starts one slowly
+_PATIENCE_S = 180.0  # without any worker, or any connection, before that is an error
+_OWN_PATIENCE_S = (
+    1800.0  # the same where the workers are ours, and start anew by themselves: a busy machine is slow
 )
 _ATTEMPTS = (
     12  # to have one cell run, whatever comes between: a cell that takes its worker along is not run for ever
@@ -72,12 +73,13 @@ class Engine:
         runner: Runner,
         content: Callable[[Parcel], Content],
         *,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float | None = None,
     ) -> None:
         self._client = client
         self._runner = runner
         self._content = content
-        self._patience_s = patience_s
+        self._ours = client.cluster is not None
+        self._patience_s = patience_s or (_OWN_PATIENCE_S if self._ours else _PATIENCE_S)
         self._name = secrets.token_hex(4)
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._flying: dict[Future, _Flight] = {}
@@ -153,9 +155,7 @@ class Engine:
         if not fresh:
             return
         try:
-            answers = self._client.run(
-                introduce, ours=self._client.cluster is not None, workers=fresh, on_error="return"
-            )
+            answers = self._client.run(introduce, ours=self._ours, workers=fresh, on_error="return")
         except OSError as e:  # one of them is gone again
             debug("matrix", f"a worker does not answer: {e}")
             return

@@ -23,7 +23,7 @@ machines = ["empty"]
 devices = ["virtio-net-pci"]
 
 [images.net]
-modules = "virtio_net"
+modules = "virtio_pci,virtio_net"
 
 [tests.boot]
 [tests.command]

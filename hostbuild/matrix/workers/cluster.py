@@ -68,6 +68,8 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
         "distributed.worker.memory.terminate": False,  # the guests' memory is QEMU's, and reckoned by us
         "distributed.comm.timeouts.connect": "60s",  # a machine that boots guests on all its cores is slow to answer
         "distributed.admin.tick.limit": "1h",
+        "distributed.deploy.lost-worker-timeout": "1h",  # else one that starts anew slowly is taken away for good
+        "distributed.scheduler.worker-ttl": None,
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }

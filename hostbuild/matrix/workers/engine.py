@@ -34,7 +34,6 @@ _ATTEMPTS = (
     12  # to have one cell run, whatever comes between: a cell that takes its worker along is not run for ever
 )
 _SENDINGS = 3  # of one parcel to one place, which may have lost it again
-_STOP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)

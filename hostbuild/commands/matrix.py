@@ -153,7 +153,13 @@ def _run(
             conduct(spec, plan, store, cluster=cluster, runner=run_cell, again=again, hear=hear, note=ui.note)
         ) as rows,
     ):
-        done = list(rows)
+        done = []
+        try:
+            for row in rows:
+                done.append(row)  # noqa: PERF402 - what is done counts where the rest is not
+        except (KeyboardInterrupt, SystemExit):
+            ui.note(f"{len(done)} of {len(planned)} cells are done, and kept in {store.directory}")
+            raise
     places = {cell.name: number for number, cell in enumerate(planned)}
     return sorted(done, key=lambda row: places[row.name])
 

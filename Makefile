@@ -4,8 +4,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
+DEB_STAMP := $(VENV)/.stamp-deb
 
-.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare lint types fmt picture check-corpus fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
 .PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
 
 setup: $(STAMP)
@@ -45,6 +46,19 @@ test-bare: $(BARE_STAMP)
 
 $(BARE_STAMP): $(STAMP) debian-packages-bare.txt
 	@scripts/setup.sh $(VENV) debian-packages-bare.txt
+	@touch $@
+
+# The daemon's Debian package, for full systems: dist/modaliasd_VERSION_all.deb
+deb: $(DEB_STAMP)
+	@scripts/deb.sh
+
+# Installs that package here, looks whether it works, and removes it; in a fresh Debian:
+# make test-bare RELEASE=trixie USER_KIND=root COMMANDS=test-deb
+test-deb: deb
+	@scripts/try-deb.sh dist/modaliasd_*_all.deb
+
+$(DEB_STAMP): $(STAMP) debian-packages-deb.txt
+	@scripts/setup.sh $(VENV) debian-packages-deb.txt
 	@touch $@
 
 lint: $(STAMP)
@@ -105,6 +119,10 @@ coverage: setup-kernel
 mutants: $(STAMP)
 	$(BIN)/python scripts/mutants.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(MODULES)
+
+# The manual pages in docs/man, from the commands' own help: after a change of an option.
+man: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/man_pages.py
 
 # make check-corpus CORPUS=FILE [MODULES_DIR=DIR]: our answers beside libkmod's for anybody's modaliases.
 check-corpus: $(STAMP)

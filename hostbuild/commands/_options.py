@@ -29,6 +29,15 @@ def _complete_devices(_ctx: click.Context, _param: click.Parameter, word: str) -
     return []
 
 
+def _complete_guests(_ctx: click.Context, _param: click.Parameter, word: str) -> list[CompletionItem]:
+    """Complete the name of a guest that runs."""
+    from hostbuild.live.names import all_places
+
+    with contextlib.suppress(HostbuildError):
+        return [CompletionItem(one.name) for one in all_places() if one.name.startswith(word) and one.alive()]
+    return []
+
+
 def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
     """Complete a machine's name, or else the path of a machine file."""
     named = [name for name in machine_names() if name.startswith(word)]
@@ -36,6 +45,13 @@ def _complete_machines(ctx: click.Context, param: click.Parameter, word: str) ->
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# Which guest, of those that run.
+guest_name = click.argument("name", shell_complete=_complete_guests)
+guest_names = click.argument("names", nargs=-1, metavar="NAME...", shell_complete=_complete_guests)
+plugged_device = click.argument(
+    "device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...", shell_complete=_complete_devices
+)
 
 # What is booted, on what.
 _KERNELS = (

@@ -15,6 +15,12 @@ def module_path(kernel: Kernel, name: str) -> Path:
     return found[0]
 
 
+def kernel_release(kernel: Kernel) -> tuple[int, int]:
+    """The kernel's version, as far as it stands in its sources' Makefile: (6, 12)."""
+    major, minor = kernel.version.split(".")[:2]
+    return int(major), int(minor)
+
+
 def builtin_names(kernel: Kernel) -> set[str]:
     """The drivers inside the kernel, of those that could be modules."""
     assert kernel.modules is not None

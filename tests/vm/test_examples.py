@@ -90,3 +90,16 @@ def test_the_wheel_is_what_runs_there(fresh: Path, tmp_path: Path) -> None:
     assert all(path.startswith(str(fresh)) for path in paths.split())
     assert int(known.split()[0]) > 80
     assert {"empty", "q35", "virtio"} <= set(known.split())
+
+
+def test_an_image_made_run_and_reported_there(fresh: Path, tmp_path: Path) -> None:
+    """The commands of the README's first page, by the wheel alone, in a folder of nobody's."""
+    hostbuild = fresh / "venv/bin/hostbuild"
+    for words in (
+        ["make-image", "-o", "micro.img", "--modules", "virtio"],
+        ["run", "micro.img", "--accel", "tcg", "--exit-when-settled", "--ledger-out", "boot.jsonl"],
+        ["report", "boot.jsonl", "-o", "report.html"],
+    ):
+        done = _run([hostbuild, *words], timeout=_SUITE_S, cwd=tmp_path)
+        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+    assert "virtio_net" in (tmp_path / "report.html").read_text(encoding="utf-8")

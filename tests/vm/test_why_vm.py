@@ -95,10 +95,12 @@ def test_the_kernel_was_entered_unpacked(vm: VM) -> None:
 
 
 def test_the_disk_is_explained(vm: VM) -> None:
-    """/dev/vda hangs on a virtio device that asked for virtio_blk, and that on a PCI one."""
+    """/dev/vda hangs on a virtio device that asked for virtio_blk, and that on a PCI one (its driver may be inside)."""
     text = vm.check("modaliasd why /dev/vda --color never", timeout=60)
     assert "asked for virtio_blk by virtio:d00000002v*" in text
-    assert text.index("asked for virtio_blk") < text.index("asked for virtio_pci")
+    _, _, above = text.partition("asked for virtio_blk")
+    assert "hangs on pci 0000:00:" in above
+    assert "driven by virtio-pci" in above
 
 
 def test_a_module_that_the_image_lacks_is_said_to_be_missing(vm: VM) -> None:
@@ -123,7 +125,7 @@ def test_a_plugged_card_is_explained(vm: VM) -> None:
 def test_stripped_modules_work(vm: VM) -> None:
     """All of them are taken, also those that register functions for BPF; the kernel is tainted (E): `why` says so."""
     loads = [record for record in vm.ledger if record["type"] == "load"]
-    assert len(loads) > 12
+    assert len(loads) > 8  # four of 6.1's are inside later kernels
     assert not [record for record in loads if record["outcome"] != "inserted"]
     vm.check("modprobe nf_conntrack && modprobe tcp_bbr", timeout=60)
     log = vm.check("dmesg")

@@ -17,7 +17,7 @@ Examples:
 
 
 @click.command("exec", epilog=_EPILOG)
-@click.argument("name")
+@_options.guest_name
 @click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND ARG...")
 @_options.cwd
 @click.option("--tty", is_flag=True, help="Give the command this terminal: for editors, pagers, top.")

@@ -18,8 +18,8 @@ Examples:
 
 
 @click.command("plug", epilog=_EPILOG)
-@click.argument("name")
-@click.argument("device", metavar="DEVICE[,id=ID][,PROPERTY=VALUE]...")
+@_options.guest_name
+@_options.plugged_device
 @_options.as_json("what became of it")
 def command(name: str, device: str, as_json: bool) -> None:
     """Plug DEVICE into the detached guest NAME, and say what was loaded for it and what drives it."""

@@ -12,7 +12,7 @@ _PATIENCE_S = 60.0
 
 
 @click.command("stop")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@_options.guest_names
 @click.option("--all", "everyone", is_flag=True, help="Stop all of them.")
 @_options.as_json("the names of those that were stopped")
 def command(names: tuple[str, ...], everyone: bool, as_json: bool) -> None:

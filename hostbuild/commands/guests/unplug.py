@@ -8,7 +8,7 @@ from hostbuild.live.client import connected
 
 
 @click.command("unplug")
-@click.argument("name")
+@_options.guest_name
 @click.argument("device_id", metavar="ID")
 @_options.as_json("what became of it")
 def command(name: str, device_id: str, as_json: bool) -> None:

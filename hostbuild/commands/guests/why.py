@@ -7,7 +7,7 @@ from hostbuild.commands.guests._common import run_in
 
 
 @click.command("why")
-@click.argument("name")
+@_options.guest_name
 @click.argument("module")
 @_options.as_json("the answer")
 def command(name: str, module: str, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -242,7 +243,8 @@ def test_any_user_may_ask(root: Path) -> None:
     for parent in [root, *root.parents]:
         if parent.stat().st_uid == os.geteuid() and str(parent).startswith("/tmp/"):
             parent.chmod(parent.stat().st_mode | 0o055)
-    daemon = Path(__file__).resolve().parents[3] / "daemon"
+    daemon = root / "daemon"  # the checkout may be where only root may look
+    shutil.copytree(Path(__file__).resolve().parents[3] / "daemon/modaliasd", daemon / "modaliasd")
     command = [setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-I", "-S", "-c"]
     program = f"import sys; sys.path.insert(0, {str(daemon)!r}); sys.argv[1:] = sys.argv[2:]\n"
     program += "from modaliasd.cli import main\nsys.exit(main())\n"

@@ -93,7 +93,7 @@ def compiled(tmp_path: Path, *options: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["e1000", "virtio_ring", "ext4", "xfs", "crc32c-intel", "snd-hda-intel", "nf_conntrack"]
+    "name", ["e1000", "virtio-gpu", "ext4", "xfs", "crc32c-intel", "snd-hda-intel", "nf_conntrack"]
 )
 @pytest.mark.slow
 def test_a_module_keeps_its_meaning(name: str, debian_kernel: Kernel) -> None:

@@ -16,7 +16,7 @@ from modaliasd.core.ledger.answers.explain import (
 from modaliasd.core.ledger.answers.explain_not import ModuleFacts, Reason, why_not
 from modaliasd.core.ledger.answers.text_explain import device_text, module_text
 from modaliasd.core.ledger.history import History, history_of
-from tests.support.ledgers import Q35, q35_records, small_boot
+from tests.support.ledgers import Q35, Maker, q35_records, small_boot
 
 NIC, DOG, SENSOR = (f"/devices/pci0000:00/0000:00:0{n}.0" for n in (3, 4, 5))
 
@@ -125,6 +125,22 @@ def test_a_disk_is_explained_up_to_its_controller(q35: History) -> None:
     words = ["asked for sd_mod", "asked for usb_storage", "asked for xhci_pci"]
     places = [text.index(word) for word in words]
     assert places == sorted(places)
+
+
+def test_a_controller_whose_driver_is_inside_the_kernel_is_told_as_well() -> None:
+    """virtio_pci since 6.10: no module was asked for, but the disk hangs on what it drives. The bridge is left out."""
+    maker = Maker()
+    bridge = "/devices/pci0000:00/0000:00:1c.0"
+    card = f"{bridge}/0000:01:00.0"
+    maker.device(bridge, subsystem="pci", driver="pcieport", modalias="pci:v9")
+    maker.device(card, subsystem="pci", driver="virtio-pci", modalias="pci:v1")
+    virtio = f"{card}/virtio0"
+    maker.device(virtio, subsystem="virtio", modalias="virtio:d2", matches=[("virtio:d2*", "virtio_blk")])
+    maker.device(f"{virtio}/block/vda", subsystem="block", devname="vda")
+    history = history_of(maker.records)
+    text = device_text(history, why_device(history, history.devices[f"{virtio}/block/vda"]))
+    assert "hangs on pci 0000:01:00.0, driven by virtio-pci\n" in text
+    assert "0000:00:1c.0," not in text
 
 
 def test_each_match_says_what_became_of_it() -> None:

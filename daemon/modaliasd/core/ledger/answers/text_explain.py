@@ -138,12 +138,14 @@ def device_text(history: History, why: WhyDevice, *, color: bool = False) -> str
         lines.append(
             f"  {style('warn', 'unbound')}: {', '.join(map(printable, device.idle_drivers))} did not take it"
         )
-    below = "it"
+    below, bus = "it", device.subsystem
     for above in why.above:
-        if any(not match.builtin for match in above.matches) or above.bound_us >= 0:
+        # of a row of one bus (a PCI card, its bridges) the nearest is told, even if its driver is inside the kernel
+        nearest = bool(above.driver) and above.subsystem != bus
+        if nearest or above.bound_us >= 0 or any(not match.builtin for match in above.matches):
             lines.append(f"  {below} hangs on {style('name', _device_name(above))}{_bound(above, '')}")
             lines += [f"    which asked for {_asked(history, match)}" for match in above.matches]
-            below = "which"
+            below, bus = "which", above.subsystem
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.5  # how often the cluster is looked at
 _PATIENCE_S = 180.0  # without any worker, or any connection, before that is an error
-_OWN_PATIENCE_S = (
-    1800.0  # the same where the workers are ours, and start anew by themselves: a busy machine is slow
-)
-_ATTEMPTS = (
-    12  # to have one cell run, whatever comes between: a cell that takes its worker along is not run for ever
-)
+_OWN_PATIENCE_S = 1800.0  # the same where the workers are ours, and start anew by themselves, if slowly
+_ATTEMPTS = 12  # to have one cell run: one that takes its workers along is not run for ever
+_FORGOTTEN = ("cancelled", "lost")  # states of a future whose scheduler was started anew, or is gone
 _SENDINGS = 3  # of one parcel to one place, which may have lost it again
 
 
@@ -209,9 +207,8 @@ class Engine:
         """Give up the jobs that no worker which is there can boot: those on their way, and those that wait."""
         for future, flight in list(self._flying.items()):
             if flight.given is not None and self._seats and not flight.given & self._seats.keys():
-                self._drop(
-                    future
-                )  # the workers that it was for are gone; one that is started anew has another address
+                # The workers that it was for are gone; one that is started anew has another address.
+                self._drop(future)
                 self._waiting.appendleft(flight)
                 continue
             flight.homeless = 0 if not self._seats or self._places_for(flight) else flight.homeless + 1
@@ -252,6 +249,8 @@ class Engine:
     # In
 
     def _landed(self) -> Iterator[tuple[Job, CellResult | Lost]]:
+        from distributed import KilledWorker
+
         try:
             future = self._done.get(timeout=_TICK_S)
         except queue.Empty:
@@ -262,7 +261,12 @@ class Engine:
         if future.status != "finished":
             yield from self._without_result(future, flight)
             return
-        worker, outcome = future.result()
+        try:
+            worker, outcome = future.result()
+        except (CancelledError, KilledWorker, OSError) as e:  # its worker was lost before it could be fetched
+            debug("matrix", f"{flight.job.name}: {e}")
+            self._waiting.appendleft(flight)
+            return
         if isinstance(outcome, CellResult):
             yield flight.job, outcome
         elif isinstance(outcome, Lacking):
@@ -273,27 +277,16 @@ class Engine:
     def _without_result(self, future: "Future", flight: _Flight) -> Iterator[tuple[Job, Lost]]:
         from distributed import KilledWorker
 
-        if future.status in (
-            "cancelled",
-            "lost",
-        ):  # the scheduler has forgotten it: it was started anew, or is gone
+        if future.status in _FORGOTTEN:
             debug("matrix", f"{flight.job.name}: {future.status}")
             self._waiting.appendleft(flight)
             return
         error = future.exception()
+        why, fix = f"the worker failed: {type(error).__name__}: {error}", "is its hostbuild the same?"
         if isinstance(error, KilledWorker):
-            yield (
-                flight.job,
-                Lost(
-                    "each worker that booted it was lost: it may end them itself",
-                    "does the machine have enough memory? dmesg tells of processes that the kernel ended",
-                ),
-            )
-            return
-        yield (
-            flight.job,
-            Lost(f"the worker failed: {type(error).__name__}: {error}", "is its hostbuild the same?"),
-        )
+            why = "each worker that booted it was lost: it may end them itself"
+            fix = "does the machine have enough memory? dmesg tells of processes that the kernel ended"
+        yield flight.job, Lost(why, fix)
 
     def _turned_down(self, worker: str, why: Unable, flight: _Flight) -> None:
         arch = flight.job.parcel.arch.value
@@ -316,9 +309,9 @@ class Engine:
                 trouble = f"{lacking.place} does not keep the image that it was sent"
             else:
                 debug("matrix", f"sending {parcel.size >> 20} MiB to {lacking.place}")
-                trouble = self._client.run(take_parcel, parcel, self._content(parcel), workers=[worker]).get(
-                    worker, "gone"
-                )
+                content = self._content(parcel)
+                answers = self._client.run(take_parcel, parcel, content, workers=[worker], on_error="return")
+                trouble = str(answers.get(worker, "it does not answer"))
                 self._sent[where] = sent + 1
         if trouble:
             self._turned_down(worker, Unable(f"the image cannot be kept there: {trouble}"), flight)

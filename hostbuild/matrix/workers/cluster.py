@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'modaliasd[matrix]'"
 _CONNECT_S = 20
-_LOSSES = 2  # of workers under one cell; with the third it is given up
+_LOSSES = 2  # of workers under one cell; with the third it is run alone (engine.py)
 _CLOSE_S = 10
 _MIB = 1 << 20
 

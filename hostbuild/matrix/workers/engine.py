@@ -59,6 +59,7 @@ class _Flight:
     why: Unable | None = None
     homeless: int = 0  # ticks that no worker was there for it
     attempt: int = 0
+    alone: bool = False  # it is run with no other beside it: what its worker is lost by is this cell then
 
 
 class Engine:
@@ -81,6 +82,9 @@ class Engine:
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._flying: dict[Future, _Flight] = {}
         self._waiting: deque[_Flight] = deque()
+        self._suspects: deque[_Flight] = (
+            deque()
+        )  # lost with their workers again and again: run one by one at the end
         self._seats: Mapping[str, Seat] = {}
         self._unable: dict[tuple[str, str], Unable] = {}  # (worker, architecture): it has no QEMU for it
         self._sent: dict[tuple[str, str], int] = {}  # (place, digest)
@@ -98,7 +102,7 @@ class Engine:
         self._waiting.extend(map(_Flight, jobs))
         runs = {job.run for job in jobs}
         try:
-            while self._flying or self._waiting:
+            while self._flying or self._waiting or self._suspects:
                 looked = self._look()
                 self._hand_over()
                 if looked or not self._flying:  # it goes through all of them
@@ -179,6 +183,8 @@ class Engine:
 
     def _hand_over(self) -> None:
         """Give dask as many jobs as keep the workers busy, the first ones first."""
+        if self._suspects and not (self._flying or self._waiting):
+            self._waiting.append(self._suspects.popleft())
         room = 2 * int(sum(seat.guests for seat in self._seats.values())) + 1 - len(self._flying)
         for _ in range(min(room, len(self._waiting)) if self._seats else 0):
             flight = self._waiting.popleft()
@@ -282,6 +288,12 @@ class Engine:
             self._waiting.appendleft(flight)
             return
         error = future.exception()
+        if isinstance(error, KilledWorker) and not flight.alone:
+            # dask suspects all cells that were on a lost worker, also those that only waited there.
+            flight.alone = True
+            flight.attempt = 0
+            self._suspects.append(flight)
+            return
         why, fix = f"the worker failed: {type(error).__name__}: {error}", "is its hostbuild the same?"
         if isinstance(error, KilledWorker):
             why = "each worker that booted it was lost: it may end them itself"

@@ -7,7 +7,7 @@ BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
 
 .PHONY: setup setup-kernel demo test test-riscv64 test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
-.PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-root
+.PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 
 setup: $(STAMP)
 
@@ -80,6 +80,10 @@ bench-match: $(STAMP)
 # A boot with modaliasd beside systemd-udevd, mdev and the shell's one-liners, by instructions: ten minutes.
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
+
+# What of the default image is ever read: by a boot, by plugs, by the guest's commands; a table, two minutes.
+bench-opened: $(STAMP)
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_opened.py
 
 # From power-on to the init of a root file system, by instructions: a table, some ten minutes.
 bench-root: $(STAMP)

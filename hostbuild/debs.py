@@ -21,10 +21,12 @@ from pathlib import Path
 
 from hostbuild.apt import OWN, UPDATE, Apt, Lists, Spec, parse_spec
 from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
+from hostbuild.formats.copyright import parse_licences
 from hostbuild.fs import sealed
 from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
+from hostbuild.fs.regular import read_regular
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.fs.shared import is_anybodys
 from hostbuild.near import did_you_mean
@@ -177,6 +179,17 @@ def require_unpacked(package: Package, report: Reporter | None = None) -> Path:
             run(["dpkg-deb", "-x", deb, sealed.root_of(complete)], timeout=600)
             confine(sealed.root_of(complete), f"the package {package}")
         return sealed.publish(complete, final)
+
+
+def licences_of(package: Package) -> tuple[str, ...]:
+    """Return the licences that the copyright file of an unpacked package names; () where it is not there."""
+    name = _directory_name(package.name, package.version, package.architecture, package.sha256)
+    root = sealed.root_of(cache_directory() / "packages" / name)
+    try:
+        text = read_regular(root / "usr/share/doc" / package.name / "copyright")
+    except OSError:
+        return ()
+    return parse_licences(text.decode("utf-8", "replace"))
 
 
 def parse_stanzas(text: str) -> Iterable[Package]:

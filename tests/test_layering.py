@@ -92,7 +92,7 @@ AGENT = {
 }
 LINE = "microagent microagent.frames microagent.messages"
 
-GROUND = "hostbuild hostbuild.errors hostbuild.log hostbuild.near hostbuild.arch"
+GROUND = "hostbuild hostbuild.epoch hostbuild.errors hostbuild.log hostbuild.near hostbuild.arch"
 EDGE = f"{GROUND} hostbuild.run hostbuild.ui hostbuild.fs"
 FORMATS = (
     "hostbuild.formats hostbuild.formats.modules hostbuild.formats.initramfs hostbuild.formats.programs "
@@ -102,6 +102,7 @@ HOST = {
     "hostbuild": room(),
     "hostbuild.errors": room(CORE),
     "hostbuild.near": room(),
+    "hostbuild.epoch": room("hostbuild.errors", "*"),
     "hostbuild.arch": room("hostbuild.errors hostbuild.near", "*"),
     "hostbuild.board": room("hostbuild.arch"),
     "hostbuild.log": room(CORE, "*"),
@@ -140,8 +141,9 @@ HOST = {
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.check hostbuild.image.modules hostbuild.image.sources {CORES}",
-        "appended build from_tree kept made pack uki",
+        "appended behind build from_tree kept made microcode pack uki",
     ),
+    "hostbuild.sbom": room(f"{EDGE} {FORMATS} hostbuild.check {CORES}", "cyclonedx read spdx write"),
     "hostbuild.guest": room(
         f"{EDGE} {FORMATS} {LINE} {CORES}",
         "agent command far_end foreground port requirements share shell wire",

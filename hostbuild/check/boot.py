@@ -60,6 +60,13 @@ def check_archives(view: View) -> Iterator[Finding]:
             f"the kernel ignores it silently: {why}",
             "build it again",
         )
+    for path in dict.fromkeys(found.late_microcode):
+        yield note(
+            "microcode-late",
+            f"/{path}",
+            "the kernel looks for CPU microcode in the plain archives at the image's beginning only",
+            "hostbuild make-image --microcode",
+        )
     for offset in found.untrailed if not found.trouble else ():
         yield note(
             "archive-untrailed",

@@ -60,6 +60,7 @@ def view_image(
         trouble,
         tuple(image.passed_over),
         tuple(image.untrailed),
+        tuple(path for paths, early in map(image.microcode, image.segments) if not early for path in paths),
     )
     words = " ".join(filter(None, (manifest.get("append", ""), append)))
     release = kernel.version if kernel is not None else manifest.get("kernel", {}).get("version", "")
@@ -146,7 +147,7 @@ def _trees(
         release, tree = found["release"], found["tree"]
         places[release] = tree
         try:
-            unpacked = _unsquashed(contents.get(path, b""))
+            unpacked = unsquashed(contents.get(path, b""))
         except CommandError as e:
             trouble = f"the squashfs with all modules cannot be read: {e}"
             modules[release] = [ModuleView(path, "", "", trouble=trouble)]
@@ -179,7 +180,8 @@ def module_view(path: str, inside: str, data: bytes) -> ModuleView:
     return ModuleView(path, inside, name, ending, info, link, plain.endswith(MARK))
 
 
-def _unsquashed(data: bytes) -> list[tuple[str, bytes]]:
+def unsquashed(data: bytes) -> list[tuple[str, bytes]]:
+    """Return the regular files of a squashfs, by their paths in it. Raises CommandError."""
     with scratch_directory() as staging:
         packed = staging / "modules.squashfs"
         packed.write_bytes(data)

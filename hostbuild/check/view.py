@@ -94,6 +94,7 @@ class Archives:
     trouble: str = ""
     dropped: tuple[tuple[str, str], ...] = ()
     untrailed: tuple[int, ...] = ()
+    late_microcode: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from hostbuild.errors import UsageError
 from hostbuild.formats.compress import WRITABLE, Compressor
 from hostbuild.formats.manifest import files_beside, kernel_path
 from hostbuild.fs.files import read_input
-from hostbuild.fs.path_types import InputPath, OutputPath
+from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe
 from hostbuild.image.made import make_image
+from hostbuild.image.microcode import files_of as microcode_files
 from hostbuild.image.modules.moduleset import Wanted
 from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.storage import Store
@@ -25,9 +27,8 @@ from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.near import listed
-from hostbuild.predict.file import read_capture
-from hostbuild.predict.learn import learn as learned_modules
-from hostbuild.predict.target import open_kernel
+from hostbuild.sbom.write import Format, require_libraries, write_beside
+from hostbuild.sbom.write import beside as bills_beside
 
 _EXAMPLES = """\b
 Selections of modules are comma-separated; the last word that matches a module counts:
@@ -48,6 +49,8 @@ Examples:
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
   hostbuild make-image -o micro.img --uki micro.efi --append "console=ttyS0"
+  hostbuild make-image -o micro.img --microcode /lib/firmware --append-image secrets.cpio
+  hostbuild make-image -o micro.img --sbom cyclonedx
 """
 
 # How many are printed; all stand in the manifest.
@@ -56,13 +59,17 @@ _FIRMWARE = 5
 _LARGER = 6
 
 
+def _files_written(image: Path) -> tuple[Path, ...]:
+    return (*files_beside(image), *bills_beside(image))
+
+
 @click.command("make-image", epilog=_EXAMPLES)
 @click.option(
     "-o",
     "--output",
     "image",
     required=True,
-    type=OutputPath("the image", beside=files_beside),
+    type=OutputPath("the image", beside=_files_written),
     help="The image to write.",
 )
 @_options.arch
@@ -156,6 +163,29 @@ _LARGER = 6
     metavar="WORDS",
     help="With --uki: words for the kernel's command line in it.",
 )
+@click.option(
+    "--microcode",
+    multiple=True,
+    type=InputWord(microcode_files),
+    metavar="intel|amd|PATH",
+    help="Put CPU microcode in front, which the kernel loads before all else: of Debian's intel-microcode or "
+    "amd64-microcode, of a file, or of a directory such as /lib/firmware.",
+)
+@click.option(
+    "--append-image",
+    "behind",
+    multiple=True,
+    type=InputPath(),
+    metavar="FILE",
+    help="Put another image behind this one, as it is: the kernel unpacks both, and its files take the place of ours.",
+)
+@click.option(
+    "--sbom",
+    "bills",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Format]),
+    help="Write a bill of materials beside the image: IMAGE.cdx.json, IMAGE.spdx.json.",
+)
 @click.option("--again", is_flag=True, help="Make the image, even if one of just these inputs lies there.")
 @_options.as_json("the manifest")
 def command(
@@ -178,6 +208,9 @@ def command(
     extras: tuple[str, ...],
     uki: Path | None,
     append: str,
+    microcode: tuple[str, ...],
+    behind: tuple[Path, ...],
+    bills: tuple[str, ...],
     again: bool,
     as_json: bool,
 ) -> None:
@@ -206,11 +239,16 @@ def command(
         store=Store(store),
         strip=strip,
         extras=tuple(map(Extra, dict.fromkeys(extras))),
+        microcode=microcode,
+        behind=behind,
     )
     if append and uki is None:
         raise UsageError(
             "--append is for the command line in a unified kernel image", hint="--uki FILE, or run --append"
         )
+    formats = list(map(Format, dict.fromkeys(bills)))
+    for kind in formats:
+        require_libraries(kind)
     reporter = ui.reporter(as_json=as_json)
     if uki is None:
         built, lay_there = make_image(image, options, reporter, again=again)
@@ -221,6 +259,8 @@ def command(
         check_uki(uki, append)
         built, lay_there = make_image(image, options, reporter, again=again)
         unified = write_uki(uki, built, append, options.lists(built.kernel), reporter)
+    with reporter.step("Writing the bill of materials") if formats else nullcontext():
+        written = [write_beside(built.image, kind) for kind in formats]
     warnings = built.manifest.get("warnings", ())
     for warning in warnings[:_WARNINGS]:
         ui.note(f"warning: {warning}")
@@ -232,6 +272,8 @@ def command(
     _print_summary(built, "nothing has changed since it was made" if lay_there else "")
     if unified:
         ui.line(f"{uki}: {ui.size(unified)}, starts by UEFI")
+    for path in written:
+        ui.line(f"{path}: {ui.size(path.stat().st_size)}, the bill of materials")
 
 
 def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
@@ -251,6 +293,10 @@ def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
 
 def _used_by(machine: Path) -> Wanted:
     """Make what names the modules that a machine was seen to use, from a ledger or a capture of it."""
+    from hostbuild.predict.file import read_capture
+    from hostbuild.predict.learn import learn as learned_modules
+    from hostbuild.predict.target import open_kernel
+
     capture = read_capture(machine)
 
     def used(kernel: Kernel, modprobe_d: Mapping[str, str]) -> tuple[Iterable[str], Iterable[str]]:

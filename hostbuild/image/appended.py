@@ -14,6 +14,7 @@ from typing import Any
 from hostbuild.errors import InputError
 from hostbuild.formats.initramfs import newc
 from hostbuild.formats.initramfs.archive import open_image
+from hostbuild.formats.initramfs.segments import padding_between
 from hostbuild.formats.manifest import dump, manifest_path, read_manifest
 from hostbuild.formats.modules.modfile import read_module
 from hostbuild.fs.files import read_input, replace_file
@@ -31,8 +32,6 @@ from hostbuild.image.treestate import index_facts
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.module_files import locate
 from hostbuild.near import listed
-
-_ALIGNED = 4  # where a plain archive may begin
 
 
 class LackingError(InputError):
@@ -164,7 +163,9 @@ def _write(image: Path, base: Path, tree: FileTree) -> int:
     with replace_file(image, "the image") as out:
         first = read_input(base, "the image")
         out.write(first)
-        out.write(bytes(-len(first) % _ALIGNED))
+        out.write(
+            bytes(padding_between(len(first), open_image(base).require_whole().segments[-1].compressor))
+        )
         archive = newc.Writer(out.write)
         for member, data in members(tree):
             archive.add(member, data)

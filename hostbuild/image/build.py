@@ -19,8 +19,9 @@ from hostbuild.formats.compress import KERNEL_OPTION, Compressor, Packing
 from hostbuild.formats.kconfig import Config, parse_config
 from hostbuild.formats.manifest import manifest_path
 from hostbuild.formats.modules.signed_only import looks_at_signatures, why_signed_only
-from hostbuild.image.checked import check_tree
+from hostbuild.image import behind, microcode
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
+from hostbuild.image.layers import Layers
 from hostbuild.image.manifest import Contents, make_manifest
 from hostbuild.image.modules import moduleset, storage
 from hostbuild.image.modules.firmware import put_firmware
@@ -75,6 +76,7 @@ class ImageOptions:
     selection (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty,
     adds; wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
+    microcode: of CPUs, to stand in front (microcode.py). behind: images that are put behind it (behind.py).
     interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
     libraries come from, "" for this machine's. requested: which modules come along that others ask for. strip: cut
     modules' signatures, BTF and debug sections (formats/modules/module_strip.py).
@@ -98,6 +100,8 @@ class ImageOptions:
     requested: Rule = Rule.NAMED
     strip: bool = False
     arch: Arch | None = None
+    microcode: tuple[str, ...] = ()
+    behind: tuple[Path, ...] = ()
 
     def require_kernel(self, report: Reporter) -> Kernel:
         """Find the kernel that these options mean."""
@@ -136,6 +140,9 @@ def build_image(
     _check_compressor(options.compressor, kernel, config)
     if options.strip:
         _check_strip(kernel, parsed)
+    microcode.check_words(options.microcode, kernel.arch)
+    early = microcode.read_microcode(options.microcode, report)
+    others = behind.read_behind(options.behind, parsed)
     brought = moduleset.read_overlays(_laid(overlays, kernel.arch), kernel.version)
 
     tree = _skeleton(kernel.arch)
@@ -196,10 +203,17 @@ def build_image(
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to add one")
     append = storage.APPEND if _is_squashed(options) else ""
-    warnings += check_tree(tree, kernel, config, append, warnings)
+    warnings += microcode.lacking(parsed, early)
+    front = early.tree()
+    layers = Layers([front, tree], [one.image for one in others])
+    from hostbuild.image.checked import (
+        check_tree,
+    )  # all of check: where nothing has changed, nobody waits for it
+
+    warnings += check_tree(layers, kernel, config, append, warnings, foreign=bool(others))
 
     packages += [*interpreter.packages, *interpreter.libraries.used()]
-    packages += kernel.packages
+    packages += [*kernel.packages, *early.packages]
     manifest = make_manifest(
         Contents(
             kernel=kernel,
@@ -221,8 +235,9 @@ def build_image(
             overlays=overlays,
         )
     )
+    behind.tell(manifest, front, layers, others, kernel.version)
     packing = Packing(options.compressor, options.smallest, _may_filter(tree, kernel.arch, config))
-    pack(image, tree, packing, manifest, kernel.vmlinuz, report)
+    pack(image, tree, packing, manifest, kernel.vmlinuz, report, front=front, behind=others)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
 
 

@@ -2,46 +2,40 @@
 was made: what overlays bring, programs, the configuration, signatures.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container
 
 from hostbuild.check.finding import Level
 from hostbuild.check.read import view_files
-from hostbuild.check.rules import BUILT, check
+from hostbuild.check.rules import ALL, BUILT, check
 from hostbuild.check.view import KernelFacts
 from hostbuild.errors import InputError
-from hostbuild.formats.initramfs.newc import Member
-from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.kconfig import parse_config
 from hostbuild.formats.modules.signed_only import why_signed_only
-from hostbuild.image.filetree import FileTree, NodeKind
+from hostbuild.image.layers import Layers
 from hostbuild.kernels.kernel import Kernel
 
 
 def check_tree(
-    tree: FileTree, kernel: Kernel, config: str | None, append: str, known: Container[str] = ()
+    layers: Layers,
+    kernel: Kernel,
+    config: str | None,
+    append: str,
+    known: Container[str] = (),
+    *,
+    foreign: bool = False,
 ) -> list[str]:
     """Give warnings about what will not work. Raises InputError for an image that would not boot.
 
     config: the kernel's configuration, None where it is not known. append: words that the kernel will be given.
-    known: warnings that were given before.
+    known: warnings that were given before. foreign: others have written over what was made, so that nothing follows
+    from how it was.
     """
-    root = Root()
-    for number, (path, entry) in enumerate(tree.items(), 1):
-        target = entry.target if entry.kind is NodeKind.SYMLINK else ""
-        root.unpack(Member(path, entry.mode, entry.size(), device=entry.device, target=target), number)
-
-    def read(paths: Iterable[str]) -> Mapping[str, bytes]:
-        entries = {path: tree.resolve(path.lstrip("/")) for path in paths}
-        return {
-            path: entry.read()
-            for path, entry in entries.items()
-            if entry is not None and entry.kind is NodeKind.FILE
-        }
-
     facts = KernelFacts(kernel.version, config=parse_config(config) if config is not None else None)
     forced = bool(why_signed_only(facts.config, append))
-    view = view_files(root, read, facts, append, release=kernel.version, with_modules=forced)
-    findings = check(view, BUILT)
+    view = view_files(
+        layers.root, layers.read, facts, append, release=kernel.version, with_modules=forced or foreign
+    )
+    findings = check(view, ALL if foreign else BUILT)
     stopping = [one for one in findings if one.level is Level.FATAL]
     if stopping:
         first = stopping[0]

@@ -13,16 +13,19 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from hostbuild import debs
+from hostbuild.apt import OWN
 from hostbuild.errors import InputError
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.image import microcode
+from hostbuild.image.behind import digest_of
 from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
@@ -89,7 +92,7 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         if not directory.is_dir():
             raise InputError(f"the firmware directory {directory} is not a directory")
     laid = [overlay.read_own(), *map(overlay.read_overlay, options.overlays)]
-    plain = replace(options, kernel=None, modules_dir=None, overlays=(), firmware_dirs=())
+    plain = replace(options, kernel=None, modules_dir=None, overlays=(), firmware_dirs=(), behind=())
     package = kernel.package
     facts = {
         "options": repr(plain),
@@ -99,6 +102,8 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
         "packages": _lists_key(options, kernel),
         "tools": [_stamp(program) for program in map(find_program, _TOOLS)],
+        "microcode": _microcode_key(options.microcode),
+        "behind": [[path.name, digest_of(path)] for path in options.behind],
         "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
@@ -109,6 +114,13 @@ def _lists_key(options: ImageOptions, kernel: Kernel) -> str:
     lists = options.lists(kernel)
     both = [lists, replace(lists, architecture="")] if lists.architecture else [lists]
     return " ".join(map(debs.lists_key, both))
+
+
+def _microcode_key(words: Sequence[str]) -> list[str]:
+    """Give texts that change with the microcode: of files with their stamps, of packages with apt's lists."""
+    paths = [path for word in words for path in microcode.files_of(word)]
+    own = [debs.lists_key(OWN)] if len(paths) < len(words) else []
+    return [*own, *(_stamps(path) if path.is_dir() else digest_of(path) for path in paths)]
 
 
 def _build(directory: Path, final: Path, options: ImageOptions, report: Reporter, kernel: Kernel) -> Path:

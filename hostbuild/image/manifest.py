@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hostbuild.debs import Package
+from hostbuild.debs import Package, licences_of
 from hostbuild.formats.manifest import FORMAT
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules import storage
@@ -76,8 +76,7 @@ def make_manifest(made: Contents) -> dict[str, Any]:
             "missing": sorted(name for name, importer in made.library.missing.items() if not importer),
         },
         "packages": [
-            {"name": package.name, "version": package.version, "sha256": package.sha256}
-            for package in sorted(set(made.packages), key=lambda package: package.name)
+            _package_row(package) for package in sorted(set(made.packages), key=lambda package: package.name)
         ],
         "overlays": [{"name": laid.name, "sha256": laid.sha256()} for laid in made.overlays],
         "files": [file_row(path, entry) for path, entry in made.tree.items()],
@@ -106,6 +105,17 @@ def _kernel_row(kernel: Kernel) -> dict[str, object]:
             "path": kernel.package_path,
         },
     }
+
+
+def _package_row(package: Package) -> dict[str, object]:
+    row: dict[str, object] = {
+        "name": package.name,
+        "version": package.version,
+        "architecture": package.architecture,
+        "sha256": package.sha256,
+    }
+    licences = licences_of(package)
+    return {**row, "licenses": list(licences)} if licences else row
 
 
 def _groups(tree: FileTree) -> dict[str, dict[str, int]]:

@@ -5,19 +5,22 @@ sorted, times are SOURCE_DATE_EPOCH or 0, inodes are counted from 1.
 """
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hostbuild.epoch import source_date_epoch
 from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.compress import Packing, sink
 from hostbuild.formats.initramfs import newc
+from hostbuild.formats.initramfs.segments import padding_between
 from hostbuild.formats.manifest import dump, kernel_path, manifest_path
 from hostbuild.fs.files import check_output, read_input, replace_file
+from hostbuild.image.behind import Behind
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.ui import Reporter
+
+_EARLY_ALIGNED = 16  # where a CPU takes microcode from (Intel's manual, volume 3, "Microcode Update")
 
 
 def check_writable(image: Path) -> None:
@@ -36,10 +39,14 @@ def pack(
     manifest: dict[str, Any],
     vmlinuz: Path,
     report: Reporter,
+    *,
+    front: FileTree | None = None,
+    behind: Sequence[Behind] = (),
 ) -> None:
     """Write `tree` as `image`; beside it the manifest, the image's own figures filled in, and a copy of the kernel.
 
-    On error none of the files has changed.
+    front: goes before it as a plain archive, its files' data at multiples of 16. behind: images that follow. On error
+    none of the files has changed.
     """
     with replace_file(image, "the image") as out:
         total = sum(map(TreeEntry.size, tree.values()))
@@ -54,19 +61,31 @@ def pack(
                 size += len(data)
                 out.write(data)
 
+            early = newc.Writer(put)
+            for member, data in members(front or FileTree()):
+                early.add(member, data, aligned=_EARLY_ALIGNED)
+            if early.written:
+                early.close()
             archive = newc.Writer(lambda data: put(packer.compress(data)))
             for member, data in members(tree):
                 archive.add(member, data)
                 advance(len(data))
             archive.close()
             put(packer.flush())
+            last = packing.compressor
+            for one in behind:
+                put(bytes(padding_between(size, last)))
+                for piece in one.pieces():
+                    put(piece)
+                last = one.last
         manifest["image"] = {
             "file": image.name,
             "compressor": packing.compressor.value,
             "size": size,
-            "unpacked": archive.written,
+            "unpacked": early.written + archive.written + sum(one.unpacked for one in behind),
             "window": packing.window(total),
             "sha256": digest.hexdigest(),
+            **({"appended": [one.row() for one in behind]} if behind else {}),
         }
         out.finish()  # the others change only when nothing but a rename is left to be done here
         with replace_file(kernel_path(image), "the image's kernel") as beside:
@@ -85,7 +104,7 @@ def _read_kernel(vmlinuz: Path, sha256: str) -> bytes:
 
 def members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
     """Yield what the archive holds. All names of a hard link share an inode; the last one has the data."""
-    mtime = _source_date_epoch()
+    mtime = source_date_epoch()
     names: dict[TreeEntry, int] = {}
     for entry in tree.values():
         names[entry] = names.get(entry, 0) + 1
@@ -97,11 +116,3 @@ def members(tree: FileTree) -> Iterator[tuple[newc.Member, bytes]]:
         data = entry.read() if left[entry] == 0 else b""
         links = names[entry] if entry.kind is not NodeKind.DIRECTORY else 2
         yield newc.Member(path, entry.mode, ino=inode, nlink=links, mtime=mtime, device=entry.device), data
-
-
-def _source_date_epoch() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    with suppress(ValueError):
-        if 0 <= int(text) <= 0xFFFFFFFF:
-            return int(text)
-    raise UsageError(f"SOURCE_DATE_EPOCH is {text!r}, which is not a number of whole seconds since 1970")

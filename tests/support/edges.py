@@ -50,6 +50,7 @@ CALLS: dict[str, dict[str, str]] = {
 WORDS = {"append", "memory", "python", "release", "selection", "title"}
 WORDS |= {"arch", "max_size", "trim"}
 WORDS |= {"scheduler"}
+WORDS |= {"bill", "bills", "microcode"}
 WORDS |= {"cwd", "detach", "device", "device_id", "forwards", "module", "name", "names", "qemu_args", "words"}
 # How a parameter names a path where that is not the whole of its value
 SPELT = {"devices": "e1000,romfile={}"}

@@ -1,5 +1,6 @@
 """A unified kernel image under UEFI: firmware starts it, its kernel unpacks the image, the daemon settles."""
 
+import gzip
 import shutil
 import subprocess
 import time
@@ -10,7 +11,11 @@ from click.testing import CliRunner
 
 from hostbuild import debs
 from hostbuild.commands.make_image import command
+from hostbuild.formats.microcode import Vendor
 from hostbuild.formats.pe import sections_of
+from tests.host.image.test_behind import archive
+from tests.support.earlycpio import find_early
+from tests.support.microcodefiles import intel_update
 from tests.support.programs import require_program
 
 pytestmark = [pytest.mark.vm, pytest.mark.net]
@@ -19,19 +24,42 @@ LIMIT_S = 400.0  # firmware is slow where it is emulated
 
 
 def test_firmware_starts_it(tmp_path: Path) -> None:
-    """OVMF finds it as EFI/BOOT/BOOTX64.EFI; its command line holds, and the disk that it lies on gets its driver."""
+    """OVMF finds it as EFI/BOOT/BOOTX64.EFI; its command line holds, and the disk that it lies on gets its driver.
+
+    With microcode in front, and an image behind whose script runs.
+    """
     uki = tmp_path / "esp/EFI/BOOT/BOOTX64.EFI"
     uki.parent.mkdir(parents=True)
+    firmware, behind = tmp_path / "intel.bin", tmp_path / "behind.img"
+    firmware.write_bytes(intel_update())
+    behind.write_bytes(
+        gzip.compress(archive({"etc/settled.d/say": b"#!/bin/sh\necho from behind > /dev/console\n"}))
+    )
     words = ["-o", str(tmp_path / "x.img"), "--kernel", "deb:linux-image-amd64", "--modules", "virtio"]
-    done = CliRunner().invoke(command, [*words, "--uki", str(uki), "--append", "console=ttyS0 hello=world"])
+    done = CliRunner().invoke(
+        command,
+        [
+            *words,
+            "--uki",
+            str(uki),
+            "--append",
+            "console=ttyS0 hello=world",
+            "--microcode",
+            str(firmware),
+            "--append-image",
+            str(behind),
+        ],
+    )
     assert done.exit_code == 0, done.output
     made = {one.name: one.content for one in sections_of(uki.read_bytes())}
     assert made[".cmdline"].endswith(b"console=ttyS0 hello=world")
+    assert find_early(made[".initrd"], Vendor.INTEL.path) == firmware.read_bytes()
     assert made[".initrd"] == (tmp_path / "x.img").read_bytes()
-    console = _boot(tmp_path, b"settled:")
+    console = _boot(tmp_path, b"from behind")
     assert b"hello=world" in console
     assert b"virtio_blk inserted" in console
     assert b"settled:" in console
+    assert b"from behind" in console
 
 
 def _boot(directory: Path, until: bytes) -> bytes:

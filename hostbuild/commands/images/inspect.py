@@ -9,11 +9,16 @@ import click
 
 from hostbuild import ui
 from hostbuild.commands import _options
+from hostbuild.errors import UsageError
 from hostbuild.formats.initramfs import archive
-from hostbuild.formats.initramfs.archive import Image
+from hostbuild.formats.initramfs.archive import Image, Segment
 from hostbuild.formats.initramfs.difference import Change, difference
 from hostbuild.formats.initramfs.rootfs import Node
-from hostbuild.fs.path_types import InputPath
+from hostbuild.formats.manifest import files_beside, manifest_path, read_manifest
+from hostbuild.fs.files import write_file
+from hostbuild.fs.path_types import InputPath, OutputPath
+from hostbuild.sbom.write import Format, render
+from modaliasd.core.printable import printable
 
 _TOLD = 10  # members that come to nothing, each named
 
@@ -23,15 +28,31 @@ Examples:
   hostbuild inspect /boot/initrd.img-6.1.0-56-amd64 --files
   hostbuild inspect micro.img --json | jq '.groups.modules.size'
   hostbuild inspect yesterday.img micro.img        # what differs, file by file
+  hostbuild inspect micro.img -o room.html         # a page of what takes the room
+  hostbuild inspect micro.img --sbom spdx > micro.spdx.json
 """
 
 
 @click.command("inspect", epilog=_EXAMPLES)
-@click.argument("image", type=InputPath())
+@click.argument("image", type=InputPath(beside=files_beside))
 @click.argument("other", type=InputPath(), required=False)
 @click.option("--files", "show_files", is_flag=True, help="List the files, too.")
+@click.option(
+    "-o",
+    "--output",
+    type=OutputPath("what is seen"),
+    help="Write a page of what takes the room (.html); with --sbom, that.",
+)
+@click.option(
+    "--sbom",
+    "bill",
+    type=click.Choice([kind.value for kind in Format]),
+    help="Print the bill of materials of an image that has its manifest beside it.",
+)
 @_options.as_json("the list, always with the files,")
-def command(image: Path, other: Path | None, show_files: bool, as_json: bool) -> None:
+def command(
+    image: Path, other: Path | None, show_files: bool, output: Path | None, bill: str | None, as_json: bool
+) -> None:
     """List what a kernel makes of an initramfs IMAGE, whoever made it; or what OTHER has otherwise.
 
     Reads newc archives, plain or packed with gzip, zstd, xz, lz4, bzip2 or lzma, and several of them in one file, as
@@ -41,6 +62,13 @@ def command(image: Path, other: Path | None, show_files: bool, as_json: bool) ->
     With OTHER it lists the files that are new there (+), gone (-) or changed (~), with their sizes, the parts with the
     largest growth first.
     """
+    _require_one(other, show_files, output, bill, as_json)
+    if bill is not None:
+        _print_bill(image, Format(bill), output)
+        return
+    if output is not None:
+        _write_page(image, output)
+        return
     if other is not None:
         _compare(
             archive.open_image(image).require_whole(), archive.open_image(other).require_whole(), as_json
@@ -60,6 +88,51 @@ def command(image: Path, other: Path | None, show_files: bool, as_json: bool) ->
         for note in _notes(found):
             ui.note(note)
     found.require_whole()
+
+
+def _require_one(
+    other: Path | None, show_files: bool, output: Path | None, bill: str | None, as_json: bool
+) -> None:
+    """Refuse options that ask for two different things."""
+    asked = [
+        ("a second image", other is not None),
+        ("--files", show_files),
+        ("--json", as_json),
+        ("--sbom" if bill is not None else "--output", output is not None or bill is not None),
+    ]
+    named = [name for name, there in asked if there]
+    if asked[-1][1] and len(named) > 1:
+        raise UsageError(f"{named[0]} and {named[-1]} are mutually exclusive")
+    if bill is None and output is not None and output.suffix.lower() not in ("", ".html", ".htm"):
+        raise UsageError(
+            f"cannot tell what to write into {output}", hint="a page of what takes the room: -o room.html"
+        )
+
+
+def _print_bill(image: Path, kind: Format, output: Path | None) -> None:
+    text = render(image, kind)
+    if output is None:
+        ui.document(text)
+        return
+    write_file(output, text.encode(), "the bill of materials")
+    ui.line(f"{output}: {ui.size(output.stat().st_size)}")
+
+
+def _write_page(image: Path, output: Path) -> None:
+    """Write the page of what takes the room."""
+    from hostbuild.report.room import read_room
+    from hostbuild.report.room_html import render_room
+
+    found = archive.open_image(image).require_whole()
+    groups: dict[str, str] = {}
+    if manifest_path(image).exists():
+        manifest = read_manifest(image)
+        if manifest["image"].get("size") == found.size:
+            groups = {str(row["path"]): str(row["group"]) for row in manifest["files"]}
+    with ui.reporter().step("Reading the image", sum(one.unpacked for one in found.segments)) as advance:
+        data = render_room(read_room(found, groups, advance)).encode()
+    write_file(output, data, "the page")
+    ui.line(f"{output}: {ui.size(len(data))}")
 
 
 def _compare(first: Image, second: Image, as_json: bool) -> None:
@@ -164,13 +237,23 @@ def _notes(image: Image) -> Iterable[str]:
         yield f"and {len(image.passed_over) - _TOLD} more, which --json lists"
 
 
+def _early(image: Image, segment: Segment) -> str:
+    """Say of what CPUs the microcode in an archive is."""
+    paths, early = image.microcode(segment)
+    if not paths:
+        return ""
+    names = [path.rpartition("/")[2].removesuffix(".bin") for path in paths]
+    late = "" if early else ", where the kernel does not look"
+    return f": CPU microcode, {printable(' and '.join(names))}{late}"
+
+
 def _print_summary(image: Image) -> None:
     ui.line(f"{image.path}: {ui.size(image.size)}")
     for segment in image.segments:
         packed = f", {ui.size(segment.packed)}" if segment.packed else ""
         ui.line(
             f"  at offset {segment.offset}: {segment.compressor.value}{packed}, "
-            f"unpacked {ui.size(segment.unpacked)}, {len(segment.members)} files"
+            f"unpacked {ui.size(segment.unpacked)}, {len(segment.members)} files{_early(image, segment)}"
         )
     if image.bootconfig:
         offset = image.size - image.bootconfig

@@ -20,6 +20,7 @@ from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs import newc, segments
 from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.initramfs.segments import Part, UnpackingError
+from hostbuild.formats.microcode import DIRECTORY
 from hostbuild.formats.sniff import Kind
 from hostbuild.fs.files import read_error, read_input
 
@@ -73,6 +74,19 @@ class Image:
             raise ImageError(f"{self.path} is not an initramfs image: it is empty")
         return self
 
+    def microcode(self, segment: Segment) -> tuple[list[str], bool]:
+        """Return the paths of CPU microcode in an archive, and whether it stands where a kernel looks for it.
+
+        That is in the plain archives from the image's first byte on (lib/earlycpio.c, find_cpio_data).
+        """
+        found = [
+            member.name
+            for member in segment.members
+            if member.name.startswith(f"{DIRECTORY}/") and stat.S_ISREG(member.mode)
+        ]
+        before = self.segments[: self.segments.index(segment) + 1]
+        return found, all(one.compressor is Compressor.NONE for one in before)
+
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Read the files at these paths in the root file system, through links; what is no file is left out.
 
@@ -92,6 +106,31 @@ class Image:
             path: data[node.source] if node.source is not None else b"" for path, node in files.items()
         }
         return contents | {path: b"" for path in nodes if path not in files and self.root.is_null(path)}
+
+    def lay(self, root: Root, first: int) -> None:
+        """Unpack the image over what `root` holds already; its members' numbers begin at `first`. Raises ImageError."""
+        with _opened(self.path) as (file, size):
+            try:
+                for number, (_, member, _) in enumerate(segments.members(file, size - self.bootconfig)):
+                    root.unpack(member, first + number)
+            except UnpackingError as e:
+                raise self._error(e) from e
+
+    def bodies(self) -> Iterator[tuple[int, Part, newc.Member, newc.Body]]:
+        """Give all members with their numbers, the parts of the image that they stand in, and their data, once each.
+
+        Raises ImageError.
+        """
+        with _opened(self.path) as (file, size):
+            try:
+                for number, (part, member, body) in enumerate(segments.members(file, size - self.bootconfig)):
+                    yield number, part, member, body
+            except UnpackingError as e:
+                raise self._error(e) from e
+
+    def members_data(self, numbers: set[int]) -> dict[int, bytes]:
+        """Read the data of members by their numbers, the first of which is 0. Raises ImageError."""
+        return self._data(numbers) if numbers else {}
 
     def _data(self, sources: set[int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}

@@ -80,9 +80,14 @@ class Writer:
         self._out = out
         self.written = 0
 
-    def add(self, member: Member, data: bytes = b"") -> None:
-        """Write one member; `data` takes the place of its size."""
+    def add(self, member: Member, data: bytes = b"", *, aligned: int = 4) -> None:
+        """Write one member; `data` takes the place of its size.
+
+        aligned: of what number the place of the data is to be a multiple, counted from the archive's beginning; 4, or
+        more by NULs behind the name.
+        """
         name = member.name.encode("utf-8", "surrogateescape") + b"\0"
+        name += bytes(-(self.written + _HEADER + len(name)) % aligned if aligned > 4 else 0)
         if len(name) > _PATH_MAX:
             raise NewcError(f"the name {member.name[:60]}… is longer than the kernel's {_PATH_MAX - 1} bytes")
         if len(data) > 0xFFFFFFFF:

@@ -72,6 +72,15 @@ class Part:
     packed: int = 0
 
 
+def padding_between(size: int, last: Compressor) -> int:
+    """Return how many NULs have to stand behind an image of `size` bytes before another one.
+
+    last: how its last archive is packed. A plain archive begins at a multiple of 4; lz4's legacy frame ends at 4 NULs.
+    """
+    least = 4 if last is Compressor.LZ4 else 0
+    return least + -(size + least) % 4
+
+
 def find_bootconfig(file: BinaryIO, size: int) -> int:
     """Find where a bootconfig begins in an image of `size` bytes; `size` where there is none that the kernel takes."""
     at = max(size - len(_BOOTCONFIG) - 3, 0)

@@ -37,6 +37,10 @@ DEFAULT = Spec("python3")
 _NAME = re.compile(r"(python3(?:\.\d+)?)(?:-minimal)?")
 
 
+# What `abc` imports where the interpreter has no _abc, which CPython always has
+_FALLBACKS = frozenset({"_py_abc"})
+
+
 @dataclass(frozen=True, slots=True)
 class Interpreter:
     """An unpacked interpreter.
@@ -207,7 +211,8 @@ def _require_twin(version: str, lists: Lists) -> Interpreter:
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
     """Return the modules that the interpreter needs for its start, and those that `wanted` need."""
-    return close([*start_up(interpreter.version), *wanted], interpreter.find, read=interpreter.imported)
+    roots = [*start_up(interpreter.version), *wanted]
+    return close(roots, interpreter.find, _FALLBACKS, interpreter.imported)
 
 
 def complete_library(interpreter: Interpreter, closure: Closure) -> Closure:
@@ -227,8 +232,12 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) 
     programs = [interpreter.program]
     jobs: list[tuple[bytes, str]] = []
     for name, found in closure.modules.items():
-        if found.path is None or (found.origin is Origin.FROZEN and name != "os"):
-            continue  # `os` is frozen too, but its file marks where the library is
+        if (
+            found.origin is Origin.FROZEN and name == "os"
+        ):  # its file is never read, but marks where the library is
+            tree.file(f"{library}/os.pyc", b"", group=GROUP, origin=str(interpreter.packages[1]))
+        if found.path is None or found.origin is Origin.FROZEN:
+            continue
         if found.origin is Origin.EXTENSION:
             path = f"{library}/lib-dynload/{found.path.name}"
             tree.file(path, found.path, group=GROUP, origin=str(interpreter.packages[2]))

@@ -11,6 +11,8 @@ from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import stdlib
 from hostbuild.image.sources.cpython import Interpreter
 
+# Protocols for the type checker, which no process imports; what they import of the library would come along
+_TYPES_ONLY = "modaliasd.service.ports"
 _GROUPS = {"modaliasd": "daemon", "microagent": "agent"}  # our packages -> their rows in the manifest
 LIBRARY = "usr/lib/modaliasd"  # in the image; what lies here the daemon can import
 
@@ -53,7 +55,10 @@ class ModuleSource:
 
 
 def require_sources() -> list[ModuleSource]:
-    """Read our packages, from where Python would import them: a checkout or an installation."""
+    """Read our packages, from where Python would import them: a checkout or an installation.
+
+    Without what only a type checker reads.
+    """
     sources = []
     for package in _GROUPS:
         spec = importlib.util.find_spec(package)
@@ -63,7 +68,8 @@ def require_sources() -> list[ModuleSource]:
         for path in sorted(root.rglob("*.py")):
             relative = f"{package}/{path.relative_to(root).as_posix()}"
             name = relative.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-            sources.append(ModuleSource(name, relative, path.read_bytes()))
+            if name != _TYPES_ONLY and not name.startswith(f"{_TYPES_ONLY}."):
+                sources.append(ModuleSource(name, relative, path.read_bytes()))
     return sources
 
 

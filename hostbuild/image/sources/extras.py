@@ -12,7 +12,6 @@ looks; the daemon's boot path imports none of them.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from importlib.metadata import version as distribution_version
 
 from hostbuild.apt import OWN, Lists
 from hostbuild.debs import Package
@@ -106,4 +105,6 @@ def put_extra(
 
 
 def _origin(package: str) -> str:
-    return "modaliasd" if package == _OURS else f"{package} {distribution_version(package)}"
+    from importlib.metadata import version
+
+    return "modaliasd" if package == _OURS else f"{package} {version(package)}"

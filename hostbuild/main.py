@@ -52,6 +52,7 @@ _COMMANDS = {
     "kernel": "Fetch, configure, check and build a kernel from source.",
     "capture": "Record this machine's devices to a file.",
     "predict": "Predict offline what a captured machine would load, and which devices stay without a driver.",
+    "matrix": "Boot many kernels on many machines, for many tests; on several computers, if need be.",
     "prove": "Boot an image and show that the devices of a ledger bind to the same drivers.",
 }
 

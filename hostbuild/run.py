@@ -6,6 +6,7 @@ CommandError that says the command, its status and the end of its stderr; a miss
 ToolMissingError that names its package.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -135,6 +136,22 @@ def spawn(
         raise CommandError(
             f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
         ) from e
+
+
+def wait_for(process: subprocess.Popen[bytes], timeout: float) -> int | None:
+    """Wait for a process's end and return its status, -N if signal N ended it; None if it runs on after `timeout` s."""
+    try:
+        return process.wait(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started with `new_session`, with all that it has started in it, and wait for it."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def detach(streams: IO[bytes]) -> int:

@@ -162,6 +162,21 @@ HOST["hostbuild.live"] = room(
     f"{EDGE} hostbuild.beside hostbuild.debs {FORMATS} hostbuild.guest hostbuild.ledger hostbuild.qemu {LINE} {CORES}",
     "client command console detached folders keeper named names options ready terminal",
 )
+BOOTED = (
+    f"{EDGE} modaliasd {FORMATS} hostbuild.guest hostbuild.kernels hostbuild.ledger hostbuild.image "
+    f"hostbuild.image.sources hostbuild.qemu hostbuild.live {CORES}"
+)
+HOST["hostbuild.matrix.asked"] = room(f"{GROUND} hostbuild.qemu")
+HOST["hostbuild.matrix.workers"] = room(
+    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels run_cell worker"
+)
+HOST["hostbuild.matrix.results"] = room(
+    f"{EDGE} hostbuild.ledger hostbuild.matrix.asked {CORES}", "compared store"
+)
+HOST["hostbuild.matrix"] = room(
+    f"{BOOTED} hostbuild.report hostbuild.matrix.asked hostbuild.matrix.workers hostbuild.matrix.results",
+    "conduct prepare",
+)
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")

@@ -1,4 +1,4 @@
-"""hostbuild diff: what changed between two boots."""
+"""hostbuild diff: what changed between two boots, or between two runs of a matrix."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,6 +8,7 @@ import click
 
 from hostbuild import ui
 from hostbuild.commands import _options
+from hostbuild.errors import InputError
 from hostbuild.fs.path_types import InputPath
 from hostbuild.ledger.diff import Change, LedgerDiff, compare
 from hostbuild.ledger.file import read_history
@@ -15,10 +16,14 @@ from hostbuild.ledger.file import read_history
 _SHOWN = 10  # rows of a section of little weight; --json has all
 _EPILOG = """\b
 Exit status 1 if a device that had a driver in LEDGER_A has none in LEDGER_B: a regression.
+Where both are directories that `hostbuild matrix` wrote, all cells that both
+have are compared; one that was as expected and is not any more is a
+regression, too.
 
 \b
-Example:
+Examples:
   hostbuild diff kernel-6.1.jsonl kernel-6.12.jsonl
+  hostbuild diff results-monday results-tuesday
 """
 
 
@@ -28,11 +33,34 @@ Example:
 @_options.as_json("the differences")
 def command(ledger_a: Path, ledger_b: Path, as_json: bool) -> int:
     """Say what changed from the boot LEDGER_A to the boot LEDGER_B: devices, drivers, modules, times."""
+    if ledger_a.is_dir() and ledger_b.is_dir():
+        return _of_runs(ledger_a, ledger_b, as_json=as_json)
     diff = compare(read_history(ledger_a), read_history(ledger_b))
     if as_json:
         ui.print_json({"regression": diff.regression} | asdict(diff))
     else:
         for line in _lines(diff):
+            ui.line(line)
+    return int(diff.regression)
+
+
+def _of_runs(before: Path, after: Path, *, as_json: bool) -> int:
+    from hostbuild.matrix.results.compare import compare_runs, diff_lines
+    from hostbuild.matrix.results.compared import diffs_of, verdicts_of
+    from hostbuild.matrix.results.store import read_run
+
+    old, new = read_run(before), read_run(after)
+    diff = compare_runs(verdicts_of(old), verdicts_of(new), diffs_of((before, old), (after, new)))
+    if not diff.cells:
+        raise InputError(
+            f"the runs in {before} and {after} have no cell in common: each has kernels, machines, images or tests of "
+            "other names",
+            hint='give kernels the same names in both: [kernels] stable = "deb:..."',
+        )
+    if as_json:
+        ui.print_json({"regression": diff.regression} | asdict(diff))
+    else:
+        for line in diff_lines(diff):
             ui.line(line)
     return int(diff.regression)
 

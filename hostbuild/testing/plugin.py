@@ -51,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--guest-image", metavar="FILE", help="boot this image of make-image's in place of those of marks."
     )
     group.addoption(
+        "--guest-machine",
+        metavar="NAME|FILE",
+        help="The machine of tests whose marks name none.",
+    )
+    group.addoption(
         "--guest-accel",
         choices=["auto", "kvm", "tcg"],
         default="auto",
@@ -89,7 +94,8 @@ def guest_machine(request: pytest.FixtureRequest) -> str:
     """Which machine the mark names, or its file."""
     if hasattr(request, "param"):
         return str(request.param)
-    return next(iter(_in_words(_machines)(request.node)), _MACHINE)
+    named = request.config.getoption("--guest-machine")
+    return next(iter(_in_words(_machines)(request.node)), str(named) if named else _MACHINE)
 
 
 @pytest.fixture

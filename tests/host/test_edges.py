@@ -34,6 +34,7 @@ PAIRS = [
 # What is too much work to get as far as writing; each is seen to write through the same gate.
 DEAR = {
     "demo": "boots",
+    "matrix": "boots",
     "prove": "boots",
     "run": "boots",
     "boot": "boots",

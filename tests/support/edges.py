@@ -37,6 +37,7 @@ CALLS: dict[str, dict[str, str]] = {
     "kernel configure": {"source": "tree"},
     "kernel fetch": {"source": "tree"},
     "make-image": {"image": "new.img", "kernel": "vmlinuz", "modules_dir": "modules", "selection": "none"},
+    "matrix": {"file": "matrix.toml", "list_only": ""},
     "predict": {"capture_file": "boot.jsonl", "image": "micro.img"},
     "prove": {"image": "micro.img", "ledger_file": "boot.jsonl"},
     "ram": {"image": "micro.img"},
@@ -48,6 +49,7 @@ CALLS: dict[str, dict[str, str]] = {
 # Parameters that are words and never paths. A new one fails test_every_path_has_a_type until it stands here.
 WORDS = {"append", "memory", "python", "release", "selection", "title"}
 WORDS |= {"arch", "max_size", "trim"}
+WORDS |= {"scheduler"}
 WORDS |= {"bill", "bills", "microcode"}
 WORDS |= {"cwd", "detach", "device", "device_id", "forwards", "module", "name", "names", "qemu_args", "words"}
 # How a parameter names a path where that is not the whole of its value
@@ -121,6 +123,7 @@ def make_world(directory: Path, image: Path, manifest: Path, vmlinuz: Path, modu
     shutil.copy(manifest, directory / "micro.img.manifest.json")
     (directory / "vmlinuz").symlink_to(vmlinuz)
     (directory / "modules").symlink_to(modules)
+    (directory / "matrix.toml").write_text('kernels = ["deb:linux-image-amd64"]\n')
     (directory / "kernel.config").write_text("CONFIG_MODULES=y\n")
     tree = directory / "tree"
     tree.mkdir()

@@ -95,6 +95,7 @@ def test_every_command_of_the_guest_has_it() -> None:
 
 def lines(directory: Path) -> dict[str, list[str]]:
     """A command line for each command that needs neither a guest nor an image."""
+    (directory / "m.toml").write_text('kernels = ["deb:linux-image-amd64"]')
     ledger, config = directory / "l.jsonl", directory / "x.config"
     ledger.write_text(small_boot().text(), encoding="ascii")
     config.write_text("CONFIG_MODULES=y\n")
@@ -109,6 +110,7 @@ def lines(directory: Path) -> dict[str, list[str]]:
     return {
         "cache": ["cache"],
         "list": ["list"],
+        "matrix": ["matrix", str(directory / "m.toml"), "--list"],
         "tree": ["tree", str(ledger)],
         "diff": ["diff", str(ledger), str(ledger)],
         "watch": ["watch", str(ledger), "--until-settled"],

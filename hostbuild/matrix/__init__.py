@@ -1,0 +1,1 @@
+"""Kernels by machines by images by tests: many guests, on this machine or on several."""

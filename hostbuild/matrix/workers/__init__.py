@@ -1,0 +1,1 @@
+"""Where cells are booted: the cluster, what is handed to it, and what runs in its workers."""

@@ -87,16 +87,12 @@ bench-match: $(STAMP)
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
 
-<<<<<<< HEAD
-# From power-on to the init of a root file system, by instructions, beside dracut's and mkinitramfs's images of the same
-# kernel: a table, a quarter of an hour. Making theirs takes root and debootstrap, once; without, these rows are left out.
-=======
 # What of the default image is ever read: by a boot, by plugs, by the guest's commands; a table, two minutes.
 bench-opened: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_opened.py
 
-# From power-on to the init of a root file system, by instructions: a table, some ten minutes.
->>>>>>> main
+# From power-on to the init of a root file system, by instructions, beside dracut's and mkinitramfs's images of the same
+# kernel: a table, a quarter of an hour. Making theirs takes root and debootstrap, once; without, these rows are left out.
 bench-root: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_root.py $(BENCH)
 

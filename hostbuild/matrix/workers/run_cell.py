@@ -166,7 +166,7 @@ def _live(job: Job, vm: VM) -> tuple[int, str]:
     """Wait for the guest to end, or run the command in it; return the status and what the command wrote."""
     if not job.command:
         return vm.wait(), ""
-    agent = make_ready(vm, ())
+    agent = make_ready(vm)
     done = vm.run(list(job.command), input=job.stdin, timeout=job.limit_s)
     power_off(vm, agent, done.status)
     return done.status, _text(done.stdout + done.stderr)

@@ -253,7 +253,7 @@ def test_a_device_tree_of_ones_own(image: Path, tmp_path: Path, monkeypatch: pyt
         prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=tree)
     monkeypatch.setattr(session, "read_arch", lambda _: Arch.ARM64)
     made = prepare(image, Machine(), kernel=kernel, accel="tcg", dtb=tree)
-    argv = made.boot.argv(made.machine)
+    argv = made.boot.argv(made.machine, tmp_path)
     assert argv[argv.index("-dtb") + 1] == str(tree)
     tree.write_bytes(header)
     with pytest.raises(InputError, match="cut short"):

@@ -59,7 +59,7 @@ def main(directory: Path) -> None:
 def pages() -> Iterator[tuple[str, str]]:
     """Give each page: its file's name, and its roff text (man(7))."""
     yield "modaliasd.1", _guest_page()
-    yield from _host_pages(hostbuild, click.Context(hostbuild, info_name="hostbuild"))
+    yield from _host_pages(hostbuild, _context(hostbuild, "hostbuild"))
 
 
 def _host_pages(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, str]]:
@@ -79,13 +79,17 @@ def _host_pages(command: click.Command, ctx: click.Context) -> Iterator[tuple[st
         shorts = [(f"{name}-{one}(1)", _description(sub)[1]) for one, sub in found]
         parts.append(_section("COMMANDS") + "".join(_item(left, right) for left, right in shorts))
         for one, sub in found:
-            yield from _host_pages(sub, click.Context(sub, info_name=one, parent=ctx))
+            yield from _host_pages(sub, _context(sub, one, ctx))
     parts += _epilog(command.epilog or "")
     if len(words) == 1:
         parts.append(_section("EXIT STATUS") + "".join(_item(*one) for one in _STATUSES))
         parts.append(_section("FILES") + "".join(_item(*one) for one in _FILES))
     parts.append(_section("SEE ALSO") + _see([*above, "modaliasd"]))
     yield f"{name}.1", "".join(parts)
+
+
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, info_name=name, parent=parent, **command.context_settings)
 
 
 def _guest_page() -> str:

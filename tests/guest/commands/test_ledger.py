@@ -63,6 +63,15 @@ def test_the_line_of_a_failure_says_why() -> None:
     assert "sensor failed, for /devices/pci0000:00/0000:00:05.0: it is not in this image" in text
 
 
+@pytest.mark.parametrize("odd", [[], {}, [["x"]], None, 1.5])
+def test_fields_of_a_type_that_nobody_knows_may_be_anything(odd: object) -> None:
+    """A later daemon's record: its fields are not checked at the door, whatever their names, and shown as they are."""
+    text = record_line(
+        {"type": "later", "t_us": 1, "outcome": odd, "verdict": odd, "module": odd, "devpath": odd}
+    )
+    assert "later" in text
+
+
 def test_what_is_no_ledger_is_said_to_be_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of something else ends with 111, the file named."""
     path = tmp_path / "x"

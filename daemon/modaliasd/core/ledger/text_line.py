@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 TROUBLE = frozenset({"lost", "dropped", "warning", "unbound", "slow"})
+# compared, not looked up: in a record of a type that nobody here knows, `outcome` may be anything
+_BAD_OUTCOMES = ("failed", "denied", "lost")
 
 
 def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
@@ -20,11 +22,7 @@ def record_line(record: Mapping[str, Any], *, color: bool = False) -> str:
     style = style_of(color)
     kind = str(record.get("type", "?"))
     words = printable(_DESCRIBE.get(kind, _fields)(record))
-    if (
-        kind in TROUBLE
-        or record.get("verdict") == "deny"
-        or record.get("outcome") in {"failed", "denied", "lost"}
-    ):
+    if kind in TROUBLE or record.get("verdict") == "deny" or record.get("outcome") in _BAD_OUTCOMES:
         words = style("warn", words)
     stamp = f"{record.get('t_us', 0) / 1e6:10.3f}"
     return f"{style('faint', stamp)}  {style('module', f'{printable(kind):<8}')} {words}"

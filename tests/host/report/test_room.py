@@ -111,7 +111,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     image = write_image(tmp_path / "x.img")
     page_file = tmp_path / "room.html"
     assert status_of(["inspect", str(image), "-o", str(page_file)]) == 0
-    text = page_file.read_text()
+    text = page_file.read_text(encoding="utf-8")
     assert "<img" not in text
     assert "http://" not in text
     assert "https://" not in text

@@ -13,6 +13,8 @@ from hostbuild.errors import InputError
 MAGIC = b"MZ"
 _PAGE = 4096
 _MOST_ALIGNED = 1 << 16  # FileAlignment, by Microsoft's document
+# By the same document; pefile makes an object of each, and the 65,535 of a damaged header take seconds.
+_MOST_SECTIONS = 96
 _LIMIT = 1 << 32  # what the headers can say of addresses and sizes
 _DATA_READ_ONLY = 0x40000040  # IMAGE_SCN_CNT_INITIALIZED_DATA | IMAGE_SCN_MEM_READ
 
@@ -81,6 +83,9 @@ def add_sections(data: bytes, added: Sequence[Section]) -> bytes:
 
 
 def _parse(data: bytes) -> pefile.PE:
+    header = int.from_bytes(data[60:64], "little")  # e_lfanew
+    if (count := int.from_bytes(data[header + 6 : header + 8], "little")) > _MOST_SECTIONS:
+        raise PeError(f"not a PE file, or a damaged one: it claims {count} sections")
     try:
         pe = pefile.PE(data=data, fast_load=True)
     except pefile.PEFormatError as e:

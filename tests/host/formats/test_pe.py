@@ -73,6 +73,12 @@ def test_the_headers_have_an_end(stub: bytes) -> None:
         add_sections(stub, [Section(".x", b"x")] * 200)
 
 
+def test_a_header_that_claims_countless_sections_is_refused_at_once() -> None:
+    """65,535 took pefile seconds, for each look at the file; the format allows 96."""
+    with pytest.raises(PeError, match="claims 65535 sections"):
+        sections_of(_STUB[:70] + b"\xff\xff" + _STUB[72:])
+
+
 @settings(max_examples=examples(25), deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_damage_is_said(noise: bytes, at: int) -> None:

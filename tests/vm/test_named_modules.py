@@ -27,12 +27,13 @@ NODES = {  # node: its module, and its number
     "loop-control": ("loop", "10-237"),
     "fuse": ("fuse", "10-229"),
     "net/tun": ("tun", "10-200"),
-    "kvm": ("kvm", "10-232"),
     "uinput": ("uinput", "10-223"),
     "vhost-net": ("vhost_net", "10-238"),
     "ppp": ("ppp_generic", "108-0"),
 }
-SELECTION = "virtio,dm_mod,nf_conntrack,dummy,brd,ifb,pcspkr,loop,fuse,tun,kvm,uinput,vhost_net,ppp_generic,binfmt_misc"
+SELECTION = (
+    "virtio,dm_mod,nf_conntrack,dummy,brd,ifb,pcspkr,loop,fuse,tun,uinput,vhost_net,ppp_generic,binfmt_misc"
+)
 
 
 @pytest.fixture(scope="module")

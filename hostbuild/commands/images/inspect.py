@@ -27,8 +27,8 @@ Examples:
   hostbuild inspect micro.img
   hostbuild inspect /boot/initrd.img-6.1.0-56-amd64 --files
   hostbuild inspect micro.img --json | jq '.groups.modules.size'
-  hostbuild inspect yesterday.img micro.img        # what differs, file by file
-  hostbuild inspect micro.img -o room.html         # a page of what takes the room
+  hostbuild inspect yesterday.img micro.img     # what differs, file by file
+  hostbuild inspect micro.img -o room.html      # what takes the room
   hostbuild inspect micro.img --sbom spdx > micro.spdx.json
 """
 

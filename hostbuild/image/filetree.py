@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hostbuild.errors import InputError
 
@@ -89,10 +89,15 @@ class FileTree:
             raise InputError(f"{entry.origin}: /{path} is a directory in the image and cannot be replaced")
         if entry.kind is NodeKind.DIRECTORY and there is not None and there.kind is NodeKind.SYMLINK:
             return  # `lib` of an overlay is the image's `lib -> usr/lib`
-        for parent in list(PurePosixPath(path).parents)[-2::-1]:
-            above = self._entries.setdefault(
-                str(parent), TreeEntry(NodeKind.DIRECTORY, 0o755, entry.group, entry.origin)
-            )
+        end = path.find("/")
+        while end >= 0:
+            parent = path[:end]
+            end = path.find("/", end + 1)
+            above = self._entries.get(parent)
+            if above is None:
+                above = self._entries[parent] = TreeEntry(
+                    NodeKind.DIRECTORY, 0o755, entry.group, entry.origin
+                )
             if above.kind is not NodeKind.DIRECTORY:
                 raise InputError(
                     f"{entry.origin}: cannot put /{path} below /{parent}, which is not a directory"

@@ -21,7 +21,7 @@ from hostbuild.formats.compress import detect
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.module import Module
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import builtin_values
 

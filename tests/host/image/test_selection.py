@@ -12,7 +12,8 @@ import zstandard
 from hostbuild.errors import InputError
 from hostbuild.formats.modules.modfile import ModuleFileError, plain_path, read_module
 from hostbuild.image.modules import selection
-from hostbuild.image.modules.selection import Index, SelectionError, close, load, parse_index, select
+from hostbuild.image.modules.module import load
+from hostbuild.image.modules.selection import Index, SelectionError, close, parse_index, select
 from hostbuild.kernels.kernel import Kernel, KernelError
 from modaliasd.core.kmod.names import module_name
 from tests.support.komaker import FakeModule, module_bytes

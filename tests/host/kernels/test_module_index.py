@@ -260,7 +260,7 @@ def test_more_modules_than_depmod_takes(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_indexes_are_remembered_by_the_modules_contents(tmp_path: Path) -> None:
-    """A module that says something else, in a file of the same size and time, gets other lines; the old ones come back."""
+    """A module that says something else, in a file of the same size and time, gets other lines, not the old."""
     tree = make_tree(tmp_path, VERSION, [module("aa", aliases=["x:one"])])
     said = []
     for alias in ("x:one", "x:two", "x:one"):

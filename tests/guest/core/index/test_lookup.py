@@ -196,7 +196,7 @@ def test_single_letters_behind_stars_agree_too() -> None:
 
 
 def test_more_buses_than_are_remembered_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ways past the first nodes are forgotten when there are many, and found again; short strings have some, too."""
+    """The ways past the first nodes are forgotten when there are many, and found again; short strings have some."""
     monkeypatch.setattr(search, "MOST_BUSES", 5)
     aliases = [(f"bus{n}:a*".encode(), f"m{n:02}") for n in range(30)] + [(b"b", "mb"), (b"bus1*", "m_bus")]
     index = Index(build(table(aliases)))

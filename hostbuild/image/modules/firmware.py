@@ -99,9 +99,9 @@ def _find(name: str, rooms: Sequence[Sequence[str]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for places in rooms:
         for ending in _ENDINGS:
-            for place in map(Path, places):
-                for file in _matching(place, parts, ending):
-                    inside = file.relative_to(place).as_posix().removesuffix(ending)
+            for folder in map(Path, places):
+                for file in _matching(folder, parts, ending):
+                    inside = file.relative_to(folder).as_posix().removesuffix(ending)
                     found.setdefault(inside, file)
         if found:
             break

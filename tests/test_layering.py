@@ -177,6 +177,9 @@ HOST["hostbuild.matrix"] = room(
     f"{BOOTED} hostbuild.report hostbuild.matrix.asked hostbuild.matrix.workers hostbuild.matrix.results",
     "conduct prepare",
 )
+HOST["hostbuild.matrix.emit"] = room(
+    f"{BOOTED} hostbuild.board hostbuild.matrix hostbuild.matrix.asked hostbuild.matrix.workers", "laid"
+)
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")

@@ -57,6 +57,7 @@ Examples:
   hostbuild matrix matrix.toml --list
   hostbuild matrix matrix.toml --workers 8 -o results --again-failed
   hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit junit.xml
+  hostbuild matrix matrix.toml --emit lava --url https://files.example.org/guests -o jobs
   hostbuild diff results-6.1 results-6.12
 """
 
@@ -68,7 +69,8 @@ Examples:
     "--output",
     type=OutputPath("the results", directory=True, parents=True),
     metavar="DIR",
-    help="Where the results are kept. Default: FILE's name with -results in the place of .toml.",
+    help="Where the results are kept, or a lab's files are written. Default: FILE's name with -results (-lava, "
+    "-labgrid) in the place of .toml.",
 )
 @click.option(
     "--workers",
@@ -87,6 +89,16 @@ Examples:
     "--junit", type=OutputPath("the JUnit file"), metavar="FILE", help="Write JUnit's XML to FILE, too."
 )
 @click.option("--list", "list_only", is_flag=True, help="List the cells, and run nothing.")
+@click.option(
+    "--emit",
+    type=click.Choice(["lava", "labgrid"]),
+    help="Run nothing here: write job files for LAVA, or environments for labgrid, with kernels and images, into DIR.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Where LAVA will find DIR. Default: where it is, for a dispatcher on this machine.",
+)
 @_options.as_json("the cells with what became of them")
 def command(
     file: Path,
@@ -97,6 +109,8 @@ def command(
     again_failed: bool,
     junit: Path | None,
     list_only: bool,
+    emit: str | None,
+    url: str | None,
     as_json: bool,
 ) -> int:
     """Boot each kernel of FILE on each machine, with each image, for each test; say which did as expected."""
@@ -104,12 +118,17 @@ def command(
         raise click.UsageError(
             "--workers is for this machine, --scheduler for others: they are mutually exclusive"
         )
+    if url is not None and emit != "lava":
+        raise click.UsageError("--url is for --emit lava: nobody else fetches anything")
     text = read_input(file, "the matrix").decode("utf-8", "replace")
     spec = parse_spec(text, file.absolute())
     cells = cells_of(spec)
     if list_only:
         _list(cells, as_json=as_json)
         return 0
+    if emit is not None:
+        place = output if output is not None else _beside(file, emit)
+        return _emit(spec, cells, emit, place, url, as_json=as_json)
     from hostbuild.matrix.results.store import opened
     from hostbuild.matrix.workers.cluster import require_dask
 
@@ -162,6 +181,26 @@ def _run(
             raise
     places = {cell.name: number for number, cell in enumerate(planned)}
     return sorted(done, key=lambda row: places[row.name])
+
+
+def _emit(
+    spec: Spec, cells: Sequence[Cell], emit: str, directory: Path, url: str | None, *, as_json: bool
+) -> int:
+    from hostbuild.matrix.emit.laid import Lab, check_url, lay, require_empty
+    from hostbuild.matrix.prepare import make_plan
+
+    require_empty(directory)
+    if url is not None:
+        check_url(url)
+    plan = make_plan(spec, cells, "", ui.reporter(as_json=as_json))
+    laid = lay(Lab(emit), spec, plan, directory, url)
+    for text in (*plan.notes, *laid.notes):
+        ui.note(text)
+    if as_json:
+        ui.print_json({"directory": str(directory), "files": [str(path) for path in laid.files]})
+    else:
+        ui.lines("\n".join(map(str, laid.files)))
+    return 0
 
 
 def _cluster(
@@ -223,5 +262,5 @@ def _list(cells: Sequence[Cell], *, as_json: bool) -> None:
         ui.line(f"{len(cells)} cells")
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.name.removesuffix('.toml')}-results")
+def _beside(file: Path, what: str = "results") -> Path:
+    return file.with_name(f"{file.name.removesuffix('.toml')}-{what}")

@@ -35,20 +35,20 @@ HEAD = (
     "| kernel | machine | settled | with a modalias | matched | modules | failed | with a driver | without |"
 )
 _RULE = "|---|---|---|---:|---:|---:|---:|---:|---:|"
-# What has a modalias and is never bound: input devices, which handlers open, CPUs, and ACPI's companions of devices.
-_UNBOUND = ("input", "cpu", "acpi", "")
+# What has a modalias and is never bound: input devices, CPUs, the machine itself (dmi), ACPI's companions of devices.
+_UNBOUND = ("input", "cpu", "acpi", "dmi", "")
 _ABOUT = """\
-[boot-matrix.toml](../benchmarks/boot-matrix.toml) and writes this page; the machines are those of [machines.md](machines.md), the
-image is make-image's default one, made for each kernel. How: [matrix.md](matrix.md)."""
+[boot-matrix.toml](../benchmarks/boot-matrix.toml) and writes this page; the machines are those of
+[machines.md](machines.md), the image is make-image's default one, made for each kernel. How: [matrix.md](matrix.md)."""
 _COUNTS = """\
-The counts are those of the first settle. "With a driver" counts the kernel's own drivers, too; "without" are the devices
-below: those with a modalias that nothing drives. Input devices, CPUs and ACPI's companions of other devices are never
-driven, and are left out."""
+The counts are those of the first settle. "With a driver" counts the kernel's own drivers, too; "without" are the
+devices below: those with a modalias that nothing drives. Input devices, CPUs, the machine's own DMI device and ACPI's
+companions of other devices are never driven, and are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """A cell that was booted. stamp: when its result was written, seconds since 1970. trouble: "" for what is expected."""
+    """A cell that was booted. stamp: of its result, seconds since 1970. trouble: what is not as it should be."""
 
     cell: Cell
     history: History

@@ -130,7 +130,7 @@ class _Writing:
             accel = session.boot.accel.value
             wiring = wiring_of(session, emulated=accel == "tcg")
             where = str(self._directory / place / IMAGE)
-            return labgrid_environment(wiring, accel, f"{place}/{VMLINUZ}", where)
+            return labgrid_environment(wiring, accel, f"{place}/{VMLINUZ}", where, job.limit_s)
         return lava.lava_job(
             cell,
             job,

@@ -77,7 +77,7 @@ def without_driver(history: History) -> list[tuple[str, str]]:
     for device in history.devices.values():
         if not device.present or device.driver or not device.modalias or device.subsystem in _UNBOUND:
             continue
-        modules = sorted({match.module for match in device.matches})
+        modules = sorted({match.module + match.builtin * " (in the kernel)" for match in device.matches})
         if device.idle_drivers:
             why = f"{', '.join(device.idle_drivers)} did not take it"
         else:

@@ -57,6 +57,7 @@ Examples:
   hostbuild matrix matrix.toml --list
   hostbuild matrix matrix.toml --workers 8 -o results --again-failed
   hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit junit.xml
+  hostbuild matrix matrix.toml --ssh big --ssh me@other --ssh-python /opt/venv/bin/python
   hostbuild matrix matrix.toml --emit lava --url https://files.example.org/guests -o jobs
   hostbuild diff results-6.1 results-6.12
 """
@@ -83,6 +84,20 @@ Examples:
     metavar="ADDRESS",
     help="Run on the workers of this dask scheduler instead: tcp://HOST:8786.",
 )
+@click.option(
+    "--ssh",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Run on this computer instead, by ssh, as many guests at a time as it has CPUs; may be repeated.",
+)
+@click.option(
+    "--ssh-python",
+    default="python3",
+    show_default=True,
+    metavar="PYTHON",
+    help="The interpreter on these that has hostbuild and dask: /opt/venv/bin/python.",
+)
 @click.option("--again", is_flag=True, help="Run all cells, also those whose results are there.")
 @click.option("--again-failed", is_flag=True, help="Run those again that were not as expected.")
 @click.option(
@@ -105,6 +120,8 @@ def command(
     output: Path | None,
     workers: int | None,
     scheduler: str | None,
+    hosts: tuple[str, ...],
+    ssh_python: str,
     again: bool,
     again_failed: bool,
     junit: Path | None,
@@ -114,10 +131,14 @@ def command(
     as_json: bool,
 ) -> int:
     """Boot each kernel of FILE on each machine, with each image, for each test; say which did as expected."""
-    if workers is not None and scheduler is not None:
+    if (workers is not None) + (scheduler is not None) + bool(hosts) > 1:
         raise click.UsageError(
-            "--workers is for this machine, --scheduler for others: they are mutually exclusive"
+            "--workers is for this machine, --scheduler and --ssh are for others: they are mutually exclusive"
         )
+    from hostbuild.matrix.workers.ssh import check_host
+
+    for host in hosts:
+        check_host(host)
     if url is not None and emit != "lava":
         raise click.UsageError("--url is for --emit lava: nobody else fetches anything")
     text = read_input(file, "the matrix").decode("utf-8", "replace")
@@ -135,7 +156,12 @@ def command(
     require_dask()
     with opened(output if output is not None else _beside(file)) as store:
         rows = _run(
-            spec, cells, store, _cluster(workers, scheduler), _again(again, again_failed), as_json=as_json
+            spec,
+            cells,
+            store,
+            _cluster(workers, scheduler, hosts, ssh_python),
+            _again(again, again_failed),
+            as_json=as_json,
         )
         _write(spec, store, rows, junit)
     if as_json:
@@ -204,13 +230,16 @@ def _emit(
 
 
 def _cluster(
-    workers: int | None, scheduler: str | None
+    workers: int | None, scheduler: str | None, hosts: Sequence[str], python: str
 ) -> Callable[[Sequence[Job]], AbstractContextManager["Client"]]:
     from hostbuild.matrix.workers.cluster import connected, free_memory, own_cluster, workers_for
+    from hostbuild.matrix.workers.ssh import ssh_cluster
 
     def opened(jobs: Sequence[Job]) -> AbstractContextManager["Client"]:
         if scheduler is not None:
             return connected(scheduler)
+        if hosts:
+            return ssh_cluster(hosts, python, ui.note)
         largest = max(job.memory for job in jobs)
         count = min(workers, len(jobs)) if workers is not None else workers_for(largest, len(jobs))
         return own_cluster(count, free_memory())

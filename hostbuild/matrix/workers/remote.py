@@ -121,7 +121,7 @@ async def _work(order: Order, scratch: Path) -> None:
 
 
 def _hear_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
-    while sys.stdin.buffer.read1(4096):
+    while sys.stdin.buffer.read(1):
         pass
     loop.call_soon_threadsafe(ended.set)
 

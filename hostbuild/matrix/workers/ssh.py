@@ -12,7 +12,6 @@ import re
 import secrets
 import shlex
 import socket
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +87,7 @@ class _Line:
         self.trouble = "it was not started"
         self._python = python
         self._own = own
-        self._process: subprocess.Popen[bytes] | None = None
+        self._end: Callable[[], None] = _nothing
 
     def start(self) -> None:
         """Start the worker, and wait until it says that it is there."""
@@ -103,15 +102,8 @@ class _Line:
 
     def end(self) -> None:
         """End the worker: its input ends, and then its machines and it do."""
-        process = self._process
-        if process is None:
-            return
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        wait_for(process, _END_S)
-        end_group(process)
+        self._end()
+        self._end = _nothing
 
     def _try(self) -> bool:
         """Try once; return whether it is to be tried again, with other ports."""
@@ -119,45 +111,46 @@ class _Line:
         there, port = (_FIRST_PORT + 2 * secrets.randbelow(_PORTS // 2) + number for number in (0, 1))
         contact = _free_port()
         options = [word for option in _OPTIONS for word in ("-o", option)]
-        forwards = [
-            "-R",
-            f"127.0.0.1:{there}:127.0.0.1:{scheduler}",
-            "-L",
-            f"127.0.0.1:{contact}:127.0.0.1:{port}",
-        ]
+        options += ["-R", f"127.0.0.1:{there}:127.0.0.1:{scheduler}"]
+        options += ["-L", f"127.0.0.1:{contact}:127.0.0.1:{port}"]
         command = shlex.join([self._python, "-m", _MODULE])
         order = Order(
             __version__, there, port, contact, self._own.key.read_text(), self._own.certificate.read_text()
         )
         with tempfile.TemporaryFile() as said:
-            # A session of its own: a terminal's Ctrl-C is for this process, which ends the workers.
-            self._process = spawn(
-                ["ssh", "-T", *options, *forwards, "--", self.host, command],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, new_session=True,
-            )  # fmt: skip
-            line = self._ask(self._process, order)
+            line = self._ask(["ssh", "-T", *options, "--", self.host, command], order, said)
             try:
-                offer = parse_offer(line)
-                self.trouble = offer.trouble
+                self.trouble = parse_offer(line).trouble
             except UsageError as e:
                 self.end()
                 self.trouble = _tail(said) or str(e)
         return any(words in self.trouble for words in _TAKEN)
 
-    @staticmethod
-    def _ask(process: subprocess.Popen[bytes], order: Order) -> bytes:
-        """Hand over the order, and return the answer: b"" where none came in time."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        watch = threading.Timer(_START_S, process.kill)
-        watch.start()
+    def _ask(self, argv: list[str], order: Order, said: IO[bytes]) -> bytes:
+        """Start ssh, hand over the order, and return the answer: b"" where none came in time."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            end = theirs.fileno()
+            # A session of its own: a terminal's Ctrl-C is for this process, which ends the workers.
+            process = spawn(argv, stdin=end, stdout=end, stderr=said, new_session=True)
+
+        def stop() -> None:
+            ours.close()
+            wait_for(process, _END_S)
+            end_group(process)
+
+        self._end = stop
+        ours.settimeout(_START_S)
         try:
-            with contextlib.suppress(OSError):
-                process.stdin.write(order.line())
-                process.stdin.flush()
-            return process.stdout.readline(1 << 16)
-        finally:
-            watch.cancel()
+            ours.sendall(order.line())
+            with ours.makefile("rb") as lines:
+                return lines.readline(1 << 16)
+        except OSError:
+            return b""
+
+
+def _nothing() -> None:
+    """End nothing: there is nothing."""
 
 
 def _free_port() -> int:

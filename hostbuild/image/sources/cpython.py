@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from hostbuild import debs
 from hostbuild.apt import Lists, Spec, parse_spec
@@ -27,7 +28,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
 from hostbuild.fs.remembered import remembered
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports, inside
+from hostbuild.image.sources import imports, inside, joined
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.run import run
@@ -91,13 +92,13 @@ class Interpreter:
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
         they import later is looked for beside it.
         """
-        question = marshal.dumps([list(roots), dict(sources)], 2)
+        question = marshal.dumps([_text_of(joined), list(roots), dict(sources)], 2)
         return self._answer(inside.JOIN, question)
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
         question = marshal.dumps(
-            [_reader_text(), sys.version, self.version, source, package, inside_functions], 2
+            [_text_of(imports), sys.version, self.version, source, package, inside_functions], 2
         )
         answer = remembered(
             _answers(),
@@ -111,7 +112,7 @@ class Interpreter:
             return imports.imported(source, package, inside_functions)
         except SyntaxError:
             places = (self.twin or self)._places()
-            question = marshal.dumps([_reader_text(), places, source, package, inside_functions], 2)
+            question = marshal.dumps([_text_of(imports), places, source, package, inside_functions], 2)
             answer = self._answer(inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
@@ -264,6 +265,7 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
     """Have the image's interpreter answer a question; the same one once: the paths of packages hold their digests."""
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
+    environment["PYTHONNODEBUGRANGES"] = "1"  # columns in tracebacks are a tenth of a .pyc file
     # -B: the packages in the cache stay as they are
     words = [*command, "-B", "-S", "-c", script]
     question = marshal.dumps([[str(word) for word in words], environment, stdin], 2)
@@ -273,8 +275,8 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
 
 
 @cache
-def _reader_text() -> str:
-    return Path(imports.__file__).read_text(encoding="utf-8")
+def _text_of(module: ModuleType) -> str:
+    return Path(str(module.__file__)).read_text(encoding="utf-8")
 
 
 def _answers() -> Path:

@@ -96,6 +96,15 @@ def _write_score(pid: str, score: bytes) -> None:
         posix.close(descriptor)
 
 
+def let_children_begin() -> None:
+    """Let what was just started run first, here where there is one processor.
+
+    The kernel wakes the parent of a vfork(2) in the middle of the child's execve(2), and has it run on for as long as
+    its share lasts (kernel/sched/fair.c, check_preempt_wakeup).
+    """
+    posix.sched_yield()
+
+
 def split() -> int:
     """Make a second process of this one: 0 in the new one, its number in the old one. Nothing may be open yet."""
     return posix.fork()

@@ -14,7 +14,6 @@ from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
-from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve, with_reserve
 from modaliasd.linux.indexfile import IndexReason, open_index
 from modaliasd.linux.kmsg import KernelLog
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.policy.rules import Policy
     from modaliasd.core.settings import Settings
+    from modaliasd.linux.control import Control
     from modaliasd.linux.indexfile import AliasIndex
     from modaliasd.linux.process import Child
     from modaliasd.service.devices import Registry
@@ -168,7 +168,7 @@ def serve(
         gate=gate,
         loader=loader,
         kernel_log=kernel_log,
-        control=None if once else _control(client),
+        open_control=None if once else lambda: _control(client),
         ledger=ledger,
         writer=writer,
         clock=boottime_us,
@@ -218,6 +218,8 @@ def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoad
 
 
 def _control(client: RawSocket | None) -> Control:
+    from modaliasd.service.ears import Control
+
     control = Control(CONTROL)
     if client is not None:
         control.adopt(client)

@@ -96,13 +96,20 @@ def _write_score(pid: str, score: bytes) -> None:
         posix.close(descriptor)
 
 
-def let_children_begin() -> None:
-    """Let what was just started run first, here where there is one processor.
+def give_way(*, yielding: bool = True) -> None:
+    """Never take the processor away from a child that has just been started, or do again; children are as ever.
 
-    The kernel wakes the parent of a vfork(2) in the middle of the child's execve(2), and has it run on for as long as
-    its share lasts (kernel/sched/fair.c, check_preempt_wakeup).
+    A process that has slept and wakes does that, even by the end of its own vfork(2), which is in the middle of the
+    child's execve(2), unless it is SCHED_BATCH (kernel/sched/fair.c, check_preempt_wakeup). A policy that somebody else
+    has chosen for the daemon stays.
     """
-    posix.sched_yield()
+    if posix.sched_getscheduler(0) & ~posix.SCHED_RESET_ON_FORK not in (posix.SCHED_OTHER, posix.SCHED_BATCH):
+        return
+    policy = posix.SCHED_BATCH if yielding else posix.SCHED_OTHER
+    try:
+        posix.sched_setscheduler(0, policy | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
+    except OSError:
+        return
 
 
 def split() -> int:

@@ -34,7 +34,7 @@ from modaliasd.linux.paths import (
     SETTLED_HOOK,
     SHELL,
 )
-from modaliasd.linux.process import spare_self
+from modaliasd.linux.process import give_way, spare_self
 from modaliasd.linux.process import start as start_child
 from modaliasd.linux.procmodules import read_live_modules
 from modaliasd.linux.sysfs import Sysfs
@@ -315,7 +315,7 @@ def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
     """
 
     def run_hook(status: int) -> Child | None:
-        _give_way()
+        give_way()  # during the coldplug there is more to be started, now there is not
         if not first_settle():
             return None
         try:
@@ -324,18 +324,6 @@ def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
             return None
 
     return run_hook
-
-
-def _give_way() -> None:
-    """Never take the processor away from a modprobe that has just been started; children are as they were before.
-
-    A process that has slept and wakes does that, even by the end of its own vfork(2), unless it is SCHED_BATCH
-    (kernel/sched/fair.c, check_preempt_wakeup). During the coldplug that is right: there is more to be started.
-    """
-    try:
-        posix.sched_setscheduler(0, posix.SCHED_BATCH | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
-    except OSError:
-        return
 
 
 def _nothing() -> None:

@@ -22,7 +22,7 @@ from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.settlement import Advice
 from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.ledger import ERROR
-from modaliasd.linux.process import let_children_begin, reap
+from modaliasd.linux.process import give_way, reap
 from modaliasd.service.ledger_care import LedgerCare
 
 TYPE_CHECKING = False
@@ -181,10 +181,15 @@ class Service:
             self._supervisor.ready("walking /sys")
 
     def _first_turn(self) -> None:
-        """Start what the walk's first stride asks for, and while modprobe works, get what the other turns need."""
+        """Start what the walk's first stride asks for, and while modprobe works, get what the other turns need.
+
+        The first of all loads speeds up the others (core/loading/signature.py), so the daemon gives way to it; after it
+        there are more to be started.
+        """
         walked = self._walker.walk_on()
+        give_way()
         self._start_jobs()
-        let_children_begin()
+        give_way(yielding=False)
         self.listen()
         if walked is not None:
             self._intake.walked(walked)

@@ -86,13 +86,20 @@ class Interpreter:
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
-    def join(self, roots: Sequence[str], sources: Mapping[str, tuple[bytes, str, bool]]) -> bytes:
+    def join(
+        self,
+        roots: Sequence[str],
+        sources: Mapping[str, tuple[bytes, str, bool]],
+        place: str,
+        after: Sequence[str] = (),
+    ) -> bytes:
         """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
-        they import later is looked for beside it.
+        they import later is looked for beside it. place: its path below the directory that holds the packages. after:
+        modules that have been imported when it is; what these import is left out.
         """
-        question = marshal.dumps([_text_of(joined), list(roots), dict(sources)], 2)
+        question = marshal.dumps([_text_of(joined), list(roots), dict(sources), place, list(after)], 2)
         return self._answer(inside.JOIN, question)
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:

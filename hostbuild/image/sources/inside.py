@@ -62,8 +62,8 @@ sys.stdout.buffer.write(marshal.dumps(found, 2))
 # Makes one file of modules and of what they import, with the text of joined.py.
 JOIN = """
 import marshal, sys
-text, roots, sources = marshal.load(sys.stdin.buffer)
+text, *question = marshal.load(sys.stdin.buffer)
 there = {"__name__": "joined"}
 exec(compile(text, "joined.py", "exec", dont_inherit=True), there)
-sys.stdout.buffer.write(there["join"](roots, sources))
+sys.stdout.buffer.write(there["join"](*question))
 """

@@ -29,16 +29,18 @@ _LOADER = """
 import sys
 modules = sys.modules
 make = type(sys)
-here = __file__.rpartition("/")[0]
+here = __file__.removesuffix("PLACE")
 for name in "FOREIGN":
     __import__(name)
 for name, directory, whole, taken, code in "JOINED":
+    if name in modules and name != __name__:
+        continue  # somebody has imported it already
     module = modules[name] = make(name)
     space = module.__dict__
     parent, _, child = name.rpartition(".")
     space["__package__"] = name if directory else parent
     if directory:
-        space["__path__"] = [here + "/" + directory]
+        space["__path__"] = [here + directory]
     if parent:
         modules[parent].__dict__[child] = module
     for other in whole:
@@ -51,13 +53,20 @@ for name, directory, whole, taken, code in "JOINED":
 """
 
 
-def join(roots: list[str], sources: Sources) -> bytes:
-    """Import the modules `roots` from their sources; the content of the .pyc file that makes all that they import."""
+def join(roots: list[str], sources: Sources, place: str, after: list[str]) -> bytes:
+    """Import the modules `roots` from their sources; the content of the .pyc file that makes all that they import.
+
+    place: that file's path below the directory of the sources' packages. after: modules that have been imported before
+    it, with all that they import.
+    """
     finder = _Given(sources)
     sys.meta_path.insert(0, finder)
+    for name in after:
+        __import__(name)
+    before = len(finder.done)
     for name in roots:
         __import__(name)
-    constants = {"FOREIGN": tuple(finder.foreign), "JOINED": tuple(finder.done)}
+    constants = {"FOREIGN": tuple(finder.foreign), "JOINED": tuple(finder.done[before:]), "PLACE": place}
     code = compile(_LOADER, "joined", "exec", dont_inherit=True, optimize=2)
     code = code.replace(co_consts=tuple(_constant(one, constants) for one in code.co_consts))
     # dumped twice, so that it does not matter which strings this process happens to share

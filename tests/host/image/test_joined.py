@@ -37,23 +37,35 @@ print(low.own(4, 5, b=6)[0], low.own.__annotations__, top.late(), low.__package_
 """
 
 
-def made(roots: list[str], sources: joined.Sources) -> bytes:
+def made(
+    roots: list[str], sources: joined.Sources, place: str = "one.pyc", after: tuple[str, ...] = ()
+) -> bytes:
     """What join() gives in a process of its own: it imports the modules."""
     make = "import marshal, sys; from hostbuild.image.sources.joined import join; q = marshal.load(sys.stdin.buffer)"
     command = [sys.executable, "-c", f"{make}; sys.stdout.buffer.write(join(*q))"]
-    done = subprocess.run(command, input=marshal.dumps([roots, sources]), capture_output=True, check=True)
-    return done.stdout
+    question = marshal.dumps([roots, sources, place, list(after)])
+    return subprocess.run(command, input=question, capture_output=True, check=True).stdout
+
+
+def answer(code: str, directory: Path) -> str:
+    """What a bare interpreter says that finds modules in this directory only."""
+    command = [sys.executable, "-S", "-c", code, directory]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_what_is_joined_does_the_same(tmp_path: Path) -> None:
-    """Names, defaults, a record's fields, an import with `as` and one inside a function: all as when imported."""
-    (tmp_path / "one.pyc").write_bytes(made(["box.top"], SOURCES))
+    """Names, defaults, a record's fields, an import with `as` and one inside a function: all as when imported.
+
+    So they are when a part of it lies in a second file, which takes the place of one of its modules.
+    """
     (tmp_path / "box").mkdir()
     (tmp_path / "box/later.py").write_text("from box.low import LIMIT\n")
-    said = subprocess.run(
-        [sys.executable, "-S", "-c", ASK, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert said.stdout == "True True 3 / ['left', 'right'] 1\n11 {} 3 box False\n"
+    (tmp_path / "one.pyc").write_bytes(made(["box.top"], SOURCES))
+    expected = "True True 3 / ['left', 'right'] 1\n11 {} 3 box False\n"
+    assert answer(ASK, tmp_path) == expected
+    (tmp_path / "one.pyc").write_bytes(made(["box.low"], SOURCES))
+    (tmp_path / "box/top.pyc").write_bytes(made(["box.top"], SOURCES, "box/top.pyc", ("box.low",)))
+    assert answer(ASK, tmp_path) == expected
 
 
 def test_the_daemons_modules_are_left_without_imports_and_annotations() -> None:

@@ -97,7 +97,7 @@ class Interpreter:
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
         they import later is looked for beside it. place: its path below the directory that holds the packages. after:
-        modules that have been imported when it is; what these import is left out.
+        modules that are imported before it is, by whomsoever; what these import is left out.
         """
         question = marshal.dumps([_text_of(joined), list(roots), dict(sources), place, list(after)], 2)
         return self._answer(inside.JOIN, question)

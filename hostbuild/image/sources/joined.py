@@ -30,7 +30,7 @@ import sys
 modules = sys.modules
 make = type(sys)
 here = __file__.removesuffix("PLACE")
-for name in "FOREIGN":
+for name in "OTHERS":
     __import__(name)
 for name, directory, whole, taken, code in "JOINED":
     if name in modules and name != __name__:
@@ -56,8 +56,8 @@ for name, directory, whole, taken, code in "JOINED":
 def join(roots: list[str], sources: Sources, place: str, after: list[str]) -> bytes:
     """Import the modules `roots` from their sources; the content of the .pyc file that makes all that they import.
 
-    place: that file's path below the directory of the sources' packages. after: modules that have been imported before
-    it, with all that they import.
+    place: that file's path below the directory of the sources' packages. after: modules that are imported before it,
+    with all that they import: by others, or by the file.
     """
     finder = _Given(sources)
     sys.meta_path.insert(0, finder)
@@ -66,7 +66,7 @@ def join(roots: list[str], sources: Sources, place: str, after: list[str]) -> by
     before = len(finder.done)
     for name in roots:
         __import__(name)
-    constants = {"FOREIGN": tuple(finder.foreign), "JOINED": tuple(finder.done[before:]), "PLACE": place}
+    constants = {"OTHERS": (*after, *finder.foreign), "JOINED": tuple(finder.done[before:]), "PLACE": place}
     code = compile(_LOADER, "joined", "exec", dont_inherit=True, optimize=2)
     code = code.replace(co_consts=tuple(_constant(one, constants) for one in code.co_consts))
     # dumped twice, so that it does not matter which strings this process happens to share

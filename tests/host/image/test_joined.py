@@ -56,7 +56,8 @@ def answer(code: str, directory: Path) -> str:
 def test_what_is_joined_does_the_same(tmp_path: Path) -> None:
     """Names, defaults, a record's fields, an import with `as` and one inside a function: all as when imported.
 
-    So they are when a part of it lies in a second file, which takes the place of one of its modules.
+    So they are when a part of it lies in a second file, which takes the place of one of its modules; and when that is
+    imported before the first one, from whose modules it takes something.
     """
     (tmp_path / "box").mkdir()
     (tmp_path / "box/later.py").write_text("from box.low import LIMIT\n")
@@ -66,6 +67,10 @@ def test_what_is_joined_does_the_same(tmp_path: Path) -> None:
     (tmp_path / "one.pyc").write_bytes(made(["box.low"], SOURCES))
     (tmp_path / "box/top.pyc").write_bytes(made(["box.top"], SOURCES, "box/top.pyc", ("box.low",)))
     assert answer(ASK, tmp_path) == expected
+    for name in ("__init__", "low"):
+        (tmp_path / f"box/{name}.py").write_bytes(SOURCES["box" if name == "__init__" else "box.low"][0])
+    alone = ASK.replace("import one\n", "")
+    assert answer(alone, tmp_path).startswith("True True 3 / ['left', 'right'] 1\n11 {'a': ")
 
 
 def test_the_daemons_modules_are_left_without_imports_and_annotations() -> None:

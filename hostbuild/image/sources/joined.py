@@ -66,7 +66,11 @@ def join(roots: list[str], sources: Sources, place: str, after: list[str]) -> by
     before = len(finder.done)
     for name in roots:
         __import__(name)
-    constants = {"OTHERS": (*after, *finder.foreign), "JOINED": tuple(finder.done[before:]), "PLACE": place}
+    constants: dict[str, object] = {
+        "OTHERS": (*after, *finder.foreign),
+        "JOINED": tuple(finder.done[before:]),
+        "PLACE": place,
+    }
     code = compile(_LOADER, "joined", "exec", dont_inherit=True, optimize=2)
     code = code.replace(co_consts=tuple(_constant(one, constants) for one in code.co_consts))
     # dumped twice, so that it does not matter which strings this process happens to share

@@ -49,7 +49,7 @@ def made(
 
 def answer(code: str, directory: Path) -> str:
     """What a bare interpreter says that finds modules in this directory only."""
-    command = [sys.executable, "-S", "-c", code, directory]
+    command = [sys.executable, "-S", "-c", code, str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

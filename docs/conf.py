@@ -15,6 +15,7 @@ extensions = ["myst_parser", "scripts.site.extension"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["man"]
 nitpicky = True
+smartquotes = False  # -- in running text is an option's
 
 # docs/*.md are read on GitHub, too: its anchors of headings, its tables; lists of terms are the made pages' alone.
 myst_heading_anchors = 4

@@ -50,7 +50,7 @@ def pages() -> Iterator[tuple[str, str]]:
 def _roff(page: CommandPage) -> str:
     short = page.short.rstrip(".")
     parts = [
-        ".\\\" Made by scripts/man_pages.py from what --help prints.\n",
+        '.\\" Made by scripts/man_pages.py from what --help prints.\n',
         f'.TH {page.name.upper()} 1 "" "{page.program} {__version__}"\n.nh\n.ad l\n',
         f".SH NAME\n{_escaped(page.name)} \\- {_escaped(short[:1].lower() + short[1:])}\n",
     ]

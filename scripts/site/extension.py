@@ -1,17 +1,21 @@
 """What the site has besides docs/*.md, as an extension of Sphinx: pages made when it is built, and its order.
 
-docs/index.md is the order: each of its second-level headings becomes a part of the navigation, the links below it the
-pages there. A link to a file that has a page of its own (SHOWN) leads to that page on the site, and to the file elsewhere.
+docs/index.md is the order: each of its second-level headings becomes a part of the navigation, the list below it the
+pages there and what they are called. A link to a file that has a page of its own (SHOWN) leads to that page on the
+site, and to the file elsewhere.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scripts.site.options import render_commands
 from scripts.site.schema import render_schema
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -27,10 +31,11 @@ SHOWN = {
     "../examples": "examples.md",
 }
 _TARGET = re.compile(r"\]\(([^)#\s]+)([^)\s]*)\)")
+_ENTRY = re.compile(r"^- \[([^\]]+)\]\(([^)#\s]+)\.md\)", re.MULTILINE)
 _PART = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
-def setup(app: Any) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("builder-inited", lambda _app: write_pages(DOCS / MADE))
     app.connect("source-read", lambda _app, name, source: _read(name, source))
@@ -63,7 +68,7 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 
 def _moved(link: re.Match[str]) -> str:
-    """A link of a file in the project's directory, as it is from a made page."""
+    """Return a link of a file in the project's directory as it is from a made page."""
     target, anchor = link.groups()
     if ":" in target:
         return link[0]
@@ -74,7 +79,9 @@ def _moved(link: re.Match[str]) -> str:
 
 
 def _examples() -> str:
-    parts = ["# Examples of hotplug tests\n\nThe suites in `examples`; [testing.md](../testing.md) explains them.\n\n"]
+    parts = [
+        "# Examples of hotplug tests\n\nThe suites in `examples`; [testing.md](../testing.md) explains them.\n\n"
+    ]
     for path in sorted((PROJECT / "examples").rglob("*")):
         if path.suffix in (".py", ".c") or path.name in ("Kbuild", "Makefile"):
             language = {".py": "python", ".c": "c"}.get(path.suffix, "make")
@@ -102,7 +109,6 @@ def _navigation(index: str) -> str:
     _, *pieces = _PART.split(index)
     parts = []
     for title, text in zip(pieces[::2], pieces[1::2], strict=True):
-        pages = [target.removesuffix(".md") for target, _ in _TARGET.findall(text) if target.endswith(".md")]
-        listed = "".join(f"{page}\n" for page in dict.fromkeys(pages))
+        listed = "".join(f"{name} <{page}>\n" for name, page in _ENTRY.findall(text))
         parts.append(f"\n```{{toctree}}\n:hidden:\n:titlesonly:\n:caption: {title}\n\n{listed}```\n")
     return "".join(parts)

@@ -68,11 +68,15 @@ def _block(block: Block) -> str:
         case Synopsis(command, pieces):
             return _fence([f"{command} {pieces}".rstrip()])
         case Item(term, meaning):
-            return f"{_term(term)}\n: {escaped(meaning) or '&nbsp;'}\n\n"
+            return (
+                f"{_term(term)}\n: {escaped(meaning)}\n\n" if meaning else ""
+            )  # operands stand in the synopsis
         case Heading(title):
             return f"### {escaped(title)}\n\n"
         case See(names):
-            listed = (f"`{name}`(1)" if name in _FOREIGN else f"[{_typed(name)}]({name}.md)" for name in names)
+            listed = (
+                f"`{name}`(1)" if name in _FOREIGN else f"[{_typed(name)}]({name}.md)" for name in names
+            )
             return ", ".join(listed) + "\n\n"
 
 

@@ -1,7 +1,7 @@
 """A JSON Schema of ours as a page: each kind of record with its fields, their types and values.
 
-Only the words that our schemas use are known (JSON Schema 2020-12); another one is a KeyError or ValueError, so that the
-page never leaves something out in silence.
+Only the words that our schemas use are known (JSON Schema 2020-12); another one is a KeyError or ValueError, so that
+the page never leaves something out in silence.
 """
 
 import re
@@ -10,7 +10,12 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-_LIMITS = {"minimum": "at least {}", "maximum": "at most {}", "maxItems": "at most {}", "minItems": "at least {}"}
+_LIMITS = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "maxItems": "at most {}",
+    "minItems": "at least {}",
+}
 _SKIPPED = {"$schema", "$id", "title", "description"}  # told at the page's top
 _CLOSING = {"additionalProperties", "unevaluatedProperties"}  # false everywhere: no other fields
 _FIELDS = {"type", "properties", "required"}
@@ -69,7 +74,11 @@ def _object(schema: Schema) -> str:
         f"| `{field}` | {_type(value)} | {'always' if field in required else ''} |\n"
         for field, value in schema.get("properties", {}).items()
     ]
-    parts = [f"{schema['description'][:1].upper()}{schema['description'][1:]}.\n\n"] if "description" in schema else []
+    parts = (
+        [f"{schema['description'][:1].upper()}{schema['description'][1:]}.\n\n"]
+        if "description" in schema
+        else []
+    )
     if rows:
         parts += ["| field | type, values | there |\n|---|---|---|\n", *rows, "\n"]
     return "".join([*parts, *rules, "\n" if rules else ""])
@@ -118,7 +127,7 @@ def _limited(what: str, limits: list[str]) -> str:
     return f"{what}, {', '.join(limits)}" if limits else what
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

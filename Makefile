@@ -7,7 +7,7 @@ BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
 DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-fast test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
 .PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
@@ -159,6 +159,11 @@ $(DOCS_STAMP): $(STAMP) constraints.txt pyproject.toml
 # The README's picture, from the last demo's ledger.
 picture: $(STAMP)
 	$(BIN)/python scripts/picture.py build/demo.ledger.jsonl docs/images/tree.svg vda 10:0:0:0 nvme0n1 0000:01:00
+
+# The pictures of pages in docs/images, by Debian's chromium: make screenshots FROM=DIR, where docs/tutorial.md was followed.
+screenshots: $(STAMP)
+	$(if $(FROM),,$(error FROM=DIR is missing: the directory where docs/tutorial.md was followed))
+	PYTHONPATH=. $(BIN)/python scripts/screenshots.py $(FROM)/boot.jsonl $(FROM)/small.img docs/images
 
 clean:
 	rm -rf $(VENV) build dist site docs/reference .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
 """Sessions in a page's blocks of `console`: what is typed after `$ `, and what is printed; run, and compared.
 
-A line of `...` stands for any lines, `...` within a line for any text. Numbers, their units and the blanks between words
-may be others: times, sizes and columns differ from machine to machine.
+A line of `...` stands for any lines, `...` within a line for any text. Numbers, their units and the blanks between
+words may be others: times, sizes and columns differ from machine to machine.
 """
 
 import re

@@ -1,4 +1,4 @@
-# The commands one needs: make demo, make test, make test-fast, make test-bare, make fmt, make setup.
+# The commands one needs: make demo, make test, make test-fast, make test-bare, make fmt, make setup, make docs.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp

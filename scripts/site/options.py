@@ -56,7 +56,7 @@ def _typed(name: str) -> str:
 
 
 def _short(page: CommandPage) -> str:
-    return page.short.rstrip(".")
+    return page.short[:1].upper() + page.short[1:].rstrip(".")
 
 
 def _block(block: Block) -> str:

@@ -45,18 +45,25 @@ def test_our_command_lines_take_every_command(page: Path) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_options_in_running_text_are_somebodys(page: Path, pytestconfig: pytest.Config) -> None:
-    """`--option` alone is one of our commands', of our pytest plugin's (or of pytest's), or of a program named here."""
+@pytest.fixture(scope="module")
+def options() -> set[str]:
+    """All long options of our commands, and dask's that docs/matrix.md speaks of."""
     items = [block for one in command_pages() for _, blocks in one.sections for block in blocks]
-    known = {name for item in items if isinstance(item, Item) for name in re.findall(r"--[\w-]+", item.term)}
-    known |= {"--nthreads"}  # dask's
+    terms = [item.term for item in items if isinstance(item, Item)]
+    return {name for term in terms for name in re.findall(r"--[\w-]+", term)} | {"--nthreads"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_in_running_text_are_somebodys(
+    page: Path, options: set[str], pytestconfig: pytest.Config
+) -> None:
+    """`--option` alone is one of our commands', of our pytest plugin's (or of pytest's), or of dask's."""
     unknown = []
     for code in codes_of(page):
         name = re.match(r"--[a-z][\w-]*", code.text)
         if (
             name
-            and name[0] not in known
+            and name[0] not in options
             and pytestconfig.getoption(name[0], "not pytest's") == "not pytest's"
         ):
             unknown.append(str(code))

@@ -14,7 +14,7 @@ import pytest
 
 from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of
-from scripts.command_pages import Item, command_pages
+from scripts.command_pages import Item, Lines, command_pages
 from tests.support.doccommands import OURS, Shown, blocks_of, codes_of, commands_of, complaint, typed_of
 from tests.support.places import DATA, DOCS, PROJECT
 from tests.support.transcript import Step, is_alike, steps_of
@@ -42,6 +42,22 @@ def test_our_command_lines_take_every_command(page: Path) -> None:
         for shown, words in commands_of(piece)
         if words[0] in OURS and (said := complaint(words, whole=shown.whole))
     ]
+    assert found == []
+
+
+def test_our_command_lines_take_the_examples_of_their_help() -> None:
+    """What `--help`, the manual pages and the site's reference show of commands, under Examples and elsewhere."""
+    examples = [
+        Shown(page.name, 0, line, whole=True)
+        for page in command_pages()
+        for _, blocks in page.sections
+        for block in blocks
+        if isinstance(block, Lines)
+        for line in block.lines
+    ]
+    taken = [(shown, words) for one in examples for shown, words in commands_of(one) if words[0] in OURS]
+    assert len(taken) > 100
+    found = [f"{shown} => {said}" for shown, words in taken if (said := complaint(words, whole=True))]
     assert found == []
 
 
@@ -107,6 +123,7 @@ def test_what_other_commands_name_is_there(page: Path) -> None:
         ("hostbuild run micro.img --no-such", "--no-such"),
         ("hostbuild runn micro.img", "runn"),
         ("hostbuild ram micro.img surplus", "surplus"),
+        ("hostbuild run micro.img surplus", "surplus"),
         ("hostbuild run", "IMAGE"),
         ("hostbuild run micro.img --accel steam", "steam"),
         ("hostbuild kernel bild", "bild"),

@@ -135,15 +135,20 @@ def _read(
 ) -> None:
     """Parse by click's own parser: its options, its operands; values are converted, paths are not looked for."""
     ctx = click.Context(command, info_name=name, parent=parent, **command.context_settings)
-    given, rest, _ = command.make_parser(ctx).parse_args(words)
-    for param in command.get_params(ctx):
+    given, rest, _ = command.make_parser(ctx).parse_args(list(words))
+    params = command.get_params(ctx)
+    eager = any(param.is_eager and param.name in given for param in params)  # --help: nothing else counts
+    for param in params:
         value = given.get(param.name or "")
         missing = value is None or value == () or "UNSET" in repr(value)
         if whole and not missing and not isinstance(param.type, _FILES):
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 _convert(param, ctx, one)
-        if whole and missing and param.required and "--help" not in words:
+        if whole and missing and param.required and not eager:
             raise click.MissingParameter(ctx=ctx, param=param)
+    of_guest = given.get("words")
+    if whole and isinstance(of_guest, (list, tuple)) and of_guest and "--" not in words:
+        raise click.UsageError(f"{of_guest[0]} is behind no --", ctx)
     if isinstance(command, click.Group):
         if rest and not _PLACEHOLDER.fullmatch(rest[0]):
             sub = command.get_command(ctx, rest[0])

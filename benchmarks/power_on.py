@@ -61,7 +61,9 @@ def boot(kernel: Path, image: Path, machine: Machine, words: str, *, traced: boo
         kernel, image, append=line, memory=MEMORY, icount=True, agent=False, shell=False, limit_s=LIMIT_S
     )
     with VM(machine, what, listeners={Line.CHANNEL: received.append}) as vm:
-        with suppress(GuestError):  # others' images reset the machine by the kernel's own key, which says nothing
+        with suppress(
+            GuestError
+        ):  # others' images reset the machine by the kernel's own key, which says nothing
             vm.wait()
         console = vm.console
     times = read_times(console, b"".join(received))
@@ -82,7 +84,8 @@ def read_times(console: str, ledger: bytes) -> Times:
 
 
 def _time(console: str, event: str) -> float:
-    found = re.search(rf"^\[ *(\d+\.\d+)\].*{event}", console, re.MULTILINE)
+    # not only at a line's beginning: an image's own words may stand before it
+    found = re.search(rf"\[ *(\d+\.\d+)\] [^\[\n]*{event}", console)
     return float(found[1]) * 1000 if found else float("nan")
 
 

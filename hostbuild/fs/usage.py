@@ -20,6 +20,7 @@ KINDS = {
     "kernel/source": "kernels' sources",
     "kernel/objects": "what compilers left of kernels",
     "kernel/built": "kernels built from source",
+    "kernel/tarballs": "kernels of tar archives, unpacked",
     "kernels": "kernels unpacked for --pvh",
     "module-indexes": "depmod's tables of kernels' modules",
     "module-trees": "modules of split packages, put together",

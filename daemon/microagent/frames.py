@@ -15,8 +15,8 @@ over and counted. That nothing in between was lost is told by the counts in EXIT
 
 from __future__ import annotations
 
+from binascii import crc32
 from struct import Struct
-from zlib import crc32
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from hostbuild import debs
 from hostbuild.apt import Lists, Spec, parse_spec
@@ -26,7 +27,7 @@ from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.fs import answers
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports, inside, stdlib
+from hostbuild.image.sources import imports, inside, joined, stdlib
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.run import run
@@ -90,18 +91,25 @@ class Interpreter:
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
-    def join(self, roots: Sequence[str], sources: Mapping[str, tuple[bytes, str, bool]]) -> bytes:
+    def join(
+        self,
+        roots: Sequence[str],
+        sources: Mapping[str, tuple[bytes, str, bool]],
+        place: str,
+        after: Sequence[str] = (),
+    ) -> bytes:
         """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
-        they import later is looked for beside it.
+        they import later is looked for beside it. place: its path below the directory that holds the packages. after:
+        modules that are imported before it is, by whomsoever; what these import is left out.
         """
-        question = marshal.dumps([list(roots), dict(sources)], 2)
+        question = marshal.dumps([_text_of(joined), list(roots), dict(sources), place, list(after)], 2)
         return self._answer(inside.JOIN, question)
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
-        asked = [_reader_text(), sys.version, self.version, source, package, inside_functions]
+        asked = [_text_of(imports), sys.version, self.version, source, package, inside_functions]
         found = answers.values(
             "imported", asked, lambda: self._read_imports(source, package, inside_functions)
         )
@@ -109,7 +117,7 @@ class Interpreter:
 
     def imported_by(self, sources: Sequence[tuple[bytes, str]]) -> list[list[tuple[str, str]]]:
         """Return what each of many sources imports, inside functions as well; with each comes its package."""
-        asked = [_reader_text(), sys.version, self.version, *map(list, sources)]
+        asked = [_text_of(imports), sys.version, self.version, *map(list, sources)]
         found: list[list[tuple[str, str]]] = answers.values(
             "imported by", asked, lambda: [self.imported(*source, True) for source in sources]
         )
@@ -139,7 +147,7 @@ class Interpreter:
             return imports.imported(source, package, inside_functions)
         except SyntaxError:
             places = (self.twin or self)._places()
-            question = marshal.dumps([_reader_text(), places, source, package, inside_functions], 2)
+            question = marshal.dumps([_text_of(imports), places, source, package, inside_functions], 2)
             answer = self._answer(inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
@@ -300,6 +308,7 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
     """Have the image's interpreter answer a question; the same one once: the paths of packages hold their digests."""
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
+    environment["PYTHONNODEBUGRANGES"] = "1"  # columns in tracebacks are a tenth of a .pyc file
     # -B: the packages in the cache stay as they are
     words = [*command, "-B", "-S", "-c", script]
     question = marshal.dumps([[str(word) for word in words], environment, stdin], 2)
@@ -307,8 +316,8 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
 
 
 @cache
-def _reader_text() -> str:
-    return Path(imports.__file__).read_text(encoding="utf-8")
+def _text_of(module: ModuleType) -> str:
+    return Path(str(module.__file__)).read_text(encoding="utf-8")
 
 
 @cache

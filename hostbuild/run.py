@@ -32,6 +32,7 @@ _PACKAGE_OF = {
     "apt-get": "apt",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
+    "dpkg-source": "dpkg-dev",
     "mksquashfs": "squashfs-tools",
     "modinfo": "kmod",
     "modprobe": "kmod",

@@ -16,7 +16,7 @@ over and counted. That nothing in between was lost is told by the counts in EXIT
 from __future__ import annotations
 
 from struct import Struct
-from zlib import crc32
+from binascii import crc32
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
 

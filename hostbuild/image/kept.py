@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.apt import OWN
+from hostbuild.apt import OWN, Lists
 from hostbuild.errors import InputError
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
@@ -30,6 +30,8 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.pybuild.source import digest_of as source_digest
+from hostbuild.pybuild.toolchain import fingerprint
 from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
@@ -102,6 +104,7 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
         "packages": _lists_key(options, kernel),
         "tools": [_stamp(program) for program in map(find_program, _TOOLS)],
+        "interpreter": _interpreter_key(options),
         "microcode": _microcode_key(options.microcode),
         "behind": [[path.name, digest_of(path)] for path in options.behind],
         "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
@@ -114,6 +117,19 @@ def _lists_key(options: ImageOptions, kernel: Kernel) -> str:
     lists = options.lists(kernel)
     both = [lists, replace(lists, architecture="")] if lists.architecture else [lists]
     return " ".join(map(debs.lists_key, both))
+
+
+def _interpreter_key(options: ImageOptions) -> list[str]:
+    """Give texts that change with an interpreter of our own: its source, and what compiles it; [] for Debian's."""
+    own = options.own
+    if own is None:
+        return []
+    source = (
+        debs.lists_key(Lists(options.release, sources=True))
+        if own.tarball is None
+        else source_digest(own.tarball)
+    )
+    return [source, fingerprint()]
 
 
 def _microcode_key(words: Sequence[str]) -> list[str]:

@@ -98,17 +98,32 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
     return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 
-def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
-    """Put the compiled packages, the boot path as one file, and the programs in /usr/bin into the image."""
-    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
-    for source, (_, name), code in zip(sources, jobs, interpreter.compile(jobs), strict=True):
-        tree.file(name[1:] + "c", code, group=source.group, origin="modaliasd")
-    ours = {
+def by_name(sources: Iterable[ModuleSource]) -> dict[str, tuple[bytes, str, bool]]:
+    """Return our modules as the interpreter's join() takes them: text, file in the image, is it a package."""
+    return {
         source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
         for source in sources
     }
-    joined = interpreter.join(BOOT_PATH, ours)
+
+
+def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
+    """Put the compiled packages, the boot path as one file, and the programs in /usr/bin into the image.
+
+    In an interpreter of our own (own.py) the packages are frozen already.
+    """
+    if interpreter.own is not None:
+        put_programs(tree, interpreter)
+        return
+    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
+    for source, (_, name), code in zip(sources, jobs, interpreter.compile(jobs), strict=True):
+        tree.file(name[1:] + "c", code, group=source.group, origin="modaliasd")
+    joined = interpreter.join(BOOT_PATH, by_name(sources))
     tree.file(f"{LIBRARY}/{JOINED}.pyc", joined, group="daemon", origin="modaliasd")
+    put_programs(tree, interpreter)
+
+
+def put_programs(tree: FileTree, interpreter: Interpreter) -> None:
+    """Put the programs in /usr/bin into the image."""
     preload = _PRELOAD.format(joined=JOINED)
     for program, module, before in (
         ("modaliasd", "modaliasd.cli", preload),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from zlib import crc32
+from binascii import crc32
 
 from modaliasd.core.errors import FormatError, Problem
 from modaliasd.core.index.format import (

@@ -7,7 +7,7 @@ order mark tells a reader of the other order.
 
 from __future__ import annotations
 
-from zlib import crc32
+from binascii import crc32
 
 from modaliasd.core.errors import FormatError, Problem
 from modaliasd.core.kmod.names import text_of

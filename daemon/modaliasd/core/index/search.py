@@ -8,7 +8,7 @@ CPython finds things twice as fast as it does in bytes.
 from __future__ import annotations
 
 from _struct import unpack
-from zlib import crc32
+from binascii import crc32
 
 from modaliasd.core.index.format import (
     END,

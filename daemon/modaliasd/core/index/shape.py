@@ -8,7 +8,7 @@ or are found by their grams, whichever is estimated to be cheaper.
 
 from __future__ import annotations
 
-from zlib import crc32
+from binascii import crc32
 
 from modaliasd.core.index.format import GRAM, HOP
 from modaliasd.core.kmod.glob import BACKSLASH, BRACKET, QUESTION, STAR, literal_length

@@ -15,8 +15,8 @@ over and counted. That nothing in between was lost is told by the counts in EXIT
 
 from __future__ import annotations
 
-from struct import Struct
 from binascii import crc32
+from struct import Struct
 
 from modaliasd.core.fasttypes import Enum, NamedTuple
 

@@ -7,14 +7,13 @@ The key is a digest of the options, the kernel, the contents of overlays, hostbu
 apt's lists say, and the host's programs that have a part in it. Images that nobody has used for two weeks are removed.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +22,7 @@ from hostbuild import debs
 from hostbuild.apt import OWN, Lists
 from hostbuild.errors import InputError
 from hostbuild.fs import sealed
+from hostbuild.fs.locked import locked
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image import microcode
 from hostbuild.image.behind import digest_of
@@ -53,7 +53,7 @@ def require_image(
     directory = images_directory()
     key = key_of(options, kernel)
     final = directory / key
-    with _locked(directory / f"{key}.lock"):
+    with locked(directory / f"{key}.lock"):
         found = sealed.find(final)
         if found is None:
             found = _build(directory, final, options, report, kernel)
@@ -192,10 +192,3 @@ def _stamps(root: Path | None) -> str:
                     f"{path}\0{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
                 )
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

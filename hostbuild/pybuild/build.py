@@ -13,8 +13,6 @@ The key is made of the source, the compiler, the linker, libc, and how all is co
 into the objects, and no time.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -28,12 +26,13 @@ from hostbuild import debs
 from hostbuild.apt import Lists
 from hostbuild.errors import CommandError, InputError
 from hostbuild.fs import sealed
+from hostbuild.fs.locked import locked
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.pybuild import said, setup_lines, toolchain
-from hostbuild.pybuild.link import COMPILE, Frozen, compile_paths, link
+from hostbuild.pybuild.link import COMPILE, Frozen, compile_paths, link, paths_c
 from hostbuild.pybuild.source import BuildSpec, Source, read_version, require_source
-from hostbuild.run import run, spawn
+from hostbuild.run import logged_lines, run
 from hostbuild.ui import Reporter
 
 RECIPE = 1  # counted up when what follows changes
@@ -72,6 +71,7 @@ _NOT_COPIED = shutil.ignore_patterns(
 _QUESTION = ".PHONY: hostbuild-tell\nhostbuild-tell:\n" + "".join(
     f"\t@echo '{name}: $({name})'\n" for name in _VARIABLES
 )
+_CONFIGURED = ".configured"  # there when configure has come to its end
 _PREPARE_TIMEOUT = 600.0
 
 
@@ -119,7 +119,7 @@ def require_built(wanted: BuildSpec, lists: Lists, report: Reporter) -> Built:
     work = place / "work" / key
     for directory in (final.parent, work.parent):
         directory.mkdir(parents=True, exist_ok=True)
-    with _alone(work.with_name(f"{key}.lock")):
+    with locked(work.with_name(f"{key}.lock")):
         root = sealed.find(final)
         if root is None:
             with room_in(place):
@@ -129,7 +129,7 @@ def require_built(wanted: BuildSpec, lists: Lists, report: Reporter) -> Built:
 
 def key_of(source: Source, fingerprint: str) -> str:
     """Return what a build is kept under."""
-    facts = (source.identity, fingerprint, str(RECIPE), OPTIMIZE, *COMPILE, *_CONFIGURE)
+    facts = (source.identity, fingerprint, str(RECIPE), OPTIMIZE, *COMPILE, *_CONFIGURE, paths_c())
     digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     return f"{re.sub(r'[^a-zA-Z0-9.+~-]', '', f'{source.name}-{source.version}')}-{digest[:16]}"
 
@@ -152,7 +152,7 @@ def _build(source: Source, work: Path, final: Path, report: Reporter) -> Path:
             read_version(staging / "tree")
             sealed.give_name(staging / "tree", tree)
     log.write_text("", encoding="utf-8")
-    if not (objects / "Makefile").is_file():
+    if not (objects / _CONFIGURED).is_file():
         _configure(tree, objects, log, report)
     make = ["make", "-C", str(objects), f"OPT={OPTIMIZE}"]
     environment = _environment()
@@ -175,13 +175,11 @@ def _build(source: Source, work: Path, final: Path, report: Reporter) -> Path:
 
 def _configure(tree: Path, objects: Path, log: Path, report: Reporter) -> None:
     shutil.rmtree(objects, ignore_errors=True)
-    half = objects.with_name("configuring")
-    shutil.rmtree(half, ignore_errors=True)
-    (half / "Modules").mkdir(parents=True)
+    (objects / "Modules").mkdir(parents=True)
     stdlib = (tree / "Modules/Setup.stdlib.in").read_text(encoding="utf-8")
     # there before configure runs: a Makefile that is made again would have this machine's libraries in it
-    (half / "Modules/Setup.local").write_text(setup_lines.local_setup(stdlib), encoding="utf-8")
-    maps = [f"-ffile-prefix-map={path}=." for path in (tree, half, objects)]
+    (objects / "Modules/Setup.local").write_text(setup_lines.local_setup(stdlib), encoding="utf-8")
+    maps = [f"-ffile-prefix-map={path}=." for path in (tree, objects)]
     settings = {
         "CC": "gcc",
         "CFLAGS": " ".join([*COMPILE, *maps]),
@@ -193,10 +191,10 @@ def _configure(tree: Path, objects: Path, log: Path, report: Reporter) -> None:
     # by a relative name, which is what __FILE__ has then
     script = 'cd -- "$1" && shift && exec ../source/configure "$@"'
     with report.step("Configuring CPython"):
-        argv = ["nice", "-n", "10", "sh", "-c", script, "sh", str(half), *_CONFIGURE, *words]
+        argv = ["nice", "-n", "10", "sh", "-c", script, "sh", str(objects), *_CONFIGURE, *words]
         for _ in _lines(argv, _environment(), log):
             pass
-    half.rename(objects)
+    (objects / _CONFIGURED).touch()
 
 
 def _assemble(source: Source, tree: Path, objects: Path, root: Path) -> None:
@@ -268,29 +266,12 @@ def _environment() -> dict[str, str]:
 
 def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[str]:
     """Run a command, append its output to the log, and yield its lines; a failure names the first error."""
-    outlet, inlet = os.pipe()
     try:
-        child = spawn(argv, stdout=inlet, stderr=inlet, env=environment)
-    except BaseException:
-        os.close(outlet)
-        raise
-    finally:
-        os.close(inlet)
-    try:
-        with (
-            open(outlet, encoding="utf-8", errors="replace") as stream,
-            log.open("a", encoding="utf-8", buffering=1) as out,
-        ):
-            for line in stream:
-                out.write(line)
-                yield line
-        status = child.wait()
-    finally:
-        if child.poll() is None:
-            child.terminate()
-            child.wait()
-    if status != 0:
-        raise failure(log.read_text(encoding="utf-8").splitlines(), tuple(argv), status, log)
+        yield from logged_lines(argv, env=environment, log=log)
+    except CommandError as e:
+        if e.status is None:
+            raise
+        raise failure(log.read_text(encoding="utf-8").splitlines(), e.argv, e.status, log) from e
 
 
 def failure(lines: Sequence[str], argv: tuple[str, ...], status: int, log: Path) -> CommandError:
@@ -302,11 +283,3 @@ def failure(lines: Sequence[str], argv: tuple[str, ...], status: int, log: Path)
     error = said.first_error(lines) or f"it ended with {status}"
     message = f"the interpreter could not be built: {error}; the log ends with\n{said.tail(lines)}"
     return CommandError(message, argv=argv, status=status, stderr=said.tail(lines), hint=hint)
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock file: of two processes that want the same interpreter, one builds and the other waits for it."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

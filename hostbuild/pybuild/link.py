@@ -28,6 +28,7 @@ COMPILE = (
 _LINK = ("-no-pie", "-static", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s")
 _CORE = ("-DPy_BUILD_CORE", "-O2", "-std=c11", *COMPILE)
 _TIMEOUT = 300.0
+_PATHS = Path(__file__).with_name("paths.c")
 # CPython's own names for what starts the import system (Python/frozen.c)
 _ALIASES = {
     "_frozen_importlib": "importlib._bootstrap",
@@ -44,9 +45,14 @@ class Frozen:
     is_package: bool
 
 
+def paths_c() -> str:
+    """Return the text of what says where the guest's interpreter has its library."""
+    return _PATHS.read_text(encoding="utf-8")
+
+
 def compile_paths(directory: Path, version: str) -> None:
-    """Compile what says where the guest's interpreter has its library. version: "3.11"."""
-    source = Path(__file__).with_name("paths.c")
+    """Compile that text. version: "3.11"."""
+    source = _PATHS
     words = [*_CORE, f'-DVERSION=L"{version}"', *_includes(directory), "-o", directory / "paths.o"]
     run(["gcc", "-c", *words, f"-ffile-prefix-map={source.parent}=.", source], timeout=_TIMEOUT)
 
@@ -81,7 +87,13 @@ def link(
             directory / "python.o",
             directory / ("paths.o" if guest else "getpath.o"),
         ]
-        words += ["frozen.o", "code.o", "config.o", "-Wl,--start-group", *(directory / name for name in archives)]
+        words += [
+            "frozen.o",
+            "code.o",
+            "config.o",
+            "-Wl,--start-group",
+            *(directory / name for name in archives),
+        ]
         run(["gcc", *words, "-Wl,--end-group", *libraries], timeout=_TIMEOUT, cwd=place)
         return (place / "python").read_bytes()
 

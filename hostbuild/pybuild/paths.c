@@ -48,8 +48,13 @@ _PyConfig_InitPathConfig(PyConfig *config, int compute)
         {&config->exec_prefix, PREFIX},
         {&config->base_exec_prefix, PREFIX},
         {&config->stdlib_dir, LIBRARY},
+        {&config->platlibdir, L"lib"},
     };
-    PyStatus status;
+    const wchar_t *name = config->orig_argv.length > 0 ? config->orig_argv.items[0] : PROGRAM;
+    PyStatus status = set_once(config, &config->program_name, name); /* for messages */
+    if (PyStatus_Exception(status)) {
+        return status;
+    }
     for (size_t number = 0; number < Py_ARRAY_LENGTH(fixed); number++) {
         status = set_once(config, fixed[number].field, fixed[number].text);
         if (PyStatus_Exception(status)) {

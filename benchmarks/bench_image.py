@@ -8,6 +8,7 @@ come back, after all devices were triggered, in the image's own hook before the 
 Ours are made by `hostbuild make-image --again`, with what its cache holds. Making the others takes root, once.
 
     PYTHONPATH=. python benchmarks/bench_image.py [--runs N] [--only WORD]...    rows whose name has one of the words
+    make bench-image BENCH="--also='--python build'"            a row for other options
 """
 
 import tempfile

@@ -204,6 +204,7 @@ def build_image(
             absent=Extra.ROOT in options.extras,
             advance=advance,
         )
+    warnings += own.unloadable(tree, interpreter)
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to add one")
@@ -253,7 +254,7 @@ def _require_own(options: ImageOptions, lists: Lists, report: Reporter) -> cpyth
         return None
     own.check_extras(options.extras)
     interpreter = own.require_own(options.own, lists, report)
-    own.check_asked(_asked_for(options.python, interpreter), interpreter)
+    own.check_asked(options.python, interpreter)
     return interpreter
 
 

@@ -21,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hostbuild import debs
 from hostbuild.apt import Lists
@@ -30,7 +31,7 @@ from hostbuild.fs.locked import locked
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.pybuild import said, setup_lines, toolchain
-from hostbuild.pybuild.link import COMPILE, Frozen, compile_paths, link, paths_c
+from hostbuild.pybuild.link import COMPILE, Frozen, compile_paths, link, paths_c, question
 from hostbuild.pybuild.source import BuildSpec, Source, read_version, require_source
 from hostbuild.run import logged_lines, run
 from hostbuild.ui import Reporter
@@ -130,16 +131,15 @@ def require_built(wanted: BuildSpec, lists: Lists, report: Reporter) -> Built:
 def key_of(source: Source, fingerprint: str) -> str:
     """Return what a build is kept under."""
     facts = (source.identity, fingerprint, str(RECIPE), OPTIMIZE, *COMPILE, *_CONFIGURE, paths_c())
-    digest = hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join(facts).encode() + question("", (), ())).hexdigest()
     return f"{re.sub(r'[^a-zA-Z0-9.+~-]', '', f'{source.name}-{source.version}')}-{digest[:16]}"
 
 
 def read_built(root: Path) -> Built:
     """Read what is known of a build."""
-    about = json.loads((root / "about.json").read_text(encoding="utf-8"))
-    return Built(
-        root, **{key: tuple(value) if isinstance(value, list) else value for key, value in about.items()}
-    )
+    about: dict[str, Any] = json.loads((root / "about.json").read_text(encoding="utf-8"))
+    lists = {name: tuple(value) for name, value in about.items() if isinstance(value, list)}
+    return Built(root=root, **(about | lists))
 
 
 def _build(source: Source, work: Path, final: Path, report: Reporter) -> Path:
@@ -204,9 +204,7 @@ def _assemble(source: Source, tree: Path, objects: Path, root: Path) -> None:
     (objects / "hostbuild.mk").write_text(f"include Makefile\n{_QUESTION}", encoding="utf-8")
     argv = ["make", "-s", "--no-print-directory", "-C", str(objects), "-f", "hostbuild.mk", "hostbuild-tell"]
     told = run(argv, timeout=_PREPARE_TIMEOUT, env=_environment()).stdout.decode()
-    variables = dict(
-        line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in told.splitlines()
-    )
+    variables = {name: value for name, _, value in (line.partition(":") for line in told.splitlines())}
     members = [name for name in variables["LIBRARY_OBJS_OMIT_FROZEN"].split() if name.endswith(".o")]
     words = " ".join(variables[name] for name in _VARIABLES[1:]).split()
     archives = ["libpython.a"]

@@ -52,9 +52,8 @@ def paths_c() -> str:
 
 def compile_paths(directory: Path, version: str) -> None:
     """Compile that text. version: "3.11"."""
-    source = _PATHS
-    words = [*_CORE, f'-DVERSION=L"{version}"', *_includes(directory), "-o", directory / "paths.o"]
-    run(["gcc", "-c", *words, f"-ffile-prefix-map={source.parent}=.", source], timeout=_TIMEOUT)
+    words = [*_CORE, f'-DVERSION=L"{version}"', *_includes(directory), f"-ffile-prefix-map={_PATHS.parent}=."]
+    run(["gcc", "-c", *words, "-o", str(directory / "paths.o"), str(_PATHS)], timeout=_TIMEOUT)
 
 
 def link(
@@ -80,21 +79,11 @@ def link(
         maps = f"-ffile-prefix-map={place}=."
         names = ("config.c", "frozen.c", "code.S")
         run(["gcc", "-c", *_CORE, *includes, maps, *names], timeout=_TIMEOUT, cwd=place)
-        words = [
-            *_LINK,
-            "-o",
-            "python",
-            directory / "python.o",
-            directory / ("paths.o" if guest else "getpath.o"),
-        ]
-        words += [
-            "frozen.o",
-            "code.o",
-            "config.o",
-            "-Wl,--start-group",
-            *(directory / name for name in archives),
-        ]
-        run(["gcc", *words, "-Wl,--end-group", *libraries], timeout=_TIMEOUT, cwd=place)
+        objects = [directory / "python.o", directory / ("paths.o" if guest else "getpath.o")]
+        parts = [*map(str, objects), "frozen.o", "code.o", "config.o"]
+        members = [str(directory / name) for name in archives]
+        group = ["-Wl,--start-group", *members, "-Wl,--end-group"]
+        run(["gcc", *_LINK, "-o", "python", *parts, *group, *libraries], timeout=_TIMEOUT, cwd=place)
         return (place / "python").read_bytes()
 
 

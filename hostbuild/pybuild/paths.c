@@ -3,9 +3,8 @@
    In place of Modules/getpath.c, which looks for landmarks. PYTHONPATH counts (not with -E or -I); PYTHONHOME does not. */
 
 #include "Python.h"
-#include "pycore_pathconfig.h"
 
-#include <string.h>
+#include <wchar.h>
 
 #define PREFIX L"/usr"
 #define PROGRAM L"/usr/bin/python" VERSION
@@ -30,6 +29,9 @@ add_path(PyConfig *config, const wchar_t *path, size_t length)
     PyMem_RawFree(copy);
     return status;
 }
+
+/* What Python/initconfig.c calls (Include/internal/pycore_pathconfig.h). */
+PyStatus _PyConfig_InitPathConfig(PyConfig *config, int compute);
 
 PyStatus
 _PyConfig_InitPathConfig(PyConfig *config, int compute)

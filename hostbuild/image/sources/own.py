@@ -6,6 +6,7 @@ import. Whatever else an image has of the standard library, for overlays' script
 them.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from hostbuild import debs
@@ -35,6 +36,7 @@ _ALWAYS = (
     "zipimport",
 )
 _IMPORT_SYSTEM = frozenset({"_frozen_importlib", "_frozen_importlib_external"})
+_EXTENSION = re.compile(r"\.(?:cpython-3\d+\S*|abi3)\.so$")  # PEP 3149, PEP 384
 _HEADER = 16  # bytes of a .pyc file before its code: PEP 552
 _REFUSED = {Extra.AUDIT: "pyudev loads libudev while it runs (ctypes), which a static program cannot"}
 
@@ -69,15 +71,30 @@ def require_own(wanted: BuildSpec, lists: Lists, report: Reporter) -> Interprete
 
 
 def check_asked(names: Sequence[str], interpreter: Interpreter) -> None:
-    """Refuse modules of the standard library that need one in C which is not there."""
+    """Refuse modules of the standard library that need one in C which is not there. Others' names are let through."""
     for name in names:
-        if name in interpreter.observe([name], ()):
+        found = interpreter.find(name)
+        if name in reasons([name]) and found is None:
+            why = reasons([name])[name]
+        elif found is None or name in interpreter.observe([name], ()):
             continue
-        why = "; ".join(reasons(library_for(interpreter, [name]).missing).values())
+        else:
+            why = "; ".join(reasons(library_for(interpreter, [name]).missing).values())
         raise UsageError(
             f"an interpreter of our own cannot import {name}{why and f': {why}'}",
             hint="leave --python build out: Debian's interpreter has all of the library",
         )
+
+
+def unloadable(tree: FileTree, interpreter: Interpreter) -> list[str]:
+    """Warn of modules in C that overlays bring, which a static program cannot load; none for Debian's interpreter."""
+    if interpreter.own is None:
+        return []
+    return [
+        f"/{path} cannot be imported: the interpreter is static (--python build), and loads no modules in C"
+        for path, _ in tree.items()
+        if _EXTENSION.search(path)
+    ]
 
 
 def put_interpreter(

@@ -179,16 +179,15 @@ def _configure(tree: Path, objects: Path, log: Path, report: Reporter) -> None:
     stdlib = (tree / "Modules/Setup.stdlib.in").read_text(encoding="utf-8")
     # there before configure runs: a Makefile that is made again would have this machine's libraries in it
     (objects / "Modules/Setup.local").write_text(setup_lines.local_setup(stdlib), encoding="utf-8")
-    maps = [f"-ffile-prefix-map={path}=." for path in (tree, objects)]
     settings = {
         "CC": "gcc",
-        "CFLAGS": " ".join([*COMPILE, *maps]),
+        "CFLAGS": " ".join(COMPILE),
         "LDFLAGS": "-no-pie -static",
         "LINKFORSHARED": " ",
         "MODULE_BUILDTYPE": "static",
     }
     words = [f"{name}={value}" for name, value in settings.items()]
-    # by a relative name, which is what __FILE__ has then
+    # by a relative name, which is what __FILE__ has then; no other path gets into what is compiled
     script = 'cd -- "$1" && shift && exec ../source/configure "$@"'
     with report.step("Configuring CPython"):
         argv = ["nice", "-n", "10", "sh", "-c", script, "sh", str(objects), *_CONFIGURE, *words]

@@ -8,7 +8,7 @@ _ERRORS = (
     re.compile(r"^[^\s:][^:]*:\d+:(?:\d+:)? (?:fatal )?error: "),  # the compiler
     re.compile(r"^(?:\S*/)?ld(?:\.\w+)?: .*(?:undefined|cannot|error|multiple)"),  # the linker
     re.compile(r"undefined reference to"),
-    re.compile(r"^configure: error: "),
+    re.compile(r"^configure: error: (?!in )"),
     re.compile(r"No space left on device"),
     re.compile(r"^make(?:\[\d+\])?: \*\*\* "),
 )

@@ -62,7 +62,8 @@ def run_every_command(vm: VM, without: frozenset[str] = frozenset()) -> None:
         assert done.status in statuses, f"{call}: {done.status}: {said}"
         assert "unexpected" not in said, call
         assert "ModuleNotFoundError" not in said, call
-    assert vm.run(["micronetd", "--help"]).status in {0, 100}
+    if "micronetd" not in without:
+        assert vm.run(["micronetd", "--help"]).status in {0, 100}
 
 
 def power_off(vm: VM) -> None:

@@ -18,7 +18,7 @@ from hostbuild.image.sources import cpython, daemon, inside
 from hostbuild.image.sources.cpython import GROUP, Interpreter, complete_library, describe, library_for
 from hostbuild.image.sources.extras import Extra
 from hostbuild.image.sources.libraries import Libraries
-from hostbuild.image.sources.stdlib import Closure, Origin
+from hostbuild.image.sources.stdlib import Closure, Origin, imports
 from hostbuild.pybuild import link
 from hostbuild.pybuild.build import Built, require_built
 from hostbuild.pybuild.link import Frozen
@@ -38,7 +38,10 @@ _ALWAYS = (
 _IMPORT_SYSTEM = frozenset({"_frozen_importlib", "_frozen_importlib_external"})
 _EXTENSION = re.compile(r"\.(?:cpython-3\d+\S*|abi3)\.so$")  # PEP 3149, PEP 384
 _HEADER = 16  # bytes of a .pyc file before its code: PEP 552
-_REFUSED = {Extra.AUDIT: "pyudev loads libudev while it runs (ctypes), which a static program cannot"}
+_REFUSED = {
+    Extra.AUDIT: "pyudev loads libudev while it runs (ctypes), which a static program cannot",
+    Extra.NETWORK: "pyroute2 imports ctypes, which needs libffi, and loads libraries while it runs",
+}
 
 
 def check_extras(extras: Iterable[Extra]) -> None:
@@ -113,7 +116,8 @@ def put_interpreter(
     library = f"usr/lib/python{interpreter.version}"
     origin = f"{built.source} {built.source_version}"
     frozen = _frozen(interpreter, base, sources, library)
-    unused = [name for name in built.optional if name not in closure.modules and name not in base.modules]
+    used = _named(closure | base, interpreter)
+    unused = [name for name in built.optional if name not in used]
     program = _linked(built, frozen, unused)
     tree.file(f"usr/bin/python{interpreter.version}", program, group=GROUP, origin=origin, permissions=0o755)
     tree.symlink("usr/bin/python3", f"python{interpreter.version}", group=GROUP, origin=origin)
@@ -122,6 +126,16 @@ def put_interpreter(
     for (_, name), code in zip(jobs.values(), interpreter.compile(list(jobs.values())), strict=True):
         tree.file(name[1:] + "c", code, group=GROUP, origin=origin)
     return sorted(one.name for one in frozen)
+
+
+def _named(closure: Closure, interpreter: Interpreter) -> set[str]:
+    """Return the closure's modules, and all that these may import when their functions run, as hashlib does _md5."""
+    return set(closure.modules) | {
+        one.module
+        for found in closure.modules.values()
+        if found.source
+        for one in imports(found.source, "", inside_functions=True, read=interpreter.imported)
+    }
 
 
 def _frozen(

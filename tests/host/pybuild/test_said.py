@@ -36,6 +36,11 @@ def test_steps_are_counted() -> None:
         (COMPILER, COMPILER[2], "linux-libc-dev"),
         (["configure: error: no acceptable C compiler found in $PATH"], "configure: error: no accep", "gcc"),
         (
+            ["configure: error: in `/x':", "configure: error: C compiler cannot create executables"],
+            "configure: error: C compiler",
+            "gcc",
+        ),
+        (
             ["/usr/bin/ld: cannot find -lm: No such file or directory", "collect2: error"],
             "/usr/bin/ld: cannot",
             "libc6-dev",

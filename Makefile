@@ -7,7 +7,7 @@ BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
 PYTHON_STAMP := $(VENV)/.stamp-python
 
-.PHONY: setup setup-kernel demo test test-riscv64 test-cross test-interpreter test-fast test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
 .PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
@@ -51,7 +51,11 @@ $(PYTHON_STAMP): $(STAMP) debian-packages-python.txt
 	@touch $@
 
 # The part without machines, browsers, compilers, and comparisons of whole tables; its searches are short ones.
-test-fast: lint types
+# Types are checked beside them: mypy keeps one processor busy.
+test-fast: lint
+	@$(MAKE) --no-print-directory --jobs=2 types fast-tests
+
+fast-tests: $(STAMP)
 	$(BIN)/pytest -n 2 --hypothesis-profile=fast -m "not vm and not slow and not toolchain" tests
 
 # The README's commands in bare Debians: debootstrap's smallest, as root and as a user with sudo; by choice

@@ -5,13 +5,15 @@ machine `virtio`, the disk and the network card were there and everything had se
 power-on, counted in instructions (power_on.py), of the quickest of the runs: where the guest waits for its disks, its
 clock runs on, the longer the busier this machine is. Settled is our daemon's word, or udevd's: `udevadm settle` has
 come back, after all devices were triggered, in the image's own hook before the root file system is mounted (peers.py).
-Ours are made by `hostbuild make-image --again`, with what its cache holds. Making the others takes root, once.
+Ours are made by `hostbuild make-image --again`, with what its cache holds. Making the others takes root, once. What
+never came, for want of a driver, is shown as -.
 
     PYTHONPATH=. python benchmarks/bench_image.py [--runs N] [--only WORD]...    rows whose name has one of the words
     make bench-image BENCH="--also='--python build'"            a row for other options
 """
 
 import tempfile
+from math import isnan
 from pathlib import Path
 
 from benchmarks.images import KERNEL, parse_arguments, rows
@@ -53,7 +55,7 @@ def main() -> None:
             if made.ours and not ledger.exists():
                 ledger.write_bytes(times[0].ledger)
             columns = zip(*((one.disk, one.nic, one.settled) for one in times), strict=True)
-            marks = [f"{min(column):,.0f}" for column in columns]
+            marks = ["-" if any(map(isnan, column)) else f"{min(column):,.0f}" for column in columns]
             size = made.path.stat().st_size / 1e6
             row = [name, f"{size:.1f}", str(made.modules), f"{made.cpu_s:.1f}", *marks]
             print(f"| {' | '.join(row)} |", flush=True)

@@ -149,8 +149,11 @@ def _write_ledger(message: str) -> None:
 
 
 def _is_inits() -> bool:
-    """Did init start this process? It will do so again."""
-    return posix.getppid() == 1
+    """Did init start this process? It will do so again. systemd does not count: it keeps what a service says.
+
+    INVOCATION_ID: systemd.exec(5), "Environment Variables Set or Propagated by the Service Manager".
+    """
+    return posix.getppid() == 1 and b"INVOCATION_ID" not in posix.environ
 
 
 def _wants_traceback() -> bool:

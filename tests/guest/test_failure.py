@@ -159,6 +159,17 @@ def test_by_hand_it_is_said_every_time(
     assert machine.said() == []
 
 
+def test_under_systemd_it_is_said_every_time(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`systemctl status` shows the reason of each start; when the next one comes is the unit's affair."""
+    monkeypatch.setitem(posix.environ, b"INVOCATION_ID", b"5f0e6c2d9d2b4b0f8b1a3c4d5e6f7a8b")
+    for _ in range(2):
+        assert report("run", WorldError("no /sys")) == 111
+    assert capsys.readouterr().err == "modaliasd: no /sys\n" * 2
+    assert machine.said() == []
+
+
 @pytest.mark.parametrize("command", [name for _group, commands in cli.COMMANDS for name, *_ in commands])
 def test_no_command_ends_in_a_traceback(
     command: str, machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

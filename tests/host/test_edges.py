@@ -20,7 +20,7 @@ from hostbuild.main import status_of
 from tests.support.commandline import hostbuild_argv
 from tests.support.edges import ALL, CALLS, WORDS, Call, contents, make_world
 
-pytestmark = pytest.mark.net
+pytestmark = [pytest.mark.net, pytest.mark.slow]
 
 WRITES = [pytest.param(call, one, id=f"{call.name} {one.opts[-1]}") for call in ALL for one in call.outputs]
 READS = [pytest.param(call, one, id=f"{call.name} {one.opts[-1]}") for call in ALL for one in call.inputs]

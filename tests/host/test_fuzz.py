@@ -49,6 +49,7 @@ def test_the_long_search_can_be_started() -> None:
     assert set(stopped) <= {"settings.max_examples=1", "nothing left to do"}
 
 
+@pytest.mark.slow
 def test_every_reader_of_foreign_bytes_is_searched() -> None:
     """The readers of the outside's bytes are among what make fuzz searches."""
     done = subprocess.run(

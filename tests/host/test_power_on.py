@@ -30,3 +30,9 @@ def test_our_images_say_when_they_have_settled() -> None:
     """By the ledger's first word of it."""
     assert read_times(CONSOLE + "[    4.1] bench: init\n", LEDGER).settled == 3240.5
     assert read_times("[    4.1] bench: init\n", LEDGER).init == 4100
+
+
+def test_an_images_own_words_may_stand_before_a_line() -> None:
+    """A shell's message without a newline, and the kernel's behind it, as initramfs-tools leaves them."""
+    console = "Begin: Running /scripts/init-premount ... [    5.076437] bench: settled\n"
+    assert read_times(console, b"").settled == pytest.approx(5076.437)

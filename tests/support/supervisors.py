@@ -21,12 +21,14 @@ _INITTAB = """\
 ::once:/usr/lib/micro/agent
 ::shutdown:/usr/lib/micro/shutdown
 """
-# where Debian's packages have what an image has below usr
+# where Debian's packages have what an image has below usr; since Debian 13 they, too, have it there
 _PLACES = {
     "bin": "usr/bin",
     "sbin": "usr/sbin",
     "lib/rc": "usr/lib/rc",
     "usr/bin": "usr/bin",
+    "usr/sbin": "usr/sbin",
+    "usr/lib/rc": "usr/lib/rc",
     "usr/lib/s6": "usr/lib/s6",
 }
 

@@ -5,6 +5,7 @@ import os
 import resource
 import select
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,18 @@ def records(path: Path) -> list[dict[str, object]]:
     return [json.loads(text) for text in path.read_text(encoding="ascii").splitlines()]
 
 
-@pytest.fixture
+@contextmanager
 def no_room() -> Iterator[None]:
-    """No file of this process may grow beyond 100 bytes: writing fails as on a full device (setrlimit(2))."""
+    """No file of this process may grow beyond 100 bytes: writing fails as on a full device (setrlimit(2)).
+
+    No fixture: that would hold when pytest writes its own output, which may be a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def make_room() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_appended_stays(tmp_path: Path) -> None:
@@ -53,29 +55,28 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, torn: str) -> None:
     assert [record["type"] for record in records(path)] == ["walk", "start"]
 
 
-def test_a_full_device_tears_no_line_and_loses_none(tmp_path: Path, no_room: None) -> None:
+def test_a_full_device_tears_no_line_and_loses_none(tmp_path: Path) -> None:
     """Lines that do not fit wait in memory; when there is room again they come, in their order."""
     path = tmp_path / "ledger"
-    ledger = Ledger(str(path))
-    for number in range(10):
-        ledger.append(line("walk", number, {}))
-        ledger.flush()
-    assert 0 < len(records(path)) < 10
-    make_room()
+    with no_room():
+        ledger = Ledger(str(path))
+        for number in range(10):
+            ledger.append(line("walk", number, {}))
+            ledger.flush()
+        assert 0 < len(records(path)) < 10
     ledger.flush()
     assert [record["t_us"] for record in records(path)] == list(range(10))
     assert ledger.lost_lines == 0
 
 
-def test_a_device_that_stays_full_costs_bounded_memory(tmp_path: Path, no_room: None) -> None:
+def test_a_device_that_stays_full_costs_bounded_memory(tmp_path: Path) -> None:
     """Beyond the limit lines are counted as lost, and those that waited are still whole."""
     path = tmp_path / "ledger"
-    ledger = Ledger(str(path))
-    lines = [line("walk", number, {"message": "x" * 1000}) for number in range(2000)]
-    for one in lines:
-        ledger.append(one)
-    ledger.flush()
-    make_room()
+    with no_room():
+        ledger = Ledger(str(path))
+        for number in range(2000):
+            ledger.append(line("walk", number, {"message": "x" * 1000}))
+        ledger.flush()
     ledger.flush()
     assert len(records(path)) + ledger.lost_lines == 2000
     assert path.stat().st_size <= BACKLOG_LIMIT + 2000
@@ -176,14 +177,15 @@ def test_nothing_follows_the_end_on_the_channel(tmp_path: Path) -> None:
     os.close(ours)
 
 
-def test_the_end_is_heard_although_the_device_is_full(tmp_path: Path, no_room: None) -> None:
+def test_the_end_is_heard_although_the_device_is_full(tmp_path: Path) -> None:
     """Lines that found no room in the file reach the host with the end."""
     ours, line_path = open_pty()
-    ledger = Ledger(str(tmp_path / "ledger"), channel=line_path)
-    for number in range(8):
-        ledger.append(line("walk", number, {}))
-    ledger.append(line("exit", 9, {"status": 5}))
-    ledger.end()
+    with no_room():
+        ledger = Ledger(str(tmp_path / "ledger"), channel=line_path)
+        for number in range(8):
+            ledger.append(line("walk", number, {}))
+        ledger.append(line("exit", 9, {"status": 5}))
+        ledger.end()
     got = [json.loads(text)["t_us"] for text in read_lines(ours, 9).splitlines()]
     assert got == [*range(8), 9]
     os.close(ours)

@@ -32,6 +32,7 @@ def with_overlay(directory: Path, files: dict[str, tuple[str, int]]) -> ImageOpt
     return ImageOptions(kernel=KERNEL, modules="none", overlays=(overlay,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "mode", "reason"),
     [
@@ -60,6 +61,7 @@ def test_a_program_of_another_architecture(tmp_path: Path) -> None:
         build_image(tmp_path / "x.img", options)
 
 
+@pytest.mark.slow
 def test_what_would_not_work_is_a_warning(tmp_path: Path) -> None:
     """It stands in the manifest, which make-image prints; check of the image finds the same."""
     files = {
@@ -94,6 +96,7 @@ def test_modules_in_a_squashfs(tmp_path: Path) -> None:
     assert "module-unreadable" in {one.id for one in findings}
 
 
+@pytest.mark.slow
 def test_checksums_without_the_kernel(tmp_path: Path) -> None:
     """Where the kernel cannot be read, a module that differs from most others is found all the same."""
     built = build_image(tmp_path / "m.img", ImageOptions(kernel=KERNEL, modules="virtio"))

@@ -48,6 +48,7 @@ def complete(shell: str, *words: str) -> list[str]:
     return done.stdout.split("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(
     ("words", "offered"),
@@ -66,6 +67,7 @@ def test_words(words: list[str], offered: list[str], shell: str) -> None:
     assert [line.partition(":")[0] for line in complete(shell, *words) if line] == offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_names_of_guests(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those that run, where a guest's name is asked for; not of those that have ended."""

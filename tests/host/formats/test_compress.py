@@ -49,6 +49,7 @@ def test_the_formats_own_program_unpacks_it(compressor: Compressor) -> None:
     assert done.stdout == PLAIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressor", WRITABLE, ids=_name)
 def test_two_runs_give_the_same_bytes(compressor: Compressor) -> None:
     """No time and no name gets into the stream."""
@@ -133,6 +134,7 @@ def test_the_smallest_packing(compressor: Compressor) -> None:
     assert done.stdout == CODE
 
 
+@pytest.mark.slow
 def test_the_branch_filter() -> None:
     """x86's branch filter makes machine code smaller, and xz undoes it."""
     packed = {}

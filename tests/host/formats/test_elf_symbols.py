@@ -43,6 +43,7 @@ def test_modules_as_modprobe_sees_them(debian_kernel: Kernel) -> None:
         assert modinfo(module) == elf.modinfo(io.BytesIO(module))
 
 
+@pytest.mark.slow
 def test_the_kernel_gives_what_its_modules_were_built_with(debian_kernel: Kernel, vmlinux: bytes) -> None:
     """Each symbol of some hundred modules is the kernel's or another module's, with the very checksum."""
     assert debian_kernel.modules is not None

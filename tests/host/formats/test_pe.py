@@ -79,6 +79,7 @@ def test_a_header_that_claims_countless_sections_is_refused_at_once() -> None:
         sections_of(_STUB[:70] + b"\xff\xff" + _STUB[72:])
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 2000))
 def test_damage_is_said(noise: bytes, at: int) -> None:

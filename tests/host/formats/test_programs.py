@@ -62,6 +62,7 @@ def test_no_interpreter(busybox: Path) -> None:
         builtin_modules(program)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(20), deadline=None)
 @given(data=st.data())
 def test_damage_is_an_error_of_ours(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

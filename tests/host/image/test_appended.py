@@ -220,6 +220,7 @@ def test_a_damaged_record_costs_nothing_but_time(tree: Path, images: Path) -> No
     assert base_of(tree) == base
 
 
+@pytest.mark.slow
 def test_what_another_took_the_place_of_goes(tree: Path, images: Path) -> None:
     """An image of a tree that nobody has asked for within the hour is removed with the next one; else it stays."""
     for age, left in ((0.0, 2), (4000.0, 2)):

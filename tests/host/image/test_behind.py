@@ -70,6 +70,7 @@ def firmware(tmp_path: Path) -> Path:
     return tmp_path / "firmware"
 
 
+@pytest.mark.slow
 @pytest.mark.net
 @pytest.mark.parametrize(
     "compressor", [Compressor.LZ4, Compressor.ZSTD, Compressor.NONE], ids=lambda one: one.value

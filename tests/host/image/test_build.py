@@ -44,6 +44,7 @@ def test_two_runs_give_the_same_bytes(image: BuiltImage, tmp_path: Path) -> None
     assert {**first, "image": {}} == {**second, "image": {}}
 
 
+@pytest.mark.slow
 def test_manifest_is_true(image: BuiltImage) -> None:
     """Sizes, digests, files and modules of the manifest are those of the archive, read back."""
     told = image.manifest
@@ -132,6 +133,7 @@ def test_stripped_modules(tmp_path: Path) -> None:
     assert not open_image(squashed.image).require_whole().read([store])[store].endswith(MARK)
 
 
+@pytest.mark.slow
 def test_kmod_and_selection_and_gzip(debian_kernel: Kernel, tmp_path: Path) -> None:
     """--modprobe kmod brings kmod with its libraries and .bin indexes; the image's kmod resolves an alias."""
     options = ImageOptions(
@@ -276,6 +278,7 @@ def test_errors_leave_what_was_there(name: str, debian_kernel: Kernel, tmp_path:
     assert [(path.name, path.read_bytes()) for path in out.iterdir()] == [("x.img", b"previous")]
 
 
+@pytest.mark.slow
 def test_full_disk_leaves_nothing(
     debian_kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +296,7 @@ def test_full_disk_leaves_nothing(
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_prints_json_or_a_table(
     debian_kernel: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -309,6 +313,7 @@ def test_command_prints_json_or_a_table(
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_module_with_compressed_files(debian_kernel: Kernel, tmp_path: Path) -> None:
     """From .ko.xz files without a modules.dep comes an image with plain modules and indexes."""
     copy = tmp_path / debian_kernel.version / "kernel"

@@ -44,6 +44,7 @@ def test_nothing_moves_where_all_is_usual() -> None:
     assert usual_first(dict.fromkeys(TABLES, b"")) == b""
 
 
+@pytest.mark.slow
 def test_words_of_the_crypto_layer(debian_kernel: Kernel, tmp_path: Path) -> None:
     """Those are listed for which kmod's modprobe finds a module, with `-` or `_`, and no others."""
     assert debian_kernel.indexes is not None

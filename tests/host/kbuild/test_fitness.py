@@ -78,6 +78,7 @@ def test_a_mend_mends(requirement: object) -> None:
         assert wanted.grade is Grade.NOTE
 
 
+@pytest.mark.slow
 def test_debians_kernel_is_fit(debian_kernel: Kernel) -> None:
     """Debian's kernel, whose configuration lies beside its vmlinuz, is fit."""
     text, origin = read_config_of(str(debian_kernel.vmlinuz))

@@ -210,6 +210,7 @@ def test_what_looks_old_is_told(tree: Path) -> None:
     assert ".config" in second
 
 
+@pytest.mark.slow
 def test_without_its_modules_a_kernel_is_one_without(
     tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

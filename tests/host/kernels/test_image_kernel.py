@@ -41,6 +41,7 @@ def change_manifest(image: Path, change: Callable[[dict[str, Any]], object]) -> 
     return told
 
 
+@pytest.mark.slow
 def test_the_kernel_lies_beside_the_image(small: BuiltImage, debian_kernel: Kernel) -> None:
     """A build leaves three files: the image, its manifest, and the very kernel."""
     names = sorted(path.name for path in small.image.parent.iterdir())

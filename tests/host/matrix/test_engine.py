@@ -19,6 +19,8 @@ from tests.support.fakecells import make_job, run_fake
 from tests.support.places import PROJECT
 from tests.support.programs import require_program
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 

@@ -145,6 +145,7 @@ def test_it(request):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "status", "words"),
     [

@@ -182,6 +182,7 @@ def test_modules_in_a_squashfs(tmp_path: Path) -> None:
     assert modules(squashed) == modules(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.net
 @pytest.mark.parametrize("kind", Format)
 def test_a_real_image_has_a_valid_document(kind: Format, image: BuiltImage, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_wrong_mark_is_said_in_words(tmp_path: Path) -> None:
     assert "hostbuild/testing" not in out
 
 
+@pytest.mark.slow
 def test_an_image_that_nobody_can_talk_to(tmp_path: Path) -> None:
     """An image without the daemon or the agent is refused before it is booted, with where to get one."""
     image = write_image(tmp_path / "own.img", "#!/bin/busybox sh\n")

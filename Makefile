@@ -41,10 +41,10 @@ test-riscv64: $(STAMP)
 test-cross: $(KERNEL_STAMP)
 	$(BIN)/pytest -m cross tests
 
-# CPython from Debian's source, built twice and booted: ten minutes of CPU time, the first time. VERSION names the source
-# package's version, where the archive lacks the newest.
+# CPython from Debian's source, built twice and booted: ten minutes of CPU time, the first time. Another source:
+# make test-interpreter PYTHON=build:deb:python3.11=3.11.2-6+deb12u8
 test-interpreter: $(PYTHON_STAMP)
-	HOSTBUILD_TEST_PYTHON=$(if $(VERSION),build:deb:$(VERSION),build) $(BIN)/pytest -m interpreter tests
+	HOSTBUILD_TEST_PYTHON=$(or $(PYTHON),build) $(BIN)/pytest -m interpreter tests
 
 $(PYTHON_STAMP): $(STAMP) debian-packages-python.txt
 	@scripts/setup.sh $(VENV) debian-packages-python.txt

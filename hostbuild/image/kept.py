@@ -30,6 +30,7 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.pybuild.link import paths_c
 from hostbuild.pybuild.source import digest_of as source_digest
 from hostbuild.pybuild.toolchain import fingerprint
 from hostbuild.run import find_program
@@ -129,7 +130,7 @@ def _interpreter_key(options: ImageOptions) -> list[str]:
         if own.tarball is None
         else source_digest(own.tarball)
     )
-    return [source, fingerprint()]
+    return [source, fingerprint(), paths_c()]
 
 
 def _microcode_key(words: Sequence[str]) -> list[str]:

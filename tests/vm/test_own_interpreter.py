@@ -64,7 +64,7 @@ print(*sorted(missing))
 
 @pytest.fixture(scope="module")
 def spec() -> BuildSpec:
-    """What is built; another version of the source package by HOSTBUILD_TEST_PYTHON, or of the two that apt knows."""
+    """What is built, as HOSTBUILD_TEST_PYTHON says it: an archive may lack the newest version that its lists name."""
     return parse_build(os.environ.get("HOSTBUILD_TEST_PYTHON", "build"))
 
 

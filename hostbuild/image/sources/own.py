@@ -38,7 +38,9 @@ _ALWAYS = (
 _IMPORT_SYSTEM = frozenset({"_frozen_importlib", "_frozen_importlib_external"})
 _EXTENSION = re.compile(r"\.(?:cpython-3\d+\S*|abi3)\.so$")  # PEP 3149, PEP 384
 _HEADER = 16  # bytes of a .pyc file before its code: PEP 552
-_LARGE = frozenset({"unicodedata"})  # a megabyte of tables, which re wants for \N{NAME}: only for who imports it
+_LARGE = frozenset(
+    {"unicodedata"}
+)  # a megabyte of tables, which re wants for \N{NAME}: only for who imports it
 _REFUSED = {
     Extra.AUDIT: "pyudev loads libudev while it runs (ctypes), which a static program cannot",
     Extra.NETWORK: "pyroute2 imports ctypes, which needs libffi, and loads libraries while it runs",

@@ -10,6 +10,7 @@ kept: what was built is.
 
 import hashlib
 import re
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.apt import Apt, Lists, Spec, parse_spec
 from hostbuild.errors import CommandError, InputError, WorldError
+from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.sniff import Kind, instead, use_of
 from hostbuild.run import run
 from hostbuild.ui import Reporter, size
@@ -91,6 +93,10 @@ def digest_of(path: Path) -> str:
         )
     if other := instead(path, Kind.TARBALL, Kind.PACKED):
         raise InputError(f"{other} of CPython's source", hint=use_of(path))
+    with path.open("rb") as stream:
+        zstd = detect(stream.read(8)) is Compressor.ZSTD  # which tarfile cannot read
+    if not zstd and not tarfile.is_tarfile(path):
+        raise InputError(f"{path} is not a tarball, but CPython's source has to be one")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

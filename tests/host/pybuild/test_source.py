@@ -91,6 +91,9 @@ def test_files_that_are_no_tarball(tmp_path: Path) -> None:
     """What is not there, and what is something else, is said before anything is built."""
     with pytest.raises(InputError, match="there is no source of CPython"):
         require_source(BuildSpec(None, tmp_path / "none.tar.xz"), Lists(), Silent())
+    (tmp_path / "nonsense").write_bytes(b"\0 no format\n")
+    with pytest.raises(InputError, match="is not a tarball"):
+        require_source(BuildSpec(None, tmp_path / "nonsense"), Lists(), Silent())
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF" + bytes(60))
     with pytest.raises(InputError, match="of CPython's source"):

@@ -8,7 +8,7 @@ DEB_STAMP := $(VENV)/.stamp-deb
 PYTHON_STAMP := $(VENV)/.stamp-python
 
 .PHONY: setup setup-kernel demo test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
-.PHONY: machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
+.PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
 setup: $(STAMP)
@@ -129,6 +129,11 @@ bench-network: $(STAMP)
 # The table of docs/machines.md: every machine that comes along, booted. Some minutes.
 machine-table: $(STAMP)
 	PYTHONPATH=. $(BIN)/python scripts/machine_table.py
+
+# docs/boot-matrix.md: Debian's kernels of three releases and two architectures on our machines. Results are kept: what
+# has none is booted, 24 machines the first time, half an hour. make boot-matrix MATRIX="--again" boots all of them.
+boot-matrix: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/boot_matrix.py $(MATRIX)
 
 # The table of boards in docs/predicting.md: what of Debian's arm64 device trees has a module.
 board-table: $(STAMP)

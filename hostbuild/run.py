@@ -39,6 +39,7 @@ _PACKAGE_OF = {
     "qemu-img": "qemu-utils",
     **{arch.facts.qemu: arch.facts.qemu_package for arch in Arch},
     "setpriv": "util-linux",
+    "ssh": "openssh-client",
     "unshare": "util-linux",
     "xz": "xz-utils",
 }

@@ -171,7 +171,7 @@ BOOTED = (
 )
 HOST["hostbuild.matrix.asked"] = room(f"{GROUND} hostbuild.qemu")
 HOST["hostbuild.matrix.workers"] = room(
-    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels run_cell worker"
+    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels remote run_cell ssh worker"
 )
 HOST["hostbuild.matrix.results"] = room(
     f"{EDGE} hostbuild.ledger hostbuild.matrix.asked {CORES}", "compared store"
@@ -179,6 +179,9 @@ HOST["hostbuild.matrix.results"] = room(
 HOST["hostbuild.matrix"] = room(
     f"{BOOTED} hostbuild.report hostbuild.matrix.asked hostbuild.matrix.workers hostbuild.matrix.results",
     "conduct prepare",
+)
+HOST["hostbuild.matrix.emit"] = room(
+    f"{BOOTED} hostbuild.board hostbuild.matrix hostbuild.matrix.asked hostbuild.matrix.workers", "laid"
 )
 HOST["hostbuild.demo"] = room(f"{EDGE} hostbuild.image hostbuild.kernels hostbuild.qemu {CORES}", "*")
 HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")

@@ -57,6 +57,8 @@ Examples:
   hostbuild matrix matrix.toml --list
   hostbuild matrix matrix.toml --workers 8 -o results --again-failed
   hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit junit.xml
+  hostbuild matrix matrix.toml --ssh big --ssh me@other --ssh-python /opt/venv/bin/python
+  hostbuild matrix matrix.toml --emit lava --url https://files.example.org/guests -o jobs
   hostbuild diff results-6.1 results-6.12
 """
 
@@ -68,7 +70,8 @@ Examples:
     "--output",
     type=OutputPath("the results", directory=True, parents=True),
     metavar="DIR",
-    help="Where the results are kept. Default: FILE's name with -results in the place of .toml.",
+    help="Where the results are kept, or a lab's files are written. Default: FILE's name with -results (-lava, "
+    "-labgrid) in the place of .toml.",
 )
 @click.option(
     "--workers",
@@ -81,42 +84,84 @@ Examples:
     metavar="ADDRESS",
     help="Run on the workers of this dask scheduler instead: tcp://HOST:8786.",
 )
+@click.option(
+    "--ssh",
+    "hosts",
+    multiple=True,
+    metavar="HOST",
+    help="Run on this computer instead, by ssh, as many guests at a time as it has CPUs; may be repeated.",
+)
+@click.option(
+    "--ssh-python",
+    default="python3",
+    show_default=True,
+    metavar="PYTHON",
+    help="The interpreter on these that has hostbuild and dask: /opt/venv/bin/python.",
+)
 @click.option("--again", is_flag=True, help="Run all cells, also those whose results are there.")
 @click.option("--again-failed", is_flag=True, help="Run those again that were not as expected.")
 @click.option(
     "--junit", type=OutputPath("the JUnit file"), metavar="FILE", help="Write JUnit's XML to FILE, too."
 )
 @click.option("--list", "list_only", is_flag=True, help="List the cells, and run nothing.")
+@click.option(
+    "--emit",
+    type=click.Choice(["lava", "labgrid"]),
+    help="Run nothing here: write job files for LAVA, or environments for labgrid, with kernels and images, into DIR.",
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Where LAVA will find DIR. Default: where it is, for a dispatcher on this machine.",
+)
 @_options.as_json("the cells with what became of them")
 def command(
     file: Path,
     output: Path | None,
     workers: int | None,
     scheduler: str | None,
+    hosts: tuple[str, ...],
+    ssh_python: str,
     again: bool,
     again_failed: bool,
     junit: Path | None,
     list_only: bool,
+    emit: str | None,
+    url: str | None,
     as_json: bool,
 ) -> int:
     """Boot each kernel of FILE on each machine, with each image, for each test; say which did as expected."""
-    if workers is not None and scheduler is not None:
+    if (workers is not None) + (scheduler is not None) + bool(hosts) > 1:
         raise click.UsageError(
-            "--workers is for this machine, --scheduler for others: they are mutually exclusive"
+            "--workers is for this machine, --scheduler and --ssh are for others: they are mutually exclusive"
         )
+    from hostbuild.matrix.workers.ssh import check_host
+
+    for host in hosts:
+        check_host(host)
+    if url is not None and emit != "lava":
+        raise click.UsageError("--url is for --emit lava: nobody else fetches anything")
     text = read_input(file, "the matrix").decode("utf-8", "replace")
     spec = parse_spec(text, file.absolute())
     cells = cells_of(spec)
     if list_only:
         _list(cells, as_json=as_json)
         return 0
+    if emit is not None:
+        place = output if output is not None else _beside(file, emit)
+        return _emit(spec, cells, emit, place, url, as_json=as_json)
     from hostbuild.matrix.results.store import opened
     from hostbuild.matrix.workers.cluster import require_dask
 
     require_dask()
     with opened(output if output is not None else _beside(file)) as store:
         rows = _run(
-            spec, cells, store, _cluster(workers, scheduler), _again(again, again_failed), as_json=as_json
+            spec,
+            cells,
+            store,
+            _cluster(workers, scheduler, hosts, ssh_python),
+            _again(again, again_failed),
+            as_json=as_json,
         )
         _write(spec, store, rows, junit)
     if as_json:
@@ -164,14 +209,37 @@ def _run(
     return sorted(done, key=lambda row: places[row.name])
 
 
+def _emit(
+    spec: Spec, cells: Sequence[Cell], emit: str, directory: Path, url: str | None, *, as_json: bool
+) -> int:
+    from hostbuild.matrix.emit.laid import Lab, check_url, lay, require_empty
+    from hostbuild.matrix.prepare import make_plan
+
+    require_empty(directory)
+    if url is not None:
+        check_url(url)
+    plan = make_plan(spec, cells, "", ui.reporter(as_json=as_json))
+    laid = lay(Lab(emit), spec, plan, directory, url)
+    for text in (*plan.notes, *laid.notes):
+        ui.note(text)
+    if as_json:
+        ui.print_json({"directory": str(directory), "files": [str(path) for path in laid.files]})
+    else:
+        ui.lines("\n".join(map(str, laid.files)))
+    return 0
+
+
 def _cluster(
-    workers: int | None, scheduler: str | None
+    workers: int | None, scheduler: str | None, hosts: Sequence[str], python: str
 ) -> Callable[[Sequence[Job]], AbstractContextManager["Client"]]:
     from hostbuild.matrix.workers.cluster import connected, free_memory, own_cluster, workers_for
+    from hostbuild.matrix.workers.ssh import ssh_cluster
 
     def opened(jobs: Sequence[Job]) -> AbstractContextManager["Client"]:
         if scheduler is not None:
             return connected(scheduler)
+        if hosts:
+            return ssh_cluster(hosts, python, ui.note)
         largest = max(job.memory for job in jobs)
         count = min(workers, len(jobs)) if workers is not None else workers_for(largest, len(jobs))
         return own_cluster(count, free_memory())
@@ -223,5 +291,5 @@ def _list(cells: Sequence[Cell], *, as_json: bool) -> None:
         ui.line(f"{len(cells)} cells")
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.name.removesuffix('.toml')}-results")
+def _beside(file: Path, what: str = "results") -> Path:
+    return file.with_name(f"{file.name.removesuffix('.toml')}-{what}")

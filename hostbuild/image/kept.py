@@ -100,6 +100,9 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
     facts = {
         "options": repr(plain),
         "kernel": [kernel.version, kernel.sha256, package.sha256 if package else _stamps(kernel.modules)],
+        "release": package.lists.release
+        if package
+        else "",  # the manifest says where the package is had from
         "overlays": [one.sha256() for one in laid],
         "firmware": [_stamps(one) for one in (*options.firmware_dirs, SYSTEM_FIRMWARE)],
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],

@@ -5,6 +5,7 @@ running                             the kernel that runs here
 6.12.9-amd64                        a version: in /boot, in /lib/modules, or Debian's package linux-image-VERSION
 PATH of a vmlinuz                   beside boot/ or in its module directory, as Arch, Fedora and Debian have it
 PATH of a directory                 a build tree (build_tree.py), a module directory, or a root with boot/ and lib/
+PATH of a tar archive               such a root packed, as `make targz-pkg` does (tarball.py)
 """
 
 import os
@@ -20,13 +21,14 @@ from hostbuild.errors import HostbuildError
 from hostbuild.formats.sniff import Kind, kind_of_file, use_of
 from hostbuild.kernels.build_tree import BuildTree, is_build_tree, modules_in, read_build_tree, tree_of_image
 from hostbuild.kernels.bzimage import KERNEL_WORDS, KernelError
+from hostbuild.kernels.directory import TREES, images_in, require_one
 from hostbuild.kernels.packages import PackagedKernel, require_packaged
+from hostbuild.kernels.tarball import is_tarball, unpacked_tarball
 from hostbuild.near import did_you_mean, listed
 from hostbuild.ui import Reporter
 
 SYSTEM = Path("/")
 _VERSION = re.compile(r"(?P<version>\d+\.\d+[\w.+~-]*)(?P<release>/[a-z][a-z0-9.+-]*)?")
-_TREES = ("lib/modules", "usr/lib/modules")
 _OF_MODULES = ("modules.order", "modules.builtin", "modules.dep")  # what a module directory has
 
 
@@ -67,7 +69,7 @@ class Found:
         for root in roots:
             places += [
                 root / "boot" / f"config-{version}",
-                *(root / tree / version / "config" for tree in _TREES),
+                *(root / tree / version / "config" for tree in TREES),
             ]
         return next((place for place in places if place.is_file()), None)
 
@@ -103,11 +105,13 @@ def find_kernel(
     if named is not None and not os.path.lexists(spec):
         return _of_version(named["version"], named["release"] or "", report, arch)
     path = require_spec(spec).absolute()
+    if not path.is_dir() and is_tarball(path, kind_of_file(path)):
+        return _of_file(require_one(unpacked_tarball(path, report), path), str(path))
     tree = path if path.is_dir() else tree_of_image(path) if with_tree else None
     if tree is not None and is_build_tree(tree):
         built = read_build_tree(tree)
         return Found(built.vmlinuz, str(tree), tree=built)
-    vmlinuz = _in_directory(path) if path.is_dir() else path
+    vmlinuz = require_one(path) if path.is_dir() else path
     return _of_file(vmlinuz, str(vmlinuz))
 
 
@@ -129,9 +133,9 @@ def require_spec(spec: str) -> Path:
             hint=f"a package's kernel is named by deb:{package[1]}" if package else KERNEL_WORDS,
         )
     kind = kind_of_file(path)
-    if kind is Kind.DIRECTORY and (is_build_tree(path) or _images_in(path)):
+    if kind is Kind.DIRECTORY and (is_build_tree(path) or images_in(path)):
         return path
-    if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA):
+    if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA) and not is_tarball(path, kind):
         hint = use_of(path, kind) or KERNEL_WORDS
         raise KernelError(f"{path} is {kind.value}, not a kernel (vmlinuz)", hint=hint)
     return path
@@ -178,34 +182,12 @@ def _of_version(version: str, release: str, report: Reporter, arch: Arch | None)
 
 
 def _places(version: str) -> list[Path]:
-    return [SYSTEM / "boot" / f"vmlinuz-{version}", *(SYSTEM / tree / version / "vmlinuz" for tree in _TREES)]
+    return [SYSTEM / "boot" / f"vmlinuz-{version}", *(SYSTEM / tree / version / "vmlinuz" for tree in TREES)]
 
 
 def _running() -> Path | None:
     """Give the vmlinuz of the kernel that runs here, None where it, or its modules, cannot be read."""
     release = platform.release()
-    if not any((SYSTEM / tree / release).is_dir() for tree in _TREES):
+    if not any((SYSTEM / tree / release).is_dir() for tree in TREES):
         return None
     return next((place for place in _places(release) if os.access(place, os.R_OK)), None)
-
-
-def _images_in(directory: Path) -> list[Path]:
-    """Find the kernels of a directory: in it, in its boot/, in its module directories."""
-    if (directory / "vmlinuz").is_file():
-        return [directory / "vmlinuz"]
-    found = [
-        *directory.glob("boot/vmlinuz-*"),
-        *(one for tree in _TREES for one in directory.glob(f"{tree}/*/vmlinuz")),
-    ]
-    once = {os.path.realpath(path): path for path in sorted(found) if path.is_file()}
-    return list(once.values())
-
-
-def _in_directory(directory: Path) -> Path:
-    images = _images_in(directory)
-    if len(images) != 1:
-        raise KernelError(
-            f"{directory} has {len(images)} kernels, {listed([str(path.relative_to(directory)) for path in images])}",
-            hint=f"name one: --kernel {images[-1]}",
-        )
-    return images[0]

@@ -238,11 +238,10 @@ def machine_argv(
     icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
     """
     board = machine.board
-    kind = ",".join([board.type.value, *_board_options(machine), *machine.options])
+    kind = machine_option(machine)
     cpu = machine.cpu or (board.cpu_kvm if accel == "kvm" else board.cpu)
     argv = [board.arch.facts.qemu, "-machine", kind, "-accel", accel, "-cpu", cpu]
-    room = f",slots={_MEMORY_SLOTS},maxmem={machine.max_memory}M" if machine.max_memory else ""
-    argv += ["-smp", str(machine.cpus), "-m", f"{machine.memory or memory}{room}"]
+    argv += ["-smp", str(machine.cpus), "-m", memory_option(machine, memory)]
     # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
     argv += ["-no-reboot"]  # a panicking guest ends (with panic=-1) where it would boot for ever
@@ -270,6 +269,17 @@ def hardware_argv(machine: Machine) -> list[str]:
         argv += backend_argv(backend)
         argv += ["-device", str(plugged)]
     return argv
+
+
+def memory_option(machine: Machine, memory: int) -> str:
+    """Return the argument of -m, MiB. memory: used where the machine does not fix its own."""
+    room = f",slots={_MEMORY_SLOTS},maxmem={machine.max_memory}M" if machine.max_memory else ""
+    return f"{machine.memory or memory}{room}"
+
+
+def machine_option(machine: Machine) -> str:
+    """Return the argument of -machine: its type, then the board's options and its own."""
+    return ",".join([machine.board.type.value, *_board_options(machine), *machine.options])
 
 
 def _board_options(machine: Machine) -> list[str]:

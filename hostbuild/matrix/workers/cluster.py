@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from hostbuild.log import is_on
 from hostbuild.run import run
 
 if TYPE_CHECKING:
-    from distributed import Client, Security
+    from distributed import Client, LocalCluster, Security
 
 INSTALL = "pip install 'modaliasd[matrix]'"
 _CONNECT_S = 20
@@ -51,16 +52,41 @@ def connected(address: str, *, patience_s: float = _CONNECT_S) -> Iterator["Clie
         yield client
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A scheduler of this process's own, and the key by which all who speak with it are known."""
+
+    cluster: "LocalCluster"
+    key: Path
+    certificate: Path
+    security: "Security"
+
+
 @contextlib.contextmanager
 def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
     """Start workers on this machine, one process for each guest; `memory`: MiB that their guests may take together.
 
+    They end with the block; should this process be killed, they end by themselves, and the kernel ends their machines.
+    Raises ToolMissingError without openssl.
+    """
+    from distributed import Client
+
+    with (
+        opened_cluster(workers, memory // workers) as own,
+        contextlib.closing(Client(own.cluster, set_as_default=False)) as client,
+    ):
+        yield client
+
+
+@contextlib.contextmanager
+def opened_cluster(workers: int, memory: int) -> Iterator[Own]:
+    """Start a scheduler and workers on this machine; `memory`: MiB for each. They end with the block.
+
     They listen on loopback alone, and speak with nobody who lacks the run's own key: other users of this machine
-    could have them do anything. They end with the block; should this process be killed, they end by themselves, and the
-    kernel ends their machines. Raises ToolMissingError without openssl.
+    could have them do anything. Raises ToolMissingError without openssl.
     """
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
 
     _hush()
     settings = {
@@ -76,28 +102,27 @@ def own_cluster(workers: int, memory: int) -> Iterator["Client"]:
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(scratch_directory())
         stack.enter_context(dask.config.set({**settings, "temporary-directory": str(scratch)}))
+        key, certificate = _make_key(scratch)
+        security = end_by_key(key, certificate)
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             memory_limit=None,
-            resources={"guest": 1, "memory": memory // workers},
+            resources={"guest": 1, "memory": memory},
             dashboard_address="127.0.0.1:0",
             host="127.0.0.1",
             protocol="tls://",
-            security=_security(scratch),
+            security=security,
             silence_logs=logging.DEBUG if is_on() else logging.CRITICAL,
             local_directory=str(scratch),
         )
         stack.callback(cluster.close, timeout=_CLOSE_S)
-        client = stack.enter_context(contextlib.closing(Client(cluster, set_as_default=False)))
-        yield client
+        yield Own(cluster, key, certificate, security)
 
 
-def _security(directory: Path) -> "Security":
+def _make_key(directory: Path) -> tuple[Path, Path]:
     """Make a key for one run, and the certificate by which both ends of each connection know the other."""
-    from distributed import Security
-
     key, certificate = directory / "key.pem", directory / "cert.pem"
     run(
         [
@@ -106,6 +131,13 @@ def _security(directory: Path) -> "Security":
         ],
         timeout=60,
     )  # fmt: skip
+    return key, certificate
+
+
+def end_by_key(key: Path, certificate: Path) -> "Security":
+    """Return what makes an end of a connection know the other by the run's key."""
+    from distributed import Security
+
     ends = {
         f"tls_{end}_{what}": str(path)
         for end in ("client", "scheduler", "worker")

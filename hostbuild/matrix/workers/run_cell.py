@@ -60,6 +60,14 @@ def stop(run: str) -> int:
     return len(found)
 
 
+def stop_all() -> None:
+    """End the machines of all runs that are booted here."""
+    with _lock:
+        runs = set(_present.values())
+    for run in runs:
+        stop(run)
+
+
 _lock = threading.Condition()
 _present: dict[int, str] = {}  # thread -> the run whose cell it has
 _running: dict[tuple[str, str], Callable[[], None]] = {}

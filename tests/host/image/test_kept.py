@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild import debs
+from hostbuild.apt import Lists
 from hostbuild.fs import sealed
 from hostbuild.image import kept
 from hostbuild.image.build import ImageOptions
@@ -40,3 +42,16 @@ def test_images_that_nobody_asked_for_in_a_long_time_go(
     kept.require_image(ImageOptions(modules="new"), kernel=kernel)
     left = {path.name for path in images.iterdir()}
     assert left == {"young", "young.lock", f"young{kept.RECORD}", "new", "new.lock"}
+
+
+def test_a_kernel_of_another_release_is_another_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest says in which release the package is found: who asks for one image is not given the other."""
+    monkeypatch.setattr(kept, "_lists_key", lambda *_: "")
+    keys = set()
+    for release in ("", "bookworm"):
+        package = debs.Package("linux-image-6.1", "1", "amd64", "0" * 64, 1, (), lists=Lists(release, ""))
+        kernel = Kernel(tmp_path / "vmlinuz", "6.1", "", "", package=package)
+        keys.add(kept.key_of(ImageOptions(), kernel))
+    assert len(keys) == 2

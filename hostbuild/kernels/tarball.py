@@ -1,0 +1,234 @@
+"""A kernel in a tar archive, as its own build packs it: unpacked once, into hostbuild's cache.
+
+    make tar-pkg, targz-pkg, tarbz2-pkg, tarxz-pkg, tarzst-pkg      (scripts/package/buildtar)
+        boot/vmlinuz-V, config-V; vmlinux-kbuild-V where the build knows no name for it
+        lib/modules/V/...
+    Arch's packages
+        usr/lib/modules/V/vmlinuz, kernel/...
+
+    $XDG_CACHE_HOME/hostbuild/kernel/tarballs/KEY/root/             KEY: of the archive's SHA-256
+
+The archive is somebody else's. Only directories and files are made of it, with names that we have looked at; links come
+last, when nothing is written any more, and none leads out (fs/confine.py). The kernel with its debug information
+(boot/vmlinux-V, half a gigabyte) and the links to where it was built stay out.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hostbuild import debs
+from hostbuild.errors import HostbuildError, WorldError
+from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.sniff import Kind
+from hostbuild.formats.unpack import unpacked
+from hostbuild.fs import sealed
+from hostbuild.fs.confine import confine
+from hostbuild.fs.files import read_error
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels.bzimage import KernelError
+from hostbuild.kernels.directory import images_in
+from hostbuild.ui import Advance, Reporter
+
+_KEPT = ("boot/", "lib/modules/", "usr/lib/modules/")
+_LEFT_OUT = re.compile(r"boot/vmlinux-(?!kbuild-).*|(usr/)?lib/modules/[^/]+/(build|source)")
+_SOURCE = re.compile(r"([^/]+/)?Kconfig")
+_ENDING = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?|tzst)$")
+_MOST_BYTES, _MOST_MEMBERS = 32 << 30, 200_000  # a kernel with all modules unstripped has 6 GB in 10,000
+_MOST_HEADER = 1 << 20  # bytes of a long name, or of pax's attributes: tarfile holds them in memory
+_LONG = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+def is_tarball(path: Path, kind: Kind) -> bool:
+    """Tell whether a file of a kind is a tar archive; where it is packed so that nobody can tell, its name says."""
+    return kind is Kind.TARBALL or (kind is Kind.PACKED and _ENDING.search(path.name) is not None)
+
+
+def unpacked_tarball(path: Path, report: Reporter) -> Path:
+    """Return the directory that holds a tarball's boot/ and lib/modules; unpack it if that was never done.
+
+    Raises KernelError for an archive that is damaged, hostile, or has no kernel's files.
+    """
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as e:
+        raise read_error(path, "the kernel's archive", e) from e
+    directory = debs.cache_directory() / "kernel/tarballs"
+    final = directory / digest[:32]
+    found = sealed.find(final)
+    if found is not None:
+        return found
+    directory.mkdir(parents=True, exist_ok=True)
+    with scratch_directory(directory) as staging:
+        complete = staging / "sealed"
+        root = sealed.root_of(complete)
+        root.mkdir(parents=True)
+        with report.step(f"Unpacking {path.name}", path.stat().st_size) as advance, path.open("rb") as stream:
+            _Unpacking(path, root).run(_Plain(stream, advance))
+        if not images_in(root):
+            raise KernelError(
+                f"{path} is a tar archive without a kernel (boot/vmlinuz-VERSION, or lib/modules/VERSION/vmlinuz)",
+                hint="make targz-pkg makes one of a kernel's build",
+            )
+        try:
+            confine(root, f"the archive {path}")
+        except WorldError as e:
+            raise KernelError(str(e)) from e
+        return sealed.publish(complete, final)
+
+
+class _Plain(io.RawIOBase):
+    """An archive without its packing, read from its beginning to its end."""
+
+    def __init__(self, stream: io.BufferedReader, advance: Advance) -> None:
+        self._pieces = self._unpacked(stream, advance)
+        self._rest = memoryview(b"")
+
+    def read(self, count: int = -1) -> bytes:
+        """Return the next bytes, no more than `count`; b"" at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        found, self._rest = self._rest[:count], self._rest[count:]
+        return bytes(found)
+
+    @staticmethod
+    def _unpacked(stream: io.BufferedReader, advance: Advance) -> Iterator[bytes]:
+        told = 0
+        while head := stream.read(8):
+            stream.seek(-len(head), os.SEEK_CUR)
+            compressor = detect(head)
+            pieces = iter(lambda: stream.read(1 << 20), b"") if compressor is Compressor.NONE else None
+            for piece in pieces or unpacked(compressor, stream):
+                yield piece
+                advance(stream.tell() - told)
+                told = stream.tell()
+
+
+class _RefusalError(KernelError):
+    """What the archive does that none of a kernel does."""
+
+
+class _Member(tarfile.TarInfo):
+    """A header of the archive. tarfile takes a damaged one for the end of the archive; here it is an error."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        """Parse a block of 512 bytes. Raises KernelError for a damaged one, and EOFHeaderError, as tarfile wants it."""
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as e:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
+            raise KernelError(f"it is damaged or cut short: {e}") from e
+        if found.size < 0 or (found.type in _LONG and found.size > _MOST_HEADER):
+            raise KernelError(f"it is damaged: a header of {found.size} bytes")
+        return found
+
+
+class _Unpacking:
+    """One archive on its way into a directory."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self._path = path
+        self._root = root
+        self._links: dict[str, str] = {}
+        self._bytes = self._members = 0
+
+    def run(self, stream: io.RawIOBase) -> None:
+        """Unpack all that is a kernel's. Raises KernelError."""
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
+                while (member := archive.next()) is not None:
+                    self._take(archive, member)
+        except _RefusalError as e:
+            raise KernelError(f"the archive {self._path} {e}: not used", hint=e.hint) from e
+        except (tarfile.TarError, ValueError, HostbuildError) as e:
+            hint = e.hint if isinstance(e, HostbuildError) else ""
+            raise KernelError(f"cannot unpack {self._path}: {e}", hint=hint or "is it complete?") from e
+        for name, target in self._links.items():
+            place = self._place(name)
+            if not os.path.lexists(place):
+                place.symlink_to(target)
+
+    def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        self._count(member)
+        name = self._checked(member.name)
+        if _SOURCE.fullmatch(name):
+            raise _RefusalError(
+                "has the source of a kernel, not a kernel that was built",
+                hint="hostbuild kernel build --source builds it; make tarxz-pkg packs what it has built",
+            )
+        if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+            raise _RefusalError(f"holds a {_kind(member)}, {name}")
+        if not name.startswith(_KEPT) or _LEFT_OUT.match(name):
+            return
+        if member.isdir():
+            self._place(name).mkdir(exist_ok=True)
+        elif member.issym():
+            self._links[name] = member.linkname
+        elif member.islnk():
+            self._link(name, self._checked(member.linkname))
+        else:
+            content = archive.extractfile(member)
+            assert content is not None, name
+            with self._fresh(name).open("wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+
+    def _count(self, member: tarfile.TarInfo) -> None:
+        self._members += 1
+        self._bytes += max(member.size, 0)
+        if self._members > _MOST_MEMBERS or self._bytes > _MOST_BYTES:
+            raise _RefusalError(
+                f"has more than {_MOST_MEMBERS} members, or {_MOST_BYTES >> 30} GiB: no kernel has so much"
+            )
+
+    def _checked(self, name: str) -> str:
+        """Return a name without what says nothing (./). Raises KernelError for one that leads out, or is none."""
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts or "\0" in name:
+            raise _RefusalError(f"names {name!r}, which is outside of it")
+        return "/".join(parts)
+
+    def _link(self, name: str, target: str) -> None:
+        source = self._root / target
+        if not target.startswith(_KEPT) or not source.is_file():
+            raise _RefusalError(f"links {name} to {target}, which it does not hold before")
+        os.link(source, self._fresh(name))
+
+    def _fresh(self, name: str) -> Path:
+        """Return the place of a file that is to be written: a later member of a name replaces the earlier."""
+        place = self._place(name)
+        if place.is_dir():
+            raise _RefusalError(f"has {name} as a directory, and as a file")
+        place.unlink(missing_ok=True)
+        return place
+
+    def _place(self, name: str) -> Path:
+        """Return where a member belongs. Links are made last, so that what is above it are directories."""
+        place = self._root / name
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as e:
+            raise _RefusalError(f"has a file above {name}") from e
+        return place
+
+
+def _kind(member: tarfile.TarInfo) -> str:
+    if member.isdev() and not member.isfifo():
+        return "device"
+    return "FIFO" if member.isfifo() else f"member of the unknown kind {member.type!r}"

@@ -66,8 +66,8 @@ class Interpreter:
 
     def find(self, name: str) -> Found | None:
         """Find a module of the standard library."""
-        if not all(map(str.isidentifier, name.split("."))):
-            return None
+        if "/" in name or not all(name.split(".")):
+            return None  # a path, which somebody took for a name
         if name in self.builtin:
             return Found(Origin.BUILTIN)
         relative = name.replace(".", "/")

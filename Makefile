@@ -1,4 +1,4 @@
-# The commands one needs: make demo, make test, make test-fast, make test-bare, make fmt, make setup.
+# The commands one needs: make demo, make test, make test-fast, make test-bare, make fmt, make setup, make docs.
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
@@ -6,8 +6,9 @@ KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
 PYTHON_STAMP := $(VENV)/.stamp-python
+DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: setup setup-kernel demo test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
 .PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
@@ -163,9 +164,25 @@ check-corpus: $(STAMP)
 	$(if $(CORPUS),,$(error CORPUS=FILE is missing: a file with modaliases, one a line))
 	PYTHONPATH=. $(BIN)/python scripts/check_corpus.py $(CORPUS) $(if $(MODULES_DIR),--modules-dir $(MODULES_DIR))
 
+# The documentation as a site, site/index.html: no network is needed to read it, and none to build it again. A link
+# to nowhere fails.
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q -d build/docs docs site
+	@echo "open site/index.html"
+
+$(DOCS_STAMP): $(STAMP) constraints.txt pyproject.toml
+	@echo "docs: installing the Python packages of the extra docs (pinned in constraints.txt)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[docs]'
+	@touch $@
+
 # The README's picture, from the last demo's ledger.
 picture: $(STAMP)
 	$(BIN)/python scripts/picture.py build/demo.ledger.jsonl docs/images/tree.svg vda 10:0:0:0 nvme0n1 0000:01:00
 
+# The pictures of pages in docs/images, by Debian's chromium: make screenshots FROM=DIR, where docs/tutorial.md was followed.
+screenshots: $(STAMP)
+	$(if $(FROM),,$(error FROM=DIR is missing: the directory where docs/tutorial.md was followed))
+	PYTHONPATH=. $(BIN)/python scripts/screenshots.py $(FROM)/boot.jsonl $(FROM)/small.img docs/images
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site docs/reference .mypy_cache .ruff_cache .pytest_cache .hypothesis

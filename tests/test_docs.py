@@ -1,4 +1,4 @@
-"""The documentation speaks of files that are there."""
+"""The documentation speaks of files, and links to headings, that are there."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,7 @@ PAGES = [*sorted(DOCS.glob("*.md")), *(PROJECT / name for name in ("README.md", 
 OTHERS = ("pyroute2/",)  # other people's files
 STARTS = ("", "daemon/", "daemon/modaliasd/", "hostbuild/", "tests/")
 _PATH = re.compile(r"(?<![\w./~-])(?:\.\./)?((?:[\w-]+/)*[\w-]+/[\w-]+\.(?:py|toml|sh|fragment))\b")
+_HEADING = re.compile(r"^#+ (.+?)\s*$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -30,6 +31,21 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     ]
     folder = page.parent
     gone += [link for link in dict.fromkeys(_LINK.findall(text)) if not (folder / link).exists()]
+    assert gone == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in _HEADING.findall(text)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_heading_that_a_link_names_is_there(page: Path) -> None:
+    """Links into pages: `ledger.md#...`, and `#...` in the page itself."""
+    links = re.findall(r"\]\(([^)#:\s]*\.md|)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    gone = [link for link in links if link[1] not in anchors_of(page.parent / link[0] if link[0] else page)]
     assert gone == []
 
 

@@ -48,3 +48,25 @@ def test_the_boot_path_brings_no_other_command() -> None:
     ledger = {name for name in names if name.startswith("modaliasd.core.ledger.")}
     assert ledger == {"modaliasd.core.ledger.write"}
     assert not names & {"modaliasd.core.near", "modaliasd.failure", "modaliasd.core.kmod.tables"}
+
+
+# What ears.py brings, and nothing before it: uevents and clients are heard once the first modprobe has been started.
+DEFERRED = {
+    "modaliasd.core.uevent.doubt",
+    "modaliasd.core.uevent.relay",
+    "modaliasd.core.uevent.sequence",
+    "modaliasd.linux.control",
+    "modaliasd.service.clients",
+    "modaliasd.service.clients.serve",
+    "modaliasd.service.clients.waiters",
+    "modaliasd.service.ears",
+    "modaliasd.service.intake",
+}
+
+
+def test_what_the_first_modprobe_does_not_wait_for_is_imported_later() -> None:
+    """The boot path is without what hears of uevents and clients; all of that comes by one module."""
+    boot_path = imported_by("import modaliasd.cli, modaliasd.service.boot")
+    assert not DEFERRED & boot_path
+    with_ears = imported_by("import modaliasd.cli, modaliasd.service.boot, modaliasd.service.ears")
+    assert {name for name in with_ears - boot_path if name.startswith("modaliasd")} == DEFERRED

@@ -139,7 +139,7 @@ HOST = {
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.pybuild {CORES}",
-        "busybox cpython daemon kmod libraries overlay packages tools",
+        "busybox cpython daemon joined kmod libraries overlay packages tools",
     ),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "

@@ -6,6 +6,7 @@ import json
 import os
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from modaliasd.core.device import Device, Phase
@@ -346,6 +347,11 @@ class FakeAliases:
         return False
 
 
+def _given(control: ClientListener) -> ClientListener:
+    """Return what is open already."""
+    return control
+
+
 def _no_hook(_status: int) -> None:
     """Start nothing after the first settle."""
 
@@ -388,7 +394,7 @@ class Fakes:
             gate=self._gate(),
             loader=self.watcher or self.loader,
             kernel_log=NoLog(),
-            control=self.control,
+            open_control=None if self.control is None else partial(_given, self.control),
             ledger=self.ledger,
             writer=self.writer(),
             clock=clock,
@@ -404,6 +410,7 @@ class Fakes:
         service.begin(
             self.start, resolver.configuration.problems, resolver.dependencies.problems, self.wanted
         )
+        service.listen()
         return service
 
     def registry(self) -> Registry:

@@ -1,9 +1,9 @@
 """Stand-ins for `enum.Enum` and `typing.NamedTuple` that cost the boot path nothing to import.
 
-Measured in the guest's interpreter (python3.11 -I -S, instructions by callgrind, 1 M = 1 ms of guest time):
-`import enum` 16.5 M, `from typing import NamedTuple` 38 M, this module 0.3 M. Constructors made by `exec`, as
-NamedTuple makes them, would be 9 M more: 38 M for the daemon's imports in place of 29 M. A type checker sees the
-real ones; at run time the classes below give what the daemon uses of them:
+Measured in the guest's interpreter (python3.11 -S, instructions by callgrind, 1 M = 1 ms of guest time): `import enum`
+16.5 M, `from typing import NamedTuple` 38 M, this module 0.3 M. Constructors made by `exec`, as NamedTuple makes them,
+would be 6.9 M more: 22.6 M for the daemon's imports in place of 15.7 M. A type checker sees the real ones; at run time
+the classes below give what the daemon uses of them:
 
 - `NamedTuple`: a tuple with named fields and defaults, `_replace`, `_fields`, `_asdict`, a repr.
 - `Enum`: named singletons compared with `is`, each with `.name` and `.value`; iterable, callable by value.
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 else:
     from _collections import _tuplegetter
 
+    _make_class = type.__new__
+
     class _RecordMeta(type):
         def __new__(mcs, name, bases, body):
             """Make the class `name`: a tuple subclass whose annotations are its fields, in order."""
             if not bases:
-                return super().__new__(mcs, name, (tuple,), body)
+                return _make_class(mcs, name, (tuple,), body)
             fields = tuple(body.get("__annotations__", ()))
-            defaults = {field: body.pop(field) for field in fields if field in body}
-            required = fields[: len(fields) - len(defaults)]
-            if any(field in defaults for field in required):
-                raise TypeError(f"{name}: a field without a default follows one with a default")
-            for index, field in enumerate(fields):
-                body[field] = _tuplegetter(index, f"field {index}")
-            body |= {
-                "__slots__": (),
-                "_fields": fields,
-                "__match_args__": fields,
-                "_field_defaults": defaults,
-            }
-            body["__new__"] = _constructor(name, fields, defaults)
-            return super().__new__(mcs, name, bases, body)
+            defaults = []
+            for field in fields:
+                if field in body:
+                    defaults.append(body[field])
+                elif defaults:
+                    raise TypeError(f"{name}: a field without a default follows one with a default")
+            body["__slots__"] = ()
+            body["_fields"] = fields
+            body["__new__"] = _constructor(name, fields, tuple(defaults))
+            body.update(zip(fields, _GETTERS, strict=False))
+            return _make_class(mcs, name, bases, body)
 
     _new = tuple.__new__
+    _NAMES = {"_new": _new}  # what is global in them
     # A constructor for each number of fields. A record's own one has the same bytecode with other names.
     _CONSTRUCTORS = (
         lambda _cls: _new(_cls, ()),
@@ -67,6 +67,8 @@ else:
         ),
     )
     _function = type(_CONSTRUCTORS[0])
+    # What gives a record's field by its place; the same for all of them.
+    _GETTERS = tuple([_tuplegetter(place, None) for place in range(len(_CONSTRUCTORS))])
 
     def _constructor(name, fields, defaults):
         """Return a `__new__` with a parameter for each field, as fast as calls are in CPython; `exec` would be slow."""
@@ -76,7 +78,7 @@ else:
             )
         code = _CONSTRUCTORS[len(fields)].__code__
         code = code.replace(co_varnames=("_cls", *fields), co_name="__new__", co_qualname=f"{name}.__new__")
-        return _function(code, {"_new": _new}, "__new__", tuple(defaults.values()))
+        return _function(code, _NAMES, "__new__", defaults)
 
     class NamedTuple(metaclass=_RecordMeta):
         __slots__ = ()
@@ -95,18 +97,21 @@ else:
             inside = ", ".join(f"{field}={value!r}" for field, value in zip(self._fields, self, strict=True))
             return f"{type(self).__name__}({inside})"
 
+    _blank = object.__new__
+
     class _ChoiceMeta(type):
         def __new__(mcs, name, bases, body):
             """Make the class `name`, each plain attribute of its body becoming a member."""
-            plain = {k: v for k, v in body.items() if not k.startswith("_") and isinstance(v, (str, int))}
-            cls = super().__new__(mcs, name, bases, {k: v for k, v in body.items() if k not in plain})
-            cls._members = {}
-            for key, value in plain.items():
-                member = object.__new__(cls)
-                member.name = key
-                member.value = value
-                cls._members[value] = member
-                setattr(cls, key, member)
+            members = {}
+            cls = _make_class(mcs, name, bases, body)
+            cls._members = members
+            for key, value in body.items():
+                if key[0] != "_" and isinstance(value, (str, int)):
+                    member = _blank(cls)
+                    member.name = key
+                    member.value = value
+                    members[value] = member
+                    setattr(cls, key, member)
             return cls
 
         def __iter__(cls):

@@ -198,7 +198,7 @@ def _read_index(path: str) -> tuple[bytes, _Stamp]:
     """Return the file's bytes and its stamp.
 
     They are read, and not mapped: whoever truncates a mapped file ends its readers by SIGBUS. In guest time this costs
-    nothing that can be measured for an image's 209 modules, and 3 ms of 77 to the first modprobe for a distribution's
+    nothing that can be measured for an image's 209 modules, and 3 ms of 64 to the first modprobe for a distribution's
     4,023 (benchmarks/bench_boot.py).
     """
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

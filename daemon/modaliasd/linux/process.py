@@ -96,6 +96,22 @@ def _write_score(pid: str, score: bytes) -> None:
         posix.close(descriptor)
 
 
+def give_way(*, yielding: bool = True) -> None:
+    """Never take the processor away from a child that has just been started, or do again; children are as ever.
+
+    A process that has slept and wakes does that, even by the end of its own vfork(2), which is in the middle of the
+    child's execve(2), unless it is SCHED_BATCH (kernel/sched/fair.c, check_preempt_wakeup). A policy that somebody else
+    has chosen for the daemon stays.
+    """
+    if posix.sched_getscheduler(0) & ~posix.SCHED_RESET_ON_FORK not in (posix.SCHED_OTHER, posix.SCHED_BATCH):
+        return
+    policy = posix.SCHED_BATCH if yielding else posix.SCHED_OTHER
+    try:
+        posix.sched_setscheduler(0, policy | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
+    except OSError:
+        return
+
+
 def split() -> int:
     """Make a second process of this one: 0 in the new one, its number in the old one. Nothing may be open yet."""
     return posix.fork()

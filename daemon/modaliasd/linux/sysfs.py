@@ -53,13 +53,7 @@ class Sysfs:
         A CPU; of each of the first buses what leads to disks and networks, then what does not; then the rest.
         """
         seen: set[str] = set()
-        buses = [(bus, f"/bus/{bus}/devices") for bus in _names(self.root + "/bus")]
-        buses.sort(key=lambda bus: FIRST_BUSES.get(bus[0], len(FIRST_BUSES)))
-        classes = [(name, f"/class/{name}") for name in _names(self.root + "/class")]
-        places = [(subsystem, self._linked(directory)) for subsystem, directory in [*buses, *classes]]
-        places.insert(0, ("cpu", self._linked("/bus/cpu/devices", most=1)))
-        places.append(("", (f"/devices/system/{name}" for name in _names(self.root + "/devices/system"))))
-        for subsystem, devpaths in places:
+        for subsystem, devpaths in self._places():
             stride: list[Device] = []
             later: list[Device] = []
             is_first = subsystem in FIRST_BUSES
@@ -82,6 +76,17 @@ class Sysfs:
                 yield stride
             if later:
                 yield later
+
+    def _places(self) -> Iterator[tuple[str, Iterator[str]]]:
+        """Yield (subsystem, its devices' devpaths); each is listed when it is its turn."""
+        yield "cpu", self._linked("/bus/cpu/devices", most=1)
+        buses = _names(self.root + "/bus")
+        buses.sort(key=lambda bus: FIRST_BUSES.get(bus, len(FIRST_BUSES)))
+        for bus in buses:
+            yield bus, self._linked(f"/bus/{bus}/devices")
+        for name in _names(self.root + "/class"):
+            yield name, self._linked(f"/class/{name}")
+        yield "", (f"/devices/system/{name}" for name in _names(self.root + "/devices/system"))
 
     def exists(self, devpath: str) -> bool:
         """Return whether there is a kernel object at `devpath`."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from select import poll
 
 from modaliasd.core.settlement import Settlement
-from modaliasd.service.clients.serve import Clients
 from modaliasd.service.coldplug import Walker
 from modaliasd.service.devices import Registry
-from modaliasd.service.intake import Intake
 from modaliasd.service.loop import Service
 
 TYPE_CHECKING = False
@@ -17,7 +15,9 @@ if TYPE_CHECKING:
 
     from modaliasd.core.ledger.write import Json
     from modaliasd.core.loading.cause import Cause
+    from modaliasd.service.clients.serve import Clients
     from modaliasd.service.gate import Gate
+    from modaliasd.service.intake import Intake
     from modaliasd.service.ports.loading import AnyLoader
     from modaliasd.service.ports.outside import (
         AliasTable,
@@ -44,7 +44,7 @@ def assemble(
     gate: Gate,
     loader: AnyLoader,
     kernel_log: FirmwareLog,
-    control: ClientListener | None,
+    open_control: Callable[[], ClientListener] | None,
     ledger: Flushable,
     writer: Writer,
     clock: Clock,
@@ -60,11 +60,13 @@ def assemble(
 ) -> Service:
     """Put the parts of the service together.
 
-    control: None for a life without clients. on_settled: called once, after the first settle, with the status of what
-    has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug: called
-    where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where there are.
-    chores: called once the first walk has ended. find_request: see Intake. supervisor, boot_log: see Service.
-    observing: is nothing to be loaded, whoever asks?
+    What the first modprobe does not wait for is imported and opened after it has been started (`open_ears`).
+
+    open_control: None for a life without clients. on_settled: called once, after the first settle, with the status of
+    what has failed by then. on_freeze: makes a freeze last; gives what could not be done, "" if nothing. on_hotplug:
+    called where the coldplug ends before it has settled. no_modules: why there are none for this kernel; "" where
+    there are. chores: called once the first walk has ended. find_request: see Intake. supervisor, boot_log: see
+    Service. observing: is nothing to be loaded, whoever asks?
     """
     settlement = Settlement()
     registry = Registry(
@@ -79,21 +81,29 @@ def assemble(
         has_modules=not no_modules,
     )
     walker = Walker(sysfs=sysfs, registry=registry, loader=loader, writer=writer, clock=clock)
-    intake = Intake(
-        uevents=uevents,
-        sysfs=sysfs,
-        registry=registry,
-        loader=loader,
-        walker=walker,
-        writer=writer,
-        clock=clock,
-        find_request=find_request,
-    )
     poller = poll()
-    clients = None
-    if control is not None:
+    # as they are before the first walk: what comes from here on is heard later
+    seqnum, drops = sysfs.uevent_seqnum(), uevents.drops()
+
+    def open_ears() -> tuple[Intake, Clients | None]:
+        from modaliasd.service.ears import Clients, Intake
+
+        intake = Intake(
+            uevents=uevents,
+            seqnum=seqnum,
+            drops=drops,
+            sysfs=sysfs,
+            registry=registry,
+            loader=loader,
+            walker=walker,
+            writer=writer,
+            clock=clock,
+            find_request=find_request,
+        )
+        if open_control is None:
+            return intake, None
         clients = Clients(
-            control=control,
+            control=open_control(),
             poller=poller,
             registry=registry,
             loader=loader,
@@ -107,6 +117,8 @@ def assemble(
             clock=clock,
             observing=observing,
         )
+        return intake, clients
+
     unloader = None
     if gate.unloads_any:
         from modaliasd.service.loads.unloader import Unloader
@@ -131,10 +143,9 @@ def assemble(
         poller=poller,
         registry=registry,
         walker=walker,
-        intake=intake,
+        open_ears=open_ears,
         loader=loader,
         unloader=unloader,
-        clients=clients,
         gate=gate,
         settlement=settlement,
         make_report=make_report,

@@ -14,7 +14,6 @@ from modaliasd.core.loading.priority import Rank
 from modaliasd.core.settings import parse_settings
 from modaliasd.linux.bootstate import count_life, end_coldplug, first_settle, freeze, phase
 from modaliasd.linux.config import read_command_line, read_config, read_text
-from modaliasd.linux.control import Control
 from modaliasd.linux.descriptors import keep_reserve, with_reserve
 from modaliasd.linux.indexfile import IndexReason, open_index
 from modaliasd.linux.kmsg import KernelLog
@@ -35,7 +34,7 @@ from modaliasd.linux.paths import (
     SETTLED_HOOK,
     SHELL,
 )
-from modaliasd.linux.process import spare_self
+from modaliasd.linux.process import give_way, spare_self
 from modaliasd.linux.process import start as start_child
 from modaliasd.linux.procmodules import read_live_modules
 from modaliasd.linux.sysfs import Sysfs
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from modaliasd.core.loading.cause import Cause
     from modaliasd.core.policy.rules import Policy
     from modaliasd.core.settings import Settings
+    from modaliasd.linux.control import Control
     from modaliasd.linux.indexfile import AliasIndex
     from modaliasd.linux.process import Child
     from modaliasd.service.devices import Registry
@@ -168,7 +168,7 @@ def serve(
         gate=gate,
         loader=loader,
         kernel_log=kernel_log,
-        control=None if once else _control(client),
+        open_control=None if once else lambda: _control(client),
         ledger=ledger,
         writer=writer,
         clock=boottime_us,
@@ -218,6 +218,8 @@ def _onlooker(sysfs: Sysfs, writer: LedgerWriter, resolver: Resolver) -> AnyLoad
 
 
 def _control(client: RawSocket | None) -> Control:
+    from modaliasd.service.ears import Control
+
     control = Control(CONTROL)
     if client is not None:
         control.adopt(client)
@@ -313,7 +315,7 @@ def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
     """
 
     def run_hook(status: int) -> Child | None:
-        _give_way()
+        give_way()  # during the coldplug there is more to be started, now there is not
         if not first_settle():
             return None
         try:
@@ -322,18 +324,6 @@ def _settled_hook(*, poweroff: bool) -> Callable[[int], Child | None]:
             return None
 
     return run_hook
-
-
-def _give_way() -> None:
-    """Never take the processor away from a modprobe that has just been started; children are as they were before.
-
-    A process that has slept and wakes does that, even by the end of its own vfork(2), unless it is SCHED_BATCH
-    (kernel/sched/fair.c, check_preempt_wakeup). During the coldplug that is right: there is more to be started.
-    """
-    try:
-        posix.sched_setscheduler(0, posix.SCHED_BATCH | posix.SCHED_RESET_ON_FORK, posix.sched_param(0))
-    except OSError:
-        return
 
 
 def _nothing() -> None:

@@ -41,6 +41,7 @@ class Intake:
     """`sequence` says which events have come; `dropped` how many datagrams were not believed; `unsent` how many
     could not be sent on; `busiest_turn` how many uevents at most were handled while clients had to wait.
 
+    seqnum, drops: the last uevent's number, and how many datagrams the kernel had dropped, before the first walk.
     find_request: why the kernel asked for a module that came by somebody else's doing; None if it did not.
     """
 
@@ -48,6 +49,8 @@ class Intake:
         self,
         *,
         uevents: UeventSource,
+        seqnum: int,
+        drops: int,
         sysfs: EventSysfs,
         registry: EventRegistry,
         loader: EventLoader,
@@ -56,9 +59,9 @@ class Intake:
         clock: Clock,
         find_request: Callable[[str], Cause | None] | None = None,
     ) -> None:
-        self.sequence = Sequence(sysfs.uevent_seqnum())
+        self.sequence = Sequence(seqnum)
         self.doubt = Doubt()
-        self._drops = uevents.drops()
+        self._drops = drops
         self.dropped = 0
         self.unsent = 0
         self.busiest_turn = 0

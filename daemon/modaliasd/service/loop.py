@@ -22,7 +22,7 @@ from modaliasd.core.loading.outcome import Outcome
 from modaliasd.core.settlement import Advice
 from modaliasd.linux.descriptors import with_reserve
 from modaliasd.linux.ledger import ERROR
-from modaliasd.linux.process import reap
+from modaliasd.linux.process import give_way, reap
 from modaliasd.service.ledger_care import LedgerCare
 
 TYPE_CHECKING = False
@@ -57,11 +57,11 @@ LOOKS = (Advice.READ_SOCKET, Advice.LOOK_AGAIN)
 class Service:
     """One life of the daemon.
 
-    poller: where `clients`, if there are any, has registered its descriptors. unloader: None where the policy has
-    nothing unloaded. make_report: called before the first settle is told. no_modules: why there are none for this
-    kernel; "" where there are. chores: what can wait until the first walk has ended. supervisor: None where nobody
-    wants to be told that the daemon serves. boot_log: what the kernel's log tells of its boot, asked after the first
-    settle; None where that is known.
+    poller: where the clients, if there are any, register their descriptors. open_ears: called by `listen`. unloader:
+    None where the policy has nothing unloaded. make_report: called before the first settle is told. no_modules: why
+    there are none for this kernel; "" where there are. chores: what can wait until the first walk has ended.
+    supervisor: None where nobody wants to be told that the daemon serves. boot_log: what the kernel's log tells of its
+    boot, asked after the first settle; None where that is known.
     """
 
     def __init__(
@@ -70,10 +70,9 @@ class Service:
         poller: poll,
         registry: Registry,
         walker: Walker,
-        intake: Intake,
+        open_ears: Callable[[], tuple[Intake, Clients | None]],
         loader: LoopLoader,
         unloader: Unloader | None,
-        clients: Clients | None,
         gate: Gate,
         settlement: Settlement,
         make_report: Callable[[], SettleReport],
@@ -93,10 +92,12 @@ class Service:
         self._poll = poller
         self._registry = registry
         self._walker = walker
-        self._intake = intake
+        self._open_ears = open_ears
+        self._intake: Intake  # as is `_clients`: by `listen`
         self._loader = loader
         self._unloader = unloader
-        self._clients = clients
+        self._clients: Clients | None = None
+        self._listening = False
         self._gate = gate
         self._settlement = settlement
         self._make_report = make_report
@@ -140,10 +141,7 @@ class Service:
         if self._ledger.torn_bytes:
             message = f"{self._ledger.torn_bytes} bytes of a line that was never finished were cut off"
             self._writer.write("warning", {"what": "ledger repaired", "message": message})
-        for lacking in (self._ledger.problem, self._clients.problem if self._clients is not None else ""):
-            if lacking:
-                self._writer.write("warning", {"what": "/run", "message": f"{lacking}; going on without it"})
-                self._writer.say(f"{lacking}; going on without it", ERROR)
+        self._tell_lacking(self._ledger.problem)
         if self._no_modules:
             self._writer.write("warning", {"what": "modules", "message": self._no_modules})
             self._writer.say(self._no_modules, ERROR)
@@ -165,13 +163,43 @@ class Service:
         if self._supervisor is not None:
             self._supervisor.catch_end()
             self._poll.register(self._supervisor.fileno(), POLLIN)
+
+    def _tell_lacking(self, problem: str) -> None:
+        if problem:
+            self._writer.write("warning", {"what": "/run", "message": f"{problem}; going on without it"})
+            self._writer.say(f"{problem}; going on without it", ERROR)
+
+    def listen(self) -> None:
+        """Import and open what hears of uevents and of clients, unless that has been done."""
+        if self._listening:
+            return
+        self._listening = True
+        self._intake, self._clients = self._open_ears()
+        if self._clients is not None:
+            self._tell_lacking(self._clients.problem)
+        if self._supervisor is not None:
             self._supervisor.ready("walking /sys")
+
+    def _first_turn(self) -> None:
+        """Start what the walk's first stride asks for, and while modprobe works, get what the other turns need.
+
+        The first of all loads speeds up the others (core/loading/signature.py), so the daemon gives way to it; after it
+        there are more to be started.
+        """
+        walked = self._walker.walk_on()
+        give_way()
+        self._start_jobs()
+        give_way(yielding=False)
+        self.listen()
+        if walked is not None:
+            self._intake.walked(walked)
 
     def run(self, *, once: bool = False) -> int:
         """Serve for ever, or until the first settle with `once`; the exit status: 1 if a load failed.
 
         SIGTERM has its default action: it ends the process; with a supervisor it ends the loop, with status 0.
         """
+        self._first_turn()
         while not self._stop:
             self._turn()
             self._stop = self._stop or (once and self._settlement.settles > 0) or self._has_left()

@@ -24,7 +24,7 @@ Examples:
   hostbuild boot ~/linux
   hostbuild boot ~/linux --rebuild --device e1000e -- dmesg
   hostbuild boot ~/linux --modules qemu,e1000e --share . -- sh ./test.sh
-  hostbuild boot ~/linux --detach box     then: hostbuild exec box -- lsmod
+  hostbuild boot ~/linux --detach box     # then: hostbuild exec box -- lsmod
 """
 
 

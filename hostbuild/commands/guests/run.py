@@ -36,8 +36,8 @@ Examples:
   hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
   hostbuild run micro.img --exit-when-settled --ledger-out boot.jsonl
   hostbuild run micro.img --device e1000 --device usb-storage,file=disk.img
-  hostbuild run micro.img --detach box     then: hostbuild exec box -- lsmod
-  hostbuild run micro.img --watch --name box     and elsewhere: hostbuild plug box e1000
+  hostbuild run micro.img --detach box     # then: hostbuild exec box -- lsmod
+  hostbuild run micro.img --watch --name box  # then: hostbuild plug box e1000
   hostbuild run --list-devices
 """
 

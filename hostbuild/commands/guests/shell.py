@@ -25,7 +25,7 @@ input.
 Examples:
   hostbuild shell micro.img
   hostbuild shell micro.img --share .
-  hostbuild shell box      a guest of `hostbuild run micro.img --detach box`
+  hostbuild shell box      # a guest of `hostbuild run micro.img --detach box`
 """
 
 

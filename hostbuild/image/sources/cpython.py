@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from hostbuild import debs
 from hostbuild.apt import Lists, Spec, parse_spec
@@ -27,7 +28,7 @@ from hostbuild.formats import elf
 from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
 from hostbuild.fs.remembered import remembered
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports, inside
+from hostbuild.image.sources import imports, inside, joined
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.pybuild.build import Built
@@ -90,30 +91,26 @@ class Interpreter:
         compiled: list[bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return compiled
 
-    def join(self, roots: Sequence[str], sources: Mapping[str, tuple[bytes, str, bool]]) -> bytes:
+    def join(
+        self,
+        roots: Sequence[str],
+        sources: Mapping[str, tuple[bytes, str, bool]],
+        place: str,
+        after: Sequence[str] = (),
+    ) -> bytes:
         """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
-        they import later is looked for beside it.
+        they import later is looked for beside it. place: its path below the directory that holds the packages. after:
+        modules that are imported before it is, by whomsoever; what these import is left out.
         """
-        question = marshal.dumps([list(roots), dict(sources)], 2)
+        question = marshal.dumps([_text_of(joined), list(roots), dict(sources), place, list(after)], 2)
         return self._answer(inside.JOIN, question)
-
-    def order(
-        self, roots: Sequence[str], sources: Mapping[str, tuple[bytes, str, bool]]
-    ) -> tuple[list[str], list[str]]:
-        """Return in which order `roots` and what they import of `sources` are executed, and all modules begun.
-
-        sources: as for join().
-        """
-        answer = self._answer(inside.ORDER, marshal.dumps([list(roots), dict(sources)], 2))
-        done, begun = marshal.loads(answer)  # noqa: S302 - our own child's answer
-        return done, begun
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
         question = marshal.dumps(
-            [_reader_text(), sys.version, self.version, source, package, inside_functions], 2
+            [_text_of(imports), sys.version, self.version, source, package, inside_functions], 2
         )
         answer = remembered(
             _answers(),
@@ -127,7 +124,7 @@ class Interpreter:
             return imports.imported(source, package, inside_functions)
         except SyntaxError:
             places = (self.twin or self)._places()
-            question = marshal.dumps([_reader_text(), places, source, package, inside_functions], 2)
+            question = marshal.dumps([_text_of(imports), places, source, package, inside_functions], 2)
             answer = self._answer(inside.IMPORTED, question)
             found = marshal.loads(answer)  # noqa: S302 - our own child's answer
             if found is None:
@@ -295,8 +292,8 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
 
 
 @cache
-def _reader_text() -> str:
-    return Path(imports.__file__).read_text(encoding="utf-8")
+def _text_of(module: ModuleType) -> str:
+    return Path(str(module.__file__)).read_text(encoding="utf-8")
 
 
 def _answers() -> Path:

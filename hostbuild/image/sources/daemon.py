@@ -24,8 +24,9 @@ sys.path.insert(0, "/{library}")
 {preload}from {module} import main
 sys.exit(main(sys.argv[1:]))
 """
-# What the daemon itself needs is in one file, in the order in which it is imported, which spares it 66 searches, and as
-# many files to open. The other commands take each module from its own file.
+# What the daemon itself needs is in one file, in the order in which it is imported, which spares it some 60 searches,
+# and as many files to open (joined.py); what it imports once the first modprobe has been started is in another one, in
+# the place of LATER. The other commands take each module from its own file.
 _PRELOAD = """if sys.argv[1:] in (["run"], ["root", "--run"]):
     import gc
     gc.disable()
@@ -33,6 +34,7 @@ _PRELOAD = """if sys.argv[1:] in (["run"], ["root", "--run"]):
 """
 JOINED = "modaliasd_boot"
 BOOT_PATH = ("modaliasd.cli", "modaliasd.service.boot")
+LATER = "modaliasd.service.ears"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,15 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
     return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 
-def by_name(sources: Iterable[ModuleSource]) -> dict[str, tuple[bytes, str, bool]]:
-    """Return our modules as the interpreter's join() takes them: text, file in the image, is it a package."""
-    return {
+def joined_files(sources: list[ModuleSource], interpreter: Interpreter) -> dict[str, bytes]:
+    """Return the files of which each holds many modules: place below LIBRARY -> content of a .pyc file."""
+    ours = {
         source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
         for source in sources
     }
+    later = f"{LATER.replace('.', '/')}.pyc"
+    rows = ((f"{JOINED}.pyc", BOOT_PATH, ()), (later, (LATER,), BOOT_PATH))
+    return {place: interpreter.join(roots, ours, place, after) for place, roots, after in rows}
 
 
 def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
@@ -111,19 +116,13 @@ def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpr
 
     In an interpreter of our own (own.py) the packages are frozen already.
     """
-    if interpreter.own is not None:
-        put_programs(tree, interpreter)
-        return
-    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources]
-    for source, (_, name), code in zip(sources, jobs, interpreter.compile(jobs), strict=True):
-        tree.file(name[1:] + "c", code, group=source.group, origin="modaliasd")
-    joined = interpreter.join(BOOT_PATH, by_name(sources))
-    tree.file(f"{LIBRARY}/{JOINED}.pyc", joined, group="daemon", origin="modaliasd")
-    put_programs(tree, interpreter)
-
-
-def put_programs(tree: FileTree, interpreter: Interpreter) -> None:
-    """Put the programs in /usr/bin into the image."""
+    if interpreter.own is None:
+        jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources if source.name != LATER]
+        groups = [source.group for source in sources if source.name != LATER]
+        for group, (_, name), code in zip(groups, jobs, interpreter.compile(jobs), strict=True):
+            tree.file(name[1:] + "c", code, group=group, origin="modaliasd")
+        for place, joined in joined_files(sources, interpreter).items():
+            tree.file(f"{LIBRARY}/{place}", joined, group="daemon", origin="modaliasd")
     preload = _PRELOAD.format(joined=JOINED)
     for program, module, before in (
         ("modaliasd", "modaliasd.cli", preload),

@@ -14,7 +14,7 @@ from hostbuild.apt import Lists
 from hostbuild.errors import UsageError
 from hostbuild.fs.remembered import remembered
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import cpython, daemon, inside
+from hostbuild.image.sources import cpython, daemon
 from hostbuild.image.sources.cpython import GROUP, Interpreter, complete_library, describe, library_for
 from hostbuild.image.sources.extras import Extra
 from hostbuild.image.sources.libraries import Libraries
@@ -145,20 +145,19 @@ def _named(closure: Closure, interpreter: Interpreter) -> set[str]:
 def _frozen(
     interpreter: Interpreter, base: Closure, sources: list[daemon.ModuleSource], library: str
 ) -> list[Frozen]:
-    """Compile what is frozen, in the order in which a boot imports it; the rest behind that."""
-    ours = daemon.by_name(sources)
-    executed, begun = interpreter.order(daemon.BOOT_PATH, ours)
-    names = [(name, ours[name][2]) for name in executed]
-    boot = f"NAMES = {names!r}\n{inside.FROZEN_BOOT}".encode()
+    """Compile what is frozen: what the interpreter starts with, the boot path, the rest."""
+    single = [source for source in sources if source.name != daemon.LATER]
     jobs = _sources(base, library, set())
-    jobs |= {name: (text, file) for name, (text, file, _) in ours.items()}
-    jobs[daemon.JOINED] = (boot, f"/{daemon.LIBRARY}/{daemon.JOINED}.py")
-    places = {name: number for number, name in enumerate([*_ALWAYS[:2], *begun])}
-    order = sorted(jobs, key=lambda name: (places.get(name, len(places)), name))
-    codes = interpreter.compile([jobs[name] for name in order])
+    start = [*_ALWAYS[:2], *(name for name in jobs if name not in _ALWAYS[:2])]
+    jobs |= {source.name: (source.text, f"/{daemon.LIBRARY}/{source.path}") for source in single}
+    compiled = dict(zip(jobs, interpreter.compile(list(jobs.values())), strict=True))
+    files = daemon.joined_files(sources, interpreter)
+    joined = {place.removesuffix(".pyc").replace("/", "."): code for place, code in files.items()}
+    order = [*start, *joined, *(source.name for source in single)]
     packages = {name for name, found in base.modules.items() if found.is_package}
-    packages |= {name for name, (_, _, is_package) in ours.items() if is_package}
-    return [Frozen(name, code[_HEADER:], name in packages) for name, code in zip(order, codes, strict=True)]
+    packages |= {source.name for source in single if source.path.endswith("/__init__.py")}
+    codes = compiled | joined
+    return [Frozen(name, codes[name][_HEADER:], name in packages) for name in order]
 
 
 def _sources(closure: Closure, library: str, without: set[str]) -> dict[str, tuple[bytes, str]]:

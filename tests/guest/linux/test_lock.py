@@ -93,7 +93,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(boot, "LOCK", str(tmp_path / "lock"))
     monkeypatch.setattr(boot, "read_command_line", lambda: "")
-    for name in ("subscribe", "Ledger", "Control", "count_life"):
+    for name in ("subscribe", "Ledger", "_control", "count_life"):
         monkeypatch.setattr(boot, name, refuse)
     return tmp_path
 

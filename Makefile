@@ -5,9 +5,10 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
+PYTHON_STAMP := $(VENV)/.stamp-python
 DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
 .PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image
 
@@ -30,7 +31,7 @@ demo: $(STAMP)
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64 and not cross" tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64 and not cross and not interpreter" tests
 
 # A riscv64 machine, which takes minutes; needs Debian's qemu-system-misc, and packages of sid.
 test-riscv64: $(STAMP)
@@ -40,6 +41,15 @@ test-riscv64: $(STAMP)
 # gcc-aarch64-linux-gnu, gcc-riscv64-linux-gnu and qemu-system-misc, and packages of sid.
 test-cross: $(KERNEL_STAMP)
 	$(BIN)/pytest -m cross tests
+
+# CPython from Debian's source, built twice and booted: ten minutes of CPU time, the first time. Another source:
+# make test-interpreter PYTHON=build:deb:python3.11=3.11.2-6+deb12u8
+test-interpreter: $(PYTHON_STAMP)
+	HOSTBUILD_TEST_PYTHON=$(or $(PYTHON),build) $(BIN)/pytest -m interpreter tests
+
+$(PYTHON_STAMP): $(STAMP) debian-packages-python.txt
+	@scripts/setup.sh $(VENV) debian-packages-python.txt
+	@touch $@
 
 # The part without machines, browsers, compilers, and comparisons of whole tables; its searches are short ones.
 # Types are checked beside them: mypy keeps one processor busy.
@@ -137,7 +147,7 @@ fuzz: $(STAMP)
 # Which lines the tests without machines reach; CONTRIBUTING.md has the figure. make coverage VM=1 counts those with
 # machines, too: the host's side of them, for what runs in a guest is not measured.
 coverage: setup-kernel
-	$(BIN)/pytest -n 2 $(if $(VM),,-m "not vm") --cov --cov-report=term-missing tests
+	$(BIN)/pytest -n 2 $(if $(VM),,-m "not vm and not interpreter") --cov --cov-report=term-missing tests
 
 # How strong the tests are: mutants of the guest's core and loop, each held against its module's tests; by choice
 # make mutants SAMPLE=0 (all) SEED=2 MODULES="scheduler rules" JOBS=1. CONTRIBUTING.md has the figure.

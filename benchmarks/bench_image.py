@@ -9,6 +9,7 @@ Ours are made by `hostbuild make-image --again`, with what its cache holds. Maki
 never came, for want of a driver, is shown as -.
 
     PYTHONPATH=. python benchmarks/bench_image.py [--runs N] [--only WORD]...    rows whose name has one of the words
+    make bench-image BENCH="--also='--python build'"            a row for other options
 """
 
 import tempfile

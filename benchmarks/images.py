@@ -32,10 +32,14 @@ Row = tuple[str, Callable[[], Made]]  # its name, and what makes its image
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line asks for. only: words, one of which a row's name has to have, if there are any."""
+    """What the command line asks for. only: words, one of which a row's name has to have, if there are any.
+
+    also: options of make-image that get a row besides.
+    """
 
     runs: int
     only: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
     def wants(self, name: str) -> bool:
         """Tell whether a row is asked for."""
@@ -51,8 +55,11 @@ def parse_arguments(description: str) -> Asked:
     parser.add_argument(
         "--only", action="append", default=[], metavar="WORD", help="only rows whose name has it"
     )
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="OPTIONS", help="a row for an image with these options"
+    )
     parsed = parser.parse_args()
-    return Asked(parsed.runs, tuple(parsed.only))
+    return Asked(parsed.runs, tuple(parsed.only), tuple(parsed.also))
 
 
 def rows(
@@ -63,7 +70,7 @@ def rows(
     ledger: where the caller puts that of the default image's boot, when it has it. ways: options of make-image, a row
     each; `added` are options of all.
     """
-    names = {way: f"`{way}`" if way else "default" for way in ways}
+    names = {way: f"`{way}`" if way else "default" for way in (*ways, *asked.also)}
     for number, (way, name) in enumerate(names.items()):
         if asked.wants(name):
             yield name, partial(_make, directory / f"{number}.img", f"{way} {added}")

@@ -1,6 +1,7 @@
 """Which apt is asked: this machine's own, or one with private lists of packages, for another release or architecture.
 
-    $XDG_CACHE_HOME/hostbuild/apt/RELEASE/              RELEASE_ARCHITECTURE/ for one that is not this machine's
+    $XDG_CACHE_HOME/hostbuild/apt/RELEASE/              RELEASE_ARCHITECTURE/ for one that is not this machine's,
+                                                        RELEASE_sources/ for source packages
         debian.sources      this machine's archives with RELEASE's suites in them (formats/aptsources.py)
         lists/ cache/       what apt keeps
         status              empty: nothing counts as installed
@@ -62,15 +63,19 @@ Acquire::Languages "none";
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Which lists of packages: a release's, for an architecture, by Debian's names; "" for this machine's own."""
+    """Which lists of packages: a release's, for an architecture, by Debian's names; "" for this machine's own.
+
+    sources: those of source packages, which this machine's own apt seldom has: its release's in a private one, then.
+    """
 
     release: str = ""
     architecture: str = ""
+    sources: bool = False
 
     def __str__(self) -> str:
         """Say which, for messages; "" for this machine's own."""
         words = (self.release, self.architecture and f"the architecture {self.architecture}")
-        return " for ".join(filter(None, words))
+        return " for ".join(filter(None, words)) + (" (sources)" if self.sources else "")
 
     @property
     def private(self) -> bool:
@@ -133,7 +138,7 @@ class Apt:
         """
         self.lists = lists
         self.release = check_release(lists.release or _own_release()) if lists.private else ""
-        name = "_".join(filter(None, (self.release, lists.architecture)))
+        name = "_".join(filter(None, (self.release, lists.architecture, "sources" * lists.sources)))
         self.directory = directory / name if lists.private else directory
 
     def ask(self, program: str, *words: str) -> Completed:
@@ -149,6 +154,23 @@ class Apt:
         with self._held():
             argv = ["apt-get", *self._options(), *as_root, "-q", "download", what]
             run(argv, timeout=600, cwd=directory, env=_environment())
+
+    def ask_source(self, what: str) -> Completed:
+        """Ask which files a source package has, whatever the exit status: `apt-get source --print-uris`."""
+        with self._held():
+            words = ("-q", "--print-uris", "--only-source", "source", what)
+            argv = ["apt-get", *self._options(), *words]
+            # it leaves out what lies in the current directory
+            return run(argv, timeout=_ASK_TIMEOUT, cwd=self.directory, env=_environment(), check=False)
+
+    def download_source(self, what: str, directory: Path) -> None:
+        """Fetch the files of a source package into a directory, checked by the lists. Raises CommandError.
+
+        what: NAME=VERSION.
+        """
+        with self._held():
+            words = ("-q", "--download-only", "--only-source", "source", what)
+            run(["apt-get", *self._options(), *words], timeout=600, cwd=directory, env=_environment())
 
     def lists_key(self) -> str:
         """Give a text that changes with the lists of packages and their sources."""
@@ -184,7 +206,7 @@ class Apt:
 
     @property
     def _named(self) -> str:
-        return str(Lists(self.release, self.lists.architecture))
+        return str(Lists(self.release, self.lists.architecture, self.lists.sources))
 
     @property
     def _updated(self) -> Path:
@@ -206,7 +228,9 @@ class Apt:
         first, *others = [suite for _, suite in aptsources.suites_of(self.release)]
         absent: set[str] = set()
         while True:
-            text = aptsources.sources_for(self.release, archives, entries, absent, self.lists.architecture)
+            types = "deb-src" if self.lists.sources else "deb"
+            architecture = self.lists.architecture
+            text = aptsources.sources_for(self.release, archives, entries, absent, architecture, types)
             if not text:
                 raise WorldError(
                     "apt has no archive of Debian's among its sources, from which to get another release",

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -32,6 +32,7 @@ _PACKAGE_OF = {
     "apt-get": "apt",
     "depmod": "kmod",
     "dpkg-deb": "dpkg",
+    "dpkg-source": "dpkg-dev",
     "mksquashfs": "squashfs-tools",
     "modinfo": "kmod",
     "modprobe": "kmod",
@@ -137,6 +138,37 @@ def spawn(
         raise CommandError(
             f"cannot start {_shown(words)}: {e.strerror or e}", argv=words, status=None, stderr=""
         ) from e
+
+
+def logged_lines(argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Iterator[str]:
+    """Run a command, append its output to a log, both streams as one, and yield its lines.
+
+    Whoever stops reading ends the command. Raises CommandError where it fails.
+    """
+    outlet, inlet = os.pipe()
+    try:
+        child = spawn(argv, stdout=inlet, stderr=inlet, env=env)
+    except BaseException:
+        os.close(outlet)
+        raise
+    finally:
+        os.close(inlet)
+    try:
+        with (
+            open(outlet, encoding="utf-8", errors="replace") as stream,
+            log.open("a", encoding="utf-8", buffering=1) as out,
+        ):
+            for line in stream:
+                out.write(line)
+                yield line
+        status = child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()  # make ends its own children and deletes half-written targets
+            child.wait()
+    if status != 0:
+        words = tuple(map(str, argv))
+        raise CommandError(f"{_shown(words)} {_how_it_ended(status)}", argv=words, status=status, stderr="")
 
 
 def wait_for(process: subprocess.Popen[bytes], timeout: float) -> int | None:

@@ -119,6 +119,9 @@ HOST = {
     "hostbuild.formats.initramfs": room(f"{GROUND} hostbuild.fs hostbuild.formats", "archive"),
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
     "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
+    "hostbuild.pybuild": room(
+        f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "build link source toolchain"
+    ),
     "hostbuild.kernels": room(f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "*"),
     "hostbuild.ledger": room(f"{EDGE} {FORMATS} {CORES}", "file"),
     "hostbuild.report": room(f"{EDGE} {FORMATS} hostbuild.ledger {CORES}", "html"),
@@ -135,12 +138,12 @@ HOST = {
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
-        f"{CORES}",
+        f"hostbuild.pybuild {CORES}",
         "busybox cpython daemon joined kmod libraries overlay packages tools",
     ),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
-        f"hostbuild.check hostbuild.image.modules hostbuild.image.sources {CORES}",
+        f"hostbuild.check hostbuild.image.modules hostbuild.image.sources hostbuild.pybuild {CORES}",
         "appended behind build from_tree kept made microcode pack uki",
     ),
     "hostbuild.sbom": room(f"{EDGE} {FORMATS} hostbuild.check {CORES}", "cyclonedx read spdx write"),

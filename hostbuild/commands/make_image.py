@@ -27,6 +27,8 @@ from hostbuild.image.sources.cpython import DEFAULT, parse_package
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.near import listed
+from hostbuild.pybuild.source import WORD as BUILD
+from hostbuild.pybuild.source import BuildSpec, parse_build, tarballs_of
 from hostbuild.sbom.write import Format, require_libraries, write_beside
 from hostbuild.sbom.write import beside as bills_beside
 
@@ -46,6 +48,7 @@ Examples:
   hostbuild make-image -o arm.img --arch arm64
   hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
   hostbuild make-image -o micro.img --python deb:python3.13/trixie
+  hostbuild make-image -o micro.img --python build               # an interpreter of our own; see docs/interpreter.md
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
   hostbuild make-image -o micro.img --uki micro.efi --append "console=ttyS0"
@@ -137,8 +140,11 @@ def _files_written(image: Path) -> tuple[Path, ...]:
     "--python",
     "python",
     multiple=True,
-    metavar="MODULE|deb:PYTHON",
-    help="Add a module of Python's library; or name the guest's interpreter, with its release: deb:python3.13/trixie.",
+    type=InputWord(tarballs_of),
+    metavar="MODULE|deb:PYTHON|build[:SOURCE]",
+    help="Add a module of Python's library; or name the guest's interpreter, with its release: deb:python3.13/trixie; "
+    "or build one, static and two megabytes smaller: build, of Debian's source package (or build:deb:python3.13); "
+    "build:TARBALL, of CPython's own. That takes gcc, and minutes the first time.",
 )
 @click.option(
     "--with",
@@ -219,7 +225,8 @@ def command(
     Beside IMAGE stand IMAGE.manifest.json, which says what is inside and which kernel it is for, and IMAGE.vmlinuz,
     that kernel. The three travel together.
     """
-    interpreter, own = _interpreter([word for word in python if word.startswith("deb:")], release)
+    interpreters = [word for word in python if _is_interpreter(word)]
+    interpreter, own, chosen_release = _interpreter(interpreters, release)
     options = ImageOptions(
         arch=arch,
         kernel=kernel,
@@ -233,9 +240,10 @@ def command(
         compressor=Compressor(compressor),
         smallest=smallest,
         modprobe=Modprobe(modprobe),
-        python=tuple(word for word in python if not word.startswith("deb:")),
+        python=tuple(word for word in python if word not in interpreters),
         interpreter=interpreter,
-        release=own,
+        own=own,
+        release=chosen_release,
         store=Store(store),
         strip=strip,
         extras=tuple(map(Extra, dict.fromkeys(extras))),
@@ -276,11 +284,17 @@ def command(
         ui.line(f"{path}: {ui.size(path.stat().st_size)}, the bill of materials")
 
 
-def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
-    """Give the package of the guest's interpreter, and the release that the guest's packages come from."""
+def _is_interpreter(word: str) -> bool:
+    return word == BUILD or word.startswith(("deb:", f"{BUILD}:"))
+
+
+def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, BuildSpec | None, str]:
+    """Give the package of the guest's interpreter, what it is built of, and the release of the guest's packages."""
     if len(words) > 1:
         raise UsageError(f"--python names two interpreters, {' and '.join(words)}: an image has one")
-    spec = parse_package(words[0]) if words else DEFAULT
+    own = parse_build(words[0]) if words and not words[0].startswith("deb:") else None
+    named = parse_package(words[0]) if words and own is None else DEFAULT
+    spec = (own and own.package) or named
     asked = check_release(release) if release else ""
     if asked and spec.release and asked != spec.release:
         raise UsageError(
@@ -288,7 +302,7 @@ def _interpreter(words: Sequence[str], release: str | None) -> tuple[Spec, str]:
             "those of all programs",
             hint=f"--release {spec.release}",
         )
-    return spec, asked or spec.release
+    return named, own, asked or spec.release
 
 
 def _used_by(machine: Path) -> Wanted:

@@ -100,12 +100,13 @@ def sources_for(
     entries: Iterable[Entry],
     without: Iterable[str] = (),
     architecture: str = "",
+    types: str = "deb",
 ) -> str:
     """Write the sources of another release: this machine's archives and how they are trusted, with other suites.
 
     A pocket that this machine has no archive for is left out, but for those that lie beside the release itself.
-    without: suites that are known not to exist. architecture: the only one wanted, "" for the entries' own. Gives ""
-    where there is no archive at all.
+    without: suites that are known not to exist. architecture: the only one wanted, "" for the entries' own. types:
+    "deb-src" for source packages. Gives "" where there is no archive at all.
     """
     of_pocket = {archive.pocket: archive for archive in archives}
     known = list(entries)
@@ -115,7 +116,7 @@ def sources_for(
         archive = of_pocket.get(pocket) or (None if pocket in _POCKETS else of_pocket.get(""))
         if archive is None or suite in left_out:
             continue
-        fields = {"Types": "deb", "URIs": archive.uri, "Suites": suite, "Components": "main"}
+        fields = {"Types": types, "URIs": archive.uri, "Suites": suite, "Components": "main"}
         fields |= _options(archive, known)
         if architecture:
             fields["Architectures"] = architecture

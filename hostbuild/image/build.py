@@ -31,10 +31,11 @@ from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.stripped import strip_all
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
-from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, rootfs
+from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, own, rootfs
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel, require_kernel
 from hostbuild.near import did_you_mean
+from hostbuild.pybuild.source import BuildSpec
 from hostbuild.ui import Reporter, Silent
 
 _DIRECTORIES = {
@@ -77,9 +78,10 @@ class ImageOptions:
     adds; wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
     smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
     microcode: of CPUs, to stand in front (microcode.py). behind: images that are put behind it (behind.py).
-    interpreter: the package of the guest's Python. release: the one of Debian that busybox, kmod, Python and their
-    libraries come from, "" for this machine's. requested: which modules come along that others ask for. strip: cut
-    modules' signatures, BTF and debug sections (formats/modules/module_strip.py).
+    interpreter: the package of the guest's Python; own: what it is built of instead (sources/own.py). release: the one
+    of Debian that busybox, kmod, Python and their libraries come from, "" for this machine's. requested: which modules
+    come along that others ask for. strip: cut modules' signatures, BTF and debug sections
+    (formats/modules/module_strip.py).
     """
 
     kernel: str | None = None
@@ -96,6 +98,7 @@ class ImageOptions:
     wanted: moduleset.Wanted | None = None
     wanted_from: str = ""
     interpreter: Spec = cpython.DEFAULT
+    own: BuildSpec | None = None
     release: str = ""
     requested: Rule = Rule.NAMED
     strip: bool = False
@@ -145,6 +148,8 @@ def build_image(
     others = behind.read_behind(options.behind, parsed)
     brought = moduleset.read_overlays(_laid(overlays, kernel.arch), kernel.version)
 
+    built_own = _require_own(options, lists, report)
+
     tree = _skeleton(kernel.arch)
     for_kmod = options.modprobe is Modprobe.KMOD
     modprobe, readable = (
@@ -161,7 +166,7 @@ def build_image(
         firmware = put_firmware(tree, carried, options.firmware_dirs, kernel, brought.tree)
     with report.step("Compiling Python"):
         spec = replace(options.interpreter, release=lists.release, architecture=lists.architecture)
-        interpreter = cpython.require_interpreter(spec)
+        interpreter = built_own or cpython.require_interpreter(spec)
         sources = daemon.require_sources()
         if Extra.ROOT not in options.extras:
             sources = rootfs.without(sources)
@@ -174,7 +179,7 @@ def build_image(
         for one in added.values():
             closure |= one.library
         closure = cpython.complete_library(interpreter, closure)
-        cpython.put_interpreter(tree, interpreter, closure)
+        frozen = own.put_interpreter(tree, interpreter, closure, sources)
         daemon.put_daemon(tree, sources, interpreter)
         for extra, one in added.items():
             packages += extras.put_extra(tree, extra, one, interpreter, lists)
@@ -199,6 +204,7 @@ def build_image(
             absent=Extra.ROOT in options.extras,
             advance=advance,
         )
+    warnings += own.unloadable(tree, interpreter)
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to add one")
@@ -231,6 +237,7 @@ def build_image(
             firmware=firmware,
             python=interpreter.version,
             library=closure,
+            built=own.told(interpreter, frozen),
             packages=packages,
             overlays=overlays,
         )
@@ -239,6 +246,16 @@ def build_image(
     packing = Packing(options.compressor, options.smallest, _may_filter(tree, kernel.arch, config))
     pack(image, tree, packing, manifest, kernel.vmlinuz, report, front=front, behind=others)
     return BuiltImage(image, manifest_path(image), kernel, manifest)
+
+
+def _require_own(options: ImageOptions, lists: Lists, report: Reporter) -> cpython.Interpreter | None:
+    """Build the guest's interpreter, if one of our own is asked for, before all else that takes time."""
+    if options.own is None:
+        return None
+    own.check_extras(options.extras)
+    interpreter = own.require_own(options.own, lists, report)
+    own.check_asked(options.python, interpreter)
+    return interpreter
 
 
 def _selection(options: ImageOptions) -> str:

@@ -7,22 +7,22 @@ The key is a digest of the options, the kernel, the contents of overlays, hostbu
 apt's lists say, and the host's programs that have a part in it. Images that nobody has used for two weeks are removed.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.apt import OWN
+from hostbuild.apt import OWN, Lists
 from hostbuild.errors import InputError
 from hostbuild.fs import sealed
+from hostbuild.fs.locked import locked
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image import microcode
 from hostbuild.image.behind import digest_of
@@ -30,6 +30,9 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel
+from hostbuild.pybuild.link import paths_c
+from hostbuild.pybuild.source import digest_of as source_digest
+from hostbuild.pybuild.toolchain import fingerprint
 from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
@@ -51,7 +54,7 @@ def require_image(
     directory = images_directory()
     key = key_of(options, kernel)
     final = directory / key
-    with _locked(directory / f"{key}.lock"):
+    with locked(directory / f"{key}.lock"):
         found = sealed.find(final)
         if found is None:
             found = _build(directory, final, options, report, kernel)
@@ -105,6 +108,7 @@ def key_of(options: ImageOptions, kernel: Kernel) -> str:
         "sources": [_sources(name) for name in ("hostbuild", "modaliasd", "micronetd", "microagent")],
         "packages": _lists_key(options, kernel),
         "tools": [_stamp(program) for program in map(find_program, _TOOLS)],
+        "interpreter": _interpreter_key(options),
         "microcode": _microcode_key(options.microcode),
         "behind": [[path.name, digest_of(path)] for path in options.behind],
         "epoch": os.environ.get("SOURCE_DATE_EPOCH", ""),
@@ -117,6 +121,19 @@ def _lists_key(options: ImageOptions, kernel: Kernel) -> str:
     lists = options.lists(kernel)
     both = [lists, replace(lists, architecture="")] if lists.architecture else [lists]
     return " ".join(map(debs.lists_key, both))
+
+
+def _interpreter_key(options: ImageOptions) -> list[str]:
+    """Give texts that change with an interpreter of our own: its source, and what compiles it; [] for Debian's."""
+    own = options.own
+    if own is None:
+        return []
+    source = (
+        debs.lists_key(Lists(options.release, sources=True))
+        if own.tarball is None
+        else source_digest(own.tarball)
+    )
+    return [source, fingerprint(), paths_c()]
 
 
 def _microcode_key(words: Sequence[str]) -> list[str]:
@@ -185,10 +202,3 @@ def _stamps(root: Path | None) -> str:
                     f"{path}\0{status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
                 )
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

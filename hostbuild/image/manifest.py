@@ -3,7 +3,7 @@
 docs/manifest.md describes it; hostbuild.formats.manifest reads it, and image/pack.py adds the image's own row.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ class Contents:
     that these brought; modules: all that are in the image, dependencies included. requested: who asks for which.
     cut: what --strip has done, None without it.
     lacking: what the kernel has not of a named selection. warnings: what was left out or looks wrong: lines of the
-    kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the standard library's modules.
+    kernel's tables, modules, modprobe.d. python: the interpreter's version; library: the standard library's modules;
+    built: of what and by what it was built, {} for Debian's.
     """
 
     kernel: Kernel
@@ -47,6 +48,7 @@ class Contents:
     firmware: Firmware
     python: str
     library: Closure
+    built: Mapping[str, object]
     packages: Sequence[Package]
     overlays: Sequence[Overlay]
 
@@ -74,6 +76,7 @@ def make_manifest(made: Contents) -> dict[str, Any]:
             "version": made.python,
             "modules": sorted(made.library.modules),
             "missing": sorted(name for name, importer in made.library.missing.items() if not importer),
+            **({"built": dict(made.built)} if made.built else {}),
         },
         "packages": [
             _package_row(package) for package in sorted(set(made.packages), key=lambda package: package.name)

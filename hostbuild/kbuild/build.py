@@ -9,8 +9,6 @@ The key is made of the source's identity, the architecture, the configuration, t
 stripped. A tree that has no identity may have changed, so that kbuild is asked every time what is to do.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -24,12 +22,13 @@ from hostbuild.errors import CommandError
 from hostbuild.formats.kconfig import arch_of, parse_config, value_of
 from hostbuild.fs import sealed
 from hostbuild.fs.files import write_error
+from hostbuild.fs.locked import locked
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.fs.usage import mark_used
 from hostbuild.kbuild import progress, toolchain
 from hostbuild.kbuild.source import SourceTree
-from hostbuild.run import find_program, run, spawn
+from hostbuild.run import find_program, logged_lines, run
 from hostbuild.ui import Reporter
 
 _PREPARE_TIMEOUT = 900.0  # seconds
@@ -83,7 +82,7 @@ def build(
     log = objects.with_name(f"{key}.log")
     objects.mkdir(parents=True, exist_ok=True)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(objects.with_name(f"{key}.lock")):
+    with locked(objects.with_name(f"{key}.lock")):
         if source.identity and final.is_dir():
             return _read_built(final, arch, None)  # another process built it while this one waited
         dot_config = objects / ".config"
@@ -176,38 +175,22 @@ def _logged(argv: Sequence[str], environment: dict[str, str], log: Path) -> None
 
 def _lines(argv: Sequence[str], environment: dict[str, str], log: Path) -> Iterator[str]:
     """Run a command, append its output to the log, and yield its lines; a failure names the first error."""
-    outlet, inlet = os.pipe()
     try:
-        child = spawn(argv, stdout=inlet, stderr=inlet, env=environment)
-    except BaseException:
-        os.close(outlet)
-        raise
-    finally:
-        os.close(inlet)
-    try:
-        with (
-            open(outlet, encoding="utf-8", errors="replace") as stream,
-            log.open("a", encoding="utf-8", buffering=1) as out,
-        ):
-            for line in stream:
-                out.write(line)
-                yield line
-        status = child.wait()
-    finally:
-        if child.poll() is None:
-            child.terminate()  # make ends its own children and deletes half-written targets
-            child.wait()
-    if status != 0:
+        yield from logged_lines(argv, env=environment, log=log)
+    except CommandError as e:
+        if e.status is None:
+            raise
         error = (
-            progress.first_error(log.read_text(encoding="utf-8").splitlines()) or f"make ended with {status}"
+            progress.first_error(log.read_text(encoding="utf-8").splitlines())
+            or f"make ended with {e.status}"
         )
         raise CommandError(
             f"the kernel could not be built: {error}",
             argv=tuple(argv),
-            status=status,
+            status=e.status,
             stderr=error,
             hint=f"read the whole log: {log}",
-        )
+        ) from e
 
 
 def _install(
@@ -249,11 +232,3 @@ def _read_built(root: Path, arch: Arch, log: Path | None) -> BuiltKernel:
     version = vmlinuz.name.removeprefix("vmlinuz-")
     modules = sum(1 for path in (root / "lib/modules" / version).rglob("*.ko*"))
     return BuiltKernel(root, arch, version, modules, log)
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock file: of two processes that want the same kernel, one builds and the other waits for it."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

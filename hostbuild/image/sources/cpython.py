@@ -30,6 +30,7 @@ from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import imports, inside, joined, stdlib
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
+from hostbuild.pybuild.build import Built
 from hostbuild.run import run
 
 GROUP = "python"
@@ -47,7 +48,8 @@ class Interpreter:
 
     version: "3.11". command: what starts it where it lies, under its own loader and with its own libraries.
     twin: what is started in its place, if it is another architecture's; its command is empty then.
-    library: the directories of its standard library's sources. home: as PYTHONHOME.
+    library: the directories of its standard library's sources. home: as PYTHONHOME. own: what it is linked from, if it
+    is one of our own (own.py); None for Debian's.
     """
 
     version: str
@@ -60,6 +62,7 @@ class Interpreter:
     frozen: frozenset[str]
     libraries: Libraries
     twin: "Interpreter | None" = None
+    own: Built | None = None
     _found: dict[str, Found | None] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, name: str) -> Found | None:
@@ -69,6 +72,8 @@ class Interpreter:
         return self._found[name]
 
     def _find(self, name: str) -> Found | None:
+        if "/" in name or not all(name.split(".")):
+            return None  # a path, which somebody took for a name
         if name in self.builtin:
             return Found(Origin.BUILTIN)
         relative = name.replace(".", "/")
@@ -132,6 +137,7 @@ class Interpreter:
             sys.version,
             self.version,
             *(f"{package.sha256} {package.architecture}" for package in self.packages),
+            "" if self.own is None else f"{self.own.root}",  # named by the key of all that it is built of
         ]
 
         def told() -> tuple[list[str], dict[str, str]]:
@@ -219,8 +225,7 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
             builtin, frozen = builtin_modules(stream), frozen_modules(stream, version)
     else:
         command = _command(program, libraries)
-        answer = _run_python(command, home, inside.DESCRIBE)
-        builtin, frozen = map(frozenset, marshal.loads(answer))  # noqa: S302 - our own child's answer
+        builtin, frozen = describe(command, home)
     return Interpreter(
         version=version,
         program=program,
@@ -245,6 +250,12 @@ def _require_twin(version: str, lists: Lists) -> Interpreter:
             f"the guest's Python {version} is another architecture's, and none of this machine's compiles for it: {e}",
             hint="name a release that this machine's architecture has the same Python in: --release",
         ) from e
+
+
+def describe(command: Sequence[str | Path], home: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which modules are built into an interpreter, and which are frozen, by its own words."""
+    builtin, frozen = marshal.loads(_run_python(command, home, inside.DESCRIBE))  # noqa: S302 - our own child's answer
+    return frozenset(builtin), frozenset(frozen)
 
 
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
@@ -308,7 +319,7 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
     """Have the image's interpreter answer a question; the same one once: the paths of packages hold their digests."""
     # the hash seed decides in which order sets are written into .pyc files
     environment = {"PYTHONHOME": str(home), "PYTHONHASHSEED": "0"}
-    environment["PYTHONNODEBUGRANGES"] = "1"  # columns in tracebacks are a tenth of a .pyc file
+    environment["PYTHONNODEBUGRANGES"] = "1"  # columns for tracebacks are 8 % of a .pyc file
     # -B: the packages in the cache stay as they are
     words = [*command, "-B", "-S", "-c", script]
     question = marshal.dumps([[str(word) for word in words], environment, stdin], 2)

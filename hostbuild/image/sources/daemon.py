@@ -99,20 +99,29 @@ def script_imports(sources: Iterable[bytes], interpreter: Interpreter) -> list[s
     return [name for name in stdlib.roots(wanted, interpreter.find) if interpreter.find(name) is not None]
 
 
-def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
-    """Put the compiled packages, the boot path as one file, and the programs in /usr/bin into the image."""
-    jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources if source.name != LATER]
-    groups = [source.group for source in sources if source.name != LATER]
-    for group, (_, name), code in zip(groups, jobs, interpreter.compile(jobs), strict=True):
-        tree.file(name[1:] + "c", code, group=group, origin="modaliasd")
+def joined_files(sources: list[ModuleSource], interpreter: Interpreter) -> dict[str, bytes]:
+    """Return the files of which each holds many modules: place below LIBRARY -> content of a .pyc file."""
     ours = {
         source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
         for source in sources
     }
     later = f"{LATER.replace('.', '/')}.pyc"
-    for place, roots, after in ((f"{JOINED}.pyc", BOOT_PATH, ()), (later, (LATER,), BOOT_PATH)):
-        joined = interpreter.join(roots, ours, place, after)
-        tree.file(f"{LIBRARY}/{place}", joined, group="daemon", origin="modaliasd")
+    rows = ((f"{JOINED}.pyc", BOOT_PATH, ()), (later, (LATER,), BOOT_PATH))
+    return {place: interpreter.join(roots, ours, place, after) for place, roots, after in rows}
+
+
+def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
+    """Put the compiled packages, the boot path as one file, and the programs in /usr/bin into the image.
+
+    In an interpreter of our own (own.py) the packages are frozen already.
+    """
+    if interpreter.own is None:
+        jobs = [(source.text, f"/{LIBRARY}/{source.path}") for source in sources if source.name != LATER]
+        groups = [source.group for source in sources if source.name != LATER]
+        for group, (_, name), code in zip(groups, jobs, interpreter.compile(jobs), strict=True):
+            tree.file(name[1:] + "c", code, group=group, origin="modaliasd")
+        for place, joined in joined_files(sources, interpreter).items():
+            tree.file(f"{LIBRARY}/{place}", joined, group="daemon", origin="modaliasd")
     preload = _PRELOAD.format(joined=JOINED)
     for program, module, before in (
         ("modaliasd", "modaliasd.cli", preload),

@@ -1,0 +1,152 @@
+"""Links an interpreter from what build.py has kept: which modules are built in, which are frozen, and how.
+
+Frozen are bytes of marshal, as in a .pyc file behind its header: the modules need no file, no search and no path.
+(CPython deep-freezes its own, as objects in C: all of them are initialized at each start, 12 million instructions for
+what a guest's image has.) They stand in the table of what is always frozen, in the order that is given: CPython
+goes through it from its beginning for each import.
+"""
+
+import marshal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hostbuild.fs.scratch import scratch_directory
+from hostbuild.pybuild import setup_lines
+from hostbuild.run import run
+
+# Sections, so that the linker may leave out what nobody calls; no tables to unwind C's stack by, which no guest does
+COMPILE = (
+    "-fno-pie",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+    "-fno-ident",
+    "-g0",
+)
+_LINK = ("-no-pie", "-static", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s")
+_CORE = ("-DPy_BUILD_CORE", "-O2", "-std=c11", *COMPILE)
+_TIMEOUT = 300.0
+_PATHS = Path(__file__).with_name("paths.c")
+# CPython's own names for what starts the import system (Python/frozen.c)
+_ALIASES = {
+    "_frozen_importlib": "importlib._bootstrap",
+    "_frozen_importlib_external": "importlib._bootstrap_external",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A module to be frozen. code: its code object by marshal."""
+
+    name: str
+    code: bytes
+    is_package: bool
+
+
+def paths_c() -> str:
+    """Return the text of what says where the guest's interpreter has its library."""
+    return _PATHS.read_text(encoding="utf-8")
+
+
+def compile_paths(directory: Path, version: str) -> None:
+    """Compile that text. version: "3.11"."""
+    words = [*_CORE, f'-DVERSION=L"{version}"', *_includes(directory), f"-ffile-prefix-map={_PATHS.parent}=."]
+    run(["gcc", "-c", *words, "-o", str(directory / "paths.o"), str(_PATHS)], timeout=_TIMEOUT)
+
+
+def link(
+    directory: Path,
+    archives: Sequence[str],
+    libraries: Sequence[str],
+    frozen: Sequence[Frozen],
+    without: Iterable[str],
+    *,
+    guest: bool,
+) -> bytes:
+    """Link an interpreter and give its bytes. directory: link/ of a build. without: modules in C that are left out.
+
+    guest: with fixed paths, where nothing is looked for; else as CPython finds its own.
+    """
+    config = setup_lines.without((directory / "config.c").read_text(encoding="utf-8"), without)
+    with scratch_directory() as place:
+        (place / "config.c").write_text(config, encoding="utf-8")
+        (place / "frozen.c").write_text(frozen_c(frozen), encoding="utf-8")
+        (place / "frozen.bin").write_bytes(b"".join(one.code for one in frozen))
+        (place / "code.S").write_text(_ASSEMBLER, encoding="ascii")
+        includes = _includes(directory)
+        maps = f"-ffile-prefix-map={place}=."
+        names = ("config.c", "frozen.c", "code.S")
+        run(["gcc", "-c", *_CORE, *includes, maps, *names], timeout=_TIMEOUT, cwd=place)
+        objects = [directory / "python.o", directory / ("paths.o" if guest else "getpath.o")]
+        parts = [*map(str, objects), "frozen.o", "code.o", "config.o"]
+        members = [str(directory / name) for name in archives]
+        group = ["-Wl,--start-group", *members, "-Wl,--end-group"]
+        run(["gcc", *_LINK, "-o", "python", *parts, *group, *libraries], timeout=_TIMEOUT, cwd=place)
+        return (place / "python").read_bytes()
+
+
+_ASSEMBLER = """\
+    .section .rodata
+    .globl frozen_code
+    .balign 16
+frozen_code:
+    .incbin "frozen.bin"
+    .section .note.GNU-stack,"",@progbits
+"""
+
+
+def frozen_c(frozen: Sequence[Frozen]) -> str:
+    """Write the tables of frozen modules: Python/frozen.c without what is deep-frozen."""
+    place = 0
+    rows = []
+    codes: dict[str, tuple[int, int, bool]] = {}
+    for one in frozen:
+        codes[one.name] = (place, len(one.code), one.is_package)
+        place += len(one.code)
+    named = {**{alias: codes[name] for alias, name in _ALIASES.items() if name in codes}, **codes}
+    for name, (start, length, is_package) in named.items():
+        row = f'.name = "{name}", .code = frozen_code + {start}, .size = {length}, .is_package = {int(is_package)}'
+        rows.append(f"    {{{row}}},")
+    aliases = [f'    {{"{alias}", "{name}"}},' for alias, name in _ALIASES.items()]
+    return _FROZEN.format(rows="\n".join(rows), aliases="\n".join(aliases))
+
+
+_FROZEN = """\
+#include "Python.h"
+#include "pycore_import.h"
+
+extern const unsigned char frozen_code[];
+
+static const struct _frozen always[] = {{
+{rows}
+    {{0}}
+}};
+static const struct _frozen none[] = {{{{0}}}};
+static const struct _module_alias aliases[] = {{
+{aliases}
+    {{0}}
+}};
+
+const struct _frozen *_PyImport_FrozenBootstrap = always;
+const struct _frozen *_PyImport_FrozenStdlib = none;
+const struct _frozen *_PyImport_FrozenTest = none;
+const struct _module_alias *_PyImport_FrozenAliases = aliases;
+const struct _frozen *PyImport_FrozenModules = NULL;
+
+/* until 3.12: what is deep-frozen is nothing */
+int _Py_Deepfreeze_Init(void) {{ return 0; }}
+void _Py_Deepfreeze_Fini(void) {{ }}
+"""
+
+
+def question(version: str, frozen: Sequence[Frozen], without: Iterable[str]) -> bytes:
+    """Return a text that changes with a linked program's inputs, those of its build apart."""
+    rows = [(one.name, one.code, one.is_package) for one in frozen]
+    return marshal.dumps([version, _LINK, _CORE, _FROZEN, _ASSEMBLER, rows, sorted(without)], 2)
+
+
+def _includes(directory: Path) -> list[str]:
+    include = directory / "include"
+    return [f"-I{include}", f"-I{include / 'internal'}"]

@@ -5,24 +5,31 @@ Every matcher is asked for the same distinct modaliases of a seeded mix (or of -
 in one process, with no memory of former answers. Times are the least thread CPU time of several rounds, so
 that other work on the machine counts little; rounds of the matchers alternate. "first" is the first round
 of a fresh index, in which it decodes what it passes. Opening, building and memory are measured in processes
-of their own.
+of their own. --release compares with the libkmod of another Debian, under that one's CPython.
 """
 
 import argparse
 import fnmatch
+import json
 import mmap
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.match_sides import Row, by_bus, by_text, least_time, side_by_side
+from hostbuild import debs
+from hostbuild.apt import OWN, Lists, Spec
+from hostbuild.formats import elf
+from hostbuild.image.sources.cpython import require_interpreter
 from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Silent
 from modaliasd.core.index.lookup import Index, build
@@ -31,33 +38,11 @@ from modaliasd.core.kmod.tables import Alias, parse_modules_alias
 from tests.support.libkmod import Kmod
 from tests.support.modaliases import machine_mix, widened
 
-# What asks, and what it is asked.
-Asking = tuple[Callable[[Any], object], Sequence[object]]
+ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("modules.alias", "modules.order", "modules.builtin.modinfo")
-ROUNDS = 7
 SLOW_SAMPLE = 12  # of every so many modaliases the slow matchers get one
-
-
-def least_time(ask: Callable[[Any], object], asked: Sequence[object], rounds: int = 1) -> float:
-    """Seconds of thread CPU time for one lookup."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.thread_time_ns()
-        for modalias in asked:
-            ask(modalias)
-        best = min(best, (time.thread_time_ns() - start) / 1e9 / len(asked))
-    return best
-
-
-def side_by_side(one: Asking, other: Asking) -> tuple[float, float]:
-    """Return the least times of two matchers whose rounds alternate."""
-    times = [(least_time(*one), least_time(*other)) for _ in range(ROUNDS)]
-    return min(first for first, _ in times), min(second for _, second in times)
-
-
-def by_text(index: Index, asked: list[bytes]) -> Asking:
-    """Return the index and what it is asked: text, as sysfs hands it on, where libkmod takes bytes."""
-    return index.lookup, [text_of(modalias) for modalias in asked]
+OPENED = 15  # processes that open the index
+MACHINE = 70  # modaliases, as many as a machine has
 
 
 def linear(aliases: list[Alias]) -> Callable[[bytes], object]:
@@ -102,33 +87,84 @@ def resident_kib(setup: str, *arguments: str | Path) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def instructions(program: str, *arguments: str | Path) -> int | None:
-    """Instructions of a program in Debian's CPython; a million is a millisecond of guest time."""
-    command = [
-        "valgrind",
-        "--tool=callgrind",
-        "--callgrind-out-file=/dev/null",
-        "/usr/bin/python3.11",
-        "-I",
-        "-S",
-    ]
+def opening_seconds(file: Path) -> float:
+    """Return the thread CPU seconds that a fresh process takes to map the index and to open it, modules imported."""
+    program = (
+        "import sys, mmap, time\nfrom modaliasd.core.index.lookup import Index\nstart = time.thread_time()\n"
+        "with open(sys.argv[1], 'rb') as file:\n"
+        "    index = Index(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))\n"
+        "print(time.thread_time() - start)\n"
+    )
+    command = [sys.executable, "-c", program, str(file)]
+    runs = (subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(OPENED))
+    return median(float(run.stdout) for run in runs)
+
+
+# What the daemon's start does of this: it imports, opens, and asks for what the machine has.
+START_PROGRAM = """\
+import gc, sys
+gc.disable()
+sys.path.insert(0, sys.argv[1])
+import posix, mmap, modaliasd.core.index.lookup
+if len(sys.argv) > 2:
+    file = posix.open(sys.argv[2], posix.O_RDONLY)
+    index = modaliasd.core.index.lookup.Index(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+    for modalias in sys.argv[3:]:
+        index.lookup(modalias)
+"""
+
+
+def instructions(*arguments: str | Path) -> int | None:
+    """Instructions of START_PROGRAM in Debian's CPython; a million is a millisecond of guest time.
+
+    Its hashes are the same in each run, and so are its instructions.
+    """
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    command += ["/usr/bin/python3", "-B", "-S", "-s", "-P", "-c", START_PROGRAM, *map(str, arguments)]
     try:
-        run = subprocess.run(
-            [*command, "-c", program, *map(str, arguments)], check=True, capture_output=True, text=True
-        )
+        run = subprocess.run(command, check=True, capture_output=True, text=True, env={"PYTHONHASHSEED": "0"})
     except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return next((int(line.split(":")[1]) for line in run.stderr.splitlines() if "Collected" in line), None)
 
 
-OPEN_PROGRAM = """\
-import sys
-sys.path.insert(0, sys.argv[1])
-import posix, mmap, modaliasd.core.index.lookup
-if len(sys.argv) > 2:
-    file = posix.open(sys.argv[2], posix.O_RDONLY)
-    modaliasd.core.index.lookup.Index(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
-"""
+def guest_time(scratch: Path, file: Path, asked: Sequence[bytes]) -> tuple[str, str]:
+    """Say what opening the index takes in a guest, and what these lookups in it take, the first ones."""
+    source = (
+        scratch / "compiled"
+    )  # by this very Python, which would else compile it in the first run, and count that
+    shutil.copytree(ROOT / "daemon/modaliasd", source / "modaliasd")
+    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", source], check=True)
+    texts = [text_of(modalias) for modalias in asked]
+    base, opened, used = (instructions(source, *more) for more in ([], [file], [file, *texts]))
+    if base is None or opened is None or used is None:
+        return "valgrind is not there", "valgrind is not there"
+    return f"{(opened - base) / 1e6:.2f} ms of guest time", f"{(used - opened) / 1e6:.2f} ms of guest time"
+
+
+def sides(release: str, file: Path, asked: Path, folder: Path) -> tuple[str, list[Row]]:
+    """Compare with the libkmod of a release of Debian, "" for this machine's; name both sides."""
+    command: list[str | Path] = [sys.executable]
+    name = "libkmod of this machine"
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'daemon'}"}
+    if release:
+        lists = Lists(release, "")
+        interpreter = require_interpreter(Spec("python3", release=release))
+        [package] = debs.describe(["libkmod2"], lists)
+        [library] = debs.require_unpacked(package).glob("usr/lib/*/libkmod.so.2")
+        dynamic = [path for root in interpreter.library for path in root.glob("lib-dynload/*ctypes*.so")]
+        needed = elf.closure([interpreter.program, library, *dynamic], interpreter.libraries.find)
+        directories = sorted({str(path.parent) for path in (library, *needed.values())})
+        loader, option, _, program = interpreter.command
+        command = [loader, option, ":".join(directories), program, "-B", "-S"]
+        places = [str(place) for root in interpreter.library for place in (root, root / "lib-dynload")]
+        environment["PYTHONPATH"] += "".join(f":{place}" for place in places)
+        environment["PYTHONHOME"] = str(interpreter.home)
+        name = f"{package}"
+    command += ["-m", "benchmarks.match_sides", file, asked, folder]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    told = json.loads(run.stdout)
+    return f"CPython {told['python']}, {name}", [tuple(row) for row in told["rows"]]
 
 
 def show(console: Console, title: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -153,6 +189,7 @@ def measure(scratch: str) -> None:
     parser.add_argument("--modules-dir", type=Path, help="default: Debian's kernel")
     parser.add_argument("--corpus", type=Path, help="modaliases, one a line, in place of the mix")
     parser.add_argument("--count", type=int, default=6000)
+    parser.add_argument("--release", default=OWN.release, help="Debian's, whose libkmod and CPython it is")
     parser.add_argument("--quick", action="store_true", help="only the comparison with libkmod")
     options = parser.parse_args()
     folder = options.modules_dir or require_kernel("deb:linux-image-amd64", None, Silent()).indexes
@@ -172,51 +209,42 @@ def measure(scratch: str) -> None:
     file.write_bytes(data)
     with file.open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    index, kmod = Index(mapped), Kmod(folder)
-    first = least_time(*by_text(Index(mapped), asked))
-
-    buses: dict[str, list[bytes]] = {}
-    for modalias in asked:
-        buses.setdefault(text_of(modalias.partition(b":")[0]), []).append(modalias)
-    rows = []
-    for bus, strings in [("all", asked), *sorted(buses.items(), key=lambda item: -len(item[1]))]:
-        if len(strings) < 5:
-            continue
-        matched = sum(bool(index.lookup(text_of(modalias))) for modalias in strings)
-        trie_time, kmod_time = side_by_side(by_text(index, strings), (kmod.lookup, strings))
-        rows.append(
-            (
-                bus,
-                str(len(strings)),
-                str(matched),
-                f"{1 / trie_time:,.0f}",
-                f"{trie_time * 1e6:.1f}",
-                f"{1 / kmod_time:,.0f}",
-                f"{kmod_time * 1e6:.1f}",
-                f"{kmod_time / trie_time:.2f}",
-            )
+    corpus = cache / "asked"
+    corpus.write_bytes(b"\n".join(asked))
+    who, compared = sides(options.release, file, corpus, folder)
+    rows = [
+        (
+            bus,
+            str(count),
+            str(matched),
+            f"{1 / ours:,.0f}",
+            f"{ours * 1e6:.1f}",
+            f"{1 / theirs:,.0f}",
+            f"{theirs * 1e6:.1f}",
+            f"{theirs / ours:.2f}",
         )
+        for bus, count, matched, ours, theirs in compared
+    ]
     heads = ("bus", "asked", "matched", "index/s", "us", "libkmod/s", "us", "times")
-    console.print(f"CPython {sys.version.split()[0]}, {sys.executable}; times of several rounds, the least")
-    show(console, f"{len(aliases)} aliases, {len(asked)} modaliases over {len(buses)} buses", heads, rows)
+    console.print(f"{who}; times of several rounds, the least")
+    title = f"{len(aliases)} aliases, {len(asked)} modaliases over {len(by_bus(asked))} buses"
+    show(console, title, heads, rows)
     if options.quick:
         return
 
+    index, kmod = Index(mapped), Kmod(folder)
+    first = least_time(*by_text(Index(mapped), asked))
     all_time = side_by_side(by_text(index, asked), (kmod.lookup, asked))
     sample = asked[::SLOW_SAMPLE]
     linear_time, regular_time = least_time(linear(aliases), sample), least_time(regular(aliases), sample)
     wide_index = Index(build(widened(alias_text, 10), order, builtin))
     wide = side_by_side(by_text(wide_index, asked), by_text(index, asked))
-    open_seconds = least_time(lambda _: Index(mapped), [b""] * 200)
-    source = Path(__file__).resolve().parent.parent / "daemon"
-    base, opened = instructions(OPEN_PROGRAM, source), instructions(OPEN_PROGRAM, source, file)
-    guest = f"{(opened - base) / 1e6:.2f} ms of guest time" if base and opened else "valgrind is not there"
+    few = [strings[0] for strings in by_bus(asked).values()][:MACHINE]
+    opened, used = guest_time(cache, file, few)
     mapping = (
         "file = open(sys.argv[1], 'rb'); index = Index(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))"
     )
     asking = "\nfor line in open(sys.argv[2], 'rb').read().split(b'\\n'): {}"
-    corpus = cache / "asked"
-    corpus.write_bytes(b"\n".join(asked))
     lookup = asking.format("index.lookup(line.decode('utf-8', 'surrogateescape'))")
     kmod_lookup = asking.format("kmod.lookup(line)")
     opened_kib = resident_kib(mapping, file)
@@ -236,7 +264,8 @@ def measure(scratch: str) -> None:
                 f"{regular_time * 1e6:,.0f} us, {regular_time / all_time[0]:,.0f} times",
             ),
             ("a table ten times as long", f"{wide[0] * 1e6:.1f} us, {wide[0] / wide[1]:.2f} times"),
-            ("opening the index", f"{open_seconds * 1e6:.0f} us; {guest}"),
+            ("opening the index in a fresh process", f"{opening_seconds(file) * 1e6:.0f} us; {opened}"),
+            (f"first lookups of {len(few)} buses, one each", used),
             ("building it from text", f"{build_seconds:.2f} s"),
             (
                 "its size",

@@ -12,7 +12,6 @@ when it is complete, so that processes which work at the same time do not distur
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -23,15 +22,29 @@ from hostbuild.apt import OWN, UPDATE, Apt, Lists, Spec, parse_spec
 from hostbuild.errors import CommandError, HostbuildError, InputError, WorldError
 from hostbuild.formats.copyright import parse_licences
 from hostbuild.fs import sealed
+from hostbuild.fs.answers import cache_directory
 from hostbuild.fs.confine import confine
 from hostbuild.fs.files import write_file
 from hostbuild.fs.growth import growth_of
 from hostbuild.fs.regular import read_regular
 from hostbuild.fs.scratch import scratch_directory
-from hostbuild.fs.shared import is_anybodys
 from hostbuild.near import did_you_mean
 from hostbuild.run import run
 from hostbuild.ui import Reporter, Silent, size
+
+__all__ = [
+    "Package",
+    "cache_directory",
+    "describe",
+    "describe_dependency",
+    "describe_exact",
+    "describe_spec",
+    "find_unpacked",
+    "licences_of",
+    "lists_key",
+    "parse_stanzas",
+    "require_unpacked",
+]
 
 _PINNED = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)? \(= ([^)\s]+)\)")
 
@@ -55,25 +68,6 @@ class Package:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
-
-
-def cache_directory() -> Path:
-    """Return the directory of everything that hostbuild keeps between runs; made on first use."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = Path(base) / "hostbuild"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        unsafe = is_anybodys(directory)
-    except OSError as e:
-        raise WorldError(
-            f"cannot make the cache directory {directory}: {e.strerror}", hint="set XDG_CACHE_HOME"
-        ) from e
-    if unsafe:  # what lies in it is run
-        raise WorldError(
-            f"the cache directory {directory} is not used: another user can change what lies in it",
-            hint="set XDG_CACHE_HOME to a directory of your own",
-        )
-    return directory
 
 
 def describe(

@@ -134,7 +134,7 @@ HOST = {
     "hostbuild.image.filetree": room(EDGE, "*"),
     "hostbuild.image.modules": room(
         f"{EDGE} {FORMATS} hostbuild.debs hostbuild.kernels hostbuild.image.filetree {CORES}",
-        "carried configured firmware moduleset overlaid selection storage tree",
+        "carried configured firmware module moduleset overlaid selection storage tree",
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "

@@ -1,6 +1,5 @@
 """Reads an image into what the rules look at: two passes over the archive, one for the tree and one for the files."""
 
-import io
 import posixpath
 import re
 import stat
@@ -201,7 +200,7 @@ def _program(path: str, node: Node, data: bytes) -> ProgramView:
         return ProgramView(path, executable)
     try:
         machine = elf_sections.machine_of(data)
-        stream = io.BytesIO(data)
+        program = elf.program_in(data)
         shared = int.from_bytes(data[16:18], "little" if data[5] == 1 else "big") == 3
         return ProgramView(
             path,
@@ -209,9 +208,9 @@ def _program(path: str, node: Node, data: bytes) -> ProgramView:
             elf=True,
             machine=machine,
             shared=shared,
-            interpreter=elf.interpreter(stream) or "",
-            needed=elf.needed(stream),
-            run_path=elf.run_path(stream),
+            interpreter=program.interpreter or "",
+            needed=program.needed,
+            run_path=program.run_path,
         )
     except ElfError as e:
         return ProgramView(path, executable, elf=True, trouble=f"it cannot be read: {e}")

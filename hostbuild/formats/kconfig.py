@@ -10,6 +10,7 @@ Source: the kernel's scripts/kconfig/confdata.c, conf_read_simple().
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hostbuild.arch import Arch
 from hostbuild.errors import InputError
@@ -43,6 +44,12 @@ class Wish:
 
 def parse_config(text: str) -> dict[str, str]:
     """Parse a .config; the last mention of an option counts. What is not an option's line is passed over."""
+    return dict(_parsed(text))
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Config:
+    """Parse the same text, of thousands of lines, once; several ask for their options."""
     options: dict[str, str] = {}
     for line in text.splitlines():
         if match := _SET.fullmatch(line.rstrip()):

@@ -22,9 +22,11 @@ from hostbuild import ui
 from hostbuild.errors import HostbuildError
 from hostbuild.fs import usage
 from hostbuild.fs.files import write_file
+from hostbuild.fs.regular import read_regular
 from hostbuild.fs.scratch import scratch_directory
 
 _ROOT, _LISTING = "root", "files.json"
+_listed: dict[str, dict[str, list[Any]]] = {}  # the place of what is kept -> the rows that it agreed with
 
 
 def root_of(directory: Path) -> Path:
@@ -71,6 +73,19 @@ def find(final: Path) -> Path | None:
     return None
 
 
+def digest_of(file: Path) -> str:
+    """Give the SHA-256 of a regular file: of one that was found in a sealed directory as its listing has it, unread.
+
+    Raises OSError.
+    """
+    path = os.fspath(file)
+    for root, rows in _listed.items():
+        row = rows.get(path[len(root) :]) if path.startswith(root) else None
+        if row is not None and stat.S_ISREG(row[0]) and row[:-1] == _seen(os.lstat(path)):
+            return str(row[-1])
+    return hashlib.sha256(read_regular(file)).hexdigest()
+
+
 def _trouble(final: Path) -> str:
     """Say what has been changed; "" if nothing has."""
     try:
@@ -91,6 +106,7 @@ def _trouble(final: Path) -> str:
         return f"{final} in the cache is damaged ({e})"
     if left:
         return f"{root_of(final) / next(iter(left))} is missing in the cache"
+    _listed[f"{root_of(final)}/"] = rows
     if touched:
         with suppress(HostbuildError):  # it saves the reading next time, and no more
             write_file(final / _LISTING, json.dumps(rows).encode(), "the cache's list of files")
@@ -99,10 +115,16 @@ def _trouble(final: Path) -> str:
 
 def _files(root: Path) -> Iterator[tuple[str, str, os.stat_result]]:
     """Yield all that is no directory: path below `root`, file, status."""
-    for parent, below, names in os.walk(root, onerror=_raise):
-        for name in names + [name for name in below if os.path.islink(os.path.join(parent, name))]:
-            path = f"{parent}/{name}"
-            yield path[len(str(root)) + 1 :], path, os.lstat(path)
+    waiting = [str(root)]
+    skip = len(waiting[0]) + 1
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                path = entry.path
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                else:
+                    yield path[skip:], path, entry.stat(follow_symlinks=False)
 
 
 def _seen(status: os.stat_result) -> list[int]:
@@ -116,7 +138,3 @@ def _content(path: str, status: os.stat_result) -> str:
         return str(status.st_rdev)
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _raise(error: OSError) -> None:
-    raise error

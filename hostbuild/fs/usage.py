@@ -28,7 +28,7 @@ KINDS = {
     "module-indexes": "depmod's tables of kernels' modules",
     "module-trees": "modules of split packages, put together",
     "stores": "modules as a squashfs",
-    "answers": "what Python was asked, and its answers",
+    "answers": "what Python, modules, programs and tables were asked, and the answers",
     "made": "what the images were made of",
     "bare": "bare Debians of make test-bare",
     "peers": "other builders' images, which ours are measured beside",

@@ -22,8 +22,9 @@ from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.manifest import file_row
 from hostbuild.image.modules.carried import reader
 from hostbuild.image.modules.firmware import put_firmware
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.overlaid import OverlaidModule, sources, with_overlaid
-from hostbuild.image.modules.selection import NO_MODULES, Index, Module, close, read_index
+from hostbuild.image.modules.selection import NO_MODULES, Index, close, read_index
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.modules.stripped import stripped
 from hostbuild.image.modules.tree import GROUP, INDEX_GROUP, put_modules

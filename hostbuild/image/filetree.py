@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from hostbuild.errors import InputError
 
@@ -66,6 +66,9 @@ class FileTree:
 
     def __init__(self) -> None:
         self._entries: dict[str, TreeEntry] = {}
+        self._ways: dict[
+            str, str
+        ] = {}  # directories, as paths name them -> where they are; of these symlinks
 
     def __contains__(self, path: str) -> bool:
         return self._canonical(path) in self._entries
@@ -89,14 +92,21 @@ class FileTree:
             raise InputError(f"{entry.origin}: /{path} is a directory in the image and cannot be replaced")
         if entry.kind is NodeKind.DIRECTORY and there is not None and there.kind is NodeKind.SYMLINK:
             return  # `lib` of an overlay is the image's `lib -> usr/lib`
-        for parent in list(PurePosixPath(path).parents)[-2::-1]:
-            above = self._entries.setdefault(
-                str(parent), TreeEntry(NodeKind.DIRECTORY, 0o755, entry.group, entry.origin)
-            )
+        end = path.find("/")
+        while end >= 0:
+            parent = path[:end]
+            end = path.find("/", end + 1)
+            above = self._entries.get(parent)
+            if above is None:
+                above = self._entries[parent] = TreeEntry(
+                    NodeKind.DIRECTORY, 0o755, entry.group, entry.origin
+                )
             if above.kind is not NodeKind.DIRECTORY:
                 raise InputError(
                     f"{entry.origin}: cannot put /{path} below /{parent}, which is not a directory"
                 )
+        if NodeKind.SYMLINK in (entry.kind, there and there.kind):
+            self._ways.clear()
         self._entries[path] = entry
 
     def file(
@@ -127,6 +137,7 @@ class FileTree:
     def remove(self, path: str) -> None:
         """Take out what is at a path, which is no directory."""
         del self._entries[self._canonical(path)]
+        self._ways.clear()
 
     def target(self, path: str) -> str:
         """Give the path that a path leads to, all symlinks followed; "" where that is a ring, or the root."""
@@ -144,12 +155,17 @@ class FileTree:
 
     def _canonical(self, path: str) -> str:
         """Resolve symlinks among the parents of `path`, not its last part."""
+        above, _, name = path.rpartition("/")
+        if above in self._ways and name not in ("", ".", ".."):
+            return "/".join(filter(None, (self._ways[above], name)))
         done: list[str] = []
         left = _parts(path)
         for _ in range(_LINKS_FOLLOWED + len(left)):
             part = left.pop(0)
             done.append(part)
             if not left:
+                if above:
+                    self._ways[above] = "/".join(done[:-1])
                 return "/".join(done)
             entry = self._entries.get("/".join(done))
             if entry is None or entry.kind is not NodeKind.SYMLINK:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -169,9 +169,15 @@ def _sources(package: str) -> str:
     spec = find_spec(package)
     digest = hashlib.sha256()
     for place in spec.submodule_search_locations or () if spec else ():
-        for path in sorted(Path(place).rglob("*.py")):
-            digest.update(f"{path.relative_to(place)}\0".encode() + path.read_bytes())
+        for path in sorted(_python_files(place)):
+            with open(path, "rb") as stream:
+                digest.update(os.fsencode(f"{path[len(place) + 1 :]}\0") + stream.read())
     return digest.hexdigest()
+
+
+def _python_files(root: str) -> Iterator[str]:
+    for parent, _, names in os.walk(root):
+        yield from (f"{parent}/{name}" for name in names if name.endswith(".py"))
 
 
 def _stamp(program: str | None) -> list[int] | None:

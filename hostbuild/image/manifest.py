@@ -12,8 +12,8 @@ from hostbuild.formats.manifest import FORMAT
 from hostbuild.image.filetree import FileTree, NodeKind, TreeEntry
 from hostbuild.image.modules import storage
 from hostbuild.image.modules.firmware import Firmware
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.requested import KERNEL, Requested
-from hostbuild.image.modules.selection import Module
 from hostbuild.image.modules.stripped import Cut
 from hostbuild.image.sources.overlay import Overlay
 from hostbuild.image.sources.stdlib import Closure

@@ -57,6 +57,8 @@ def pack(
 
             def put(data: bytes) -> None:
                 nonlocal size
+                if not data:  # a compressor that waits for more
+                    return
                 digest.update(data)
                 size += len(data)
                 out.write(data)

@@ -6,6 +6,7 @@ from pathlib import Path
 from hostbuild.arch import Arch
 from hostbuild.errors import InputError
 from hostbuild.formats.sniff import Kind, instead
+from hostbuild.kernels import alias_index
 from hostbuild.kernels.kernel import require_kernel
 from hostbuild.ui import Reporter
 from modaliasd.core.index import lookup
@@ -24,7 +25,7 @@ class KernelAliases:
         """Names of the modules whose aliases match, in load order."""
         if self._index is None:
             indexes = require_kernel(self._kernel, None, self._report).indexes
-            self._index = lookup.Index(lookup.build(*(_bytes(indexes, name) for name in _FILES)))
+            self._index = lookup.Index(alias_index.build(*(_bytes(indexes, name) for name in _FILES)))
         return [match.module for match in self._index.lookup(modalias)]
 
 

@@ -7,6 +7,7 @@ they are.
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,7 +60,7 @@ def modules_of(
     return found, files, _require_own(version, found, files.files)
 
 
-def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> str:
+def _require_own(version: str, directory: Path, files: Mapping[str, str]) -> str:
     """Refuse the tree of another kernel, by a few modules that came with it; strays among them are judged later.
 
     Give the version magic of one that is the kernel's; "" if there is none.
@@ -69,7 +70,7 @@ def _require_own(version: str, directory: Path, files: Mapping[str, Path]) -> st
     said: list[tuple[str, str]] = []
     for path in own[:: max(len(own) // _SAMPLES, 1)]:
         with contextlib.suppress(HostbuildError):  # a damaged one says nothing about the others
-            magic = magic_of(read_module(files[path]))
+            magic = magic_of(read_module(Path(files[path])))
             if release_of(magic) == version:
                 return magic if came_with_it else ""
             if not came_with_it and judge(magic, version) is not Fit.NONE:
@@ -101,7 +102,7 @@ def require_indexes(
             return modules, []
     digest = hashlib.sha256()
     for path, file in files.files.items():
-        status = file.stat()
+        status = os.stat(file)
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     for name in (*LISTS, WEAKDEP):
         digest.update(f"{name}\n".encode() + read_list(modules, name))
@@ -122,13 +123,13 @@ def _may_have_weakdeps(version: str) -> bool:
     return numbers is None or (int(numbers[1]), int(numbers[2])) >= (6, 11)
 
 
-def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str, Path]) -> None:
+def _make_indexes(staging: Path, modules: Path, version: str, files: Mapping[str, str]) -> None:
     """Index a tree's modules below staging/sealed. Raises KernelError where none can be indexed."""
     trouble: list[str] = []
     endings: dict[str, str] = {}
 
     def plain() -> Iterator[tuple[str, bytes | Path]]:
-        for path, file in files.items():
+        for path, file in ((path, Path(file)) for path, file in files.items()):
             to = plain_path(path)
             if to != path and to in files:
                 continue  # beside one that is not compressed

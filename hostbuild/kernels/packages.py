@@ -52,7 +52,7 @@ class PackagedKernel:
             return next(iter(needed), None)
         files: dict[str, Path] = {}
         for part in with_modules:
-            files |= find_module_files(part).files
+            files |= {path: Path(file) for path, file in find_module_files(part).files.items()}
         return assemble(
             version, files, {name: read_list(where[0], name) for name, where in lists.items() if where}
         )

@@ -13,6 +13,7 @@ from hostbuild.formats.initramfs.rootfs import Root
 from hostbuild.formats.manifest import manifest_path, read_manifest
 from hostbuild.formats.sniff import Kind, require_kind
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.kernels import alias_index
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.predict.prediction import Target
 from hostbuild.run import run
@@ -126,7 +127,7 @@ def make_target(
         return tables.get(which, b"")
 
     configuration = _configuration(config, append)
-    data = lookup.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
+    data = alias_index.build(table("modules.alias"), table("modules.order"), table("modules.builtin.modinfo"))
     index = lookup.Index(data)
     dep = _text(table("modules.dep"))
     builtin, not_builtin = parse_builtin(_text(table("modules.builtin")))

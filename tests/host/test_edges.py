@@ -14,6 +14,8 @@ from pathlib import Path
 import click
 import pytest
 
+from hostbuild.fs import answers
+from hostbuild.fs.answers import cache_directory
 from hostbuild.fs.path_types import InputPath, InputWord, OutputPath
 from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of
@@ -326,8 +328,18 @@ def test_json_in_any_locale(world: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("room", ["size=4k", "ro"])
-def test_no_room_for_temporary_files(room: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full or read-only TMPDIR is named, with the variable that moves it."""
+def test_no_room_for_temporary_files(
+    room: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full or read-only TMPDIR is named, with the variable that moves it.
+
+    In a cache that has no answers: an image of modules that were indexed before needs no temporary files.
+    """
+    (tmp_path / "hostbuild").mkdir()
+    for kept in cache_directory().iterdir():
+        if kept.name != answers.KIND:
+            (tmp_path / "hostbuild" / kept.name).symlink_to(kept)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(world / "a-folder"))
     monkeypatch.setenv("TEMP", str(world / "a-folder"))
     call = next(call for call in ALL if call.name == "make-image")

@@ -104,8 +104,9 @@ class Writer:
         self.add(Member(TRAILER, 0))
 
     def _write(self, data: bytes) -> None:
-        self.written += len(data)
-        self._out(data)
+        if data:
+            self.written += len(data)
+            self._out(data)
 
     def _pad(self) -> None:
         self._write(bytes(-self.written % 4))

@@ -16,7 +16,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
-from hostbuild.formats.elf import FOREIGN, ElfError
+from hostbuild.formats.elf import ElfError, foreign
 
 _WORD = 8
 _MOST = 1000  # rows
@@ -38,7 +38,7 @@ def _names(program: BinaryIO, pointers: list[str] | tuple[str, ...], words: int)
     try:
         memory = _Memory(ELFFile(program))
         return [name for pointer in pointers for name in memory.table(pointer, words)]
-    except FOREIGN as e:
+    except foreign() as e:
         raise ElfError(f"not a CPython program, or a damaged one: {e or type(e).__name__}") from e
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from hostbuild.errors import InputError
 from hostbuild.formats.modules.vermagic import Fit, judge, release_of
-from hostbuild.image.modules.selection import Index, Module, load
+from hostbuild.image.modules.module import Module, facts_of, load
+from hostbuild.image.modules.selection import Index
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.module_files import printable
 
@@ -60,15 +61,23 @@ def carry(
     return Carried(tuple(kept), tuple(warnings))
 
 
-def reader(index: Index, kernel: Kernel, overlaid: Mapping[str, Module]) -> Callable[[str], Module]:
-    """Make what gives modules by name, an overlay's first; each is read once. It raises InputError."""
+def reader(
+    index: Index, kernel: Kernel, overlaid: Mapping[str, Module], expected: Iterable[str] = ()
+) -> Callable[[str], Module]:
+    """Make what gives modules by name, an overlay's first; each is read once. It raises InputError.
+
+    expected: the names of those that will be asked for.
+    """
     known = dict(overlaid)
+    facts = facts_of(expected, index, kernel.modules) if kernel.modules is not None else {}
 
     def read(name: str) -> Module:
         if name not in known:
             if kernel.modules is None:
                 raise KernelError(f"the kernel has no module {name}")
-            [known[name]] = load([name], index, kernel.modules)
+            if name not in facts:
+                facts.update(facts_of([name], index, kernel.modules))
+            [known[name]] = load([name], index, kernel.modules, facts)
         return known[name]
 
     return read

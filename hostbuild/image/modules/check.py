@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from hostbuild.errors import WorldError
 from hostbuild.image.filetree import FileTree, NodeKind
 from hostbuild.image.modules.configured import ModprobeD
-from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.module import Module
 from hostbuild.near import listed
 from modaliasd.core.index.lookup import Index
 from modaliasd.core.kmod.glob import is_wildcard, matches

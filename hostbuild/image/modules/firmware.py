@@ -21,7 +21,7 @@ from hostbuild.formats.compress import detect
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.regular import is_regular, read_regular
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.module import Module
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import builtin_values
 
@@ -54,6 +54,7 @@ def put_firmware(
     for directory in directories:
         if not directory.is_dir():
             raise InputError(f"the firmware directory {directory} is not a directory")
+    rooms = _rooms(_directories(directories, kernel), kernel.version)
     askers: dict[str, set[str]] = {}
     for driver, names in (
         *((m.name, m.firmware) for m in modules),
@@ -65,7 +66,7 @@ def put_firmware(
     for name in sorted(askers):
         inside = "/".join(_parts(name))
         there = inside and any(f"{place}{inside}" in overlaid for place in _places_inside(kernel.version))
-        found = {} if there else find_firmware(name, _directories(directories, kernel), kernel.version)
+        found = {} if there else _find(name, rooms)
         for inside, path in found.items():
             compressed = not inside.endswith(path.name)
             tree.file(
@@ -79,27 +80,38 @@ def put_firmware(
 
 def find_firmware(name: str, directories: Iterable[Path], version: str) -> dict[str, Path]:
     """Give the files that a driver's name for firmware means: name in the guest -> file; none if there are none."""
+    return _find(name, _rooms(directories, version))
+
+
+def _find(name: str, rooms: Sequence[Sequence[str]]) -> dict[str, Path]:
+    """Do as find_firmware. rooms: the places of each directory that are there, in the kernel's order."""
     parts = _parts(name)
     if not parts:
         return {}
     literal = "/".join(parts)
-    directories = list(directories)
-    for directory in directories:
-        for path in _candidates(directory, version, literal):
-            if is_regular(path):
-                return {literal: path}
+    for places in rooms:
+        for ending in _ENDINGS:
+            for place in places:
+                if os.path.isfile(path := f"{place}/{literal}{ending}"):
+                    return {literal: Path(path)}
     if not any(sign in name for sign in "*?"):
         return {}
     found: dict[str, Path] = {}
-    for directory in directories:
+    for places in rooms:
         for ending in _ENDINGS:
-            for place in _places(version):
-                for path in _matching(directory / place, parts, ending):
-                    inside = path.relative_to(directory / place).as_posix().removesuffix(ending)
-                    found.setdefault(inside, path)
+            for folder in map(Path, places):
+                for file in _matching(folder, parts, ending):
+                    inside = file.relative_to(folder).as_posix().removesuffix(ending)
+                    found.setdefault(inside, file)
         if found:
             break
     return dict(sorted(found.items()))
+
+
+def _rooms(directories: Iterable[Path], version: str) -> list[list[str]]:
+    """Give the places in each directory that are there: of thousands of names each is looked for in all."""
+    places = [[str(directory / place) for place in _places(version)] for directory in directories]
+    return [list(filter(os.path.isdir, some)) for some in places]
 
 
 def _parts(name: str) -> list[str]:
@@ -121,12 +133,6 @@ def _places_inside(version: str) -> list[str]:
 def _directories(named: Sequence[Path], kernel: Kernel) -> list[Path]:
     own = kernel.modules.parent.parent / "firmware" if kernel.modules is not None else SYSTEM_FIRMWARE
     return [*named, *dict.fromkeys((own, SYSTEM_FIRMWARE))]
-
-
-def _candidates(directory: Path, version: str, name: str) -> Iterator[Path]:
-    for ending in _ENDINGS:
-        for place in _places(version):
-            yield directory / place / f"{name}{ending}"
 
 
 def _matching(place: Path, parts: Sequence[str], ending: str) -> Iterator[Path]:

@@ -5,7 +5,9 @@ A pattern that fits nothing says nothing: it stands for whatever there is.
 
 import re
 
+from hostbuild.fs import answers
 from hostbuild.image.modules.named_selections import NAMED, named_selection
+from hostbuild.kernels import alias_index
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import read_list
 from modaliasd.core.kmod.modules_dep import parse_builtin, parse_modules_dep
@@ -25,6 +27,11 @@ def lacking(selection: str, kernel: Kernel) -> list[str]:
     }
     if not wanted:
         return []
-    there = set(parse_modules_dep(text_of(read_list(kernel.indexes, "modules.dep")))[0])
-    there |= parse_builtin(text_of(read_list(kernel.indexes, "modules.builtin")))[0]
-    return sorted(wanted - there)
+    dep, builtin = (read_list(kernel.indexes, name) for name in ("modules.dep", "modules.builtin"))
+
+    def made() -> list[str]:
+        there = set(parse_modules_dep(text_of(dep))[0]) | parse_builtin(text_of(builtin))[0]
+        return sorted(wanted - there)
+
+    code = answers.code_of(__file__) + alias_index.code()
+    return answers.values(code, [sorted(wanted), answers.digest(dep), answers.digest(builtin)], made)

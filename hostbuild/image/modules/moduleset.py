@@ -12,9 +12,10 @@ from hostbuild.image.modules import selection
 from hostbuild.image.modules.carried import carry, reader
 from hostbuild.image.modules.configured import ModprobeD, alias_targets, configured, read_modprobe_d
 from hostbuild.image.modules.listed import named_modules
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.overlaid import Overlaid, read_overlaid, sources, with_overlaid
 from hostbuild.image.modules.requested import Requested, Rule, add_requested
-from hostbuild.image.modules.selection import Index, Module
+from hostbuild.image.modules.selection import Index
 from hostbuild.kernels.kernel import Kernel
 from modaliasd.core.index import lookup
 from modaliasd.core.index.format import INDEX_NAME
@@ -94,7 +95,7 @@ def choose(
     names = selection.close(
         {*chosen, *overlaid, *(alias_targets(brought.modprobe_d, index) if chosen else ())}, index
     )
-    read = reader(index, kernel, overlaid)
+    read = reader(index, kernel, overlaid, names)
     asked = add_requested(names, rule if names else Rule.NONE, index, read, kernel)
     found = carry(
         sorted({*names, *asked.added}), selection.named_in(words, index), index, kernel, overlaid, read

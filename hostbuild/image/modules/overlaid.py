@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from hostbuild.errors import InputError
 from hostbuild.formats import elf
 from hostbuild.formats.compress import detect
+from hostbuild.formats.modules.asks import asks_of_module
 from hostbuild.formats.modules.modfile import is_module, plain_path
 from hostbuild.formats.modules.vermagic import magic_of
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.image.filetree import FileTree, NodeKind
-from hostbuild.image.modules.asks import asks_of_module
-from hostbuild.image.modules.selection import Index, Module
+from hostbuild.image.modules.module import Module
+from hostbuild.image.modules.selection import Index
 from modaliasd.core.kmod.modules_dep import softdep
 from modaliasd.core.kmod.names import module_name
 

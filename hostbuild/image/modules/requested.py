@@ -18,10 +18,11 @@ from enum import Enum
 
 from hostbuild.errors import InputError
 from hostbuild.formats.kconfig import parse_config
+from hostbuild.formats.modules.asks import NONE, Asks, asks_of_kernel
 from hostbuild.formats.vmlinuz import kernel_of
 from hostbuild.fs.regular import read_regular
-from hostbuild.image.modules.asks import NONE, Asks, asks_of_kernel
-from hostbuild.image.modules.selection import Index, Module, close
+from hostbuild.image.modules.module import Module
+from hostbuild.image.modules.selection import Index, close
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.kernels.kernel_modules import builtin_values
 

@@ -31,7 +31,8 @@ from hostbuild.errors import UsageError
 from hostbuild.formats.kconfig import parse_config, value_of
 from hostbuild.fs import sealed
 from hostbuild.fs.scratch import scratch_directory
-from hostbuild.image.modules.selection import Module, close, load, read_index
+from hostbuild.image.modules.module import Module, load
+from hostbuild.image.modules.selection import close, read_index
 from hostbuild.kernels.kernel import Kernel
 from hostbuild.run import run
 

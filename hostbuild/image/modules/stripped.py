@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hostbuild.formats.modules.module_strip import strip_module
-from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.module import Module
 
 
 @dataclass(frozen=True, slots=True)

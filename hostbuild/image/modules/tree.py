@@ -1,31 +1,39 @@
 """The directory /usr/lib/modules/VERSION of an image: module files, and indexes made for just these."""
 
+import os
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from hostbuild.formats import elf
+from hostbuild.formats.modules import kmodindex
 from hostbuild.formats.modules.modfile import is_module
+from hostbuild.fs import answers, sealed
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.modules import storage
+from hostbuild.image.modules import named_selections, selection, storage
 from hostbuild.image.modules.absent import ABSENT_NAME, absent_aliases
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.requested import NAME as REQUESTED
 from hostbuild.image.modules.requested import Requested
-from hostbuild.image.modules.selection import Module, close, parse_index, select
+from hostbuild.image.modules.selection import close, parse_index, select
 from hostbuild.image.modules.storage import Store
 from hostbuild.image.modules.stripped import stripped
+from hostbuild.kernels import alias_index, depmod
 from hostbuild.kernels.depmod import LISTS, WEAKDEP, index_modules
 from hostbuild.kernels.kernel import Kernel, KernelError
 from hostbuild.kernels.kernel_modules import read_list
 from hostbuild.near import listed
+from hostbuild.run import find_program
 from hostbuild.ui import Advance, ignore
-from modaliasd.core.index import lookup
 from modaliasd.core.index.format import INDEX_NAME
 from modaliasd.core.kmod.modules_dep import parse_modules_dep
 from modaliasd.core.kmod.names import text_of
 from modaliasd.core.kmod.tables import parse_modules_alias
 from modaliasd.core.loading.signature import HASH_NAME, STRIPPED, TAIL_SIZE, hash_of_signature
 
+_MAKERS = (depmod, elf, kmodindex, named_selections, selection)
 USUAL = "qemu"  # a selection: what busybox's modprobe finds early
 CRYPTO_NAME = "modules.crypto"
 CRYPTO = "crypto"
@@ -77,41 +85,38 @@ def put_modules(
     inside = f"usr/lib/modules/{kernel.version}"
     if inside not in tree:
         tree.directory(inside, group=GROUP, origin=kernel.origin)
-    endings = {module.path: storage.ending(module, store, readable) for module in carried}
+    job = _Job(
+        kernel=kernel.version,
+        files=[(module.path, module.content) for module in carried],
+        lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
+        weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
+        endings={
+            module.path: ending for module in carried if (ending := storage.ending(module, store, readable))
+        },
+        signed_by=STRIPPED if strip else signing_hash(carried),
+        for_kmod=for_kmod,
+    )
+    added: dict[str, bytes] = {}
+    if table := requested.table({module.name for module in carried}) if requested else b"":
+        added[REQUESTED] = table
+    if absent and kernel.indexes is not None:
+        tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
+        added[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
+    if not store.squashed:
+        indexes = _whole(job.run_once()) | added
+        for module in carried:
+            ending = job.endings.get(module.path, "")
+            content = storage.compressed(module, ending) if ending else module.content
+            origin = module.origin or kernel.origin
+            tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
+            advance(1)
+        for name, content in indexes.items():
+            origin = "hostbuild" if name in _OURS else "depmod"
+            tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
+        return indexes
     with scratch_directory() as staging:
-        lacking = index_modules(
-            staging,
-            kernel.version,
-            [(module.path, module.content) for module in carried],
-            lists={name: read_list(kernel.modules, name) if kernel.modules else b"" for name in LISTS},
-            weakdep=text_of(read_list(kernel.indexes, WEAKDEP)) if kernel.indexes else "",
-            endings={path: ending for path, ending in endings.items() if ending},
-            linked=not store.squashed,
-        )
-        if lacking:
-            raise KernelError(
-                f"depmod gives no line in modules.dep to {listed(lacking)}: modprobe would not find them",
-                hint=f"take what is damaged out of the selection: -{lacking[0]}",
-            )
+        indexes = _whole(job.run(staging, linked=False)) | added
         base = staging / "lib/modules" / kernel.version
-        signed_by = STRIPPED if strip else signing_hash(carried)
-        indexes = _read_indexes(base, signed_by, for_kmod=for_kmod)
-        if table := requested.table({module.name for module in carried}) if requested else b"":
-            indexes[REQUESTED] = table
-        if absent and kernel.indexes is not None:
-            tables = {name: read_list(kernel.indexes, name) for name in ("modules.dep", "modules.alias")}
-            indexes[ABSENT_NAME] = absent_aliases(tables, {module.name for module in carried})
-        if not store.squashed:
-            for module in carried:
-                ending = endings[module.path]
-                content = storage.compressed(module, ending) if ending else module.content
-                origin = module.origin or kernel.origin
-                tree.file(f"{inside}/{module.path}{ending}", content, group=GROUP, origin=origin)
-                advance(1)
-            for name, content in indexes.items():
-                origin = "hostbuild" if name in _OURS else "depmod"
-                tree.file(f"{inside}/{name}", content, group=INDEX_GROUP, origin=origin)
-            return indexes
         for entry in base.iterdir():  # whatever else depmod wrote
             if entry.is_file() and entry.name not in indexes and not is_module(entry.name):
                 entry.unlink()
@@ -124,6 +129,68 @@ def put_modules(
         path = f"{storage.DRIVERS_DIRECTORY}/{number:02}-{driver.name}.ko"  # inserted in this order
         tree.file(path, driver.content, group=GROUP, origin=kernel.origin)
     return indexes
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What the indexes of an image's modules are made of: see index_modules."""
+
+    kernel: str
+    files: list[tuple[str, bytes | Path]]
+    lists: dict[str, bytes]
+    weakdep: str
+    endings: dict[str, str]
+    signed_by: str
+    for_kmod: bool
+
+    def run(self, staging: Path, *, linked: bool = True) -> tuple[list[str], dict[str, bytes]]:
+        """Give the names of the modules that depmod passes over, and the indexes."""
+        lacking = index_modules(
+            staging,
+            self.kernel,
+            self.files,
+            lists=self.lists,
+            weakdep=self.weakdep,
+            endings=self.endings,
+            linked=linked,
+        )
+        base = staging / "lib/modules" / self.kernel
+        return lacking, {} if lacking else _read_indexes(base, self.signed_by, for_kmod=self.for_kmod)
+
+    def run_once(self) -> tuple[list[str], dict[str, bytes]]:
+        """Give the same, remembered by the contents of the modules and all else that counts."""
+
+        def make() -> tuple[list[str], dict[str, bytes]]:
+            with scratch_directory() as staging:
+                return self.run(staging)
+
+        contents = [
+            (path, answers.digest(one) if isinstance(one, bytes) else sealed.digest_of(one))
+            for path, one in self.files
+        ]
+        code = answers.code_of(*(one.__file__ for one in _MAKERS), __file__) + alias_index.code()
+        told = (self.kernel, self.lists, self.weakdep, self.endings, self.signed_by, self.for_kmod)
+        return answers.values(code, [_depmod(), contents, told], make)
+
+
+def _whole(made: tuple[list[str], dict[str, bytes]]) -> dict[str, bytes]:
+    """Give the indexes. Raises KernelError where a module has no line in them."""
+    lacking, indexes = made
+    if lacking:
+        raise KernelError(
+            f"depmod gives no line in modules.dep to {listed(lacking)}: modprobe would not find them",
+            hint=f"take what is damaged out of the selection: -{lacking[0]}",
+        )
+    return indexes
+
+
+def _depmod() -> list[int]:
+    """Tell one depmod from another: size and time of its file; nothing where there is none."""
+    try:
+        status = os.stat(find_program("depmod") or "")
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
 
 
 def signing_hash(modules: Iterable[Module]) -> str:
@@ -142,7 +209,7 @@ def _read_indexes(base: Path, signed_by: str, *, for_kmod: bool) -> dict[str, by
     indexes[CRYPTO_NAME] = crypto_words(indexes)
     indexes[HASH_NAME] = f"{signed_by}\n".encode() if signed_by else b""
     indexes["modules.dep"] = usual_first(indexes)
-    indexes[INDEX_NAME] = lookup.build(
+    indexes[INDEX_NAME] = alias_index.build(
         indexes["modules.alias"], indexes["modules.order"], indexes["modules.builtin.modinfo"]
     )
     return indexes

@@ -15,8 +15,8 @@ on every architecture.
 import marshal
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -25,10 +25,9 @@ from hostbuild import debs
 from hostbuild.apt import Lists, Spec, parse_spec
 from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
-from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
-from hostbuild.fs.remembered import remembered
+from hostbuild.fs import answers
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports, inside, joined
+from hostbuild.image.sources import imports, inside, joined, stdlib
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.pybuild.build import Built
@@ -64,9 +63,15 @@ class Interpreter:
     libraries: Libraries
     twin: "Interpreter | None" = None
     own: Built | None = None
+    _found: dict[str, Found | None] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, name: str) -> Found | None:
         """Find a module of the standard library."""
+        if name not in self._found:
+            self._found[name] = self._find(name)
+        return self._found[name]
+
+    def _find(self, name: str) -> Found | None:
         if "/" in name or not all(name.split(".")):
             return None  # a path, which somebody took for a name
         if name in self.builtin:
@@ -77,8 +82,8 @@ class Interpreter:
                 if path.is_file():
                     origin = Origin.FROZEN if name in self.frozen else Origin.SOURCE
                     return Found(origin, path, path.read_bytes())
-            for path in (directory / "lib-dynload").glob(f"{name}.*.so"):
-                return Found(Origin.EXTENSION, path)
+            if (extension := _extensions(directory).get(name)) is not None:
+                return Found(Origin.EXTENSION, extension)
         return Found(Origin.FROZEN) if name in self.frozen else None
 
     def can_import(self, name: str) -> bool:
@@ -109,15 +114,39 @@ class Interpreter:
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""
-        question = marshal.dumps(
-            [_text_of(imports), sys.version, self.version, source, package, inside_functions], 2
+        asked = [_text_of(imports), sys.version, self.version, source, package, inside_functions]
+        found = answers.values(
+            "imported", asked, lambda: self._read_imports(source, package, inside_functions)
         )
-        answer = remembered(
-            _answers(),
-            question,
-            lambda: marshal.dumps(self._read_imports(source, package, inside_functions), 2),
+        return [(module, name) for module, name in found]
+
+    def imported_by(self, sources: Sequence[tuple[bytes, str]]) -> list[list[tuple[str, str]]]:
+        """Return what each of many sources imports, inside functions as well; with each comes its package."""
+        asked = [_text_of(imports), sys.version, self.version, *map(list, sources)]
+        found: list[list[tuple[str, str]]] = answers.values(
+            "imported by", asked, lambda: [self.imported(*source, True) for source in sources]
         )
-        return [(module, name) for module, name in marshal.loads(answer)]  # noqa: S302 - our own words
+        return found
+
+    def closed(
+        self, what: str, roots: Sequence[str], missing: Mapping[str, str], make: Callable[[], Closure]
+    ) -> Closure:
+        """Return a closure of its library that `make` makes of what is told; the same one once."""
+        code = answers.code_of(imports.__file__, inside.__file__, stdlib.__file__, __file__)
+        library = [
+            sys.version,
+            self.version,
+            self.own.root.parent.name if self.own else "",
+            *(f"{package.sha256} {package.architecture}" for package in self.packages),
+        ]
+
+        def told() -> tuple[list[str], dict[str, str]]:
+            closure = make()
+            return list(closure.modules), closure.missing
+
+        names, lacking = answers.values(code, [what, library, list(roots), dict(missing)], told)
+        found = {name: self.find(name) for name in names}
+        return Closure({name: one for name, one in found.items() if one is not None}, lacking)
 
     def _read_imports(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         try:
@@ -190,6 +219,8 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
     command: tuple[str | Path, ...] = ()
     if lists.architecture:
         twin = _require_twin(version, lists)
+        from hostbuild.formats.programs.cpython import builtin_modules, frozen_modules
+
         with program.open("rb") as stream:
             builtin, frozen = builtin_modules(stream), frozen_modules(stream, version)
     else:
@@ -230,12 +261,19 @@ def describe(command: Sequence[str | Path], home: Path) -> tuple[frozenset[str],
 def library_for(interpreter: Interpreter, wanted: Iterable[str]) -> Closure:
     """Return the modules that the interpreter needs for its start, and those that `wanted` need."""
     roots = [*start_up(interpreter.version), *wanted]
-    return close(roots, interpreter.find, _FALLBACKS, interpreter.imported)
+    return interpreter.closed(
+        "close", roots, {}, lambda: close(roots, interpreter.find, _FALLBACKS, interpreter.imported)
+    )
 
 
 def complete_library(interpreter: Interpreter, closure: Closure) -> Closure:
     """Add what the modules of the closure are seen to import when the interpreter runs."""
-    return complete(closure, interpreter.find, interpreter.observe, interpreter.imported)
+    return interpreter.closed(
+        "complete",
+        list(closure.modules),
+        closure.missing,
+        lambda: complete(closure, interpreter.find, interpreter.observe, interpreter.imported),
+    )
 
 
 def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) -> None:
@@ -269,8 +307,7 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) 
 
 
 def _command(program: Path, libraries: Libraries, extensions: Sequence[Path] = ()) -> tuple[str | Path, ...]:
-    with program.open("rb") as stream:
-        loader = elf.interpreter(stream)
+    loader = elf.program_of(program).interpreter
     if loader is None:
         return (program,)
     found = elf.closure([program, *extensions], libraries.find)
@@ -286,9 +323,7 @@ def _run_python(command: Sequence[str | Path], home: Path, script: str, stdin: b
     # -B: the packages in the cache stay as they are
     words = [*command, "-B", "-S", "-c", script]
     question = marshal.dumps([[str(word) for word in words], environment, stdin], 2)
-    return remembered(
-        _answers(), question, lambda: run(words, stdin=stdin, env=environment, timeout=120).stdout
-    )
+    return answers.answer(question, lambda: run(words, stdin=stdin, env=environment, timeout=120).stdout)
 
 
 @cache
@@ -296,5 +331,8 @@ def _text_of(module: ModuleType) -> str:
     return Path(str(module.__file__)).read_text(encoding="utf-8")
 
 
-def _answers() -> Path:
-    return debs.cache_directory() / "answers"
+@cache
+def _extensions(library: Path) -> dict[str, Path]:
+    """Give the extension modules of a library by their names: _ssl.cpython-311-x86_64-linux-gnu.so."""
+    files = sorted((library / "lib-dynload").glob("*.*.so"), reverse=True)
+    return {path.name.partition(".")[0]: path for path in files}

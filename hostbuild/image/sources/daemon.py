@@ -77,13 +77,12 @@ def require_sources() -> list[ModuleSource]:
 
 def imports(sources: list[ModuleSource], interpreter: Interpreter) -> list[str]:
     """Return the modules outside of our packages that these import, wherever the import stands."""
+    found = interpreter.imported_by([(source.text, source.package) for source in sources])
     wanted = [
-        one
-        for source in sources
-        for one in stdlib.imports(
-            source.text, source.package, inside_functions=True, read=interpreter.imported
-        )
-        if one.module.partition(".")[0] not in _GROUPS
+        stdlib.Import(module, name)
+        for one in found
+        for module, name in one
+        if module.partition(".")[0] not in _GROUPS
     ]
     return stdlib.roots(wanted, interpreter.find)
 

@@ -63,8 +63,7 @@ class Libraries:
             directory = library_directory(path)
             tree.file(f"{directory}/{soname}", path, group=group, origin=origin, permissions=0o755)
         for program in programs:
-            with program.open("rb") as stream:
-                loader = elf.interpreter(stream)
+            loader = elf.program_of(program).interpreter
             if loader is None or loader.lstrip("/") in tree:
                 continue
             path = self.require(loader.rpartition("/")[2])

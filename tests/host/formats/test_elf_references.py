@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hostbuild.formats.elf import ElfError
 from hostbuild.formats.elf_references import NOTHING, references
-from hostbuild.image.modules.asks import asks_of_module
+from hostbuild.formats.modules.asks import asks_of_module
 from hostbuild.kernels.kernel import Kernel
 from tests.support.fuzzing import examples
 from tests.support.kernelfiles import builtin_names, kernel_release, plain_module

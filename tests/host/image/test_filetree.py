@@ -42,6 +42,23 @@ def test_symlinks_among_the_parents_are_followed(target: str) -> None:
     assert "lib/modules/x" not in paths(tree)
 
 
+def test_a_way_through_symlinks_is_as_they_are_now() -> None:
+    """A link that leads to the root, and one that takes another's place, after files were put through the first."""
+    tree = FileTree()
+    tree.symlink("up", "/", group="g", origin="test")
+    tree.symlink("lib", "usr/lib", group="g", origin="test")
+    for name in ("a", "b"):
+        put(tree, f"up/{name}")
+        put(tree, f"lib/{name}")
+    tree.symlink("lib", "opt", group="g", origin="test")
+    put(tree, "lib/c")
+    tree.remove("lib")
+    put(tree, "lib/d")
+    assert {"a", "b", "usr/lib/a", "usr/lib/b", "opt/c", "lib/d"} <= set(paths(tree))
+    with pytest.raises(InputError, match="not a path"):
+        put(tree, "lib/..")
+
+
 def test_a_directory_laid_over_a_symlink_keeps_it() -> None:
     """An overlay's real directory `lib` does not replace the image's `lib -> usr/lib`."""
     tree = FileTree()

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import InputError
+from hostbuild.formats.modules.asks import Asks, asks_of_kernel
 from hostbuild.image.build import BuiltImage
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.modules import moduleset
-from hostbuild.image.modules.asks import Asks, asks_of_kernel
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.requested import KERNEL, LIMIT, Requested, Rule, add_requested
-from hostbuild.image.modules.selection import Index, Module
+from hostbuild.image.modules.selection import Index
 from hostbuild.kernels.kernel import Kernel
 from tests.support.imagetree import MAGIC, VERSION, find_kernel, pack_modules
 from tests.support.kernelfiles import builtin_names, kernel_release

@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ import zstandard
 from hostbuild.errors import InputError
 from hostbuild.formats.modules.modfile import ModuleFileError, plain_path, read_module
 from hostbuild.image.modules import selection
-from hostbuild.image.modules.selection import Index, SelectionError, close, load, parse_index, select
+from hostbuild.image.modules.module import facts_of, load
+from hostbuild.image.modules.selection import Index, SelectionError, close, parse_index, select
 from hostbuild.kernels.kernel import Kernel, KernelError
 from modaliasd.core.kmod.names import module_name
 from tests.support.komaker import FakeModule, module_bytes
@@ -246,3 +248,24 @@ def test_a_module_whose_sections_are_damaged_is_named(tmp_path: Path, index: Ind
     path.write_bytes(module_bytes(FakeModule("a", firmware=["x"]))[:80] + mark + b"\0" * 64)
     with pytest.raises(InputError, match=r"the module .*a\.ko is damaged"):
         load(["a"], index, tmp_path)
+
+
+def test_facts_are_those_of_the_contents(tmp_path: Path) -> None:
+    """What is remembered is what loading tells; a file of the same size and time that says something else is another.
+
+    One that is damaged, missing, or compressed under a plain one's name has none: loading says what is wrong.
+    """
+    index = parse_index({"modules.dep": b"a.ko:\ndamaged.ko:\ngone.ko:\npacked.ko:\nother.ko.xz:\n"})
+    (tmp_path / "damaged.ko").write_bytes(b"\x7fELF")
+    (tmp_path / "packed.ko").write_bytes(gzip.compress(module_bytes(FakeModule("packed"))))
+    (tmp_path / "other.ko.xz").write_bytes(lzma.compress(module_bytes(FakeModule("other"))))
+    for firmware in ("one.bin", "two.bin"):
+        (tmp_path / "a.ko").write_bytes(module_bytes(FakeModule("a", firmware=[firmware])))
+        os.utime(tmp_path / "a.ko", ns=(0, 0))
+        for _ in range(2):
+            facts = facts_of(index.paths, index, tmp_path)
+            assert list(facts) == ["a"]
+            assert load(["a"], index, tmp_path, facts) == load(["a"], index, tmp_path)
+            [module] = load(["a"], index, tmp_path, facts)
+            assert module.firmware == (firmware,)
+            assert module.vermagic == FakeModule("a").vermagic

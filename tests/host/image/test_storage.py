@@ -11,7 +11,7 @@ from hostbuild.formats.compress import Compressor
 from hostbuild.formats.initramfs.archive import read_image
 from hostbuild.image.build import ImageOptions, Modprobe, build_image
 from hostbuild.image.modules import storage
-from hostbuild.image.modules.selection import Module
+from hostbuild.image.modules.module import Module
 from hostbuild.image.modules.storage import Store
 from hostbuild.kernels.kernel import Kernel
 from tests.support.programs import require_program

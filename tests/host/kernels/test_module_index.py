@@ -257,3 +257,16 @@ def test_more_modules_than_depmod_takes(tmp_path: Path, monkeypatch: pytest.Monk
     assert list((tmp_path / "cache/hostbuild/module-indexes").iterdir()) == []
     (tree / "kernel/m3.ko").unlink()
     assert find_kernel(tmp_path / "k").indexes is not None
+
+
+def test_indexes_are_remembered_by_the_modules_contents(tmp_path: Path) -> None:
+    """A module that says something else, in a file of the same size and time, gets other lines, not the old."""
+    tree = make_tree(tmp_path, VERSION, [module("aa", aliases=["x:one"])])
+    said = []
+    for alias in ("x:one", "x:two", "x:one"):
+        (tree / "kernel/aa.ko").write_bytes(module_bytes(module("aa", aliases=[alias])))
+        os.utime(tree / "kernel/aa.ko", ns=(0, 0))
+        packed = pack_modules(tmp_path, "aa")
+        said.append(packed.files["modules.alias"].decode().splitlines()[1:])
+        assert alias.encode() in packed.files["modules.alias.trie"]
+    assert said == [["alias x:one aa"], ["alias x:two aa"], ["alias x:one aa"]]

@@ -26,7 +26,8 @@ syntax when they are first needed, and nothing is read but what a lookup passes.
 - **Firsts.** Of many tails of one module at a node, the first in the file that matches is enough.
 - Patterns without wildcards have a table of their own and are hashed as a whole; a set of first bytes (`i2c:`, but
   never `pci:`) tells most strings that they need not look there.
-- Nodes with children, stars and tails are kept decoded once they were passed: pieces of the index, not answers.
+- Nodes with children, stars and tails are kept decoded once they were passed: pieces of the index, not answers. So is
+  the way from the root past the nodes that are mere forks, by a string's first bytes: most of its bus.
 
 Tried and left: a dictionary of literal prefixes (1,572 patterns share the prefix `of:N`, and a dictionary has to be
 loaded as a whole at the start); kmod's byte-wise trie (a step in CPython costs as much as a whole edge here); a list
@@ -129,24 +130,8 @@ def _ranker(data: Buffer, header: dict[str, int]) -> Callable[[list[Found], str]
     first_builtin = header["first_builtin"]
     names: dict[int, str] = {}
     as_written: dict[int, str] = {}
-    new_match = tuple.__new__
-
-    def match(by: Found, text: str) -> Hit:
-        number = by[0] >> 1
-        module = row_modules[number]
-        name = names.get(module)
-        if name is None:
-            name = names[module] = text_of(text_at(data, modules[module]))
-        if by[0] & RAW:
-            alias = as_written.get(number, "")
-            if not alias:
-                place = raw_texts[bisect_left(raw_rows, number)]
-                alias = as_written[number] = text_of(text_at(data, place))
-        else:
-            alias = by[1] + text[by[2] : by[3]] + by[4]
-            if not alias.isascii():
-                alias = text_of(alias.encode("latin-1"))
-        return new_match(Hit, (name, alias, lines[number], number >= first_builtin))
+    lists: dict[int, list[int]] = {}  # of rows, by their place
+    new_hit = tuple.__new__
 
     def spread(found: list[Found]) -> Iterator[Found]:
         """With a row each, where one was found for several."""
@@ -155,27 +140,43 @@ def _ranker(data: Buffer, header: dict[str, int]) -> Callable[[list[Found], str]
                 yield by
                 continue
             place = by[0] & ~MANY
-            for row in items[place + 1 : place + 1 + items[place]]:
+            rows = lists.get(place)
+            if rows is None:
+                rows = lists[place] = items[place + 1 : place + 1 + items[place]].tolist()
+            for row in rows:
                 yield row, *by[1:]
 
     def rank(found: list[Found], text: str) -> list[Hit]:
         """Return matches in load order, each module once, built-in ones only if there are no others."""
-        if len(found) == 1 and found[0][0] < MANY:
-            return [match(found[0], text)]
-        found.sort()
+        if len(found) > 1:
+            found.sort()
         if found[-1][0] >= MANY:
             found = sorted(spread(found))
-        matches: list[Hit] = []
-        last = -1
-        for by in found:
-            number = by[0] >> 1
-            if number >= first_builtin > found[0][0] >> 1:
+        hits: list[Hit] = []
+        last, loads = -1, found[0][0] >> 1 < first_builtin
+        for row, head, start, end, tail in found:
+            number = row >> 1
+            builtin = number >= first_builtin
+            if builtin and loads:
                 break
             module = row_modules[number]
-            if module != last:
-                matches.append(match(by, text))
-                last = module
-        return matches
+            if module == last:
+                continue
+            last = module
+            name = names.get(module)
+            if name is None:
+                name = names[module] = text_of(text_at(data, modules[module]))
+            if row & RAW:
+                alias = as_written.get(number, "")
+                if not alias:
+                    place = raw_texts[bisect_left(raw_rows, number)]
+                    alias = as_written[number] = text_of(text_at(data, place))
+            else:
+                alias = f"{head}{text[start:end]}{tail}"
+                if not alias.isascii():
+                    alias = text_of(alias.encode("latin-1"))
+            hits.append(new_hit(Hit, (name, alias, lines[number], builtin)))
+        return hits
 
     return rank
 

@@ -7,7 +7,6 @@ CPython finds things twice as fast as it does in bytes.
 
 from __future__ import annotations
 
-from _struct import unpack
 from binascii import crc32
 
 from modaliasd.core.index.format import (
@@ -26,82 +25,44 @@ from modaliasd.core.index.format import (
     tables,
     text_at,
 )
-from modaliasd.core.kmod.glob import compile_pattern
+from modaliasd.core.index.tails import compile_tail, grams_of, rarest_of
 
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from modaliasd.core.index.format import Buffer
+    from modaliasd.core.index.tails import Literals, Rest, Tail
 
     # (row, or MANY and the place of a list of rows; pattern up to the last wildcard passed; where the text after it
     # begins, where it ends; the rest of the pattern)
     Found = tuple[int, str, int, int, str]
-    Literals = tuple[tuple[str, int], ...]
-    Rest = Callable[[str, int], bool]
-    # A tail: (the rarest of its literals, the literals, what has to hold behind them if anything, its text).
-    # Of any other kind: (None, (), None, "").
-    Tail = tuple[str | None, Literals, Rest | None, str]
-    Op = tuple[
-        str | None, Literals, Rest | None, str, int, "_Other | None"
-    ]  # a tail, its row, or what is no tail
+    # What goes on with an item that is no tail: where in the string, the pattern up to the last wildcard passed, where
+    # the text after it begins.
+    Handler = Callable[[int, str, int], None]
+    # (what has to be in the string for the rest to count; a tail's further parts and its row, or a handler, and ALWAYS
+    # for one that counts also where the node was reached further left)
+    Op = tuple[str, Literals, Rest | None, str, int, Handler | None]
     # (key, hop, children that have children or stars, items, number)
     Node = tuple[int, int, dict[bytes, "Node"], list[Op], int]
-    # (the only edges out of the node if they are known, the anchor, its length, the same with the hop; the
-    # rarest of the literals, those before the anchor, the text of those, whether only its first place counts,
-    # node)
-    Group = tuple[frozenset[bytes], str, int, int, str, Literals, str, bool, Node]
-    # (the item, its second word, where in the string, the pattern up to the last wildcard passed, where the text after
-    # it begins, whether only exact ends count any more)
-    Handler = Callable[["_Other", int, int, str, int, bool], None]
 
-KEPT = (STAR, GRAMS, FIRST)  # kinds whose parts are decoded but once
+ALWAYS = 1
+KEPT = (STAR, GRAMS, FIRST, SKIP)  # kinds whose parts are decoded but once
 BYTES_A_TAIL = 2  # of a string: to look their grams up takes as long as to try a tail
 FEW = 2  # items; a node with more is kept decoded, as one with children is
 EXACT_HEAD = 4  # bytes at the beginning of a string by which the table of exact patterns is passed over
-NO_TAIL: Tail = (None, (), None, "")
+BUS = 7  # bytes at the beginning of a string, by which the first nodes that are passed are remembered
+MOST_BUSES = 1000  # of these; then it begins anew
+FEW_NEEDLES = 3  # tails behind an anchor: to ask for their literals takes less time than to find the anchor
+SHORT = 4  # characters: an anchor that nearly every string has
 
 
-class _Other:
-    """An item that is no tail: the function that takes it on, its operand, and its parts once they are decoded."""
-
-    __slots__ = ("by_literal", "grams", "groups", "handle", "kept", "operand", "tails")
-
-    def __init__(self, handle: Handler, operand: int, kept: bool) -> None:
-        self.handle = handle
-        self.operand = operand
-        self.kept = kept
-        self.groups: list[Group] = []
-        self.grams: tuple[frozenset[int], dict[int, int]] | None = None
-        self.by_literal: dict[str, Node] = {}
-        self.tails: list[Op] = []
-
-
-def _rarest(literals: list[str]) -> str:
-    """Return the literal that fewest strings can be expected to have: the last of the longest."""
-    return max(reversed(literals), key=len)
-
-
-def _compile_tail(text: str) -> Tail:
-    """Return what has to be found, in which order, and what has to hold behind it."""
-    if text[:1] != "*" or "?" in text or "[" in text or "\\" in text:
-        matches = compile_pattern(text.encode("latin-1"))
-        return "", (), lambda string, at: matches(string.encode("latin-1"), at), text
-    *literals, last = text.split("*")
-    found = tuple([(literal, len(literal)) for literal in literals if literal])
-    rarest = _rarest([*literals, last])
-    if not last:
-        return rarest, found, None, text
-    return rarest, found, lambda string, at: string.endswith(last) and len(string) - len(last) >= at, text
-
-
-def grams_of(raw: bytes) -> tuple[int, ...]:
-    """Return all runs of four bytes, as words, and some more that straddle the ends."""
-    padded = raw + bytes(6)
-    size = len(raw) + 3 & ~3
-    shifted = padded[:size] + padded[1 : size + 1] + padded[2 : size + 2] + padded[3 : size + 3]
-    return unpack(f"={size}I", shifted)  # twice as fast as a memoryview's words are to iterate over
+def _needles(node: Node) -> tuple[str, ...]:
+    """Return texts of which a string has one if anything at the node matches; () where that is not known, or long."""
+    _, hop, _, ops, _ = node
+    rarest = tuple([op[0] for op in ops if op[0] and op[5] is None])
+    return rarest if not hop and len(rarest) == len(ops) <= FEW_NEEDLES else ()
 
 
 def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], list[Found]]:  # noqa: C901
@@ -115,68 +76,56 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
     tails: dict[int, Tail] = {}
     # those that no other item follows: most leaves have one, and nothing else
     last_tails: dict[int, Tail] = {}
-    others: dict[int, _Other] = {}
     by_gram: dict[int, Node] = {}
 
-    def load_ops(ref: int) -> list[Op]:
-        """Return the items that begin here; stars and grams among them are decoded when they are first needed."""
+    def load_ops(ref: int) -> tuple[list[Op], bool]:
+        """Return the items that begin here, and whether the node is to be kept; all else is decoded when needed."""
         ops: list[Op] = []
+        kept = False
         word = 0 if ref else LAST
         while word < LAST:
-            word = items[ref]
+            word, value = items[ref], items[ref + 1]
             kind = word >> KIND_SHIFT & KINDS
             if kind == TAIL:
                 tail = tails.get(word)
                 if tail is None:
-                    tail = tails[word] = _compile_tail(text_at(data, word & OPERAND).decode("latin-1"))
+                    tail = tails[word] = compile_tail(text_at(data, word & OPERAND).decode("latin-1"))
                     if word >= LAST:
                         last_tails[word] = tail
-                ops.append((*tail, items[ref + 1], None))
+                ops.append((*tail, value, None))
             else:
-                kept = kind in KEPT
-                special = others.get(items[ref + 1]) if kept else None
-                if special is None:
-                    special = _Other(handlers[kind], word & OPERAND, kept)
-                    if kept:
-                        others[items[ref + 1]] = special
-                ops.append((*NO_TAIL, items[ref + 1], special))
+                kept = kept or kind in KEPT
+                if kind == STAR:
+                    ops += load_groups(value)
+                elif kind == END:
+                    ops.append(("", (), None, "", ALWAYS, end(value)))
+                elif kind == SKIP:
+                    ops.append(("", (), None, "", ALWAYS, skip(word & OPERAND, value)))
+                else:
+                    ops.append(("", (), None, "", 0, handlers[kind](value)))
             ref += 2
-        return ops
+        return ops, kept or len(ops) > FEW
 
     def load(number: int) -> Node:
         """Make a node that no edge leads to; its number is its key."""
-        return number, edges[number] & HOP, {}, load_ops(refs[number]), number
+        return number, edges[number] & HOP, {}, load_ops(refs[number])[0], number
 
-    def load_grams(place: int) -> tuple[frozenset[int], dict[int, int]]:
-        """Return the grams at this place of the items, and where the items behind each of them are."""
-        first, behind = place + 1, place + 1 + items[place]
-        lists = dict(zip(items[first:behind], items[behind : behind + items[place]], strict=True))
-        return frozenset(lists), lists
-
-    def load_literals(special: _Other, lists: dict[int, int]) -> dict[str, Node]:
-        """Return all tails behind these grams, by the rarest literal of each; they are kept in `special`."""
-        by_literal = special.by_literal
-        for ref in lists.values():
-            for op in load_ops(ref):
-                by_literal.setdefault(op[0] or "", (0, 0, {}, [], ~ref))[3].append(op)
-        return by_literal
-
-    def load_groups(special: _Other, place: int) -> list[Group]:
-        """Return the groups of the star at this place of the items; they are kept in `special`."""
-        groups = special.groups
+    def load_groups(place: int) -> Iterator[Op]:
+        """Yield the groups of the star at this place of the items."""
         for at in range(place + 1, place + 1 + 3 * items[place], 3):
             *literals, anchor = text_at(data, items[at]).decode("latin-1").split("*")
             if not anchor:
                 raise ValueError("an empty anchor")
-            passed = "".join([literal + "*" for literal in literals])
-            before = tuple([(literal, len(literal)) for literal in literals])
-            node = load(items[at + 1] & ~ONCE)
-            only = text_at(data, items[at + 2])
-            hop, width, once = node[1], len(anchor), items[at + 1] >= ONCE
+            number, once = items[at + 1] & ~ONCE, items[at + 1] >= ONCE
+            only, hop = text_at(data, items[at + 2]), edges[number] & HOP
             edges_out = frozenset([only[i : i + hop] for i in range(0, len(only), hop or 1)])
-            rarest = _rarest([*literals, anchor])
-            groups.append((edges_out, anchor, width, width + hop, rarest, before, passed, once, node))
-        return groups
+            rarest = rarest_of([*literals, anchor])
+            if only and len(anchor) <= SHORT:
+                rarest = ""  # which the group itself looks for at once
+            passed = "*" + "".join([literal + "*" for literal in literals])
+            before = tuple([(literal, len(literal)) for literal in literals])
+            follow = group(number, anchor, before, passed, once, edges_out, len(anchor) + hop)
+            yield rarest, (), None, "", 0, follow
 
     # The lookup that is going on: the string, twice, and its grams if they were needed; what was found; the
     # nodes reached further left, if any.
@@ -184,6 +133,24 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
     words: tuple[int, ...] | None = None
     found: list[Found] = []
     seen: set[int] | None = None
+
+    def step(key: int, number: int, edge: bytes, children: dict[bytes, Node]) -> Node | None:
+        """Return the node that an edge leads to, which is kept among the children if it is worth it; None for none."""
+        hop, key = len(edge), crc32(edge, key)
+        bucket = key >> shift
+        child, last = starts[bucket], starts[bucket + 1]
+        while child < last:
+            if parents[child] == number:
+                word = edges[child]
+                place = word >> 8
+                if data[place : place + hop] == edge:
+                    ops, kept = load_ops(refs[child])
+                    node: Node = key, word & HOP, {}, ops, child
+                    if kept or word & HOP:
+                        children[edge] = node
+                    return node
+            child += 1
+        return None
 
     def walk(node: Node, at: int, head: str, start: int) -> None:  # noqa: C901
         """Collect in `found` all that matches text[at:] from this node on.
@@ -197,11 +164,11 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
                 if seen is not None:
                     again = number in seen
                     seen.add(number)
-                for rarest, literals, rest, passed, value, special in ops:
-                    if rarest is None:
-                        if special is not None:
-                            special.handle(special, value, at, head, start, again)
-                    elif rarest in text and not again:
+                for rarest, literals, rest, passed, value, follow in ops:
+                    if follow is not None:
+                        if (not again or value) and rarest in text:
+                            follow(at, head, start)
+                    elif not again and rarest in text:
                         place = at
                         for literal, length in literals:
                             place = text.find(literal, place)
@@ -233,89 +200,155 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
                 child += 1
             else:
                 return
-            number, hop, ref = child, word & HOP, refs[child]
-            lone = last_tails.get(items[ref]) if ref else None
-            ops = load_ops(ref) if lone is None else [(*lone, items[ref + 1], None)]
-            if hop or len(ops) > FEW or (ops and ops[-1][5] is not None and ops[-1][5].kept):
+            hop, ref = word & HOP, refs[child]
+            if not hop and ref and (lone := last_tails.get(items[ref])) is not None:
+                # a leaf with one tail, as most are: no node is made of it
+                if seen is not None:
+                    if child in seen:
+                        return
+                    seen.add(child)
+                _, literals, rest, passed = lone
+                place = at
+                for literal, length in literals:
+                    place = text.find(literal, place)
+                    if place < 0:
+                        return
+                    place += length
+                if rest is None or rest(text, place):
+                    found.append((items[ref + 1], head, start, at, passed))
+                return
+            number = child
+            ops, kept = load_ops(ref)
+            if hop or kept:
                 children[edge] = node = key, hop, {}, ops, number
                 children = node[2]
 
-    # The functions below do the same for items that are no tails; `value` is the item's second word.
+    # The functions below do the same for items that are no tails, or return what does it.
 
-    def end(_: _Other, value: int, at: int, head: str, start: int, _again: bool) -> None:
-        if at == len(text):
-            found.append((value, head, start, at, ""))
+    def end(value: int) -> Handler:
+        def follow(at: int, head: str, start: int) -> None:
+            if at == len(text):
+                found.append((value, head, start, at, ""))
 
-    def skip(special: _Other, value: int, at: int, head: str, start: int, _again: bool) -> None:
-        width = special.operand
-        if 0 < width <= len(text) - at:
-            walk(load(value), at + width, head + text[start:at] + "?" * width, at + width)
+        return follow
 
-    def grams(special: _Other, value: int, at: int, head: str, start: int, again: bool) -> None:
-        nonlocal words
-        if again:
-            return
-        if special.grams is None:
-            special.grams = load_grams(value)
-        keys, lists = special.grams
-        if len(raw) > len(keys) * BYTES_A_TAIL:
-            for literal in filter(text.__contains__, special.by_literal or load_literals(special, lists)):
-                walk(special.by_literal[literal], at, head, start)
-            return
-        if words is None:
-            words = grams_of(raw)
-        for gram in keys.intersection(words):
-            ref = lists[gram]
-            node = by_gram.get(ref)
-            if node is None:
-                node = by_gram[ref] = 0, 0, {}, load_ops(ref), ~ref
-            walk(node, at, head, start)
+    def skip(width: int, number: int) -> Handler:
+        marks = "?" * width
+        node: Node | None = None
 
-    def first(special: _Other, value: int, at: int, head: str, start: int, again: bool) -> None:
-        if again:
-            return
-        if not special.tails:
-            special.tails = load_ops(value)
-        for rarest, literals, rest, passed, row, _ in special.tails:
-            if rarest is None or rarest not in text:
-                continue
-            place = at
-            for literal, length in literals:
-                place = text.find(literal, place)
-                if place < 0:
-                    break
-                place += length
-            else:
-                if rest is None or rest(text, place):
-                    found.append((row, head, start, at, passed))
-                    return
+        def follow(at: int, head: str, start: int) -> None:
+            nonlocal node
+            if 0 < width <= len(text) - at:
+                if node is None:
+                    node = load(number)
+                walk(node, at + width, f"{head}{text[start:at]}{marks}", at + width)
 
-    def star(special: _Other, value: int, at: int, head: str, begin: int, again: bool) -> None:  # noqa: C901
-        nonlocal seen
-        if again:
-            return
-        for only, anchor, width, reach, rarest, before, passed, once, node in special.groups or load_groups(
-            special, value
-        ):
-            if only:
-                start = text.find(anchor, at)
-                while start >= 0 and raw[start + width : start + reach] not in only:
-                    start = text.find(anchor, start + 1)
-                if start < 0:
+        return follow
+
+    def grams(place: int) -> Handler:
+        lists: dict[int, int] = {}  # grams -> where the items behind each of them are
+        keys = frozenset[int]()
+        by_literal: dict[str, Node] = {}
+
+        def decode() -> None:
+            nonlocal keys
+            first, behind = place + 1, place + 1 + items[place]
+            lists.update(zip(items[first:behind], items[behind : behind + items[place]], strict=True))
+            keys = frozenset(lists)
+
+        def follow(at: int, head: str, start: int) -> None:
+            nonlocal words
+            if not keys:
+                decode()
+            if len(raw) > len(keys) * BYTES_A_TAIL:
+                if not by_literal:
+                    for ref in lists.values():
+                        for op in load_ops(ref)[0]:
+                            by_literal.setdefault(op[0], (0, 0, {}, [], ~ref))[3].append(op)
+                for literal in filter(text.__contains__, by_literal):
+                    walk(by_literal[literal], at, head, start)
+                return
+            if words is None:
+                words = grams_of(raw)
+            for gram in keys.intersection(words):
+                ref = lists[gram]
+                node = by_gram.get(ref)
+                if node is None:
+                    node = by_gram[ref] = 0, 0, {}, load_ops(ref)[0], ~ref
+                walk(node, at, head, start)
+
+        return follow
+
+    def first(place: int) -> Handler:
+        tails_here: list[Op] = []
+
+        def follow(at: int, head: str, start: int) -> None:
+            if not tails_here:
+                tails_here.extend(load_ops(place)[0])
+            for rarest, literals, rest, passed, row, _ in tails_here:
+                if rarest not in text:
                     continue
-            elif rarest not in text:
-                continue
+                found_at = at
+                for literal, length in literals:
+                    found_at = text.find(literal, found_at)
+                    if found_at < 0:
+                        break
+                    found_at += length
+                else:
+                    if rest is None or rest(text, found_at):
+                        found.append((row, head, start, at, passed))
+                        return
+
+        return follow
+
+    def group(  # noqa: C901
+        number: int,
+        anchor: str,
+        before: Literals,
+        passed: str,
+        once: bool,
+        only: frozenset[bytes],
+        reach: int,
+    ) -> Handler:
+        """Return what looks for the anchor behind the literals `before`, and goes on at each of its places.
+
+        only: the edges behind it if they are known; reach: the length of the anchor and one of them. once: only the
+        first place counts.
+        """
+        width = len(anchor)
+        node: Node | None = None
+        needles: tuple[str, ...] = ()
+
+        def follow(at: int, head: str, begin: int) -> None:  # noqa: C901
+            nonlocal node, needles, seen
+            if node is None and not only:
+                node = load(number)
+                needles = _needles(node)
+            if needles:
+                for needle in needles:
+                    if needle in text:
+                        break
+                else:
+                    return
+            fits = at
+            if only:
+                fits = text.find(anchor, at)
+                while fits >= 0 and raw[fits + width : fits + reach] not in only:
+                    fits = text.find(anchor, fits + 1)
+                if fits < 0:
+                    return
             start = at
             for literal, length in before:
                 start = text.find(literal, start)
                 if start < 0:
-                    break
+                    return
                 start += length
-            if start >= 0:
-                start = text.find(anchor, start)
+            start = text.find(anchor, max(fits, start))
             if start < 0:
-                continue
-            pattern = f"{head}{text[begin:at]}*{passed}"
+                return
+            if node is None:
+                node = load(number)
+            pattern = f"{head}{text[begin:at]}{passed}"
             following = -1 if once else text.find(anchor, start + 1)
             if following >= 0 and seen is None:
                 seen = set()
@@ -324,14 +357,31 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
                 walk(node, following + width, pattern, following)
                 following = text.find(anchor, following + 1)
 
-    handlers: dict[int, Handler] = {END: end, SKIP: skip, STAR: star, GRAMS: grams, FIRST: first}
+        return follow
+
+    handlers: dict[int, Callable[[int], Handler]] = {GRAMS: grams, FIRST: first}
     root = load(header["root"])
-    straight: dict[bytes, Node] = root[2] if root[1] == 1 and not root[3] else {}
+    ways: dict[bytes, tuple[bool, Node | None, int]] = {}
+
+    def way_of(bus: bytes) -> tuple[bool, Node | None, int]:
+        """Tell of a string's beginning: may an exact pattern have it, and from which node and byte do others go on."""
+        node: Node | None = root
+        at = 0
+        while node is not None and not node[3] and 0 < node[1] <= len(bus) - at:
+            edge = bus[at : at + node[1]]
+            at += node[1]
+            node = node[2].get(edge) or step(node[0], node[4], edge, node[2])
+        if len(ways) >= MOST_BUSES:
+            ways.clear()
+        way = ways[bus] = bus[:EXACT_HEAD] in exact_heads, node, at
+        return way
 
     def search(new_raw: bytes, new_text: str) -> list[Found]:
         nonlocal raw, text, words, found, seen
         raw, text, words, found, seen = new_raw, new_text, None, [], None
-        if raw[:EXACT_HEAD] in exact_heads:
+        bus = raw[:BUS]
+        exact, node, at = ways.get(bus) or way_of(bus)
+        if exact:
             key = crc32(raw)
             entry = exact_starts[key >> exact_shift]
             while exact_keys[entry] < key:
@@ -341,10 +391,8 @@ def searcher(data: Buffer, header: dict[str, int]) -> Callable[[bytes, str], lis
                     found.append((exact_rows[entry], text, 0, 0, ""))
                     break
                 entry += 1
-        if raw[:1] in straight:
-            walk(straight[raw[:1]], 1, "", 0)
-        else:
-            walk(root, 0, "", 0)
+        if node is not None:
+            walk(node, at, "", 0)
         return found
 
     return search

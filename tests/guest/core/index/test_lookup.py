@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modaliasd.core.errors import FormatError
+from modaliasd.core.index import search
 from modaliasd.core.index.build import build_index, expand_sets
 from modaliasd.core.index.format import (
     FIELDS,
@@ -173,6 +174,42 @@ def test_patterns_that_share_stars_agree_too() -> None:
     for _ in range(60):
         text = b"".join(chance.choices(words, k=chance.randrange(9)))
         assert [m.module for m in index.lookup(text_of(text))] == plainly(aliases, text)
+
+
+def test_single_letters_behind_stars_agree_too() -> None:
+    """As input's patterns have them, whose letters stand together, or have something between them, or another order."""
+    chance = random.Random(4)
+    letters = [b"k", b"r", b"a", b"m", b"l", b"s", b"f", b"w"]
+    aliases = [
+        (
+            b"x:*"
+            + b"*".join(letters[chance.randrange(3) : chance.randrange(4, 9)])
+            + chance.choice((b"*", b"*", b"")),
+            f"m{n:02}",
+        )
+        for n in range(40)
+    ] + [(b"x:*k*r*a*m*l*s*f*w*", "all"), (b"x:*l*s*f*w*", "four"), (b"x:*k*l*s*f*w*", "five")]
+    index = Index(build(table(aliases)))
+    for _ in range(400):
+        text = b"x:" + b"".join(chance.choices([*letters, b"lsfw", b"ram", b"1,"], k=chance.randrange(9)))
+        assert [m.module for m in index.lookup(text_of(text))] == plainly(aliases, text), text
+
+
+def test_more_buses_than_are_remembered_agree_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways past the first nodes are forgotten when there are many, and found again; short strings have some."""
+    monkeypatch.setattr(search, "MOST_BUSES", 5)
+    aliases = [(f"bus{n}:a*".encode(), f"m{n:02}") for n in range(30)] + [(b"b", "mb"), (b"bus1*", "m_bus")]
+    index = Index(build(table(aliases)))
+    for text in [
+        b"",
+        b"b",
+        b"bu",
+        b"bus1",
+        b"bus29:",
+        b"none:x",
+        *(f"bus{n}:ab".encode() for n in range(31)),
+    ] * 2:
+        assert [m.module for m in index.lookup(text_of(text))] == plainly(aliases, text), text
 
 
 WORDS = (

@@ -138,6 +138,7 @@ class Interpreter:
             self.version,
             self.own.root.parent.name if self.own else "",
             *(f"{package.sha256} {package.architecture}" for package in self.packages),
+            "" if self.own is None else f"{self.own.root}",  # named by the key of all that it is built of
         ]
 
         def told() -> tuple[list[str], dict[str, str]]:

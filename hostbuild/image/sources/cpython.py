@@ -136,7 +136,6 @@ class Interpreter:
         library = [
             sys.version,
             self.version,
-            self.own.root.parent.name if self.own else "",
             *(f"{package.sha256} {package.architecture}" for package in self.packages),
             "" if self.own is None else f"{self.own.root}",  # named by the key of all that it is built of
         ]

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from hostbuild import debs
-from hostbuild.commands.make_image import command
 from hostbuild.formats.microcode import Vendor
 from hostbuild.formats.pe import sections_of
 from tests.host.image.test_behind import archive
+from tests.support.commandline import invoke
 from tests.support.earlycpio import find_early
 from tests.support.microcodefiles import intel_update
 from tests.support.programs import require_program
@@ -35,21 +34,9 @@ def test_firmware_starts_it(tmp_path: Path) -> None:
     behind.write_bytes(
         gzip.compress(archive({"etc/settled.d/say": b"#!/bin/sh\necho from behind > /dev/console\n"}))
     )
-    words = ["-o", str(tmp_path / "x.img"), "--kernel", "deb:linux-image-amd64", "--modules", "virtio"]
-    done = CliRunner().invoke(
-        command,
-        [
-            *words,
-            "--uki",
-            str(uki),
-            "--append",
-            "console=ttyS0 hello=world",
-            "--microcode",
-            str(firmware),
-            "--append-image",
-            str(behind),
-        ],
-    )
+    words: list[str | Path] = ["-o", tmp_path / "x.img", "--kernel", "deb:linux-image-amd64"]
+    words += ["--modules", "virtio", "--uki", uki, "--append", "console=ttyS0 hello=world"]
+    done = invoke("make-image", *words, "--microcode", firmware, "--append-image", behind)
     assert done.exit_code == 0, done.output
     made = {one.name: one.content for one in sections_of(uki.read_bytes())}
     assert made[".cmdline"].endswith(b"console=ttyS0 hello=world")

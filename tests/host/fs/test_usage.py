@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from hostbuild.commands.cache import command
 from hostbuild.fs import sealed
 from hostbuild.fs.usage import KINDS, entries_of, remove
+from tests.support.commandline import invoke
 
 DAY_S = 86400.0
 
@@ -54,7 +53,7 @@ def test_what_was_not_used_goes(cache: Path) -> None:
     lock = cache / "images/a.lock"
     lock.touch()
     assert sealed.find(used) is not None
-    result = CliRunner().invoke(command, ["--trim", "30d", "--json"])
+    result = invoke("cache", "--trim", "30d", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.output)
     assert [(row["kind"], row["entries"]) for row in told["removed"]] == [("images", 1)]
@@ -66,7 +65,7 @@ def test_zero_removes_everything(cache: Path) -> None:
     locked = put(cache, "packages", "p") / "root/private"
     locked.mkdir(mode=0)
     lists = put(cache, "apt", "trixie")
-    result = CliRunner().invoke(command, ["--trim", "0"])
+    result = invoke("cache", "--trim", "0")
     assert result.exit_code == 0, result.output
     assert "removed 1" in result.output
     assert not entries_of(cache)
@@ -98,6 +97,6 @@ def test_two_months_are_enough(cache: Path) -> None:
 def test_an_age_is_checked(cache: Path, age: str) -> None:
     """What is no age is refused, and nothing is removed."""
     kept = put(cache, "images", "a", days=1000)
-    result = CliRunner().invoke(command, ["--trim", age])
+    result = invoke("cache", "--trim", age)
     assert result.exit_code != 0
     assert kept.exists()

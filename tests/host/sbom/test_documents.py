@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from hostbuild.commands.images import inspect
 from hostbuild.errors import WorldError
 from hostbuild.formats.initramfs import newc
 from hostbuild.formats.manifest import dump, manifest_path
 from hostbuild.image.build import BuiltImage
 from hostbuild.main import status_of
 from hostbuild.sbom.write import Format, render, require_libraries, write_beside
+from tests.support.commandline import invoke
 from tests.support.hostile import EVIL
 from tests.support.komaker import FakeModule, module_bytes
 
@@ -150,7 +149,7 @@ def test_without_the_library_it_says_which(monkeypatch: pytest.MonkeyPatch) -> N
 def test_inspect_prints_or_writes_it(tmp_path: Path) -> None:
     """To standard output, or to a file; two wishes at once are refused."""
     image = write_made_up(tmp_path)
-    done = CliRunner().invoke(inspect.command, [str(image), "--sbom", "cyclonedx"])
+    done = invoke("inspect", image, "--sbom", "cyclonedx")
     assert (done.exit_code, done.stdout) == (0, render(image, Format.CYCLONEDX))
     out = tmp_path / "bill.json"
     assert status_of(["inspect", str(image), "--sbom", "spdx", "-o", str(out)]) == 0

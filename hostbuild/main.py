@@ -59,7 +59,7 @@ _COMMANDS = {
 _EXAMPLES = """\b
 Examples:
   hostbuild make-image -o micro.img
-  hostbuild make-image -o micro.img --kernel deb:linux-image-amd64 --modules virtio,e1000
+  hostbuild make-image -o micro.img --kernel ~/linux --modules virtio,e1000
   hostbuild run micro.img --device e1000 --device nvme,serial=1
   hostbuild run micro.img --share . -- sh -c 'insmod ./my.ko && dmesg | tail'
   hostbuild boot ~/linux -- modaliasd tree

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.command_pages import Lines, command_pages
 from scripts.man_pages import PLACE, main, pages
 
 PAGES = sorted(PLACE.glob("*.1"))
@@ -59,3 +60,18 @@ def test_what_a_reader_sees(page: str, told: str) -> None:
         check=True,
     )
     assert told in done.stdout
+
+
+def test_examples_fit_a_terminal() -> None:
+    """What hostbuild's help does not fold, examples above all, has 80 columns at most."""
+    kept = [
+        line
+        for page in command_pages()
+        if page.program == "hostbuild"
+        for _, blocks in page.sections
+        for block in blocks
+        if isinstance(block, Lines)
+        for line in block.lines
+    ]
+    assert len(kept) > 80
+    assert [line for line in kept if len(line) > 78] == []  # help indents them by two

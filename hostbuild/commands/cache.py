@@ -17,7 +17,7 @@ _EXAMPLES = """\b
 Examples:
   hostbuild cache
   hostbuild cache --trim 30d
-  hostbuild cache --trim 0           # all of it: the next image fetches its packages again
+  hostbuild cache --trim 0           # all: the next image fetches it again
 """
 _UNITS = {"": 86400, "d": 86400, "h": 3600, "w": 7 * 86400}
 

@@ -33,8 +33,9 @@ from hostbuild.sbom.write import Format, require_libraries, write_beside
 from hostbuild.sbom.write import beside as bills_beside
 
 _EXAMPLES = """\b
-Selections of modules are comma-separated; the last word that matches a module counts:
-  qemu                 what a QEMU machine of any kind needs (the default); also virtio, all, none
+Selections of modules are comma-separated; the last word that matches counts:
+  qemu                 what QEMU's machines need: the default
+  virtio, all, none    what virtio's devices need, everything, nothing
   e1000,snd_*          modules by name or glob, with all they depend on
   kernel/fs/           everything below a directory
   qemu,-kernel/sound/  the first without the second
@@ -43,16 +44,16 @@ Selections of modules are comma-separated; the last word that matches a module c
 Examples:
   hostbuild make-image -o micro.img
   hostbuild make-image -o micro.img --modules virtio --compress xz
-  hostbuild make-image -o micro.img --kernel ~/linux              # a build tree, after make
+  hostbuild make-image -o micro.img --kernel ~/linux   # a tree, after make
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64/trixie
   hostbuild make-image -o arm.img --arch arm64
-  hostbuild make-image -o micro.img --kernel arch/x86/boot/bzImage --modules-dir mods/lib/modules/6.1.0
+  hostbuild make-image -o x.img --kernel bzImage --modules-dir lib/modules/6.1.0
   hostbuild make-image -o micro.img --python deb:python3.13/trixie
-  hostbuild make-image -o micro.img --python build               # an interpreter of our own; see docs/interpreter.md
+  hostbuild make-image -o micro.img --python build     # compiled here, static
   hostbuild make-image -o micro.img --overlay my-files
   hostbuild make-image -o small.img --learn boot.jsonl
   hostbuild make-image -o micro.img --uki micro.efi --append "console=ttyS0"
-  hostbuild make-image -o micro.img --microcode /lib/firmware --append-image secrets.cpio
+  hostbuild make-image -o micro.img --microcode intel --append-image my.cpio
   hostbuild make-image -o micro.img --sbom cyclonedx
 """
 

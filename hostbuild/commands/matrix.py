@@ -49,7 +49,7 @@ The exit status:
   0         all cells are as expected
   1         a cell is not, or has no result
   100, 111  FILE or what it names, or this machine or the cluster, is at fault
-  130, 143  interrupted by Ctrl-C, ended by SIGTERM: no guest is left, and what is done is kept
+  130, 143  ended by Ctrl-C, by SIGTERM: no guest is left, results are kept
 
 \b
 Examples:
@@ -57,8 +57,8 @@ Examples:
   hostbuild matrix matrix.toml --list
   hostbuild matrix matrix.toml --workers 8 -o results --again-failed
   hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit junit.xml
-  hostbuild matrix matrix.toml --ssh big --ssh me@other --ssh-python /opt/venv/bin/python
-  hostbuild matrix matrix.toml --emit lava --url https://files.example.org/guests -o jobs
+  hostbuild matrix matrix.toml --ssh big --ssh me@other
+  hostbuild matrix matrix.toml --emit lava --url https://example.org/x -o jobs
   hostbuild diff results-6.1 results-6.12
 """
 

@@ -20,7 +20,7 @@ Exit status 1 if a device that has a driver in CAPTURE would have none, or would
 Examples:
   hostbuild predict laptop.json --image micro.img
   hostbuild predict boot.jsonl --kernel deb:linux-image-amd64 --json
-  hostbuild predict boot.jsonl --image micro.img --append modprobe.blacklist=xhci_pci
+  hostbuild predict boot.jsonl --image x.img --append modprobe.blacklist=e1000
   hostbuild predict board.dtb --kernel deb:linux-image-arm64
 """
 

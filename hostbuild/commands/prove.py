@@ -23,9 +23,9 @@ guest was lost; 124 at the time limit.
 
 \b
 Example:
-  hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out q35.jsonl
-  hostbuild make-image --learn q35.jsonl -o small.img
-  hostbuild prove small.img --ledger q35.jsonl --machine q35
+  hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out q.jsonl
+  hostbuild make-image --learn q.jsonl -o small.img
+  hostbuild prove small.img --ledger q.jsonl --machine q35
 """
 
 

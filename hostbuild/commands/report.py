@@ -34,7 +34,7 @@ _ENDINGS = {
 _UTF8 = ("html", "dot", "svg")  # what says of itself, or is known, to be UTF-8
 _EPILOG = """\b
 Formats:
-  html      one page that needs no network: timeline, device tree, failures, what was never used
+  html      one page, without a network: timeline, devices, failures, unused
   perfetto  trace events for ui.perfetto.dev or chrome://tracing
   dot, svg  a graph for Graphviz, the timeline as a picture
   text      the tree, as `modaliasd tree` prints it

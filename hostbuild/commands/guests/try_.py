@@ -46,8 +46,8 @@ The exit status:
 \b
 Examples:
   hostbuild try edu.ko --device edu
-  hostbuild try edu.ko --kernel ~/linux --device edu -- sh -c 'echo 5 > /dev/edu0; cat /dev/edu0'
-  hostbuild try my_nic.ko --also my_bus.ko --device e1000 --modules virtio,-e1000
+  hostbuild try edu.ko --kernel ~/linux --device edu -- cat /dev/edu0
+  hostbuild try nic.ko --also bus.ko --device e1000 --modules virtio,-e1000
 """
 
 

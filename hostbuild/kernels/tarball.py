@@ -18,6 +18,7 @@ import io
 import os
 import re
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,13 +42,6 @@ _SOURCE = re.compile(r"([^/]+/)?Kconfig")
 _ENDING = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?|tzst)$")
 _MOST_BYTES, _MOST_MEMBERS = 32 << 30, 200_000  # a kernel with all modules unstripped has 6 GB in 10,000
 _MOST_HEADER = 1 << 20  # bytes of a long name, or of pax's attributes: tarfile holds them in memory
-_LONG = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
 
 
 def is_tarball(path: Path, kind: Kind) -> bool:
@@ -90,21 +84,42 @@ def unpacked_tarball(path: Path, report: Reporter) -> Path:
 
 
 class _Plain(io.RawIOBase):
-    """An archive without its packing, read from its beginning to its end."""
+    """An archive without its packing, read from its beginning to its end, and no further than is allowed."""
 
     def __init__(self, stream: io.BufferedReader, advance: Advance) -> None:
         self._pieces = self._unpacked(stream, advance)
         self._rest = memoryview(b"")
+        self._position = 0
+        self._limit = _MOST_HEADER
+        self._last = b""
 
     def read(self, count: int = -1) -> bytes:
-        """Return the next bytes, no more than `count`; b"" at the end."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            self._rest = memoryview(piece)
-        found, self._rest = self._rest[:count], self._rest[count:]
-        return bytes(found)
+        """Return the next `count` bytes, fewer at the end. Raises KernelError beyond what is allowed."""
+        parts: list[memoryview] = []
+        missing = count if count >= 0 else sys.maxsize
+        while missing:
+            if not self._rest:
+                self._rest = memoryview(next(self._pieces, b""))
+                if not self._rest:
+                    break
+            parts.append(self._rest[:missing])
+            missing -= len(parts[-1])
+            self._rest = self._rest[len(parts[-1]) :]
+        self._last = b"".join(parts)
+        self._position += len(self._last)
+        if self._position > self._limit:
+            raise KernelError(f"it is damaged: a header of more than {_MOST_HEADER >> 20} MiB")
+        return self._last
+
+    def allow(self, place: int) -> None:
+        """Let a header be read at a place, and what lies before it: tarfile holds a header in memory, however long."""
+        self._limit = max(place, self._position) + _MOST_HEADER
+
+    def ends_at(self, place: int) -> bool:
+        """Return whether a block of NULs, an archive's end, stands at a place that was read last."""
+        start = place - (self._position - len(self._last))
+        block = self._last[max(start, 0) : start + tarfile.BLOCKSIZE]
+        return len(block) == tarfile.BLOCKSIZE and not any(block)
 
     @staticmethod
     def _unpacked(stream: io.BufferedReader, advance: Advance) -> Iterator[bytes]:
@@ -123,23 +138,6 @@ class _RefusalError(KernelError):
     """What the archive does that none of a kernel does."""
 
 
-class _Member(tarfile.TarInfo):
-    """A header of the archive. tarfile takes a damaged one for the end of the archive; here it is an error."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
-        """Parse a block of 512 bytes. Raises KernelError for a damaged one, and EOFHeaderError, as tarfile wants it."""
-        try:
-            found = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as e:
-            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise
-            raise KernelError(f"it is damaged or cut short: {e}") from e
-        if found.size < 0 or (found.type in _LONG and found.size > _MOST_HEADER):
-            raise KernelError(f"it is damaged: a header of {found.size} bytes")
-        return found
-
-
 class _Unpacking:
     """One archive on its way into a directory."""
 
@@ -149,12 +147,16 @@ class _Unpacking:
         self._links: dict[str, str] = {}
         self._bytes = self._members = 0
 
-    def run(self, stream: io.RawIOBase) -> None:
+    def run(self, stream: _Plain) -> None:
         """Unpack all that is a kernel's. Raises KernelError."""
         try:
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
                 while (member := archive.next()) is not None:
+                    stream.allow(archive.offset)
                     self._take(archive, member)
+                # tarfile takes a damaged header for the end of the archive
+                if not stream.ends_at(archive.offset):
+                    raise KernelError("it is damaged or cut short")
         except _RefusalError as e:
             raise KernelError(f"the archive {self._path} {e}: not used", hint=e.hint) from e
         except (tarfile.TarError, ValueError, HostbuildError) as e:
@@ -191,7 +193,9 @@ class _Unpacking:
 
     def _count(self, member: tarfile.TarInfo) -> None:
         self._members += 1
-        self._bytes += max(member.size, 0)
+        if member.size < 0:
+            raise _RefusalError(f"is damaged: {member.name!r} has {member.size} bytes")
+        self._bytes += member.size
         if self._members > _MOST_MEMBERS or self._bytes > _MOST_BYTES:
             raise _RefusalError(
                 f"has more than {_MOST_MEMBERS} members, or {_MOST_BYTES >> 30} GiB: no kernel has so much"

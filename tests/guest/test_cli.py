@@ -152,6 +152,7 @@ def test_without_arguments_the_overview_and_100(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.endswith(f"modaliasd {__version__}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [

@@ -278,6 +278,7 @@ def test_a_module_of_python_that_does_not_exist(
     assert "standard library has no module jsn; did you mean json?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.net
 def test_packages_that_apt_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error is answered with near packages, and with apt's own words; options are no packages."""

@@ -408,6 +408,7 @@ def _fail(mark: Path, count: int) -> None:
     mark.write_text(f"{count} {time.clock_gettime(time.CLOCK_BOOTTIME):.2f} no /sys\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--timeout", "20"]])
 def test_a_daemon_that_failed_is_waited_for(
     failing: Path, between_lives: Path, words: list[str], capsys: pytest.CaptureFixture[str]
@@ -426,6 +427,7 @@ def test_a_daemon_that_failed_is_waited_for(
     )
 
 
+@pytest.mark.slow
 def test_a_daemon_that_goes_on_failing(failing: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The time limit counts from the beginning; without one, three more failures are enough. The reason is told."""
     from modaliasd.commands import ask

@@ -171,6 +171,7 @@ def test_a_signature_is_what_the_kernel_takes_for_one(kind: int, signer: int, si
     assert strip_module(signed) == signed[: len(signed) - signature_size(signed)]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_damaged_modules_are_left_alone(data: st.DataObject, debian_kernel: Kernel) -> None:
     """Whatever is changed in a module or cut off it, nothing is raised, and no more than sections goes."""

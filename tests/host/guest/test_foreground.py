@@ -59,6 +59,7 @@ def test_signals_are_passed_on(rig: Rig, number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.slow
 def test_the_third_interrupt_ends_the_wait(rig: Rig) -> None:
     """A command that ignores Ctrl-C is left at the third."""
     later(lambda: os.kill(os.getpid(), signal.SIGINT), 0.7, 0.3, 0.3)
@@ -66,6 +67,7 @@ def test_the_third_interrupt_ends_the_wait(rig: Rig) -> None:
         run_here(rig.agent, request(["sh", "-c", "trap '' INT; sleep 60"]), stdin=None)
 
 
+@pytest.mark.slow
 def test_a_command_that_ignores_sigterm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its grace the wait ends as the signal would have ended us."""
     monkeypatch.setattr("hostbuild.guest.foreground._GRACE_S", 0.5)

@@ -88,6 +88,7 @@ def test_a_tree_as_it_was_is_the_kept_image(tree: Path) -> None:
     assert first.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_only_the_changed_module_is_put_anew(tree: Path) -> None:
     """It alone stands in a second archive, which holds over the first; the indexes are as they were."""
     base = base_of(tree)
@@ -105,6 +106,7 @@ def test_only_the_changed_module_is_put_anew(tree: Path) -> None:
     assert not image.exists()
 
 
+@pytest.mark.slow
 def test_the_kernels_own_tools_see_the_second_archive(tree: Path, tmp_path: Path) -> None:
     """bsdtar reads what is behind the first archive, when it starts there: the offset is a multiple of 4."""
     require_program("bsdtar")
@@ -119,6 +121,7 @@ def test_the_kernels_own_tools_see_the_second_archive(tree: Path, tmp_path: Path
     assert f"{INSIDE}/kernel/lib/aa.ko" in listed.stdout.split()
 
 
+@pytest.mark.slow
 def test_indexes_come_along_where_they_change(tree: Path) -> None:
     """A module with another alias, which now needs one that the image had not: that comes too, all of it indexed."""
     base_of(tree)
@@ -155,6 +158,7 @@ def test_a_module_outside_of_the_image_is_told(tree: Path) -> None:
     assert "--modules aa,cc" in note
 
 
+@pytest.mark.slow
 def test_a_module_put_anew_is_stripped_as_the_others_are(tree: Path) -> None:
     """What is appended to a stripped image has no signature either, and its indexes say so."""
     trailer = bytes([0, 0, 2, 0, 0, 0, 0, 0]) + (8).to_bytes(4, "big") + MARK
@@ -169,6 +173,7 @@ def test_a_module_put_anew_is_stripped_as_the_others_are(tree: Path) -> None:
         assert read(ready.image, "modules.hash") == b"stripped\n"
 
 
+@pytest.mark.slow
 def test_a_module_of_ones_own(tree: Path) -> None:
     """It lies in extra/ and takes the place of the kernel's of the same name; what it lacks is named."""
     base_of(tree)

@@ -265,6 +265,7 @@ ERRORS: dict[str, tuple[Spoil, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors_leave_what_was_there(name: str, debian_kernel: Kernel, tmp_path: Path) -> None:
     """Each error says what is wrong; the previous image is untouched, and nothing else has appeared."""

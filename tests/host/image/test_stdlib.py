@@ -115,6 +115,7 @@ def test_imports(source: str, package: str, expected: list[Import]) -> None:
     assert imports(source.encode(), package, inside_functions=False) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["json", "subprocess", "asyncio", "http.client"])
 def test_closure_covers_what_python_really_imports(name: str) -> None:
     """Every pure module that `import NAME` puts into sys.modules is in the closure over this Python."""

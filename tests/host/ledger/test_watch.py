@@ -63,6 +63,7 @@ def test_the_channels_bytes_may_come_in_any_pieces(capsys: pytest.CaptureFixture
     assert "3 matched, 1 bound, 4 loads" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_file_may_come_later_and_grow(tmp_path: Path) -> None:
     """The follower waits for the file, and gives each record as its line is finished."""
     path = tmp_path / "l.jsonl"

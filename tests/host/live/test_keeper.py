@@ -109,6 +109,7 @@ def test_requests(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.hint == "another"
 
 
+@pytest.mark.slow
 def test_the_guest_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is connected hears it at once: commands are lost, and the reason is the place's."""
     monkeypatch.setattr("hostbuild.live.client._END_S", 0.1)  # the keeper is this process, and does not end

@@ -29,6 +29,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 def test_a_kernel_predicts_what_modprobe_resolves(debian_kernel: Kernel) -> None:
     """All its modules are there: for a card's modalias those that `modprobe -R` names."""
     assert debian_kernel.modules is not None

@@ -150,6 +150,7 @@ def test_the_command_says_what_the_memory_goes_for(
     assert f"{found.least} MiB: {found.bound.value}" in table
 
 
+@pytest.mark.slow
 def test_run_refuses_what_cannot_do(image: BuiltImage, capsys: pytest.CaptureFixture[str]) -> None:
     """hostbuild run with too little memory starts nothing, and says how much it takes."""
     assert status_of(["run", str(image.image), "--memory", "64M"]) == 100

@@ -52,6 +52,7 @@ def run_tests(directory: Path, source: str, *words: str, status: int = 0, **envi
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_for_those_who_do_not_use_it(tmp_path: Path) -> None:
     """pytest loads the plugin, and it loads none of hostbuild's libraries; nor is anything written to the cache."""
     source = f"""
@@ -64,6 +65,7 @@ def test_a():
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_other_projects_keep_their_fixtures(tmp_path: Path) -> None:
     """Fixtures called guest, machine and image in a project's own files count there."""
     names = "\n".join(
@@ -84,6 +86,7 @@ def test_fixtures_and_marks_are_listed(tmp_path: Path) -> None:
     assert "@pytest.mark.guest(shared=False, " in markers
 
 
+@pytest.mark.slow
 def test_a_test_runs_for_each_kernel_and_machine(tmp_path: Path) -> None:
     """Several names in a mark, or on the command line, are so many tests, grouped by what they boot."""
     source = """

@@ -76,6 +76,7 @@ def patterns(modules_dir: Path) -> list[bytes]:
     return [a.pattern for a in parse_modules_alias(alias)[0] + parse_builtin_modinfo(builtin)[0]]
 
 
+@pytest.mark.slow
 @pytest.mark.net
 def test_the_table_is_whole(index: Index, patterns: list[bytes]) -> None:
     """Debian's table is as large as we say, and no line of it is skipped."""
@@ -106,6 +107,7 @@ def test_every_device_of_pci_ids_and_usb_ids(index: Index, kmod: Kmod) -> None:
     assert differences(index, kmod, strings) == []
 
 
+@pytest.mark.slow
 @pytest.mark.net
 def test_mixes_as_machines_show_them(index: Index, kmod: Kmod, patterns: list[bytes]) -> None:
     """Ten thousand modaliases over all buses."""
@@ -187,6 +189,7 @@ def test_what_no_one_thought_of(index: Index, kmod: Kmod, patterns: list[bytes],
     assert differences(index, kmod, [s for s in asked if not (b"[" in s and b"]" in s)]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.net
 def test_modprobe_says_the_same(
     index: Index, modules_dir: Path, tmp_path: Path, patterns: list[bytes]

@@ -68,6 +68,7 @@ def make(name: str, directory: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
 def test_blkid_says_the_same(name: str, tmp_path: Path) -> None:
     """Type, UUID and label of what the file systems' own programs make are blkid's."""

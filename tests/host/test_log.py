@@ -7,6 +7,8 @@ import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
+import pytest
+
 from hostbuild import log, ui
 from tests.support.commandline import hostbuild_argv
 from tests.support.ledgers import Q35
@@ -24,6 +26,7 @@ def run(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_debug_tells_files_and_commands(tmp_path: Path) -> None:
     """--debug names files read and commands run, with the time, on stderr; the result is the same."""
     told = run("run", "--list-devices", "--debug")
@@ -37,6 +40,7 @@ def test_debug_tells_files_and_commands(tmp_path: Path) -> None:
     assert told.returncode == 0
 
 
+@pytest.mark.slow
 def test_quiet_leaves_remarks_out(tmp_path: Path) -> None:
     """--quiet keeps results and errors, and no remark."""
     assert "no guest with a name is running" in run("list", XDG_RUNTIME_DIR=str(tmp_path)).stderr

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from hostbuild.fs.growth import growth_of
 
 SCRIPT = """
@@ -43,6 +45,7 @@ def on_a_terminal(script: str) -> str:
     return drawn.decode()
 
 
+@pytest.mark.slow
 def test_percentages_where_the_total_is_known() -> None:
     """A bar has a percentage if its step has a total, also inside another's; without a total there is none."""
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_a_terminal(SCRIPT))
@@ -52,6 +55,7 @@ def test_percentages_where_the_total_is_known() -> None:
     assert "%" not in booting
 
 
+@pytest.mark.slow
 def test_nothing_where_nobody_looks() -> None:
     """Where stderr is no terminal, nothing is drawn."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, timeout=20, check=False)

@@ -50,6 +50,7 @@ def test_input_comes_from_a_descriptor(rig: Rig, capsysbinary: pytest.CaptureFix
     assert capsysbinary.readouterr().out == b"first second"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_are_passed_on(rig: Rig, number: signal.Signals) -> None:
     """A signal of ours ends the command, and not us; afterwards our handlers are as before."""
@@ -77,6 +78,7 @@ def test_a_command_that_ignores_sigterm(rig: Rig, monkeypatch: pytest.MonkeyPatc
     assert caught.value.code == 143
 
 
+@pytest.mark.slow
 def test_what_cannot_be_started_and_who_goes(rig: Rig) -> None:
     """A refusal and a lost agent are values for the caller."""
     refusal = run_here(rig.agent, request(["no-such-program"]), stdin=None)

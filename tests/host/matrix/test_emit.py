@@ -139,6 +139,7 @@ def test_lava_takes_the_jobs(plan_of: Any, folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_what_the_lines_do(plan_of: Any, folder: Path) -> None:
     """Typed into busybox's shell, a script of any length comes out, and statuses decide as they should."""
     shell = [require_program("busybox"), "sh"]

@@ -139,6 +139,7 @@ def test_suites_of_pytest(tmp_path: Path, source: str, status: int, words: str) 
     assert bool(result.cause) == bool(status)
 
 
+@pytest.mark.slow
 def test_a_suite_that_hangs_is_ended(tmp_path: Path) -> None:
     """At its time limit, with status 124; and at once where the run has been stopped."""
     files = (("test_it.py", b"import time\ndef test_it():\n    time.sleep(1000)\n"),)

@@ -78,10 +78,15 @@ class _Guest:
     image: BuiltImage
 
 
-@pytest.fixture(scope="module", params=["deb:linux-image-amd64", "deb:linux-image-amd64/trixie"])
+@pytest.fixture(scope="module", params=["source", "deb:linux-image-amd64", "deb:linux-image-amd64/trixie"])
 def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Guest]:
-    """A guest that has settled: on Debian's kernel, and on trixie's 6.12; the tutorial's is on one from source."""
-    image = build_image(tmp_path_factory.mktemp("image") / "x.img", ImageOptions(kernel=request.param))
+    """A guest that has settled: on the kernel from source, on Debian's, and on trixie's 6.12."""
+    kernel, selection = request.param, "qemu"
+    if kernel == "source":
+        kernel, selection = str(request.getfixturevalue("from_source").vmlinuz), "all"
+    image = build_image(
+        tmp_path_factory.mktemp("image") / "x.img", ImageOptions(kernel=kernel, modules=selection)
+    )
     machine = read_machine("empty").plus(map(parse_device, _DEVICES))
     with vm_of(image, machine, memory="auto", limit_s=240) as vm:
         vm.settled()
@@ -100,7 +105,9 @@ def test_the_kernel_from_source_is_fit_and_has_its_modules(from_source: BuiltKer
     """The build holds what was asked for, and `kernel check` finds it fit by the configuration inside it."""
     text, origin = read_config_of(str(from_source.vmlinuz))
     assert origin.endswith("(inside)")
-    assert fitness.is_fit(fitness.check(parse_config(text)))
+    config = parse_config(text)
+    assert fitness.is_fit(fitness.check(config))
+    assert config.get("IPV6", "n") == "n"  # as the tutorial wishes
     assert from_source.modules >= 20
     names = {path.stem.replace("-", "_") for path in (from_source.root / "lib/modules").rglob("*.ko")}
     assert {name.replace("-", "_") for name in _DRIVERS} <= names

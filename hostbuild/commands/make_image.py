@@ -47,7 +47,7 @@ Examples:
   hostbuild make-image -o micro.img --kernel ~/linux   # a tree, after make
   hostbuild make-image -o micro.img --kernel deb:linux-image-amd64/trixie
   hostbuild make-image -o arm.img --arch arm64
-  hostbuild make-image -o x.img --kernel bzImage --modules-dir lib/modules/6.1.0
+  hostbuild make-image -o x.img --kernel bzImage --modules-dir modules/6.1.0
   hostbuild make-image -o micro.img --python deb:python3.13/trixie
   hostbuild make-image -o micro.img --python build     # compiled here, static
   hostbuild make-image -o micro.img --overlay my-files

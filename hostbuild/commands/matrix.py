@@ -56,7 +56,7 @@ Examples:
   hostbuild matrix matrix.toml
   hostbuild matrix matrix.toml --list
   hostbuild matrix matrix.toml --workers 8 -o results --again-failed
-  hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit junit.xml
+  hostbuild matrix matrix.toml --scheduler tcp://10.0.0.1:8786 --junit j.xml
   hostbuild matrix matrix.toml --ssh big --ssh me@other
   hostbuild matrix matrix.toml --emit lava --url https://example.org/x -o jobs
   hostbuild diff results-6.1 results-6.12

@@ -23,7 +23,7 @@ guest was lost; 124 at the time limit.
 
 \b
 Example:
-  hostbuild run micro.img --machine q35 --exit-when-settled --ledger-out q.jsonl
+  hostbuild run all.img --machine q35 --exit-when-settled --ledger-out q.jsonl
   hostbuild make-image --learn q.jsonl -o small.img
   hostbuild prove small.img --ledger q.jsonl --machine q35
 """

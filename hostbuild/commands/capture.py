@@ -11,9 +11,8 @@ from hostbuild.fs.files import write_file
 from hostbuild.fs.path_types import InputPath, OutputPath
 from hostbuild.predict.capture import parse_capture, render_capture
 
-_EPILOG = """\b
-The file holds devices' paths, modaliases, drivers and nodes, and the modules in the kernel. A modalias of the
-board (dmi) names its maker and model; no serial numbers are asked for. docs/capture.md describes it.
+_EPILOG = """The file holds devices' paths, modaliases, drivers and nodes, and the modules in the kernel. A modalias of
+the board (dmi) names its maker and model; no serial numbers are asked for. docs/capture.md describes it.
 
 \b
 Examples:

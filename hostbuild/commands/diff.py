@@ -14,8 +14,7 @@ from hostbuild.ledger.diff import Change, LedgerDiff, compare
 from hostbuild.ledger.file import read_history
 
 _SHOWN = 10  # rows of a section of little weight; --json has all
-_EPILOG = """\b
-Exit status 1 if a device that had a driver in LEDGER_A has none in LEDGER_B: a regression.
+_EPILOG = """Exit status 1 if a device that had a driver in LEDGER_A has none in LEDGER_B: a regression.
 Where both are directories that `hostbuild matrix` wrote, all cells that both
 have are compared; one that was as expected and is not any more is a
 regression, too.

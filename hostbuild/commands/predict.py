@@ -9,9 +9,8 @@ from hostbuild.commands import _options
 from hostbuild.errors import UsageError
 from hostbuild.fs.path_types import InputPath
 
-_EPILOG = """\b
-CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine whose
-drivers were loaded: what appears behind a driver is only there to be captured once the driver is.
+_EPILOG = """CAPTURE is what `hostbuild capture` wrote, a ledger, or a umockdev recording. It should be of a machine
+whose drivers were loaded: what appears behind a driver is only there to be captured once the driver is.
 Or it is a board's device tree (.dtb), of which nothing has to have been booted.
 
 Exit status 1 if a device that has a driver in CAPTURE would have none, or would not be there.

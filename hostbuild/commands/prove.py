@@ -17,7 +17,6 @@ _LATE_S = 10.0  # how long nothing may come before a device counts as not coming
 _EPILOG = """\b
 The machine has to be the one that the ledger was recorded on.
 
-\b
 Exit status 1 if a device that had a driver in the ledger has another one or none, or is not there; 112 if the
 guest was lost; 124 at the time limit.
 

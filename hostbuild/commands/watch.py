@@ -30,8 +30,7 @@ from modaliasd.core.ledger.read import (
 from modaliasd.core.ledger.text_line import record_line
 
 _POLL_S = 0.1  # how soon a new line is seen
-_EPILOG = """\b
-Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is
+_EPILOG = """Ends with the guest, on Ctrl-C, or with --until-settled at the first settle. Where standard output is
 not a terminal, it prints one line per record.
 
 \b

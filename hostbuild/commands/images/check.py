@@ -16,8 +16,7 @@ from hostbuild.fs.path_types import InputPath
 
 _TOLD = {Level.FATAL: 20, Level.ERROR: 5, Level.NOTE: 2}  # findings of one kind, each named
 
-_EPILOG = """\b
-Exit status 1 if something was found that will not work; notes alone are no reason.
+_EPILOG = """Exit status 1 if something was found that will not work; notes alone are no reason.
 
 \b
 Examples:

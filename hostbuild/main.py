@@ -15,11 +15,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
-from hostbuild import streams
+from hostbuild import interrupts, streams
 from hostbuild.commands._common import debug, load_config, quiet, with_common
 from hostbuild.commands.unknown import Group
 from hostbuild.errors import ClosedPipeError, HostbuildError, InputError, WorldError
@@ -135,19 +134,11 @@ def hostbuild(ctx: click.Context, config: Path | None, no_config: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its status; never returns."""
     streams.guard()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) wants it
-            signal.signal(number, _end)
+    interrupts.guard()
     try:
         sys.exit(status_of(argv))
     finally:
         streams.leave()
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    """End as on an error, so that what is half-written is removed; the clearing up is not interrupted."""
-    signal.signal(number, signal.SIG_IGN)
-    sys.exit(128 + number)  # as a shell counts
 
 
 def status_of(argv: Sequence[str] | None = None) -> int:
@@ -166,7 +157,7 @@ def status_of(argv: Sequence[str] | None = None) -> int:
         _say(lambda: click.echo(_shown(said.getvalue().rstrip("\n")), err=True))
         return EXIT_USAGE if isinstance(e, click.UsageError) else e.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _tell("interrupted", 128 + signal.SIGINT)  # as a shell counts
+        return _tell("interrupted", interrupts.status_by(signal.SIGINT))
     except HostbuildError as e:
         return _tell(str(e), e.exit_status, hint=e.hint, notes=getattr(e, "__notes__", ()))
     except ModaliasdError as e:

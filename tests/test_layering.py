@@ -109,6 +109,7 @@ HOST = {
     "hostbuild.run": room("hostbuild.arch hostbuild.errors hostbuild.log", "*"),
     "hostbuild.beside": room("hostbuild.errors hostbuild.fs hostbuild.run", "*"),
     "hostbuild.streams": room("hostbuild.errors", "*"),
+    "hostbuild.interrupts": room("", "*"),
     "hostbuild.ui": room(f"hostbuild hostbuild.errors hostbuild.log {CORE}", "*"),
     "hostbuild.configfile": room(GROUND, "*"),
     "hostbuild.fs": room(f"{GROUND} hostbuild.ui", "*"),
@@ -188,7 +189,8 @@ HOST["hostbuild.commands"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.commands.guests"] = room(f"{' '.join(HOST)} {LINE} {CORES}", "*")
 HOST["hostbuild.commands.images"] = room(f"{' '.join(HOST)} {CORES}", "*")
 HOST["hostbuild.main"] = room(
-    f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.fs {CORES}", "*"
+    f"{GROUND} hostbuild.commands hostbuild.ui hostbuild.streams hostbuild.interrupts hostbuild.fs {CORES}",
+    "*",
 )
 HOST["hostbuild.__main__"] = room("hostbuild.main", "*")
 HOST["hostbuild.testing"] = room(

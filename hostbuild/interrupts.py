@@ -44,7 +44,7 @@ def _unraisable(unraisable: "UnraisableHookArgs") -> None:
         return
     if number in _ENDING and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, _end)  # it would ignore the second
-    threading.Thread(target=_send_again, args=(number,), daemon=True).start()
+    threading.Thread(target=_send_again, args=(number, threading.get_ident()), daemon=True).start()
 
 
 def _signal_behind(error: BaseException | None) -> int | None:
@@ -56,7 +56,7 @@ def _signal_behind(error: BaseException | None) -> int | None:
     return None
 
 
-def _send_again(number: int) -> None:
+def _send_again(number: int, thread: int) -> None:
     time.sleep(_AGAIN_S)
-    # To the main thread itself: its waiting ends, too, and not only that of whoever the kernel would choose.
-    signal.pthread_kill(threading.main_thread().ident or 0, number)
+    # To that thread itself: its waiting ends, too, and not only that of whoever the kernel would choose.
+    signal.pthread_kill(thread, number)

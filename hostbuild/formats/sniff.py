@@ -52,6 +52,7 @@ _USE = {
     Kind.DEVICETREE: "hostbuild predict {} --kernel deb:linux-image-arm64",
     Kind.MACHINE: "a machine file is named by --machine {}",
     Kind.CONFIG: "hostbuild kernel check {}",
+    Kind.PACKAGE: "dpkg-deb -x {} DIRECTORY unpacks it; --kernel DIRECTORY takes a kernel that is in it",
 }
 _MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"0707", Kind.IMAGE),  # newc and its relatives

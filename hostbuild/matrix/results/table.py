@@ -77,7 +77,10 @@ class Progress:
 
 @contextlib.contextmanager
 def live_table(cells: Sequence[Cell], *, shown: bool) -> Iterator[Callable[[Row], None]]:
-    """Show the table on stderr while the block runs; give what is to be told of each row."""
+    """Show the table on stderr while the block runs; give what is to be told of each row.
+
+    What is said on stderr meanwhile stands above the table, and stays.
+    """
     progress = Progress(cells)
     if not shown:
         yield progress.take
@@ -91,7 +94,5 @@ def live_table(cells: Sequence[Cell], *, shown: bool) -> Iterator[Callable[[Row]
         transient=True,
         refresh_per_second=4,
         get_renderable=lambda: progress.render(console.height),
-        redirect_stderr=False,
-        redirect_stdout=False,
     ):
         yield progress.take

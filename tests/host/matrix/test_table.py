@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.support.places import PROJECT
+
 _SAYS = """
 import signal, time
 from hostbuild import ui
@@ -60,6 +62,7 @@ def test_remarks_stay_when_the_table_is_gone(ends: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=slave,
             stderr=slave,
+            cwd=PROJECT,
             env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
         ) as process:
             os.close(slave)

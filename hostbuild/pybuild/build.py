@@ -47,6 +47,15 @@ _CONFIGURE = (
     "--without-ensurepip",
     "--without-readline",
     "ac_cv_header_zlib_h=no",  # binascii would take its crc32 from there
+    # What configure would try on this process and its /dev: at nice 19 it finds nice() broken, without /dev/shm
+    # semaphores. Guests have Linux and glibc.
+    "ac_cv_broken_nice=no",
+    "ac_cv_broken_sem_getvalue=no",
+    "ac_cv_buggy_getaddrinfo=no",
+    "ac_cv_file__dev_ptc=no",
+    "ac_cv_file__dev_ptmx=yes",
+    "ac_cv_posix_semaphores_enabled=yes",
+    "ac_cv_working_tzset=yes",
 )
 # Parts of an interpreter before it is frozen; what make knows them as
 _BOOTSTRAP = ("importlib._bootstrap", "importlib._bootstrap_external", "zipimport")

@@ -121,7 +121,7 @@ HOST = {
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
     "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
     "hostbuild.pybuild": room(
-        f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "build link source toolchain"
+        f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "build link loading source toolchain"
     ),
     "hostbuild.kernels": room(f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "*"),
     "hostbuild.ledger": room(f"{EDGE} {FORMATS} {CORES}", "file"),

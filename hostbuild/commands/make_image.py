@@ -144,7 +144,8 @@ def _files_written(image: Path) -> tuple[Path, ...]:
     type=InputWord(tarballs_of),
     metavar="MODULE|deb:PYTHON|build[:SOURCE]",
     help="Add a module of Python's library; or name the guest's interpreter, with its release: deb:python3.13/trixie; "
-    "or build one, static and two megabytes smaller: build, of Debian's source package (or build:deb:python3.13); "
+    "or build one, static (with audit or network, dynamic) and up to two megabytes smaller: build, of Debian's source "
+    "package (or build:deb:python3.13); "
     "build:TARBALL, of CPython's own. That takes gcc, and minutes the first time.",
 )
 @click.option(

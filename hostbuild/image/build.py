@@ -148,7 +148,7 @@ def build_image(
     others = behind.read_behind(options.behind, parsed)
     brought = moduleset.read_overlays(_laid(overlays, kernel.arch), kernel.version)
 
-    built_own = _require_own(options, lists, report)
+    built_own = _require_own(options, overlays, lists, report)
 
     tree = _skeleton(kernel.arch)
     for_kmod = options.modprobe is Modprobe.KMOD
@@ -204,7 +204,6 @@ def build_image(
             absent=Extra.ROOT in options.extras,
             advance=advance,
         )
-    warnings += own.unloadable(tree, interpreter)
     warnings += moduleset.check(tree, kernel, carried, indexes, packed=_is_squashed(options))
     if "init" not in tree:
         raise InputError("the image has no /init; an overlay has to add one")
@@ -248,12 +247,14 @@ def build_image(
     return BuiltImage(image, manifest_path(image), kernel, manifest)
 
 
-def _require_own(options: ImageOptions, lists: Lists, report: Reporter) -> cpython.Interpreter | None:
+def _require_own(
+    options: ImageOptions, overlays: Sequence[overlay.Overlay], lists: Lists, report: Reporter
+) -> cpython.Interpreter | None:
     """Build the guest's interpreter, if one of our own is asked for, before all else that takes time."""
     if options.own is None:
         return None
-    own.check_extras(options.extras)
-    interpreter = own.require_own(options.own, lists, report)
+    linkage = own.linkage_of(options.extras, options.python, overlays)
+    interpreter = own.require_own(options.own, lists, report, linkage)
     own.check_asked(options.python, interpreter)
     return interpreter
 

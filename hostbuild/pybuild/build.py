@@ -7,7 +7,8 @@
             bin/python3.X       all modules built in, without paths of its own: compiles for the image, and is asked
             lib/python3.X/      the standard library's sources
             link/               objects in archives, headers, Modules/config.c: what link.py takes
-            about.json          versions, the modules that may be left out, libraries
+            link/ctypes/            sources of _ctypes, which loading.py compiles for images that want it
+        about.json          versions, the modules that may be left out, libraries
 
 The key is made of the source, the compiler, the linker, libc, and how all is compiled. No path of this machine gets
 into the objects, and no time.
@@ -31,12 +32,12 @@ from hostbuild.fs.locked import locked
 from hostbuild.fs.room import room_in
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.pybuild import said, setup_lines, toolchain
-from hostbuild.pybuild.link import COMPILE, Frozen, compile_paths, link, paths_c, question
+from hostbuild.pybuild.link import COMPILE, CTYPES, Frozen, compile_paths, link, paths_c, question
 from hostbuild.pybuild.source import BuildSpec, Source, read_version, require_source
 from hostbuild.run import logged_lines, run
 from hostbuild.ui import Reporter
 
-RECIPE = 1  # counted up when what follows changes
+RECIPE = 2  # counted up when what follows changes
 OPTIMIZE = "-DNDEBUG -fwrapv -O2"
 _CONFIGURE = (
     "--prefix=/usr",
@@ -47,6 +48,15 @@ _CONFIGURE = (
     "--without-ensurepip",
     "--without-readline",
     "ac_cv_header_zlib_h=no",  # binascii would take its crc32 from there
+    # What configure would try on this process and its /dev: at nice 19 it finds nice() broken, without /dev/shm
+    # semaphores. Guests have Linux and glibc.
+    "ac_cv_broken_nice=no",
+    "ac_cv_broken_sem_getvalue=no",
+    "ac_cv_buggy_getaddrinfo=no",
+    "ac_cv_file__dev_ptc=no",
+    "ac_cv_file__dev_ptmx=yes",
+    "ac_cv_posix_semaphores_enabled=yes",
+    "ac_cv_working_tzset=yes",
 )
 # Parts of an interpreter before it is frozen; what make knows them as
 _BOOTSTRAP = ("importlib._bootstrap", "importlib._bootstrap_external", "zipimport")
@@ -89,6 +99,11 @@ class Built:
     optional: tuple[str, ...]
     archives: tuple[str, ...]
     libraries: tuple[str, ...]
+
+    @property
+    def home(self) -> Path:
+        """The sealed directory that it lies in, named by its key."""
+        return self.root.parent
 
     @property
     def short(self) -> str:
@@ -217,6 +232,7 @@ def _assemble(source: Source, tree: Path, objects: Path, root: Path) -> None:
     shutil.copytree(tree / "Include", link_directory / "include")
     shutil.copyfile(objects / "pyconfig.h", link_directory / "include/pyconfig.h")
     short = ".".join(version.split(".")[:2])
+    _keep_ctypes(tree / "Modules/_ctypes", link_directory / CTYPES)
     compile_paths(link_directory, short)
     shutil.copytree(tree / "Lib", root / f"lib/python{short}", ignore=_NOT_COPIED)
     (root / f"lib/python{short}/lib-dynload").mkdir()
@@ -234,13 +250,27 @@ def _assemble(source: Source, tree: Path, objects: Path, root: Path) -> None:
     )
     about = {name: value for name, value in asdict(built).items() if name != "root"}
     (root / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    frozen = [
-        Frozen(name, _array((objects / f"Python/frozen_modules/{name}.h").read_text()), is_package=False)
-        for name in _BOOTSTRAP
-    ]
+    for name in _BOOTSTRAP:
+        code = _array((objects / f"Python/frozen_modules/{name}.h").read_text())
+        (link_directory / f"{name}.code").write_bytes(code)
+    frozen = bootstrap_modules(root)
     built.program.parent.mkdir()
     built.program.write_bytes(link(link_directory, built.archives, built.libraries, frozen, (), guest=False))
     built.program.chmod(0o755)
+
+
+def bootstrap_modules(root: Path) -> list[Frozen]:
+    """Read what an interpreter that runs here has frozen, the parts without which it imports nothing."""
+    return [Frozen(name, (root / f"link/{name}.code").read_bytes(), is_package=False) for name in _BOOTSTRAP]
+
+
+def _keep_ctypes(sources: Path, kept: Path) -> None:
+    def others(_: str, names: list[str]) -> list[str]:
+        """Name what a build against a system's own libffi does without."""
+        ours = ("malloc_closure.c", "darwin", "libffi_osx")
+        return [name for name in names if name in ours or name.startswith("_ctypes_test")]
+
+    shutil.copytree(sources, kept, ignore=others)
 
 
 def _array(header: str) -> bytes:

@@ -9,6 +9,7 @@ goes through it from its beginning for each import.
 import marshal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from hostbuild.fs.scratch import scratch_directory
@@ -25,15 +26,35 @@ COMPILE = (
     "-fno-ident",
     "-g0",
 )
-_LINK = ("-no-pie", "-static", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s")
+_LINK = ("-no-pie", "-Wl,--gc-sections", "-Wl,--build-id=none", "-s")
 _CORE = ("-DPy_BUILD_CORE", "-O2", "-std=c11", *COMPILE)
 _TIMEOUT = 300.0
+CTYPES = "ctypes"  # where a build keeps the sources of _ctypes
+_CTYPES = (
+    "-DNDEBUG",
+    "-fwrapv",
+    "-fvisibility=hidden",
+    "-DPy_BUILD_CORE_BUILTIN",
+    *(f"-DHAVE_FFI_{name}" for name in ("PREP_CIF_VAR", "PREP_CLOSURE_LOC", "CLOSURE_ALLOC")),
+)
 _PATHS = Path(__file__).with_name("paths.c")
 # CPython's own names for what starts the import system (Python/frozen.c)
 _ALIASES = {
     "_frozen_importlib": "importlib._bootstrap",
     "_frozen_importlib_external": "importlib._bootstrap_external",
 }
+
+
+class Linkage(Enum):
+    """How a program is linked; the words for gcc.
+
+    STATIC: with libc in it. LOADING: as one that loads libraries while it runs. EXPORTING: and modules in C, which find
+    CPython's functions in it.
+    """
+
+    STATIC = ("-static",)
+    LOADING = ("-Wl,--as-needed", "-Wl,-z,relro", "-Wl,--hash-style=gnu")
+    EXPORTING = (*LOADING, "-Wl,--export-dynamic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +77,23 @@ def compile_paths(directory: Path, version: str) -> None:
     run(["gcc", "-c", *words, "-o", str(directory / "paths.o"), str(_PATHS)], timeout=_TIMEOUT)
 
 
+def compile_ctypes(directory: Path) -> str:
+    """Compile _ctypes from the sources that a build has kept, against this machine's libffi; name the archive."""
+    sources = directory / CTYPES
+    names = sorted(path.name for path in sources.glob("*.c"))
+    words = [*_CORE, *_CTYPES, *_includes(directory), f"-ffile-prefix-map={directory}=."]
+    run(["gcc", "-c", *words, *names], timeout=_TIMEOUT, cwd=sources)
+    archive = "lib_ctypes.a"
+    objects = [name.removesuffix(".c") + ".o" for name in names]
+    run(["ar", "rcsD", directory / archive, *objects], timeout=_TIMEOUT, cwd=sources)
+    return archive
+
+
+def ctypes_question() -> bytes:
+    """Return a text that changes with how _ctypes is compiled and linked."""
+    return marshal.dumps([_CORE, _CTYPES, _LINK, Linkage.LOADING.value], 2)
+
+
 def link(
     directory: Path,
     archives: Sequence[str],
@@ -64,6 +102,7 @@ def link(
     without: Iterable[str],
     *,
     guest: bool,
+    linkage: Linkage = Linkage.STATIC,
 ) -> bytes:
     """Link an interpreter and give its bytes. directory: link/ of a build. without: modules in C that are left out.
 
@@ -83,7 +122,11 @@ def link(
         parts = [*map(str, objects), "frozen.o", "code.o", "config.o"]
         members = [str(directory / name) for name in archives]
         group = ["-Wl,--start-group", *members, "-Wl,--end-group"]
-        run(["gcc", *_LINK, "-o", "python", *parts, *group, *libraries], timeout=_TIMEOUT, cwd=place)
+        run(
+            ["gcc", *_LINK, *linkage.value, "-o", "python", *parts, *group, *libraries],
+            timeout=_TIMEOUT,
+            cwd=place,
+        )
         return (place / "python").read_bytes()
 
 
@@ -141,10 +184,14 @@ void _Py_Deepfreeze_Fini(void) {{ }}
 """
 
 
-def question(version: str, frozen: Sequence[Frozen], without: Iterable[str]) -> bytes:
+def question(
+    version: str, frozen: Sequence[Frozen], without: Iterable[str], linkage: Linkage = Linkage.STATIC
+) -> bytes:
     """Return a text that changes with a linked program's inputs, those of its build apart."""
     rows = [(one.name, one.code, one.is_package) for one in frozen]
-    return marshal.dumps([version, _LINK, _CORE, _FROZEN, _ASSEMBLER, rows, sorted(without)], 2)
+    return marshal.dumps(
+        [version, _LINK, linkage.value, _CORE, _FROZEN, _ASSEMBLER, rows, sorted(without)], 2
+    )
 
 
 def _includes(directory: Path) -> list[str]:

@@ -15,6 +15,7 @@ _ERRORS = (
 # What a missing header or library is called -> the Debian package that brings it
 _BRINGS = (
     (re.compile(r"fatal error: linux/|fatal error: asm/"), "linux-libc-dev"),
+    (re.compile(r"fatal error: ffi\w*\.h|cannot find -lffi\b"), "libffi-dev"),
     (re.compile(r"fatal error: [\w/]+\.h|cannot find -l(?:c|m|dl|pthread)\b"), "libc6-dev"),
     (re.compile(r"no acceptable C compiler|gcc: not found|C compiler cannot create executables"), "gcc"),
     (re.compile(r"make: not found"), "make"),

@@ -18,7 +18,7 @@ _LINE = re.compile(r"#?@MODULE_\w+_(?:TRUE|STATE)@(\w+)\s+(\S.*)")
 _LIBRARY_OF = {
     "_bz2": "libbz2",
     "_crypt": "libcrypt",
-    "_ctypes": "libffi, and loads libraries while it runs",
+    "_ctypes": "libffi, which --python ctypes adds",
     "_curses": "ncurses",
     "_curses_panel": "ncurses",
     "_dbm": "a dbm",
@@ -37,6 +37,7 @@ _LIBRARY_OF = {
 }
 # Not for guests: tests, other systems', tables of hundreds of kilobytes.
 _NOT_WANTED = re.compile(r"_?xx\w*|_test\w*|_scproxy|audioop|spwd|_codecs_\w+|_multibytecodec|_ctypes_test")
+_DECLARED, _LISTED = "/* -- ADDMODULE MARKER 1 -- */", "/* -- ADDMODULE MARKER 2 -- */"
 _ROW = re.compile(r"(?m)^[ \t]*\{\"(\w+)\",\s*\w+\},.*\n")
 
 
@@ -57,6 +58,14 @@ def without(config_c: str, names: Iterable[str]) -> str:
     """Take the rows of modules out of the table of what is built in: Modules/config.c, as makesetup wrote it."""
     gone = frozenset(names)
     return _ROW.sub(lambda match: "" if match[1] in gone else match[0], config_c)
+
+
+def added(config_c: str, name: str) -> str:
+    """Add a module to the table of what is built in. Raises InputError for a table that reads otherwise."""
+    if _DECLARED not in config_c or _LISTED not in config_c:
+        raise InputError("CPython's Modules/config.c has no marks where makesetup puts modules")
+    declared = config_c.replace(_DECLARED, f"extern PyObject* PyInit_{name}(void);\n\n{_DECLARED}")
+    return declared.replace(_LISTED, f'    {{"{name}", PyInit_{name}}},\n\n{_LISTED}')
 
 
 def reasons(names: Iterable[str]) -> Mapping[str, str]:

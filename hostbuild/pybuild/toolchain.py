@@ -24,19 +24,23 @@ _OF_PACKAGES = {"dpkg-dev": "dpkg-source", "patch": "patch"}  # for Debian's sou
 # Debian package -> a header, or a library as gcc names it
 _HEADERS = {"libc6-dev": "stdio.h", "linux-libc-dev": "linux/netlink.h"}
 _STATIC = {"libc6-dev": "libc.a"}
-PACKAGES = (*_PROGRAMS, *_OF_PACKAGES, *_HEADERS)
+_FOR_LOADING = ("libffi-dev", "ffi.h", "libffi.so")  # what an interpreter that loads libraries takes besides
+PACKAGES = (*_PROGRAMS, *_OF_PACKAGES, *_HEADERS, _FOR_LOADING[0])
 
 
-def require_toolchain(*, from_package: bool) -> None:
+def require_toolchain(*, from_package: bool, loads: bool = False) -> None:
     """Make sure that everything is there; the error names all that is missing, and the fix.
 
-    from_package: what unpacks Debian's source packages, too.
+    from_package: what unpacks Debian's source packages, too. loads: what an interpreter that loads libraries needs.
     """
     programs = _PROGRAMS | (_OF_PACKAGES if from_package else {})
     missing = [package for package, program in programs.items() if find_program(program) is None]
     if "gcc" not in missing:
         missing += [package for package, header in _HEADERS.items() if not _compiles(header)]
         missing += [package for package, library in _STATIC.items() if library_file(library) is None]
+        package, header, library = _FOR_LOADING
+        if loads and (not _compiles(header) or library_file(library) is None):
+            missing.append(package)
     if missing:
         raise missing_error(missing)
 
@@ -69,6 +73,12 @@ def fingerprint() -> str:
     libraries = [library_file(name) for name in ("libc.a", "libm.a")]
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in libraries if path is not None]
     return "\n".join([*versions, *digests])
+
+
+def loading_fingerprint() -> str:
+    """Return what fingerprint() does, of the libraries that an interpreter is linked against which loads others."""
+    libraries = [library_file(name) for name in ("libc.so.6", "libm.so.6", _FOR_LOADING[2])]
+    return "\n".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in libraries if path is not None)
 
 
 def library_file(name: str) -> Path | None:

@@ -31,6 +31,7 @@ from hostbuild.image.sources import imports, inside, joined, stdlib
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.pybuild.build import Built
+from hostbuild.pybuild.link import Linkage
 from hostbuild.run import run
 
 GROUP = "python"
@@ -49,7 +50,7 @@ class Interpreter:
     version: "3.11". command: what starts it where it lies, under its own loader and with its own libraries.
     twin: what is started in its place, if it is another architecture's; its command is empty then.
     library: the directories of its standard library's sources. home: as PYTHONHOME. own: what it is linked from, if it
-    is one of our own (own.py); None for Debian's.
+    is one of our own (own.py); None for Debian's. linkage: how that is linked.
     """
 
     version: str
@@ -63,6 +64,7 @@ class Interpreter:
     libraries: Libraries
     twin: "Interpreter | None" = None
     own: Built | None = None
+    linkage: Linkage = Linkage.STATIC
     _found: dict[str, Found | None] = field(default_factory=dict, compare=False, repr=False)
 
     def find(self, name: str) -> Found | None:
@@ -177,7 +179,7 @@ class Interpreter:
         extensions = [
             found.path for found in map(self.find, names) if found and found.origin is Origin.EXTENSION
         ]
-        command = _command(self.program, self.libraries, [path for path in extensions if path is not None])
+        command = command_of(self.program, self.libraries, [path for path in extensions if path is not None])
         question = marshal.dumps([list(names), sorted(hidden), self._places()], 2)
         answer = _run_python(command, self.home, inside.OBSERVE, question)
         return set(marshal.loads(answer))  # noqa: S302 - our own child's answer
@@ -224,7 +226,7 @@ def require_interpreter(wanted: Spec = DEFAULT) -> Interpreter:
         with program.open("rb") as stream:
             builtin, frozen = builtin_modules(stream), frozen_modules(stream, version)
     else:
-        command = _command(program, libraries)
+        command = command_of(program, libraries)
         builtin, frozen = describe(command, home)
     return Interpreter(
         version=version,
@@ -306,7 +308,10 @@ def put_interpreter(tree: FileTree, interpreter: Interpreter, closure: Closure) 
     interpreter.libraries.put(tree, programs, group=GROUP)
 
 
-def _command(program: Path, libraries: Libraries, extensions: Sequence[Path] = ()) -> tuple[str | Path, ...]:
+def command_of(
+    program: Path, libraries: Libraries, extensions: Sequence[Path] = ()
+) -> tuple[str | Path, ...]:
+    """Return what starts a program where it lies, under its own loader and with its own libraries."""
     loader = elf.program_of(program).interpreter
     if loader is None:
         return (program,)

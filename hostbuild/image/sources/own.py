@@ -11,19 +11,23 @@ from collections.abc import Iterable, Sequence
 
 from hostbuild import debs
 from hostbuild.apt import Lists
-from hostbuild.errors import UsageError
+from hostbuild.errors import CommandError, UsageError, WorldError
 from hostbuild.fs.remembered import remembered
+from hostbuild.fs.scratch import scratch_directory
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import cpython, daemon
 from hostbuild.image.sources.cpython import GROUP, Interpreter, complete_library, describe, library_for
 from hostbuild.image.sources.extras import Extra
 from hostbuild.image.sources.libraries import Libraries
+from hostbuild.image.sources.overlay import Overlay
 from hostbuild.image.sources.stdlib import Closure, Origin, imports
 from hostbuild.pybuild import link
 from hostbuild.pybuild.build import Built, require_built
-from hostbuild.pybuild.link import Frozen
+from hostbuild.pybuild.link import Frozen, Linkage
+from hostbuild.pybuild.loading import require_loading
 from hostbuild.pybuild.setup_lines import reasons
 from hostbuild.pybuild.source import BuildSpec
+from hostbuild.pybuild.toolchain import require_toolchain
 from hostbuild.ui import Reporter
 
 # Frozen in every interpreter, as CPython's own has them: the import system, and what `python3 -m` and directories need
@@ -41,27 +45,53 @@ _HEADER = 16  # bytes of a .pyc file before its code: PEP 552
 _LARGE = frozenset(
     {"unicodedata"}
 )  # a megabyte of tables, which re wants for \N{NAME}: only for who imports it
-_REFUSED = {
-    Extra.AUDIT: "pyudev loads libudev while it runs (ctypes), which a static program cannot",
-    Extra.NETWORK: "pyroute2 imports ctypes, which needs libffi, and loads libraries while it runs",
-}
+_LOADING = frozenset({Extra.AUDIT, Extra.NETWORK})  # pyudev loads libudev; pyroute2 imports ctypes
+_CTYPES = frozenset({"ctypes", "_ctypes"})
 
 
-def check_extras(extras: Iterable[Extra]) -> None:
-    """Refuse what an interpreter of our own cannot have."""
-    for extra in extras:
-        if extra in _REFUSED:
-            raise UsageError(
-                f"--with {extra.value} does not go with --python build: {_REFUSED[extra]}",
-                hint=f"leave one of them out; Debian's interpreter has --with {extra.value}",
-            )
+def linkage_of(extras: Iterable[Extra], names: Iterable[str], overlays: Iterable[Overlay]) -> Linkage:
+    """Tell how an image's interpreter has to be linked: static, unless something loads libraries while it runs.
+
+    names: modules of --python.
+    """
+    laid = list(overlays)
+    if any(_EXTENSION.search(path) for one in laid for path, _ in one.entries):
+        return Linkage.EXPORTING
+    wanted = [
+        *names,
+        *(name for one in laid for source in one.python_sources() for name in _imported(source)),
+    ]
+    if _LOADING.intersection(extras) or _CTYPES.intersection(name.partition(".")[0] for name in wanted):
+        return Linkage.LOADING
+    return Linkage.STATIC
 
 
-def require_own(wanted: BuildSpec, lists: Lists, report: Reporter) -> Interpreter:
+def _imported(source: bytes) -> list[str]:
+    try:
+        return [one.module for one in imports(source, "", inside_functions=True)]
+    except (SyntaxError, ValueError):
+        return []  # a script of another Python, or of none
+
+
+def require_own(wanted: BuildSpec, lists: Lists, report: Reporter, linkage: Linkage) -> Interpreter:
     """Build an interpreter, or take the one that was built before. Raises as require_built() does."""
+    loads = linkage is not Linkage.STATIC
+    if loads:  # said before anything is built
+        require_toolchain(from_package=wanted.tarball is None, loads=True)
     built = require_built(wanted, lists, report)
-    command = (built.program,)
-    builtin, _ = describe(command, built.root)
+    if loads:
+        built = require_loading(built, report)
+    libraries = Libraries(lists)
+    command = cpython.command_of(built.program, libraries)  # a static one's is its own name
+    try:
+        builtin, _ = describe(command, built.root)
+    except CommandError as e:
+        if not loads or "version `GLIBC" not in str(e):
+            raise
+        raise WorldError(
+            f"the interpreter that is built here does not run with the C library of {lists.release}: {e}",
+            hint="leave --python build or --release out: a program runs with its own release's libraries or newer ones",
+        ) from e
     return Interpreter(
         version=built.short,
         program=built.program,
@@ -71,8 +101,9 @@ def require_own(wanted: BuildSpec, lists: Lists, report: Reporter) -> Interprete
         packages=_packages(built),
         builtin=builtin,
         frozen=_IMPORT_SYSTEM,
-        libraries=Libraries(lists),
+        libraries=libraries,
         own=built,
+        linkage=linkage,
     )
 
 
@@ -90,17 +121,6 @@ def check_asked(names: Sequence[str], interpreter: Interpreter) -> None:
             f"an interpreter of our own cannot import {name}{why and f': {why}'}",
             hint="leave --python build out: Debian's interpreter has all of the library",
         )
-
-
-def unloadable(tree: FileTree, interpreter: Interpreter) -> list[str]:
-    """Warn of modules in C that overlays bring, which a static program cannot load; none for Debian's interpreter."""
-    if interpreter.own is None:
-        return []
-    return [
-        f"/{path} cannot be imported: the interpreter is static (--python build), and loads no modules in C"
-        for path, _ in tree.items()
-        if _EXTENSION.search(path)
-    ]
 
 
 def put_interpreter(
@@ -121,9 +141,13 @@ def put_interpreter(
     frozen = _frozen(interpreter, base, sources, library)
     used = _named(closure | base, interpreter)
     unused = [name for name in built.optional if name not in used]
-    program = _linked(built, frozen, unused)
+    program = _linked(built, frozen, unused, interpreter.linkage)
     tree.file(f"usr/bin/python{interpreter.version}", program, group=GROUP, origin=origin, permissions=0o755)
     tree.symlink("usr/bin/python3", f"python{interpreter.version}", group=GROUP, origin=origin)
+    if interpreter.linkage is not Linkage.STATIC:
+        with scratch_directory() as place:
+            (place / "python").write_bytes(program)
+            interpreter.libraries.put(tree, [place / "python"], group=GROUP)
     tree.directory(library, group=GROUP, origin=origin)
     jobs = _sources(closure, library, set(base.modules))
     for (_, name), code in zip(jobs.values(), interpreter.compile(list(jobs.values())), strict=True):
@@ -169,14 +193,17 @@ def _sources(closure: Closure, library: str, without: set[str]) -> dict[str, tup
     }
 
 
-def _linked(built: Built, frozen: Sequence[Frozen], without: Sequence[str]) -> bytes:
+def _linked(built: Built, frozen: Sequence[Frozen], without: Sequence[str], linkage: Linkage) -> bytes:
     place = debs.cache_directory() / "python" / "linked"
     place.parent.mkdir(exist_ok=True)
-    return remembered(
-        place,
-        link.question(str(built.root), frozen, without),
-        lambda: link.link(built.root / "link", built.archives, built.libraries, frozen, without, guest=True),
-    )
+
+    def make() -> bytes:
+        directory = built.root / "link"
+        return link.link(
+            directory, built.archives, built.libraries, frozen, without, guest=True, linkage=linkage
+        )
+
+    return remembered(place, link.question(str(built.root), frozen, without, linkage), make)
 
 
 def _packages(built: Built) -> tuple[debs.Package, ...]:

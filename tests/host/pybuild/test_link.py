@@ -3,7 +3,7 @@
 import re
 
 from hostbuild.pybuild.build import _array
-from hostbuild.pybuild.link import Frozen, frozen_c, question
+from hostbuild.pybuild.link import Frozen, Linkage, frozen_c, question
 
 FROZEN = [
     Frozen("importlib._bootstrap", b"abc", is_package=False),
@@ -27,15 +27,17 @@ def test_each_module_has_its_bytes() -> None:
 
 
 def test_what_a_linked_program_depends_on() -> None:
-    """Another build, other code, another name, other modules in C: each is another question."""
+    """Another build, other code, another name, other modules in C, another linkage: each is another question."""
     asked = {
         question("a", FROZEN, ["array"]),
         question("b", FROZEN, ["array"]),
         question("a", FROZEN, []),
         question("a", FROZEN[1:], ["array"]),
+        question("a", FROZEN, ["array"], Linkage.LOADING),
+        question("a", FROZEN, ["array"], Linkage.EXPORTING),
         question("a", [*FROZEN[:2], Frozen("encodings.ascii", b"j", is_package=False)], ["array"]),
     }
-    assert len(asked) == 5
+    assert len(asked) == 7
     assert question("a", FROZEN, ["b", "a"]) == question("a", FROZEN, ["a", "b"])
 
 

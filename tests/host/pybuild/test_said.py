@@ -46,6 +46,8 @@ def test_steps_are_counted() -> None:
             "libc6-dev",
         ),
         (["Include/Python.h:12:10: fatal error: limits.h: No such file"], "Include/Python.h:12", "libc6-dev"),
+        (["link/ctypes/callproc.c:59:10: fatal error: ffi.h: No such file"], "link/ctypes", "libffi-dev"),
+        (["/usr/bin/ld: cannot find -lffi: No such file or directory"], "/usr/bin/ld: cannot", "libffi-dev"),
         (["write error: No space left on device", "make: *** [x] Error 1"], "write error: No space", ""),
         (["make: *** [Makefile:1: all] Error 2"], "make: ***", ""),
         (["all is well"], "", ""),

@@ -3,7 +3,7 @@
 import pytest
 
 from hostbuild.errors import InputError
-from hostbuild.pybuild.setup_lines import chosen, local_setup, reasons, without
+from hostbuild.pybuild.setup_lines import added, chosen, local_setup, reasons, without
 
 # Of CPython 3.11's Modules/Setup.stdlib.in, and a line as 3.13 has it
 STDLIB = """\
@@ -29,6 +29,8 @@ STDLIB = """\
 CONFIG = """\
 extern PyObject* PyInit_array(void);
 extern PyObject* PyInit__socket(void);
+
+/* -- ADDMODULE MARKER 1 -- */
 struct _inittab _PyImport_Inittab[] = {
 
     {"array", PyInit_array},
@@ -70,6 +72,18 @@ def test_modules_are_left_out_of_the_table() -> None:
     assert left.count("\n") == CONFIG.count("\n") - 1
     for row in ('{"_socket", PyInit__socket},', '{"builtins", NULL},', "{0, 0}"):
         assert row in left
+
+
+def test_a_module_is_added_to_the_table() -> None:
+    """It is declared and listed, once each; the other rows stay. A table without its marks is refused."""
+    more = added(CONFIG, "_ctypes")
+    assert more.count("extern PyObject* PyInit__ctypes(void);\n") == 1
+    table = more[more.index("_PyImport_Inittab") : more.index("{0, 0}")]
+    assert table.count('    {"_ctypes", PyInit__ctypes},\n') == 1
+    assert without(more, ["_ctypes"]).count("_ctypes") == 1  # its declaration harms nobody
+    assert set(CONFIG.splitlines()) <= set(more.splitlines())
+    with pytest.raises(InputError, match="no marks"):
+        added(CONFIG.replace("MARKER 2", "MARK 2"), "_ctypes")
 
 
 def test_why_a_module_is_not_there() -> None:

@@ -138,6 +138,8 @@ def require_spec(spec: str) -> Path:
         return path
     if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA) and not is_tarball(path, kind):
         hint = use_of(path, kind) or KERNEL_WORDS
+        if kind is Kind.PACKAGE:
+            hint = f"dpkg-deb -x {path} DIRECTORY unpacks it; --kernel DIRECTORY takes what is in it"
         raise KernelError(f"{path} is {kind.value}, not a kernel (vmlinuz)", hint=hint)
     return path
 

@@ -16,7 +16,6 @@ are taken from the file's own folder. The command line counts more, and a comman
 """
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +89,8 @@ def find_config(start: Path) -> Path | None:
 
 def parse_config(text: str, path: Path, commands: Mapping[str, Iterable[Option]]) -> Config:
     """Check a file's text against the commands' options. Raises InputError with the key and the near ones."""
+    import tomllib  # for who has such a file
+
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as e:

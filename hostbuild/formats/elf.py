@@ -12,6 +12,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import elftools  # its version alone: no parser is imported yet
+
 from hostbuild.errors import HostbuildError
 from hostbuild.fs import answers, sealed
 
@@ -49,7 +51,8 @@ def _program(digest: str, read: Callable[[], bytes]) -> Program:
         stream = BytesIO(read())
         return interpreter(stream), needed(stream), run_path(stream)
 
-    return Program(*answers.values(answers.code_of(__file__), ["program", digest], make))
+    asked = ["program", elftools.__version__, digest]
+    return Program(*answers.values(answers.code_of(__file__), asked, make))
 
 
 def needed(stream: BinaryIO) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from hostbuild.formats.image_header import is_kernel_image
 from hostbuild.formats.unpack import CompressionError, unpacked
 from hostbuild.near import did_you_mean
 
+_TAR_ENDING = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?|tzst)$")
 _HEAD = 1 << 18  # a block of zstd, which is unpacked whole or not at all, has up to 128 KiB
 
 
@@ -189,3 +190,8 @@ def _unpacked_head(compressor: Compressor, head: bytes) -> bytes:
             if len(plain) >= _HEAD:
                 break
     return bytes(plain[:_HEAD])
+
+
+def is_tarball(path: Path, kind: Kind) -> bool:
+    """Tell whether a file of a kind is a tar archive; where it is packed so that nobody can tell, its name says."""
+    return kind is Kind.TARBALL or (kind is Kind.PACKED and _TAR_ENDING.search(path.name) is not None)

@@ -9,8 +9,6 @@ where nothing can be written is the caller's (UsageError), a full or broken disk
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,7 +104,8 @@ def write_error(path: Path, what: str, error: OSError) -> HostbuildError:
 def room(directory: Path) -> str:
     """Say how much room a directory has."""
     try:
-        return f"{directory} has {shutil.disk_usage(directory).free >> 20} MiB free"
+        status = os.statvfs(directory)
+        return f"{directory} has {status.f_bavail * status.f_frsize >> 20} MiB free"
     except OSError:
         return f"{directory} has no room"
 
@@ -167,7 +166,7 @@ def replace_file(path: Path, what: str) -> Iterator[Output]:
             device.abandon()
         return
     with _directory_of(path, what) as (directory, name):
-        staging = f".hostbuild-{secrets.token_hex(6)}.part"
+        staging = f".hostbuild-{os.urandom(6).hex()}.part"
         output: Output | None = None
         try:
             output = _opened(staging, path, what, os.O_WRONLY | os.O_CREAT | os.O_EXCL, directory)

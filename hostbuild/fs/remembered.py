@@ -9,7 +9,6 @@ nobody has asked for in two weeks is removed.
 
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -51,7 +50,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _keep(path: Path, answer: bytes) -> None:
-    descriptor, half = tempfile.mkstemp(prefix=_HALF, dir=path.parent)
+    half = path.with_name(f"{_HALF}{os.urandom(8).hex()}")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(hashlib.sha256(answer).digest() + answer)

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +53,8 @@ def scratch_directory(parent: Path | None = None) -> Iterator[Path]:
 
 def _make(parent: Path | None) -> tuple[Path, int]:
     """Make a directory and lock it; a sweep that came in between may have taken it away, then another one."""
+    import tempfile
+
     while True:
         path = Path(tempfile.mkdtemp(prefix=f".{_NAME}" if parent else _NAME, dir=parent))
         try:

@@ -8,13 +8,12 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
 from hostbuild.formats.compress import detect
-from hostbuild.formats.sniff import Kind, instead, kind_of, kind_of_file, use_of
+from hostbuild.formats.sniff import Kind, instead, is_tarball, kind_of, kind_of_file, use_of
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.files import read_input
 from hostbuild.kernels.build_tree import is_build_tree
 from hostbuild.kernels.bzimage import read_vmlinuz
 from hostbuild.kernels.find import Found, find_kernel, is_word
-from hostbuild.kernels.tarball import is_tarball
 from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
 

@@ -18,12 +18,11 @@ from hostbuild import arch as architectures
 from hostbuild.apt import Spec, parse_spec
 from hostbuild.arch import Arch
 from hostbuild.errors import HostbuildError
-from hostbuild.formats.sniff import Kind, kind_of_file, use_of
+from hostbuild.formats.sniff import Kind, is_tarball, kind_of_file, use_of
 from hostbuild.kernels.build_tree import BuildTree, is_build_tree, modules_in, read_build_tree, tree_of_image
 from hostbuild.kernels.bzimage import KERNEL_WORDS, KernelError
 from hostbuild.kernels.directory import TREES, images_in, require_one
 from hostbuild.kernels.packages import PackagedKernel, require_packaged
-from hostbuild.kernels.tarball import is_tarball, unpacked_tarball
 from hostbuild.near import did_you_mean, listed
 from hostbuild.ui import Reporter
 
@@ -106,6 +105,8 @@ def find_kernel(
         return _of_version(named["version"], named["release"] or "", report, arch)
     path = require_spec(spec).absolute()
     if not path.is_dir() and is_tarball(path, kind_of_file(path)):
+        from hostbuild.kernels.tarball import unpacked_tarball
+
         return _of_file(require_one(unpacked_tarball(path, report), path), str(path))
     tree = path if path.is_dir() else tree_of_image(path) if with_tree else None
     if tree is not None and is_build_tree(tree):

@@ -26,7 +26,6 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import HostbuildError, WorldError
 from hostbuild.formats.compress import Compressor, detect
-from hostbuild.formats.sniff import Kind
 from hostbuild.formats.unpack import unpacked
 from hostbuild.fs import sealed
 from hostbuild.fs.confine import confine
@@ -39,14 +38,8 @@ from hostbuild.ui import Advance, Reporter
 _KEPT = ("boot/", "lib/modules/", "usr/lib/modules/")
 _LEFT_OUT = re.compile(r"boot/vmlinux-(?!kbuild-).*|(usr/)?lib/modules/[^/]+/(build|source)")
 _SOURCE = re.compile(r"([^/]+/)?Kconfig")
-_ENDING = re.compile(r"\.(tar(\.\w+)?|t[gbx]z2?|tzst)$")
 _MOST_BYTES, _MOST_MEMBERS = 32 << 30, 200_000  # a kernel with all modules unstripped has 6 GB in 10,000
 _MOST_HEADER = 1 << 20  # bytes of a long name, or of pax's attributes: tarfile holds them in memory
-
-
-def is_tarball(path: Path, kind: Kind) -> bool:
-    """Tell whether a file of a kind is a tar archive; where it is packed so that nobody can tell, its name says."""
-    return kind is Kind.TARBALL or (kind is Kind.PACKED and _ENDING.search(path.name) is not None)
 
 
 def unpacked_tarball(path: Path, report: Reporter) -> Path:

@@ -10,7 +10,6 @@ kept: what was built is.
 
 import hashlib
 import re
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +92,8 @@ def digest_of(path: Path) -> str:
         )
     if other := instead(path, Kind.TARBALL, Kind.PACKED):
         raise InputError(f"{other} of CPython's source", hint=use_of(path))
+    import tarfile
+
     with path.open("rb") as stream:
         zstd = detect(stream.read(8)) is Compressor.ZSTD  # which tarfile cannot read
     if not zstd and not tarfile.is_tarfile(path):

@@ -23,7 +23,6 @@ card) gets it too.
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -195,6 +194,8 @@ def _unknown_machine(name: str) -> InputError:
 
 def parse_machine(text: str, name: str, origin: str = "machine file") -> Machine:
     """Parse a machine file's text; messages name `origin`. Raises InputError."""
+    import tomllib  # for who boots one
+
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:

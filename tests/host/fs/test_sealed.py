@@ -131,7 +131,7 @@ def test_a_sweep_may_come_before_the_lock(tmp_path: Path, monkeypatch: pytest.Mo
             made[0].rmdir()
         return str(made[-1])
 
-    monkeypatch.setattr("hostbuild.fs.scratch.tempfile.mkdtemp", swept_once)
+    monkeypatch.setattr("tempfile.mkdtemp", swept_once)
     with scratch_directory(tmp_path) as path:
         assert path == made[1]
         assert path.is_dir()

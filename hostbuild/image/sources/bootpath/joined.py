@@ -19,6 +19,7 @@ from importlib.util import MAGIC_NUMBER, spec_from_loader
 from types import CodeType, FrameType, ModuleType
 
 from hostbuild.image.sources.bootpath.putoff import Swap, bound_by, hollow, put_off, stubs_of, used_by
+from hostbuild.image.sources.bootpath.records import write_records
 
 Sources = dict[str, tuple[bytes, str, bool]]  # name -> source, file name for tracebacks, is it a package
 Taken = tuple[tuple[str, tuple[str, ...]], ...]  # module -> its names that come along
@@ -193,6 +194,12 @@ def _constant(one: object, constants: dict[str, object]) -> object:
     return constants.get(one, one) if isinstance(one, str) else one
 
 
+def _code(tree: ast.Module, file: str) -> CodeType:
+    flags = __future__.annotations.compiler_flag
+    code: CodeType = compile(tree, file, "exec", flags, dont_inherit=True, optimize=2)
+    return code
+
+
 class _Module:
     """A module whose imports have been taken out."""
 
@@ -215,10 +222,7 @@ class _Module:
 
     def code(self, body: list[ast.stmt]) -> CodeType:
         """Compile statements of it."""
-        flags = __future__.annotations.compiler_flag
-        tree = ast.Module(body, [])
-        code: CodeType = compile(tree, self.file, "exec", flags, dont_inherit=True, optimize=2)
-        return code
+        return _code(ast.Module(body, []), self.file)
 
     def joined(self, code: CodeType | None, *, lacks: bool = False) -> Joined:
         """Return what the file holds of it; code: in place of its own."""
@@ -295,8 +299,9 @@ class _Given:
     def exec_module(self, module: ModuleType) -> None:
         name = module.__name__
         text, file, is_package = self._sources[name]
-        exec(compile(text, file, "exec", dont_inherit=True, optimize=2), module.__dict__)  # noqa: S102 - ours
         tree = trim(ast.parse(text))
+        write_records(tree)
+        exec(_code(tree, file), module.__dict__)  # noqa: S102 - ours
         whole, taken = take_imports(tree, {one.name for one in self.done} | self._foreign_ones())
         for other in (*whole, *(other for other, _ in taken)):
             if other not in self._sources:

@@ -132,6 +132,13 @@ def _bound(statement: ast.stmt, module: str, called: Called) -> str:
     return name if is_free and name[:2] != "__" else ""
 
 
+def _calls(node: ast.AST) -> bool:
+    """Tell whether something is called when this is evaluated; what a lambda does, it does later."""
+    if isinstance(node, ast.Lambda):
+        return any(map(_calls, (*node.args.defaults, *filter(None, node.args.kw_defaults))))
+    return isinstance(node, (ast.Call, ast.NamedExpr)) or any(map(_calls, ast.iter_child_nodes(node)))
+
+
 def _name_of(statement: ast.stmt) -> str:
     if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
         return statement.name

@@ -107,7 +107,6 @@ class Interpreter:
         after: Sequence[str] = (),
         *,
         called: Mapping[str, str] | None = None,
-        first: str = "",
     ) -> tuple[bytes, bytes]:
         """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
 
@@ -115,12 +114,12 @@ class Interpreter:
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
         they import later is looked for beside it. place: its path below the directory that holds the packages. after:
-        modules that are imported before it is, by whomsoever; what these import is left out. called, first: see join()
-        of joined.py.
+        modules that are imported before it is, by whomsoever; what these import is left out. called: see join() of
+        joined.py.
         """
         texts = [(module.__name__, _text_of(module)) for module in (putoff, records, joined)]
         functions = None if called is None else dict(called)
-        question = [texts, list(roots), dict(sources), place, list(after), functions, first]
+        question = [texts, list(roots), dict(sources), place, list(after), functions]
         answer = self._answer(inside.JOIN, marshal.dumps(question, 2))
         contents: tuple[bytes, bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
         return contents

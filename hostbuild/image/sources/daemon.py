@@ -109,7 +109,7 @@ def joined_files(sources: list[ModuleSource], interpreter: Interpreter) -> dict[
     }
     ears = f"{LATER.replace('.', '/')}.pyc"
     boot, rest = interpreter.join(BOOT_PATH, ours, f"{JOINED}.pyc", called=CALLED)
-    heard, _ = interpreter.join((LATER,), ours, ears, BOOT_PATH, first=JOINED)
+    heard, _ = interpreter.join((LATER,), ours, ears, BOOT_PATH)
     return {f"{JOINED}.pyc": boot, f"{JOINED}{joined.LATER}.pyc": rest, ears: heard}
 
 

@@ -18,14 +18,19 @@ from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER, spec_from_loader
 from types import CodeType, FrameType, ModuleType
 
-from hostbuild.image.sources.bootpath.putoff import Swap, bound_by, hollow, put_off, stubs_of, used_by
+from hostbuild.image.sources.bootpath.putoff import (
+    Swap,
+    hollow,
+    put_off,
+    stubs_of,
+    used_by,
+)
 from hostbuild.image.sources.bootpath.records import write_records
 
 Sources = dict[str, tuple[bytes, str, bool]]  # name -> source, file name for tracebacks, is it a package
 Taken = tuple[tuple[str, tuple[str, ...]], ...]  # module -> its names that come along
-# name; the package's directory or ""; modules that are bound by their names; what is taken of others; its code; is
-# something of it put off that others could ask for?
-Joined = tuple[str, str, tuple[str, ...], Taken, CodeType, bool]
+# name; the package's directory or ""; modules that are bound by their names; what is taken of others; its code
+Joined = tuple[str, str, tuple[str, ...], Taken, CodeType]
 # name; modules that are bound by their names; what is taken of others; functions whose code is put off; what is put off
 # of its statements, None for nothing
 Later = tuple[str, tuple[str, ...], Taken, tuple[Swap, ...], CodeType | None]
@@ -34,7 +39,7 @@ LATER = "_later"  # ends the name of the file with what is put off
 _CHECKING = "TYPE_CHECKING"
 # Makes the modules, each before those that take something from it.
 _LOADER = """
-for name, directory, whole, taken, code, lacks in "JOINED":
+for name, directory, whole, taken, code in "JOINED":
     if name in modules and name != __name__:
         continue  # somebody has imported it already
     module = modules[name] = make(name)
@@ -51,8 +56,6 @@ for name, directory, whole, taken, code, lacks in "JOINED":
         there = modules[other].__dict__
         for one in names:
             space[one] = there[one]
-    if lacks:
-        space["__getattr__"] = function(missing, space)
     made.append(name)
     exec(code, space)
 """
@@ -72,12 +75,12 @@ def fill():
     if filled:
         return
     filled = True
+    sys.meta_path.remove(modules[__name__])
     from FILE_LATER import parts
     del modules["FILE_LATER"]
     for name, _, _, swaps, _ in parts:
         if name in made:
             space = modules[name].__dict__
-            space.pop("__getattr__", None)
             for owner, attribute, code in swaps:
                 find(space, owner, attribute).__code__ = code
     for name, whole, taken, _, code in parts:
@@ -104,32 +107,23 @@ def wake():
     owner, _, attribute = stub.f_code.co_qualname.rpartition(".")
     return find(stub.f_globals, owner, attribute)
 
-def missing(name):
-    if name[:2] != "__":  # the import system asks for __path__
-        import FILE
-        FILE.fill()
-        if name in globals():
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Asked first for whatever module is imported now.
+def find_spec(name, path=None, target=None):
+    fill()
 
 function = type(fill)
-missing = missing.__code__
+sys.meta_path.insert(0, modules[__name__])
 """
-# Of a file that comes after one that has put something off: that has to be there.
-_AFTER = """
+# Of a file that puts nothing off.
+_PLAIN = """
 import sys
 modules = sys.modules
 make = type(sys)
-function = None
 made = []
 here = __file__.removesuffix("PLACE")
 for name in "OTHERS":
     __import__(name)
-if "FILE" in modules:
-    modules["FILE"].fill()
 """
-
-
 # Of the file with what is put off.
 _LATER = 'parts = "PARTS"\n'
 
@@ -140,7 +134,6 @@ def join(
     place: str,
     after: list[str],
     called: dict[str, str] | None = None,
-    first: str = "",
 ) -> tuple[bytes, bytes]:
     """Import the modules `roots` from their sources; the content of the .pyc file that makes all that they import.
 
@@ -148,8 +141,7 @@ def join(
 
     place: that file's path below the directory of the sources' packages. after: modules that are imported before it,
     with all that they import: by others, or by the file. called: the functions by module, their qualified names with
-    spaces between them, that are called before fill() is; what else there is, is put off; None: put off nothing. first:
-    the module of a file that has put something off, if it was imported.
+    spaces between them, that are called before fill() is; what else there is, is put off; None: put off nothing.
     """
     finder = _Given(sources)
     sys.meta_path.insert(0, finder)
@@ -172,11 +164,7 @@ def join(
         "PLACE": place,
         "PARTS": tuple(late),
     }
-    head = (
-        _AFTER.replace("FILE", first)
-        if called is None
-        else _FILL.replace("FILE", file).replace("_LATER", LATER)
-    )
+    head = _PLAIN if called is None else _FILL.replace("FILE", file).replace("_LATER", LATER)
     return _compiled(head + _LOADER, constants), _compiled(_LATER, constants)
 
 
@@ -224,10 +212,10 @@ class _Module:
         """Compile statements of it."""
         return _code(ast.Module(body, []), self.file)
 
-    def joined(self, code: CodeType | None, *, lacks: bool = False) -> Joined:
+    def joined(self, code: CodeType | None) -> Joined:
         """Return what the file holds of it; code: in place of its own."""
         whole = code or self.code(self.tree.body)
-        return (self.name, self._directory, self.whole, self.taken, whole, lacks)
+        return (self.name, self._directory, self.whole, self.taken, whole)
 
 
 def _divided(
@@ -236,7 +224,6 @@ def _divided(
     """Return of each module what runs at once, and what fill() brings."""
     trees = {one.name: one.tree for one in given}
     waiting = put_off(trees, called)
-    absent = {name: bound_by(statements) for name, statements in waiting.items()}
     uses = {name: used_by(tree, name, called) for name, tree in trees.items()}
     everywhere = set().union(*uses.values())
     done: list[Joined] = []
@@ -251,11 +238,10 @@ def _divided(
         stays = tuple(
             (other, tuple(each for each in names if each in wanted[other])) for other, names in one.taken
         )
-        absent[name].update(*(names for _, names in moved), whole)  # others may take it from here
         one.taken = tuple(row for row in stays if row[1])
         one.whole = tuple(other for other in one.whole if other not in whole)
         code, swaps = hollow(one.code(one.tree.body), stubs_of(one.tree, name, called), file)
-        done.append(one.joined(code, lacks=bool(absent[name])))
+        done.append(one.joined(code))
         rest = one.code(waiting[name]) if waiting[name] else None
         late.append((name, whole, tuple(row for row in moved if row[1]), swaps, rest))
     return done, [one for one in late if any(one[1:])]

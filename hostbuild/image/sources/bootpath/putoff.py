@@ -1,13 +1,13 @@
 """Takes out of the boot path's modules what nothing calls before the first modprobe: it is read while that works.
 
-Two things are put off, and both are there again, as if they had never been missing, after fill() (joined.py):
+What is put off is there again, as if it had never been missing, after fill() (joined.py):
 
 - The code of functions and methods that are not called until then. What stands in their place, a stub, has fill()
   called and then calls the function that it stood for, so an early call is slower and no more. A function keeps its
   identity, defaults and decorators; only its `__code__` changes.
-- Whole statements at a module's top, functions, classes and constants, if nothing that runs until then has their names,
-  in whatever module: neither as a name nor as an attribute. Who asks the module itself for one, as an import inside
-  a function does, has fill() called, too.
+- Whole statements at a module's top, functions, classes and constants, if nothing that runs until then has
+  their names, in whatever module: neither as a name nor as an attribute. Code of other modules could ask for them, so
+  whoever imports a module that is not there has fill() called first.
 
 What is called is measured (called.py). A list that is out of date costs time and breaks nothing.
 
@@ -24,6 +24,7 @@ Swap = tuple[str, str, CodeType]  # a function that is put off: its class or "",
 
 _DECORATORS = frozenset({"property", "staticmethod", "classmethod"})
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_BY_TEXT = frozenset({"getattr", "hasattr", "setattr"})
 _IS_FUNCTION = 0x2  # CO_NEWLOCALS; the bodies of modules and classes are without it
 _STUB = """
 def stub(*args, **kwargs):
@@ -68,11 +69,6 @@ def used_by(tree: ast.Module, module: str, called: Called) -> set[str]:
     """Return the names that are asked for by what is left of a module."""
     stubs = stubs_of(tree, module, called)
     return {asked for one in tree.body for asked in _used(one, stubs)}
-
-
-def bound_by(statements: list[ast.stmt]) -> set[str]:
-    """Return the names that statements bind which put_off() has taken out."""
-    return {name for one in statements if (name := _name_of(one))}
 
 
 def stubs_of(tree: ast.Module, module: str, called: Called) -> set[str]:
@@ -156,6 +152,7 @@ def _stubs(body: list[ast.stmt], module: str, prefix: str, called: Called) -> It
         if (
             (module, prefix + one.name) not in called
             and often[one.name] == 1
+            and one.name != "__new__"  # as short as a stub, where a record has it
             and all(isinstance(by, ast.Name) and by.id in _DECORATORS for by in one.decorator_list)
             and not (prefix and one.name[:2] == "__" != one.name[-2:])  # mangled
             and not {"super", "__class__"} & set(_names(one))
@@ -188,3 +185,7 @@ def _names(tree: ast.AST) -> Iterator[str]:
             yield from node.names
         elif isinstance(node, ast.alias):
             yield from node.name.split(".")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_TEXT:
+            yield from (
+                one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )

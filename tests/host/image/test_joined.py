@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from hostbuild.image.sources.bootpath import joined
+from hostbuild.image.sources.bootpath.called import CALLED as CALLED_AT_BOOT
 
+DAEMON = Path(__file__).resolve().parents[3] / "daemon"
 HEAD = "from __future__ import annotations\nTYPE_CHECKING = False\n"
 SOURCES = {
     "box": (b"", "/x/box/__init__.py", True),
@@ -84,10 +86,9 @@ def test_what_is_joined_does_the_same(tmp_path: Path) -> None:
 
 def test_the_daemons_modules_are_left_without_imports_and_annotations() -> None:
     """Of the daemon's own imports at a module's top all are taken, but for those that rename what they import."""
-    daemon = Path(__file__).resolve().parents[3] / "daemon"
     names = {
-        path: str(path.relative_to(daemon))
-        for path in daemon.glob("modaliasd/**/*.py")
+        path: str(path.relative_to(DAEMON))
+        for path in DAEMON.glob("modaliasd/**/*.py")
         if "/ports/" not in f"{path}"
     }
     there = {
@@ -225,9 +226,25 @@ def test_a_second_file_finds_what_the_first_one_has_put_off(tmp_path: Path) -> N
     )
 
 
+def test_what_is_called_is_there() -> None:
+    """Each function of the measured list stands in its module; `make boot-calls` measures anew."""
+    gone: list[str] = []
+    for module, functions in CALLED_AT_BOOT.items():
+        tree = ast.parse((DAEMON / f"{module.replace('.', '/')}.py").read_bytes())
+        there = {f"{record.name}.__new__" for record in tree.body if isinstance(record, ast.ClassDef)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                there |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, ast.FunctionDef)}
+            elif isinstance(node, ast.FunctionDef):
+                there.add(node.name)
+        gone += [f"{module}: {name}" for name in functions.split() if name not in there]
+    assert gone == []
+    assert len(CALLED_AT_BOOT) > 40
+
+
 def test_a_record_is_written_as_it_would_be_made(tmp_path: Path) -> None:
     """Fields, defaults, methods, errors and what a record can do are those of core/fasttypes.py."""
-    types = Path(__file__).resolve().parents[3] / "daemon/modaliasd/core/fasttypes.py"
+    types = DAEMON / "modaliasd/core/fasttypes.py"
     text = (
         f"{HEAD}from modaliasd.core.fasttypes import NamedTuple\nLIMIT = 3\n"
         "class Empty(NamedTuple):\n    pass\n"

@@ -82,7 +82,9 @@ def main() -> None:
         lines = textwrap.wrap(" ".join(sorted(found[module])), 90)
         parts = "".join(f'\n        "{line}{" " * (line is not lines[-1])}"' for line in lines)
         text += (
-            f'    "{module}": ({parts}\n    ),\n' if len(lines) > 1 else f'    "{module}": "{lines[0]}",\n'
+            f'    "{module}": ({parts}\n    ),\n'
+            if len(lines) > 1 or len(parts) > 70
+            else f'    "{module}": "{lines[0]}",\n'
         )
     write_file(TARGET, f"{text}}}\n".encode(), "the list of what is called")
     subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(TARGET)], check=True)

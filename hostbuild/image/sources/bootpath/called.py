@@ -12,7 +12,9 @@ CALLED = {
     "modaliasd.core.index.lookup": "Index.__init__ Index.lookup _ranker",
     "modaliasd.core.index.search": "_needles searcher",
     "modaliasd.core.index.tails": "compile_tail rarest_of",
-    "modaliasd.core.inventory": "Arrivals.__init__ Inventory.__init__ Inventory.find Inventory.see InventoryEntry.__init__",
+    "modaliasd.core.inventory": (
+        "Arrivals.__init__ Inventory.__init__ Inventory.find Inventory.see InventoryEntry.__init__"
+    ),
     "modaliasd.core.kmod.glob": "is_wildcard",
     "modaliasd.core.kmod.invocation": "Invocation.__new__ _finds_options invocation",
     "modaliasd.core.kmod.modprobe_d": (

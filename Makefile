@@ -10,7 +10,7 @@ DOCS_STAMP := $(VENV)/.stamp-docs
 
 .PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
 .PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
-.PHONY: bench-image
+.PHONY: bench-image boot-calls
 
 setup: $(STAMP)
 
@@ -101,6 +101,10 @@ bench-match: $(STAMP)
 # A boot with modaliasd beside systemd-udevd, mdev and the shell's one-liners, by instructions: ten minutes.
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
+
+# What the daemon calls until its first modprobe, which an image's boot file has at once: a boot of some 30 seconds.
+boot-calls: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/boot_calls.py
 
 # What of the default image is ever read: by a boot, by plugs, by the guest's commands; a table, two minutes.
 bench-opened: $(STAMP)

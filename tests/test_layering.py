@@ -139,9 +139,10 @@ HOST = {
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
-        f"hostbuild.pybuild {CORES}",
-        "busybox cpython daemon joined kmod libraries overlay packages tools",
+        f"hostbuild.pybuild hostbuild.image.sources.bootpath {CORES}",
+        "busybox cpython daemon kmod libraries overlay packages tools",
     ),
+    "hostbuild.image.sources.bootpath": room("", "joined"),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.check hostbuild.image.modules hostbuild.image.sources hostbuild.pybuild {CORES}",

@@ -5,8 +5,8 @@ joined again. At the first settle the guest lowers its kernel's loglevel and wri
 that means nothing to a terminal; whatever follows is shown as it comes.
 
 The guest asks how large the terminal is (rootfs-overlay/usr/bin/resize), and waits three seconds. While its console is
-held back, the terminal hears nothing of that, so it is taken out and answered here: late, the answer would be typed into the
-guest's shell, which takes it for where the cursor is.
+held back, the terminal hears nothing of that, so it is taken out and answered here: late, the answer would be typed
+into the guest's shell, which takes it for where the cursor is.
 """
 
 import re

@@ -2,10 +2,10 @@
 bench-match`).
 
 Every matcher is asked for the same distinct modaliases of a seeded mix (or of --corpus FILE), one by one,
-in one process, with no memory of former answers. Times are the least thread CPU time of several rounds, so
-that other work on the machine counts little; rounds of the matchers alternate. "first" is the first round
-of a fresh index, in which it decodes what it passes. Opening, building and memory are measured in processes
-of their own. --release compares with the libkmod of another Debian, under that one's CPython.
+in one process, with no memory of former answers. Times are thread CPU time; rounds of the matchers alternate, and
+the median of the pairs' ratios counts, so that other work on the machine counts little (match_sides.py). "first" is
+the first round of a fresh index, in which it decodes what it passes. Opening, building and memory are measured in
+processes of their own. --release compares with the libkmod of another Debian, under that one's CPython.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.match_sides import Row, by_bus, by_text, least_time, side_by_side
+from benchmarks.match_sides import Compared, Row, by_bus, by_text, round_time, side_by_side
 from hostbuild import debs
 from hostbuild.apt import OWN, Lists, Spec
 from hostbuild.formats import elf
@@ -164,7 +164,8 @@ def sides(release: str, file: Path, asked: Path, folder: Path) -> tuple[str, lis
     command += ["-m", "benchmarks.match_sides", file, asked, folder]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     told = json.loads(run.stdout)
-    return f"CPython {told['python']}, {name}", [tuple(row) for row in told["rows"]]
+    rows = [(bus, count, matched, Compared(*compared)) for bus, count, matched, compared in told["rows"]]
+    return f"CPython {told['python']}, {name}", rows
 
 
 def show(console: Console, title: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -217,28 +218,29 @@ def measure(scratch: str) -> None:
             bus,
             str(count),
             str(matched),
-            f"{1 / ours:,.0f}",
-            f"{ours * 1e6:.1f}",
-            f"{1 / theirs:,.0f}",
-            f"{theirs * 1e6:.1f}",
-            f"{theirs / ours:.2f}",
+            f"{1 / figures.one:,.0f}",
+            f"{figures.one * 1e6:.1f}",
+            f"{1 / figures.other:,.0f}",
+            f"{figures.other * 1e6:.1f}",
+            f"{figures.times:.2f}",
+            f"{figures.low:.2f}-{figures.high:.2f}",
         )
-        for bus, count, matched, ours, theirs in compared
+        for bus, count, matched, figures in compared
     ]
-    heads = ("bus", "asked", "matched", "index/s", "us", "libkmod/s", "us", "times")
-    console.print(f"{who}; times of several rounds, the least")
+    heads = ("bus", "asked", "matched", "index/s", "us", "libkmod/s", "us", "times", "of ten, eight are")
+    console.print(f"{who}; medians of rounds")
     title = f"{len(aliases)} aliases, {len(asked)} modaliases over {len(by_bus(asked))} buses"
     show(console, title, heads, rows)
     if options.quick:
         return
 
     index, kmod = Index(mapped), Kmod(folder)
-    first = least_time(*by_text(Index(mapped), asked))
-    all_time = side_by_side(by_text(index, asked), (kmod.lookup, asked))
+    first = round_time(by_text(Index(mapped), asked))
+    mix = side_by_side(by_text(index, asked), (kmod.lookup, asked))
     sample = asked[::SLOW_SAMPLE]
-    linear_time, regular_time = least_time(linear(aliases), sample), least_time(regular(aliases), sample)
+    linear_time, regular_time = round_time((linear(aliases), sample)), round_time((regular(aliases), sample))
     wide_index = Index(build(widened(alias_text, 10), order, builtin))
-    wide = side_by_side(by_text(wide_index, asked), by_text(index, asked))
+    wide = side_by_side(by_text(index, asked), by_text(wide_index, asked))
     few = [strings[0] for strings in by_bus(asked).values()][:MACHINE]
     opened, used = guest_time(cache, file, few)
     mapping = (
@@ -256,14 +258,14 @@ def measure(scratch: str) -> None:
         "the same in other ways",
         ("what", "figure"),
         (
-            ("index, a lookup of the mix", f"{all_time[0] * 1e6:.1f} us; first round {first * 1e6:.1f} us"),
-            ("libkmod through ctypes", f"{all_time[1] * 1e6:.1f} us, {all_time[1] / all_time[0]:.2f} times"),
-            ("linear fnmatch", f"{linear_time * 1e6:,.0f} us, {linear_time / all_time[0]:,.0f} times"),
+            ("index, a lookup of the mix", f"{mix.one * 1e6:.1f} us; first round {first * 1e6:.1f} us"),
+            ("libkmod through ctypes", f"{mix.other * 1e6:.1f} us, {mix.times:.2f} times"),
+            ("linear fnmatch", f"{linear_time * 1e6:,.0f} us, {linear_time / mix.one:,.0f} times"),
             (
                 "one regular expression a bus",
-                f"{regular_time * 1e6:,.0f} us, {regular_time / all_time[0]:,.0f} times",
+                f"{regular_time * 1e6:,.0f} us, {regular_time / mix.one:,.0f} times",
             ),
-            ("a table ten times as long", f"{wide[0] * 1e6:.1f} us, {wide[0] / wide[1]:.2f} times"),
+            ("a table ten times as long", f"{wide.other * 1e6:.1f} us, {wide.times:.2f} times"),
             ("opening the index in a fresh process", f"{opening_seconds(file) * 1e6:.0f} us; {opened}"),
             (f"first lookups of {len(few)} buses, one each", used),
             ("building it from text", f"{build_seconds:.2f} s"),

@@ -2,8 +2,12 @@
 
     PYTHONPATH=.:daemon python -m benchmarks.match_sides INDEX MODALIASES MODULES_DIR
 
-It prints JSON: the interpreter's version, libkmod's, and a row for each bus and for all: name, how many were asked,
-how many matched, seconds for one lookup of the index, and of libkmod. Nothing but the standard library is imported.
+It prints JSON: the interpreter's version, and a row for each bus and for all: name, how many were asked, how many
+matched, and what `side_by_side` measures. Nothing but the standard library is imported.
+
+Both are asked for the same strings one by one, in turns. A round asks them again and again until it has taken long
+enough for the clock: a thread's CPU time is known to some microseconds only, and jumps when the thread changes its CPU,
+so that the least of many short rounds is the clock's error. Each pair of rounds gives a ratio; their median counts.
 """
 
 import json
@@ -12,41 +16,58 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from modaliasd.core.index.lookup import Index
 from modaliasd.core.kmod.names import text_of
 from tests.support.libkmod import Kmod
 
-ROUNDS = 7  # that a matcher has at least
-ASKED = (
-    100_000  # lookups that it does at least: fewer are over before the machine has a quiet moment for both
-)
+PAIRS = 21  # rounds of each
+ROUND_S = 0.004  # that a round of the quicker one takes at least
 LEAST = 5  # modaliases that a bus has, to have a row
-LOOKUPS = 1000  # that a round has at least
 
 # What asks, and what it is asked.
 Asking = tuple[Callable[[Any], object], Sequence[object]]
-Row = tuple[str, int, int, float, float]
 
 
-def least_time(ask: Callable[[Any], object], asked: Sequence[object], rounds: int = 1) -> float:
-    """Seconds of thread CPU time for one lookup."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.thread_time_ns()
+class Compared(NamedTuple):
+    """Seconds for a lookup of the one and of the other, the medians of all rounds.
+
+    times: how many times as long the other takes, the median of the pairs' ratios. low, high: a tenth of the pairs is
+    below, and above.
+    """
+
+    one: float
+    other: float
+    times: float
+    low: float
+    high: float
+
+
+# A bus, how many strings it has, how many of them match, and the figures.
+Row = tuple[str, int, int, Compared]
+
+
+def round_time(asking: Asking, again: int = 1) -> float:
+    """Seconds of thread CPU time for one lookup, in a round that asks for all strings `again` times."""
+    ask, asked = asking
+    start = time.thread_time_ns()
+    for _ in range(again):
         for modalias in asked:
             ask(modalias)
-        best = min(best, (time.thread_time_ns() - start) / 1e9 / len(asked))
-    return best
+    return (time.thread_time_ns() - start) / 1e9 / again / len(asked)
 
 
-def side_by_side(one: Asking, other: Asking) -> tuple[float, float]:
-    """Return the least times of two matchers whose rounds alternate; a few strings are asked again and again."""
-    again = max(1, LOOKUPS // len(one[1]))
-    rounds = max(ROUNDS, ASKED // (again * len(one[1])))
-    times = [(least_time(*one, again), least_time(*other, again)) for _ in range(rounds)]
-    return min(first for first, _ in times), min(second for _, second in times)
+def side_by_side(one: Asking, other: Asking, pairs: int = PAIRS) -> Compared:
+    """Compare two matchers whose rounds alternate."""
+    quicker = min(round_time(asking, 3) for asking in (one, other))
+    again = max(1, int(ROUND_S / (max(quicker, 1e-8) * len(one[1]))))
+    rounds = [(round_time(one, again), round_time(other, again)) for _ in range(pairs)]
+    ratios = sorted(theirs / ours for ours, theirs in rounds)
+    tenth = len(ratios) // 10
+    ours, theirs = (median(times) for times in zip(*rounds, strict=True))
+    return Compared(ours, theirs, median(ratios), ratios[tenth], ratios[-1 - tenth])
 
 
 def by_text(index: Index, asked: Sequence[bytes]) -> Asking:
@@ -69,8 +90,8 @@ def compare(index: Index, kmod: Kmod, asked: Sequence[bytes]) -> list[Row]:
     for bus, strings in [("all", asked), *largest_first]:
         if len(strings) >= LEAST:
             matched = sum(bool(index.lookup(text_of(modalias))) for modalias in strings)
-            times = side_by_side(by_text(index, strings), (kmod.lookup, strings))
-            rows.append((bus, len(strings), matched, *times))
+            compared = side_by_side(by_text(index, strings), (kmod.lookup, strings))
+            rows.append((bus, len(strings), matched, compared))
     return rows
 
 

@@ -55,8 +55,8 @@ plugged_device = click.argument(
 
 # What is booted, on what.
 _KERNELS = (
-    "deb:PACKAGE[=VERSION][/RELEASE], the path of a vmlinuz, a build tree or a tar archive (make targz-pkg), a version "
-    "(6.12.9-amd64), or running."
+    "deb:PACKAGE[=VERSION][/RELEASE], the path of a vmlinuz, a build tree or an archive (make targz-pkg, bindeb-pkg), "
+    "a version (6.12.9-amd64), or running."
 )
 boot_kernel = click.option(
     "--kernel",

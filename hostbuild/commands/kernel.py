@@ -190,7 +190,7 @@ def check(*, kernel: str, everything: bool, as_json: bool) -> int:
     """Check whether a kernel suits make-image and modaliasd; each finding has its reason and its fix.
 
     A .config, or a kernel as make-image's --kernel names it: deb:linux-image-amd64/trixie, a vmlinuz, a build tree, a
-    tar archive, a version, running. Exit status 1 if it does not.
+    tar archive, a .deb, a version, running. Exit status 1 if it does not.
     """
     from hostbuild.formats.kconfig import arch_of, parse_config
     from hostbuild.kbuild import fitness

@@ -53,7 +53,7 @@ _USE = {
     Kind.DEVICETREE: "hostbuild predict {} --kernel deb:linux-image-arm64",
     Kind.MACHINE: "a machine file is named by --machine {}",
     Kind.CONFIG: "hostbuild kernel check {}",
-    Kind.PACKAGE: "dpkg-deb -x {} DIRECTORY unpacks it; --kernel DIRECTORY takes a kernel that is in it",
+    Kind.PACKAGE: "a package that holds a kernel is named by --kernel {}",
 }
 _MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"0707", Kind.IMAGE),  # newc and its relatives
@@ -195,3 +195,8 @@ def _unpacked_head(compressor: Compressor, head: bytes) -> bytes:
 def is_tarball(path: Path, kind: Kind) -> bool:
     """Tell whether a file of a kind is a tar archive; where it is packed so that nobody can tell, its name says."""
     return kind is Kind.TARBALL or (kind is Kind.PACKED and _TAR_ENDING.search(path.name) is not None)
+
+
+def is_kernel_archive(path: Path, kind: Kind) -> bool:
+    """Tell whether a file of a kind can be what a kernel's build packs its files into: a tar archive, a .deb."""
+    return kind is Kind.PACKAGE or is_tarball(path, kind)

@@ -20,7 +20,7 @@ KINDS = {
     "kernel/source": "kernels' sources",
     "kernel/objects": "what compilers left of kernels",
     "kernel/built": "kernels built from source",
-    "kernel/tarballs": "kernels of tar archives, unpacked",
+    "kernel/tarballs": "kernels of archives, unpacked",
     "python/built": "interpreters built from source",
     "python/work": "what compilers left of interpreters",
     "python/linked": "interpreters with an image's modules in them",

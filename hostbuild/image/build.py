@@ -31,6 +31,7 @@ from hostbuild.image.modules.requested import Rule
 from hostbuild.image.modules.stripped import strip_all
 from hostbuild.image.modules.tree import put_modules
 from hostbuild.image.pack import check_writable, pack
+from hostbuild.image.smallest import empty_unwind_tables
 from hostbuild.image.sources import busybox, cpython, daemon, extras, kmod, overlay, own, rootfs
 from hostbuild.image.sources.extras import Extra
 from hostbuild.kernels.kernel import Kernel, require_kernel
@@ -76,7 +77,8 @@ class ImageOptions:
     arch: the one to build for; None for the kernel's. kernel: as kernels/find.py takes it; None chooses. modules: a
     selection (modules/selection.py). wanted: gives modules by name, to which the selection, which may then be empty,
     adds; wanted_from: where they come from, for the manifest. python: further modules of Python's standard library.
-    smallest: pack as tightly as the compressor can. store: how the modules are kept. extras: see extras.py.
+    smallest: pack as tightly as the compressor can, and without tables for unwinding (smallest.py). store: how the
+    modules are kept. extras: see extras.py.
     microcode: of CPUs, to stand in front (microcode.py). behind: images that are put behind it (behind.py).
     interpreter: the package of the guest's Python; own: what it is built of instead (sources/own.py). release: the one
     of Debian that busybox, kmod, Python and their libraries come from, "" for this machine's. requested: which modules
@@ -185,10 +187,7 @@ def build_image(
             packages += extras.put_extra(tree, extra, one, interpreter, lists)
     if for_kmod:
         packages.append(kmod.put_kmod(tree, interpreter.libraries, lists))
-    for laid in overlays:
-        laid.put(tree)
-    if Extra.ROOT not in options.extras:
-        rootfs.take_out(tree)
+    _put_overlays(tree, overlays, options)
     for path in brought.overlaid.paths:
         tree.remove(path)
     with report.step(f"Packing {len(carried)} modules", len(carried)) as advance:
@@ -291,6 +290,16 @@ def _laid(overlays: Iterable[overlay.Overlay], arch: Arch) -> FileTree:
     for laid in overlays:
         laid.put(tree)
     return tree
+
+
+def _put_overlays(tree: FileTree, overlays: Iterable[overlay.Overlay], options: ImageOptions) -> None:
+    """Put the overlays over what is there, and take out what the options leave out of the image's own files."""
+    for laid in overlays:
+        laid.put(tree)
+    if Extra.ROOT not in options.extras:
+        rootfs.take_out(tree)
+    if options.smallest:
+        empty_unwind_tables(tree)
 
 
 def _is_squashed(options: ImageOptions) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.formats import vmlinuz
 from hostbuild.formats.compress import detect
-from hostbuild.formats.sniff import Kind, instead, is_tarball, kind_of, kind_of_file, use_of
+from hostbuild.formats.sniff import Kind, instead, is_kernel_archive, kind_of, kind_of_file, use_of
 from hostbuild.formats.unpack import CompressionError, decompress
 from hostbuild.fs.files import read_input
 from hostbuild.kernels.build_tree import is_build_tree
@@ -17,7 +17,9 @@ from hostbuild.kernels.find import Found, find_kernel, is_word
 from hostbuild.near import did_you_mean
 from hostbuild.ui import Silent
 
-_NAMES = "name a .config, a vmlinuz, a build tree, a tar archive, deb:PACKAGE, a version, or `running`"
+_NAMES = (
+    "name a .config, a vmlinuz, a build tree, a tar archive, a .deb, deb:PACKAGE, a version, or `running`"
+)
 
 
 def read_config_of(kernel: str) -> tuple[str, str]:
@@ -31,7 +33,7 @@ def read_config_of(kernel: str) -> tuple[str, str]:
     if is_build_tree(path) and (path / ".config").is_file():  # built or not
         path = path / ".config"
         kernel = str(path)
-    if is_word(kernel) or path.is_dir() or (path.is_file() and is_tarball(path, kind_of_file(path))):
+    if is_word(kernel) or path.is_dir() or (path.is_file() and is_kernel_archive(path, kind_of_file(path))):
         return _read_of(find_kernel(kernel, Silent()))
     if not os.path.lexists(path):
         raise InputError(

@@ -17,8 +17,8 @@ from hostbuild.fs.files import read_error
 from hostbuild.fs.regular import read_regular
 
 KERNEL_WORDS = (
-    "name a kernel by the path of a vmlinuz, a build tree or a tar archive, by deb:PACKAGE (deb:linux-image-amd64, "
-    "deb:linux-image-amd64/trixie), by its version, or as running"
+    "name a kernel by the path of a vmlinuz, a build tree, a tar archive or a .deb, by deb:PACKAGE "
+    "(deb:linux-image-amd64, deb:linux-image-amd64/trixie), by its version, or as running"
 )
 _VERSION = re.compile(r"(?!\.)[!-.0-~]+")
 _BANNER = re.compile(rb"Linux version (\d[!-~]{0,63}) \(")

@@ -5,7 +5,7 @@ running                             the kernel that runs here
 6.12.9-amd64                        a version: in /boot, in /lib/modules, or Debian's package linux-image-VERSION
 PATH of a vmlinuz                   beside boot/ or in its module directory, as Arch, Fedora and Debian have it
 PATH of a directory                 a build tree (build_tree.py), a module directory, or a root with boot/ and lib/
-PATH of a tar archive               such a root packed, as `make targz-pkg` does (tarball.py)
+PATH of a tar archive, or a .deb    such a root packed, as `make targz-pkg` and `bindeb-pkg` do (tarball.py)
 """
 
 import os
@@ -18,7 +18,7 @@ from hostbuild import arch as architectures
 from hostbuild.apt import Spec, parse_spec
 from hostbuild.arch import Arch
 from hostbuild.errors import HostbuildError
-from hostbuild.formats.sniff import Kind, is_tarball, kind_of_file, use_of
+from hostbuild.formats.sniff import Kind, is_kernel_archive, kind_of_file, use_of
 from hostbuild.kernels.build_tree import BuildTree, is_build_tree, modules_in, read_build_tree, tree_of_image
 from hostbuild.kernels.bzimage import KERNEL_WORDS, KernelError
 from hostbuild.kernels.directory import TREES, images_in, require_one
@@ -104,10 +104,10 @@ def find_kernel(
     if named is not None and not os.path.lexists(spec):
         return _of_version(named["version"], named["release"] or "", report, arch)
     path = require_spec(spec).absolute()
-    if not path.is_dir() and is_tarball(path, kind_of_file(path)):
+    if not path.is_dir() and is_kernel_archive(path, kind := kind_of_file(path)):
         from hostbuild.kernels.tarball import unpacked_tarball
 
-        return _of_file(require_one(unpacked_tarball(path, report), path), str(path))
+        return _of_file(require_one(unpacked_tarball(path, kind, report), path), str(path))
     tree = path if path.is_dir() else tree_of_image(path) if with_tree else None
     if tree is not None and is_build_tree(tree):
         built = read_build_tree(tree)
@@ -136,7 +136,7 @@ def require_spec(spec: str) -> Path:
     kind = kind_of_file(path)
     if kind is Kind.DIRECTORY and (is_build_tree(path) or images_in(path)):
         return path
-    if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA) and not is_tarball(path, kind):
+    if kind not in (Kind.KERNEL, Kind.ELF, Kind.DATA) and not is_kernel_archive(path, kind):
         hint = use_of(path, kind) or KERNEL_WORDS
         raise KernelError(f"{path} is {kind.value}, not a kernel (vmlinuz)", hint=hint)
     return path

@@ -1,8 +1,10 @@
-"""A kernel in a tar archive, as its own build packs it: unpacked once, into hostbuild's cache.
+"""A kernel in a tar archive, or a .deb, which has one inside, as its own build packs it: unpacked once, into the cache.
 
     make tar-pkg, targz-pkg, tarbz2-pkg, tarxz-pkg, tarzst-pkg      (scripts/package/buildtar)
         boot/vmlinuz-V, config-V; vmlinux-kbuild-V where the build knows no name for it
         lib/modules/V/...
+    make bindeb-pkg                                                 (scripts/package/builddeb), Debian's packages
+        boot/vmlinuz-V, config-V, lib/modules/V/...
     Arch's packages
         usr/lib/modules/V/vmlinuz, kernel/...
 
@@ -26,11 +28,14 @@ from pathlib import Path
 from hostbuild import debs
 from hostbuild.errors import HostbuildError, WorldError
 from hostbuild.formats.compress import Compressor, detect
+from hostbuild.formats.deb import DebError, place_of_files
+from hostbuild.formats.sniff import Kind
 from hostbuild.formats.unpack import unpacked
 from hostbuild.fs import sealed
 from hostbuild.fs.confine import confine
 from hostbuild.fs.files import read_error
 from hostbuild.fs.scratch import scratch_directory
+from hostbuild.fs.stretch import open_stretch
 from hostbuild.kernels.bzimage import KernelError
 from hostbuild.kernels.directory import images_in
 from hostbuild.ui import Advance, Reporter
@@ -39,12 +44,17 @@ _KEPT = ("boot/", "lib/modules/", "usr/lib/modules/")
 _LEFT_OUT = re.compile(r"boot/vmlinux-(?!kbuild-).*|(usr/)?lib/modules/[^/]+/(build|source)")
 _SOURCE = re.compile(r"([^/]+/)?Kconfig")
 _MOST_BYTES, _MOST_MEMBERS = 32 << 30, 200_000  # a kernel with all modules unstripped has 6 GB in 10,000
+_WITH_KERNEL = (
+    "make targz-pkg makes one of a kernel's build",
+    "the kernel is in linux-image-VERSION.deb; packages that are split are named by deb:linux-image-VERSION",
+)
 _MOST_HEADER = 1 << 20  # bytes of a long name, or of pax's attributes: tarfile holds them in memory
 
 
-def unpacked_tarball(path: Path, report: Reporter) -> Path:
-    """Return the directory that holds a tarball's boot/ and lib/modules; unpack it if that was never done.
+def unpacked_tarball(path: Path, kind: Kind, report: Reporter) -> Path:
+    """Return the directory that holds an archive's boot/ and lib/modules; unpack it if that was never done.
 
+    kind: PACKAGE for a .deb.
     Raises KernelError for an archive that is damaged, hostile, or has no kernel's files.
     """
     try:
@@ -63,17 +73,31 @@ def unpacked_tarball(path: Path, report: Reporter) -> Path:
         root = sealed.root_of(complete)
         root.mkdir(parents=True)
         with report.step(f"Unpacking {path.name}", path.stat().st_size) as advance, path.open("rb") as stream:
-            _Unpacking(path, root).run(_Plain(stream, advance))
+            _Unpacking(path, root).run(_Plain(_files_of(path, kind, stream), advance))
         if not images_in(root):
             raise KernelError(
-                f"{path} is a tar archive without a kernel (boot/vmlinuz-VERSION, or lib/modules/VERSION/vmlinuz)",
-                hint="make targz-pkg makes one of a kernel's build",
+                f"{path} is {kind.value} without a kernel (boot/vmlinuz-VERSION, or lib/modules/VERSION/vmlinuz)",
+                hint=_WITH_KERNEL[kind is Kind.PACKAGE],
             )
         try:
             confine(root, f"the archive {path}")
         except WorldError as e:
             raise KernelError(str(e)) from e
         return sealed.publish(complete, final)
+
+
+def _files_of(path: Path, kind: Kind, stream: io.BufferedReader) -> io.BufferedReader:
+    if kind is not Kind.PACKAGE:
+        return stream
+
+    def read(place: int, length: int) -> bytes:
+        stream.seek(place)
+        return stream.read(length)
+
+    try:
+        return open_stretch(stream, *place_of_files(read, path.stat().st_size))
+    except DebError as e:
+        raise KernelError(f"cannot unpack {path}: it {e}", hint="is it complete?") from e
 
 
 class _Plain(io.RawIOBase):

@@ -9,6 +9,7 @@ machine's own architecture only.
 """
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -17,11 +18,12 @@ from pathlib import Path
 
 from hostbuild import arch as architectures
 from hostbuild.arch import Arch
-from hostbuild.errors import CommandError, WorldError
+from hostbuild.errors import CommandError, ToolMissingError, WorldError
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.run import run
 
 KVM_DEVICE = Path("/dev/kvm")
+_THREADS_SAFE = (8, 1)  # QEMU's commit deba78709ae8, "accel/tcg: Always lock pages before translation"
 PROBE_LIMIT_S = 2.0  # a working KVM, like TCG, needs a tenth of a second
 _QUICK_S = 0.5  # one that ends the probe within this needs no comparison
 _TOO_SLOW = 3.0  # times as long as emulation; a nested KVM without hardware's help takes ten times and more
@@ -72,6 +74,33 @@ def choose(wanted: str = "auto", arch: Arch = Arch.AMD64) -> Choice:
     if wanted == "kvm":
         raise WorldError(f"KVM cannot be used: {trouble}", hint="hostbuild run --accel tcg")
     return Choice(Accel.TCG, trouble)
+
+
+def why_in_turns(arch: Arch, cpus: int) -> str:
+    """Say why emulated CPUs have to share one thread of QEMU's; "" where each may have its own.
+
+    An x86 kernel patches its own code while its CPUs run it, by way of a breakpoint (smp_text_poke_batch_finish,
+    arch/x86/kernel/alternative.c). With a QEMU before 8.1 a CPU could meet it when it was gone already, and the kernel
+    panicked: "Oops: int3".
+    """
+    if cpus < 2 or arch is not Arch.AMD64:
+        return ""
+    version = qemu_version(arch.facts.qemu)
+    if version is None or version >= _THREADS_SAFE:
+        return ""
+    number = ".".join(map(str, version))
+    return f"QEMU {number} emulates the {cpus} CPUs in turns: all at once, they make kernels panic (mended in QEMU 8.1)"
+
+
+@cache
+def qemu_version(program: str) -> tuple[int, ...] | None:
+    """Return QEMU's version, as (7, 2, 22); None where it cannot be told."""
+    try:
+        text = run([program, "--version"], timeout=20).stdout
+    except (CommandError, ToolMissingError):
+        return None
+    found = re.match(rb"QEMU emulator version (\d{1,4}(?:\.\d{1,4}){1,2})", text)
+    return None if found is None else tuple(map(int, found[1].split(b".")))
 
 
 @cache

@@ -26,6 +26,7 @@ class Boot:
     """What to boot and how.
 
     memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
+    in_turns: emulated CPUs share one thread (accel.why_in_turns).
     agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
     settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. dtb: a device tree
     in place of the board's own. extra: more of QEMU's arguments. shares: folders of this machine's that the guest can
@@ -39,6 +40,7 @@ class Boot:
     accel: Accel = Accel.TCG
     memory: int = 512
     icount: bool = False
+    in_turns: bool = False
     agent: bool = True
     poweroff: bool = False
     quiet: bool = False
@@ -77,6 +79,7 @@ class Boot:
             initrd=str(self.initrd),
             append=self.command_line(machine),
             icount=self.icount,
+            in_turns=self.in_turns,
         )
         tree = [] if self.dtb is None else ["-dtb", str(self.dtb)]
         return [*argv, *tree, *share_argv(self.shares, directory), *self.extra]

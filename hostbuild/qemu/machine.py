@@ -232,16 +232,19 @@ def machine_argv(
     initrd: str,
     append: str,
     icount: bool = False,
+    in_turns: bool = False,
 ) -> list[str]:
     """Return QEMU's command line for the machine, all but the serial lines and the monitor.
 
     accel: kvm or tcg. memory: MiB, used where the machine does not fix its own.
     icount: count time by instructions, one a nanosecond, so that the guest's clock is the same on any host.
+    in_turns: the CPUs that are emulated share one thread.
     """
     board = machine.board
     kind = machine_option(machine)
     cpu = machine.cpu or (board.cpu_kvm if accel == "kvm" else board.cpu)
-    argv = [board.arch.facts.qemu, "-machine", kind, "-accel", accel, "-cpu", cpu]
+    accelerator = f"{accel},thread=single" if in_turns else accel
+    argv = [board.arch.facts.qemu, "-machine", kind, "-accel", accelerator, "-cpu", cpu]
     argv += ["-smp", str(machine.cpus), "-m", memory_option(machine, memory)]
     # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]

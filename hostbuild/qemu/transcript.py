@@ -106,6 +106,11 @@ _SIGNS: tuple[tuple[str, str, str], ...] = (
         "look at the console above: /init must never exit",
     ),
     (
+        r"\bint3: 0000 \[#1\]",
+        "the guest's kernel met a breakpoint that it had taken out of its own code again",
+        "QEMU before 8.1 causes that when it emulates several CPUs at once: --cpus 1, or a newer QEMU",
+    ),
+    (
         r"Kernel panic - not syncing",
         "the guest's kernel panicked",
         "look at the console's last lines",

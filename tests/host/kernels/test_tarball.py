@@ -1,11 +1,13 @@
 """kernels/tarball.py: kernels in tar archives, as make packs them; and archives that somebody made to hurt."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import os
 import platform
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -13,12 +15,16 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hostbuild.formats.deb import DebError, place_of_files
+from hostbuild.fs.stretch import open_stretch
 from hostbuild.kbuild.configfile import read_config_of
 from hostbuild.kernels import find
 from hostbuild.kernels.kernel import KernelError, require_kernel
 from hostbuild.ui import Silent
-from tests.support.hostiledebs import Entry, tar
+from tests.support.hostiledebs import CONTROL, Entry, ar, deb, tar
 from tests.support.imagetree import MAGIC, VERSION, write_vmlinuz
 from tests.support.komaker import FakeModule, make_tree
 from tests.support.programs import require_program
@@ -100,6 +106,92 @@ def test_a_package_of_arch(built: Path, tmp_path: Path) -> None:
     kernel = require_kernel(str(archive), None, Silent())
     assert kernel.version == VERSION
     assert kernel.modules == kernel.vmlinuz.parent
+
+
+@pytest.mark.parametrize("packing", ["none", "gzip", "xz", "zstd"])
+def test_a_package_that_make_has_written(packing: str, built: Path, cache: Path, tmp_path: Path) -> None:
+    """dpkg-deb's file, by each of its compressors, is the kernel that the tar archive is."""
+    root = tmp_path / "package"
+    shutil.copytree(built, root, symlinks=True)
+    (root / "DEBIAN").mkdir()
+    (root / "DEBIAN/control").write_bytes(CONTROL)
+    (root / "usr/share/doc/x").mkdir(parents=True)
+    file = tmp_path / f"linux-image-{VERSION}_1_amd64.deb"
+    argv = [
+        require_program("dpkg-deb"),
+        "--root-owner-group",
+        f"-Z{packing}",
+        "-z1",
+        "-b",
+        str(root),
+        str(file),
+    ]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    kernel = require_kernel(str(file), None, Silent())
+    assert (kernel.version, kernel.origin) == (VERSION, str(file))
+    assert kernel.modules is not None
+    assert (kernel.modules / MODULE.file).is_file()
+    assert kernel.read_config() == read_config_of(str(file))[0] == CONFIG
+    [final] = cache.iterdir()
+    assert not list(final.rglob("doc")) + list(final.rglob("vmlinux-*"))
+
+
+def test_packages_without_a_kernel(tmp_path: Path) -> None:
+    """linux-headers and the like are refused, and what has the kernel is named."""
+    file = tmp_path / "linux-headers-6.1.deb"
+    file.write_bytes(deb([Entry("./usr/src/linux/Makefile")]))
+    with pytest.raises(KernelError, match="is a Debian package without a kernel") as caught:
+        require_kernel(str(file), None, Silent())
+    assert "linux-image-" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (deb([])[:-40], "it is cut short"),
+        (deb([], sizes=["4", "-1"]), "damaged, or has no data.tar"),
+        (deb([], sizes=["4", "9999999999"]), "it is cut short"),
+        (ar([("debian-binary", b"2.0\n")]), "damaged, or has no data.tar"),
+        (ar([("debian-binary", b"2.0\n"), ("data.tar.xz", b"x")]), "cannot unpack"),
+        (ar([("debian-binary", b"2.0\n"), ("debian-binary", b"2.0\n")]), "not its first member"),
+        (ar([("debian-binary", b"2.0\n")] + [("_more", b"")] * 40), "damaged, or has no data.tar"),
+        (deb([Entry("../../etc/passwd")]), "which is outside of it"),
+        (deb([Entry("/boot/vmlinuz-1")]), "which is outside of it"),
+    ],
+)  # fmt: skip
+def test_packages_that_hurt(data: bytes, said: str, cache: Path, tmp_path: Path) -> None:
+    """What is cut short, lies about sizes, or names a place outside is refused with its reason; nothing is kept."""
+    file = tmp_path / "linux-image.deb"
+    file.write_bytes(data)
+    with pytest.raises(KernelError, match=said):
+        require_kernel(str(file), None, Silent())
+    assert not list(cache.glob("*"))
+
+
+@given(at=st.integers(0, 400), value=st.integers(0, 255))
+def test_a_package_with_any_byte_changed(at: int, value: int) -> None:
+    """Its files are found inside, or it is refused: nothing else comes out of it."""
+    data = bytearray(deb([Entry("./boot/x")]))
+    data[at % len(data)] = value
+    with contextlib.suppress(DebError):
+        begin, length = place_of_files(lambda place, size: bytes(data[place : place + size]), len(data))
+        assert 0 < begin <= begin + length <= len(data)
+
+
+@given(
+    data=st.binary(max_size=200), begin=st.integers(0, 200), steps=st.lists(st.integers(0, 60), max_size=10)
+)
+def test_a_stretch_of_a_file(data: bytes, begin: int, steps: list[int]) -> None:
+    """It reads and seeks as those bytes by themselves do."""
+    length = max(0, len(data) - begin) // 2
+    stretch, alone = open_stretch(io.BytesIO(data), begin, length), io.BytesIO(data[begin : begin + length])
+    for step in steps:
+        if step % 3 == 0:
+            assert stretch.seek(step) == alone.seek(step)
+        assert stretch.read(step) == alone.read(step)
+    assert stretch.read() == alone.read()
+    assert stretch.seek(-length, io.SEEK_END) == 0
+    assert stretch.read() == data[begin : begin + length]
 
 
 def test_an_archive_in_several_streams(built: Path, tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hostbuild.arch import Arch
 from hostbuild.errors import CommandError, WorldError
 from hostbuild.qemu import accel
-from hostbuild.qemu.accel import Accel, boot_tiny, choose, kvm_trouble
+from hostbuild.qemu.accel import Accel, boot_tiny, choose, kvm_trouble, qemu_version, why_in_turns
 
 
 def test_the_boot_sector_ends_a_machine() -> None:
@@ -86,3 +87,48 @@ def test_a_kvm_that_is_slower_than_emulation(
     trouble = kvm_trouble(device)
     assert words in trouble
     assert bool(trouble) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)\nCopyright (c)", (7, 2, 22)),
+        ("QEMU emulator version 10.0.2", (10, 0, 2)),
+        ("QEMU emulator version 8.1", (8, 1)),
+        ("some other program 7.2", None),
+        ("QEMU emulator version unknown", None),
+        ("", None),
+    ],
+)
+def test_a_version_of_qemus(said: str, version: tuple[int, ...] | None, tmp_path: Path) -> None:
+    """It is read from the first words of --version; what is none is not known."""
+    program = tmp_path / "qemu"
+    program.write_text(f"#!/bin/sh\ncat <<'.'\n{said}\n.\n")
+    program.chmod(0o755)
+    assert qemu_version(str(program)) == version
+
+
+def test_a_version_of_a_program_that_fails(tmp_path: Path) -> None:
+    """One that is not there, or ends with an error, has no version that is known."""
+    assert qemu_version(str(tmp_path / "absent")) is None
+    assert qemu_version("/bin/false") is None
+
+
+@pytest.mark.parametrize(
+    ("version", "arch", "cpus", "turns"),
+    [
+        ((7, 2, 22), Arch.AMD64, 4, True),
+        ((8, 0, 4), Arch.AMD64, 2, True),
+        ((8, 1), Arch.AMD64, 4, False),
+        ((10, 0, 2), Arch.AMD64, 4, False),
+        ((7, 2, 22), Arch.AMD64, 1, False),
+        ((7, 2, 22), Arch.ARM64, 4, False),
+        (None, Arch.AMD64, 4, False),
+    ],
+)
+def test_cpus_that_are_emulated_in_turns(
+    version: tuple[int, ...] | None, arch: Arch, cpus: int, turns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several CPUs of x86, by a QEMU before 8.1: at once, they lose the breakpoints of a kernel that patches itself."""
+    monkeypatch.setattr(accel, "qemu_version", lambda _program: version)
+    assert bool(why_in_turns(arch, cpus)) is turns

@@ -13,7 +13,7 @@ from hostbuild.errors import InputError, UsageError
 from hostbuild.formats.initramfs.newc import Member, Writer
 from hostbuild.formats.manifest import FORMAT, kernel_path, manifest_path
 from hostbuild.main import status_of
-from hostbuild.qemu import session
+from hostbuild.qemu import accel, session
 from hostbuild.qemu.accel import Accel, Choice
 from hostbuild.qemu.machine import Machine
 from hostbuild.qemu.session import prepare
@@ -315,3 +315,24 @@ def test_the_accelerators_choice_is_told_where_nobody_made_it(
     assert "clocksource=hpet" not in made.boot.command_line(made.machine)
     with pytest.raises(UsageError, match="--icount counts instructions"):
         prepare(image, Machine(), kernel=kernel, icount=True)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "icount", "version", "word"),
+    [
+        (2, False, (7, 2, 22), "tcg,thread=single"),
+        (1, False, (7, 2, 22), "tcg"),
+        (2, True, (7, 2, 22), "tcg"),
+        (2, False, (8, 1, 0), "tcg"),
+    ],
+)
+def test_several_cpus_by_an_old_qemu(
+    cpus: int, icount: bool, version: tuple[int, ...], word: str, image: Path, kernel: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """They are emulated in turns, which is said; with counted instructions QEMU does so anyway."""
+    monkeypatch.setattr(accel, "qemu_version", lambda _program: version)
+    made = prepare(image, Machine(cpus=cpus), kernel=kernel, accel="tcg", icount=icount)
+    argv = made.boot.argv(made.machine, Path())
+    assert argv[argv.index("-accel") + 1] == word
+    assert any("in turns" in note for note in made.notes) is word.endswith("single")

@@ -126,6 +126,12 @@ def test_clean_keeps_plain_text(text: str) -> None:
         ),
         pytest.param("[    2.2] Kernel panic - not syncing: Fatal exception", "kernel panicked", id="panic"),
         pytest.param(
+            "[    2.491999] Oops: int3: 0000 [#1] SMP NOPTI\n"
+            "[    2.500661] Kernel panic - not syncing: Fatal exception in interrupt",
+            "a breakpoint",
+            id="several-cpus-at-once",
+        ),
+        pytest.param(
             "[   52.1] watchdog: BUG: soft lockup - CPU#0 stuck for 26s! [insmod:91]",
             "is stuck",
             id="soft-lockup",

@@ -5,10 +5,11 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
+LAVA_STAMP := $(VENV)/.stamp-lava
 PYTHON_STAMP := $(VENV)/.stamp-python
 DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb test-lava lint types fmt picture screenshots terminal-shots check-corpus man fuzz coverage mutants clean
 .PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
 .PHONY: bench-image boot-calls
 
@@ -77,6 +78,15 @@ deb: $(DEB_STAMP)
 # make test-bare RELEASE=trixie USER_KIND=root COMMANDS=test-deb
 test-deb: deb
 	@scripts/try-deb.sh dist/modaliasd_*_all.deb
+
+# Has LAVA's dispatcher play jobs of `hostbuild matrix --emit lava`, without a server; in a fresh Debian:
+# make test-bare RELEASE=bookworm USER_KIND=root COMMANDS=test-lava
+test-lava: $(LAVA_STAMP)
+	@scripts/try-lava.sh $(BIN)/hostbuild
+
+$(LAVA_STAMP): $(STAMP) debian-packages-lava.txt
+	@scripts/setup.sh $(VENV) debian-packages-lava.txt
+	@touch $@
 
 $(DEB_STAMP): $(STAMP) debian-packages-deb.txt
 	@scripts/setup.sh $(VENV) debian-packages-deb.txt
@@ -182,6 +192,11 @@ $(DOCS_STAMP): $(STAMP) constraints.txt pyproject.toml
 # The README's picture, from the last demo's ledger.
 picture: $(STAMP)
 	$(BIN)/python scripts/picture.py build/demo.ledger.jsonl docs/images/tree.svg vda 10:0:0:0 nvme0n1 0000:01:00
+
+# The pictures of a terminal in docs/images, from commands that are run: guests are booted, some minutes; by choice
+# make terminal-shots SHOTS="run plug"
+terminal-shots: $(DOCS_STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/terminal_shots.py $(SHOTS)
 
 # The pictures of pages in docs/images, by Debian's chromium: make screenshots FROM=DIR, where docs/tutorial.md was followed.
 screenshots: $(STAMP)

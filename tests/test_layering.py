@@ -173,7 +173,7 @@ BOOTED = (
 )
 HOST["hostbuild.matrix.asked"] = room(f"{GROUND} hostbuild.qemu")
 HOST["hostbuild.matrix.workers"] = room(
-    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels remote run_cell ssh worker"
+    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels remote run_cell ssh ssh_line worker"
 )
 HOST["hostbuild.matrix.results"] = room(
     f"{EDGE} hostbuild.ledger hostbuild.matrix.asked {CORES}", "compared store"

@@ -29,10 +29,13 @@ $(KERNEL_STAMP): $(STAMP) debian-packages-kernel.txt
 demo: $(STAMP)
 	@$(BIN)/hostbuild demo
 
+# What takes tens of minutes, or packages of its own, has a target below.
+OF_TEST := not riscv64 and not cross and not interpreter
+
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64 and not cross and not interpreter" tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "$(OF_TEST)" tests
 
 # A riscv64 machine, which takes minutes; needs Debian's qemu-system-misc, and packages of sid.
 test-riscv64: $(STAMP)
@@ -161,7 +164,8 @@ fuzz: $(STAMP)
 # Which lines the tests without machines reach; CONTRIBUTING.md has the figure. make coverage VM=1 counts those with
 # machines, too: the host's side of them, for what runs in a guest is not measured.
 coverage: setup-kernel
-	$(BIN)/pytest -n 2 $(if $(VM),,-m "not vm and not interpreter") --cov --cov-report=term-missing tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "$(if $(VM),,not vm and )$(OF_TEST)" \
+		--cov --cov-report=term-missing tests
 
 # How strong the tests are: mutants of the guest's core and loop, each held against its module's tests; by choice
 # make mutants SAMPLE=0 (all) SEED=2 MODULES="scheduler rules" JOBS=1. CONTRIBUTING.md has the figure.

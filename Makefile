@@ -5,12 +5,13 @@ STAMP := $(VENV)/.stamp
 KERNEL_STAMP := $(VENV)/.stamp-kernel
 BARE_STAMP := $(VENV)/.stamp-bare
 DEB_STAMP := $(VENV)/.stamp-deb
+LAVA_STAMP := $(VENV)/.stamp-lava
 PYTHON_STAMP := $(VENV)/.stamp-python
 DOCS_STAMP := $(VENV)/.stamp-docs
 
-.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb lint types fmt picture screenshots check-corpus man fuzz coverage mutants clean
+.PHONY: setup setup-kernel demo docs test test-riscv64 test-cross test-interpreter test-fast fast-tests test-bare deb test-deb test-lava lint types fmt picture screenshots terminal-shots check-corpus man fuzz coverage mutants clean
 .PHONY: boot-matrix machine-table board-table bench-match bench-boot bench-growth bench-hotplug bench-network bench-opened bench-root
-.PHONY: bench-image
+.PHONY: bench-image boot-calls
 
 setup: $(STAMP)
 
@@ -28,10 +29,13 @@ $(KERNEL_STAMP): $(STAMP) debian-packages-kernel.txt
 demo: $(STAMP)
 	@$(BIN)/hostbuild demo
 
+# What takes tens of minutes, or packages of its own, has a target below.
+OF_TEST := not riscv64 and not cross and not interpreter
+
 # Lint, format, types, layering, unit, and the tests in virtual machines. The first run builds a kernel (some
 # minutes), which stays in hostbuild's cache.
 test: lint types setup-kernel
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not riscv64 and not cross and not interpreter" tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "$(OF_TEST)" tests
 
 # A riscv64 machine, which takes minutes; needs Debian's qemu-system-misc, and packages of sid.
 test-riscv64: $(STAMP)
@@ -78,6 +82,15 @@ deb: $(DEB_STAMP)
 test-deb: deb
 	@scripts/try-deb.sh dist/modaliasd_*_all.deb
 
+# Has LAVA's dispatcher play jobs of `hostbuild matrix --emit lava`, without a server; in a fresh Debian:
+# make test-bare RELEASE=bookworm USER_KIND=root COMMANDS=test-lava
+test-lava: $(LAVA_STAMP)
+	@scripts/try-lava.sh $(BIN)/hostbuild
+
+$(LAVA_STAMP): $(STAMP) debian-packages-lava.txt
+	@scripts/setup.sh $(VENV) debian-packages-lava.txt
+	@touch $@
+
 $(DEB_STAMP): $(STAMP) debian-packages-deb.txt
 	@scripts/setup.sh $(VENV) debian-packages-deb.txt
 	@touch $@
@@ -101,6 +114,10 @@ bench-match: $(STAMP)
 # A boot with modaliasd beside systemd-udevd, mdev and the shell's one-liners, by instructions: ten minutes.
 bench-boot: $(STAMP)
 	PYTHONPATH=. $(BIN)/python benchmarks/bench_boot.py --svg docs/boot.svg $(BENCH)
+
+# What the daemon calls until its first modprobe, which an image's boot file has at once: a boot of some 30 seconds.
+boot-calls: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/boot_calls.py
 
 # What of the default image is ever read: by a boot, by plugs, by the guest's commands; a table, two minutes.
 bench-opened: $(STAMP)
@@ -147,7 +164,8 @@ fuzz: $(STAMP)
 # Which lines the tests without machines reach; CONTRIBUTING.md has the figure. make coverage VM=1 counts those with
 # machines, too: the host's side of them, for what runs in a guest is not measured.
 coverage: setup-kernel
-	$(BIN)/pytest -n 2 $(if $(VM),,-m "not vm and not interpreter") --cov --cov-report=term-missing tests
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m "$(if $(VM),,not vm and )$(OF_TEST)" \
+		--cov --cov-report=term-missing tests
 
 # How strong the tests are: mutants of the guest's core and loop, each held against its module's tests; by choice
 # make mutants SAMPLE=0 (all) SEED=2 MODULES="scheduler rules" JOBS=1. CONTRIBUTING.md has the figure.
@@ -178,6 +196,11 @@ $(DOCS_STAMP): $(STAMP) constraints.txt pyproject.toml
 # The README's picture, from the last demo's ledger.
 picture: $(STAMP)
 	$(BIN)/python scripts/picture.py build/demo.ledger.jsonl docs/images/tree.svg vda 10:0:0:0 nvme0n1 0000:01:00
+
+# The pictures of a terminal in docs/images, from commands that are run: guests are booted, some minutes; by choice
+# make terminal-shots SHOTS="run plug"
+terminal-shots: $(DOCS_STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/terminal_shots.py $(SHOTS)
 
 # The pictures of pages in docs/images, by Debian's chromium: make screenshots FROM=DIR, where docs/tutorial.md was followed.
 screenshots: $(STAMP)

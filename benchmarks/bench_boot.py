@@ -8,6 +8,8 @@ insertion of a module, the first block device, the first network interface.
     PYTHONPATH=. python benchmarks/bench_boot.py                    all ways, one CPU, by instructions
     PYTHONPATH=. python benchmarks/bench_boot.py --cpus 2 --runs 7  two CPUs, by the wall: medians of runs
     PYTHONPATH=. python benchmarks/bench_boot.py --ways modaliasd 'udevd, Debian'"'"'s rules' --keep DIR
+    PYTHONPATH=. python benchmarks/bench_boot.py --ways modaliasd --python build    with an interpreter of our own
+    PYTHONPATH=. python benchmarks/bench_boot.py --python build     with an interpreter of our own in place of Debian's
     PYTHONPATH=. python benchmarks/bench_boot.py --arch arm64       on QEMU's board, with Debian's programs of arm64
 
 With more than one CPU, instructions are no clock (QEMU runs the CPUs in turns and counts them together), so the
@@ -29,6 +31,7 @@ from hostbuild.apt import Lists
 from hostbuild.arch import Arch, foreign_name
 from hostbuild.fs.files import check_output, write_file
 from hostbuild.image.build import BuiltImage, ImageOptions, Modprobe, build_image
+from hostbuild.pybuild.source import BuildSpec, parse_build
 from hostbuild.qemu.boot import Boot
 from hostbuild.qemu.machine import read_machine
 from hostbuild.qemu.vm import VM
@@ -159,11 +162,17 @@ def parse_trace(text: str) -> tuple[Event, ...]:
 
 
 def build(
-    directory: Path, modules: str, wanted: str, *, arch: Arch = Arch.AMD64, strip: bool = False
+    directory: Path,
+    modules: str,
+    wanted: str,
+    *,
+    arch: Arch = Arch.AMD64,
+    strip: bool = False,
+    own: BuildSpec | None = None,
 ) -> BuiltImage:
     """Build the image with everything that the ways need. wanted: the list for those that know beforehand.
 
-    strip: modules without signatures, BTF and debug sections.
+    strip: modules without signatures, BTF and debug sections. own: what the interpreter is built of; None: Debian's.
     """
     overlay = directory / "overlay"
     shutil.rmtree(overlay, ignore_errors=True)
@@ -178,6 +187,7 @@ def build(
         modprobe=Modprobe.KMOD,
         overlays=(overlay,),
         strip=strip,
+        own=own,
     )
     return build_image(directory / "bench.img", options)
 
@@ -216,6 +226,9 @@ def main() -> None:
     parser.add_argument("--modules", default="qemu")
     parser.add_argument("--append", default="")
     parser.add_argument("--strip", action="store_true", help="modules as make-image --strip makes them")
+    parser.add_argument(
+        "--python", type=parse_build, metavar="SPEC", help="as make-image --python has it: build"
+    )
     parser.add_argument("--svg", type=Path, help="write the plot here")
     parser.add_argument("--keep", type=Path, help="keep the image and what the guests said here")
     options = parser.parse_args()
@@ -226,11 +239,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.keep or Path(temporary)
         directory.mkdir(exist_ok=True)
-        built = build(directory, options.modules, "", arch=arch, strip=options.strip)
+        image = {"arch": arch, "strip": options.strip, "own": options.python}
+        built = build(directory, options.modules, "", **image)
         if any(WAYS[way][0] in NEED_LIST for way in options.ways):
             first = boot_once(built, "modaliasd", machine_name=options.machine, cpus=1)
             loads = [event.text.split()[0] for event in first.events if event.name == "module_load"]
-            built = build(directory, options.modules, "\n".join(loads) + "\n", arch=arch, strip=options.strip)
+            built = build(directory, options.modules, "\n".join(loads) + "\n", **image)
         runs: dict[str, list[Run]] = {way: [] for way in options.ways}
         for _ in range(options.runs):
             for way in options.ways:

@@ -140,9 +140,10 @@ HOST = {
     ),
     "hostbuild.image.sources": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
-        f"hostbuild.pybuild {CORES}",
-        "busybox cpython daemon joined kmod libraries overlay packages tools",
+        f"hostbuild.pybuild hostbuild.image.sources.bootpath {CORES}",
+        "busybox cpython daemon kmod libraries overlay packages tools",
     ),
+    "hostbuild.image.sources.bootpath": room("", "joined"),
     "hostbuild.image": room(
         f"{EDGE} modaliasd {FORMATS} hostbuild.apt hostbuild.debs hostbuild.kernels hostbuild.image.filetree "
         f"hostbuild.check hostbuild.image.modules hostbuild.image.sources hostbuild.pybuild {CORES}",
@@ -173,7 +174,7 @@ BOOTED = (
 )
 HOST["hostbuild.matrix.asked"] = room(f"{GROUND} hostbuild.qemu")
 HOST["hostbuild.matrix.workers"] = room(
-    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels remote run_cell ssh worker"
+    f"{BOOTED} hostbuild.matrix.asked", "cluster engine parcels remote run_cell ssh ssh_line worker"
 )
 HOST["hostbuild.matrix.results"] = room(
     f"{EDGE} hostbuild.ledger hostbuild.matrix.asked {CORES}", "compared store"

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import stat
 import sys
 import threading
@@ -15,7 +16,7 @@ from hostbuild.guest.foreground import run_here
 from hostbuild.live import terminal
 from hostbuild.live.command import status_of
 from hostbuild.live.named import booted
-from hostbuild.live.quiet import PlainLines, QuietConsole
+from hostbuild.live.quiet import PlainLines, QuietConsole, SizeQuestion, answer
 from hostbuild.live.ready import mount, power_off, status_of_lost
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.session import Session
@@ -33,6 +34,8 @@ class ConsoleView:
 
     def __init__(self, title: str, write: Callable[[bytes], None], *, hold: bool) -> None:
         self._filter = QuietConsole()
+        self._question = SizeQuestion()
+        self._send: Callable[[bytes], None] | None = None
         self._write = write
         self._held = bytearray()
         self._lock = threading.Lock()
@@ -47,7 +50,10 @@ class ConsoleView:
 
     def feed(self, data: bytes) -> None:
         """Take what the console has brought."""
+        asked = 0
         with self._lock:
+            if self._holding and self._send is not None:
+                data, asked = self._question.feed(data)
             out = self._filter.feed(data)
             if not self._holding:
                 self._write(out)
@@ -55,6 +61,9 @@ class ConsoleView:
             self._held += out
             if self._filter.over:
                 self._release()
+        if asked and self._send is not None:
+            size = shutil.get_terminal_size()
+            self._send(answer(size.lines, size.columns))
 
     def open(self) -> None:
         """Show everything from here on: the user types."""
@@ -72,13 +81,17 @@ class ConsoleView:
             self._release()
 
     def typing(self, send: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """Return what passes typed bytes on, and opens the console at the first."""
+        """Return what passes typed bytes on, and opens the console at the first.
+
+        From now on the guest is told the terminal's size while nothing is shown.
+        """
 
         def typed(data: bytes) -> None:
             if data:
                 self.open()
             send(data)
 
+        self._send = send
         return typed
 
     def _lose_patience(self) -> None:
@@ -91,7 +104,7 @@ class ConsoleView:
             self._timer.cancel()
         self._holding = False
         self._progress.close()
-        held = bytes(self._held)
+        held = bytes(self._held) + self._question.rest()
         self._held.clear()
         self._write(held)
 

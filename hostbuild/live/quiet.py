@@ -3,11 +3,16 @@
 The log's lines have their time before them (printk.time=1). A line of somebody else's that the kernel broke into is
 joined again. At the first settle the guest lowers its kernel's loglevel and writes MARK, an OSC sequence (ECMA-48)
 that means nothing to a terminal; whatever follows is shown as it comes.
+
+The guest asks how large the terminal is (rootfs-overlay/usr/bin/resize), and waits three seconds. While its console is
+held back, the terminal hears nothing of that, so it is taken out and answered here: late, the answer would be typed
+into the guest's shell, which takes it for where the cursor is.
 """
 
 import re
 
 MARK = b"\x1b]micro;settled\x07"
+QUESTION = b"\0337\033[999;999H\033[6n\0338"  # ECMA-48: CUP and DSR 6, between DECSC and DECRC
 _KERNEL = re.compile(rb"\[ *\d{1,10}\.\d{6}\](?:\[ *[TC]\d+\])? [^\n]*\n")
 _BEGUN = re.compile(rb"\[(?: *\d{0,10}(?:\.\d{0,6}(?:\](?:\[? *(?:[TC]\d*\]?)?)?)?)?)?\Z")
 _LINE_END = re.compile(rb"\r+\n")
@@ -74,3 +79,30 @@ class PlainLines:
         """Return what is left at the end."""
         held, self._held = self._held, b""
         return held
+
+
+class SizeQuestion:
+    """What of the question for the terminal's size has come; it may come in pieces."""
+
+    def __init__(self) -> None:
+        self._part = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, int]:
+        """Take what came; return what of it is to be shown, and how often the question was in it."""
+        data = self._part + data
+        asked = data.count(QUESTION)
+        data = data.replace(QUESTION, b"")
+        most = min(len(data), len(QUESTION) - 1)
+        kept = next((n for n in range(most, 0, -1) if data.endswith(QUESTION[:n])), 0)
+        self._part = data[len(data) - kept :]
+        return data[: len(data) - kept], asked
+
+    def rest(self) -> bytes:
+        """Return what was kept as a beginning of it, and forget it."""
+        part, self._part = self._part, b""
+        return part
+
+
+def answer(rows: int, columns: int) -> bytes:
+    """Return what a terminal of this size says (ECMA-48: CPR)."""
+    return b"\033[%d;%dR" % (rows, columns)

@@ -26,21 +26,29 @@ else:
             """Make the class `name`: a tuple subclass whose annotations are its fields, in order."""
             if not bases:
                 return _make_class(mcs, name, (tuple,), body)
-            fields = tuple(body.get("__annotations__", ()))
-            defaults = []
-            for field in fields:
-                if field in body:
-                    defaults.append(body[field])
-                elif defaults:
-                    raise TypeError(f"{name}: a field without a default follows one with a default")
+            if (
+                "_fields" not in body
+            ):  # an image's boot path has both in the text (hostbuild's bootpath/records.py)
+                body["_fields"], defaults = _fields_of(name, body)
+                body["__new__"] = _constructor(name, body["_fields"], defaults)
             body["__slots__"] = ()
-            body["_fields"] = fields
-            body["__new__"] = _constructor(name, fields, tuple(defaults))
-            body.update(zip(fields, _GETTERS, strict=False))
+            body.update(zip(body["_fields"], _GETTERS, strict=False))
             return _make_class(mcs, name, bases, body)
+
+    def _fields_of(name, body):
+        """Return the names of the fields that a class's body declares, and the defaults of the last ones."""
+        fields = tuple(body.get("__annotations__", ()))
+        defaults = []
+        for field in fields:
+            if field in body:
+                defaults.append(body[field])
+            elif defaults:
+                raise TypeError(f"{name}: a field without a default follows one with a default")
+        return fields, tuple(defaults)
 
     _new = tuple.__new__
     _NAMES = {"_new": _new}  # what is global in them
+    _MOST = 15  # fields of a record
     # A constructor for each number of fields. A record's own one has the same bytecode with other names.
     _CONSTRUCTORS = (
         lambda _cls: _new(_cls, ()),
@@ -66,16 +74,14 @@ else:
             _cls, (a, b, c, d, e, f, g, h, i, j, k, m, n, o, p)
         ),
     )
-    _function = type(_CONSTRUCTORS[0])
+    _function = type(lambda: None)
     # What gives a record's field by its place; the same for all of them.
-    _GETTERS = tuple([_tuplegetter(place, None) for place in range(len(_CONSTRUCTORS))])
+    _GETTERS = tuple([_tuplegetter(place, None) for place in range(_MOST)])
 
     def _constructor(name, fields, defaults):
         """Return a `__new__` with a parameter for each field, as fast as calls are in CPython; `exec` would be slow."""
-        if len(fields) >= len(_CONSTRUCTORS):
-            raise TypeError(
-                f"{name}: {len(fields)} fields, and a NamedTuple has at most {len(_CONSTRUCTORS) - 1}"
-            )
+        if len(fields) > _MOST:
+            raise TypeError(f"{name}: {len(fields)} fields, and a NamedTuple has at most {_MOST}")
         code = _CONSTRUCTORS[len(fields)].__code__
         code = code.replace(co_varnames=("_cls", *fields), co_name="__new__", co_qualname=f"{name}.__new__")
         return _function(code, _NAMES, "__new__", defaults)

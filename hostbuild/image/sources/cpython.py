@@ -27,7 +27,8 @@ from hostbuild.errors import InputError, WorldError
 from hostbuild.formats import elf
 from hostbuild.fs import answers
 from hostbuild.image.filetree import FileTree
-from hostbuild.image.sources import imports, inside, joined, stdlib
+from hostbuild.image.sources import imports, inside, stdlib
+from hostbuild.image.sources.bootpath import joined, putoff, records
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.pybuild.build import Built
@@ -104,15 +105,24 @@ class Interpreter:
         sources: Mapping[str, tuple[bytes, str, bool]],
         place: str,
         after: Sequence[str] = (),
-    ) -> bytes:
+        *,
+        called: Mapping[str, str] | None = None,
+    ) -> tuple[bytes, bytes]:
         """Compile what the modules `roots` import of `sources`, and they themselves, to the content of one .pyc file.
+
+        A second one has what is put off.
 
         sources: name -> (source, file name for tracebacks, is it a package). Importing the file makes the modules; what
         they import later is looked for beside it. place: its path below the directory that holds the packages. after:
-        modules that are imported before it is, by whomsoever; what these import is left out.
+        modules that are imported before it is, by whomsoever; what these import is left out. called: see join() of
+        joined.py.
         """
-        question = marshal.dumps([_text_of(joined), list(roots), dict(sources), place, list(after)], 2)
-        return self._answer(inside.JOIN, question)
+        texts = [(module.__name__, _text_of(module)) for module in (putoff, records, joined)]
+        functions = None if called is None else dict(called)
+        question = [texts, list(roots), dict(sources), place, list(after), functions]
+        answer = self._answer(inside.JOIN, marshal.dumps(question, 2))
+        contents: tuple[bytes, bytes] = marshal.loads(answer)  # noqa: S302 - our own child's answer
+        return contents
 
     def imported(self, source: bytes, package: str, inside_functions: bool) -> list[tuple[str, str]]:
         """Return what a source imports, as imported() of imports.py does; this interpreter knows newer syntax, too."""

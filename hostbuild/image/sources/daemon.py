@@ -9,6 +9,8 @@ from pathlib import Path
 from hostbuild.errors import InputError
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import stdlib
+from hostbuild.image.sources.bootpath import joined
+from hostbuild.image.sources.bootpath.called import CALLED
 from hostbuild.image.sources.cpython import Interpreter
 
 # Protocols for the type checker, which no process imports; what they import of the library would come along
@@ -25,8 +27,8 @@ sys.path.insert(0, "/{library}")
 sys.exit(main(sys.argv[1:]))
 """
 # What the daemon itself needs is in one file, in the order in which it is imported, which spares it some 60 searches,
-# and as many files to open (joined.py); what it imports once the first modprobe has been started is in another one, in
-# the place of LATER. The other commands take each module from its own file.
+# and as many files to open (bootpath/joined.py); what it imports once the first modprobe has been started is in another
+# one, in the place of LATER. The other commands take each module from its own file.
 _PRELOAD = """if sys.argv[1:] in (["run"], ["root", "--run"]):
     import gc
     gc.disable()
@@ -105,9 +107,10 @@ def joined_files(sources: list[ModuleSource], interpreter: Interpreter) -> dict[
         source.name: (source.text, f"/{LIBRARY}/{source.path}", source.path.endswith("/__init__.py"))
         for source in sources
     }
-    later = f"{LATER.replace('.', '/')}.pyc"
-    rows = ((f"{JOINED}.pyc", BOOT_PATH, ()), (later, (LATER,), BOOT_PATH))
-    return {place: interpreter.join(roots, ours, place, after) for place, roots, after in rows}
+    ears = f"{LATER.replace('.', '/')}.pyc"
+    boot, rest = interpreter.join(BOOT_PATH, ours, f"{JOINED}.pyc", called=CALLED)
+    heard, _ = interpreter.join((LATER,), ours, ears, BOOT_PATH)
+    return {f"{JOINED}.pyc": boot, f"{JOINED}{joined.LATER}.pyc": rest, ears: heard}
 
 
 def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpreter) -> None:
@@ -120,8 +123,8 @@ def put_daemon(tree: FileTree, sources: list[ModuleSource], interpreter: Interpr
         groups = [source.group for source in sources if source.name != LATER]
         for group, (_, name), code in zip(groups, jobs, interpreter.compile(jobs), strict=True):
             tree.file(name[1:] + "c", code, group=group, origin="modaliasd")
-        for place, joined in joined_files(sources, interpreter).items():
-            tree.file(f"{LIBRARY}/{place}", joined, group="daemon", origin="modaliasd")
+        for place, content in joined_files(sources, interpreter).items():
+            tree.file(f"{LIBRARY}/{place}", content, group="daemon", origin="modaliasd")
     preload = _PRELOAD.format(joined=JOINED)
     for program, module, before in (
         ("modaliasd", "modaliasd.cli", preload),

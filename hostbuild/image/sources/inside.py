@@ -59,11 +59,13 @@ except (SyntaxError, ValueError):
 sys.stdout.buffer.write(marshal.dumps(found, 2))
 """
 
-# Makes one file of modules and of what they import, with the text of joined.py.
+# Makes one file of modules and of what they import, and one of what is put off, with the texts of modules, of which
+# the last one has join().
 JOIN = """
 import marshal, sys
-text, *question = marshal.load(sys.stdin.buffer)
-there = {"__name__": "joined"}
-exec(compile(text, "joined.py", "exec", dont_inherit=True), there)
-sys.stdout.buffer.write(there["join"](*question))
+texts, *question = marshal.load(sys.stdin.buffer)
+for name, text in texts:
+    module = sys.modules[name] = type(sys)(name)
+    exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
+sys.stdout.buffer.write(marshal.dumps(module.join(*question), 2))
 """

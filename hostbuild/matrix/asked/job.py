@@ -69,7 +69,7 @@ class CellResult:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """The worker does not have the parcel. place: of its cache, which other workers may share."""
+    """The worker does not have the parcel. place: its cache, which other workers may share."""
 
     place: str
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +166,9 @@ def workers_for(largest: int, cells: int) -> int:
 
 
 def _hush() -> None:
-    """Have dask say nothing by itself: what matters of it becomes a result, or an error of ours."""
+    """Have dask say nothing by itself: what matters of it becomes a result, an error, or a note of ours."""
+    from distributed.versions import VersionMismatchWarning
+
     if not is_on():
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # also for another Python, which does no harm
         logging.getLogger("distributed").setLevel(logging.CRITICAL)

@@ -14,14 +14,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostbuild.errors import WorldError
 from hostbuild.log import debug
 from hostbuild.matrix.asked.job import CellResult, Job, Lacking, Lost, Parcel, Runner, Unable
 from hostbuild.matrix.workers.parcels import Content
+from hostbuild.matrix.workers.seats import Seat, admitted, name_of, seat_of
 from hostbuild.matrix.workers.worker import introduce, run_job, stop_run, take_parcel
-from modaliasd import __version__
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,18 +32,6 @@ _OWN_PATIENCE_S = 1800.0  # the same where the workers are ours, and start anew 
 _ATTEMPTS = 12  # to have one cell run: one that takes its workers along is not run for ever
 _FORGOTTEN = ("cancelled", "lost")  # states of a future whose scheduler was started anew, or is gone
 _SENDINGS = 3  # of one parcel to one place, which may have lost it again
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """A worker, by what it offers."""
-
-    guests: float
-    memory: float
-
-    def holds(self, job: Job) -> bool:
-        """Tell whether it could boot a cell, were it idle."""
-        return self.guests >= 1 and self.memory >= job.memory
 
 
 @dataclass(slots=True)
@@ -89,6 +77,7 @@ class Engine:
         self._unable: dict[tuple[str, str], Unable] = {}  # (worker, architecture): it has no QEMU for it
         self._sent: dict[tuple[str, str], int] = {}  # (place, digest)
         self._admitted: dict[str, bool] = {}  # workers that were looked at: whether they are of use
+        self._named: dict[str, str] = {}  # what people call them
         self._crowd = 0  # how many workers dask knows
         self._looked = float("-inf")
         self._alone_since: float | None = None
@@ -134,8 +123,7 @@ class Engine:
             gone = "the scheduler is gone" if self._client.status != "running" else "no worker is there"
             raise WorldError(
                 f"{gone}: {len(self._flying) + len(self._waiting)} cells were not run",
-                hint="dask worker tcp://HOST:8786 --nthreads 1 --resources 'guest=1 memory=2048'; then run the matrix "
-                "again: what is done is kept",
+                hint="once there are workers again, run the matrix again: what is done is kept",
             )
         return True
 
@@ -145,10 +133,11 @@ class Engine:
         except (OSError, TimeoutError) as e:
             debug("matrix", f"the scheduler does not answer: {e}")
             return {}
+        self._named |= {address: name_of(address, worker) for address, worker in workers.items()}
         self._admit([address for address in workers if address not in self._admitted])
         self._crowd = len(workers)
         return {
-            address: _seat_of(worker) for address, worker in workers.items() if self._admitted.get(address)
+            address: seat_of(worker) for address, worker in workers.items() if self._admitted.get(address)
         }
 
     def _admit(self, fresh: list[str]) -> None:
@@ -163,12 +152,11 @@ class Engine:
         for address, answer in answers.items():
             if isinstance(answer, OSError):  # dask's CommClosedError is one
                 continue
-            self._admitted[address] = answer == __version__
-            if answer != __version__:
-                trouble = (
-                    f"its hostbuild is {answer}, not {__version__}" if type(answer) is str else f"{answer}"
-                )
-                self.notes.append(f"the worker {address} is left out: {trouble}")
+            fits, trouble = admitted(answer)
+            self._admitted[address] = fits
+            if trouble:
+                out = "" if fits else "is left out: "
+                self.notes.append(f"the worker {self._named[address]} {out}{trouble}")
 
     def _places_for(self, flight: _Flight) -> list[str]:
         """Return the workers that could boot a job."""
@@ -304,7 +292,7 @@ class Engine:
         arch = flight.job.parcel.arch.value
         if why.whole:
             if (worker, arch) not in self._unable:
-                self.notes.append(f"the worker {worker} boots no {arch} guests: {why.cause}")
+                self.notes.append(f"the worker {self._named[worker]} boots no {arch} guests: {why.cause}")
             self._unable[worker, arch] = why
         flight.tried.add(worker)
         flight.why = why
@@ -318,9 +306,9 @@ class Engine:
         trouble = ""
         if sent == 0 or flight.attempt > 2:
             if sent >= _SENDINGS:
-                trouble = f"{lacking.place} does not keep the image that it was sent"
+                trouble = f"the worker {self._named[worker]} does not keep the image that it was sent"
             else:
-                debug("matrix", f"sending {parcel.size >> 20} MiB to {lacking.place}")
+                debug("matrix", f"sending {parcel.size >> 20} MiB to {self._named[worker]}")
                 content = self._content(parcel)
                 answers = self._client.run(take_parcel, parcel, content, workers=[worker], on_error="return")
                 trouble = str(answers.get(worker, "it does not answer"))
@@ -340,8 +328,3 @@ class Engine:
                     self._client.run(stop_run, run, on_error="ignore")
                 except (OSError, TimeoutError) as e:
                     debug("matrix", f"cannot end the machines of the run: {e}")
-
-
-def _seat_of(worker: Mapping[str, Any]) -> Seat:
-    resources = worker.get("resources", {})
-    return Seat(float(resources.get("guest", 0)), float(resources.get("memory", 0)))

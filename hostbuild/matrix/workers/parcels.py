@@ -23,6 +23,7 @@ from hostbuild.matrix.asked.job import Parcel
 
 _NAME = "guest.img"
 _PREFIX = "parcel-"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 Content = tuple[bytes, bytes, bytes]  # image, manifest, kernel
 
 
@@ -62,7 +63,7 @@ def find_parcel(parcel: Parcel) -> Path | None:
     if kept is not None:
         return kept / _NAME
     image = Path(parcel.path)
-    return image if image.is_file() and _remembered_digest(image) == parcel.digest else None
+    return image if _remembered_digest(image) == parcel.digest else None
 
 
 def keep_parcel(parcel: Parcel, content: Content) -> None:
@@ -80,8 +81,13 @@ def keep_parcel(parcel: Parcel, content: Content) -> None:
 
 
 def cache_place() -> str:
-    """Return what two workers have in common that share a cache: the machine and the directory."""
-    return f"{socket.gethostname()}:{images_directory()}"
+    """Return what two workers have in common that share a cache: the kernel that runs, and the directory.
+
+    Not the machine's name: many are called localhost, or are copies of one.
+    """
+    found = images_directory().stat()
+    boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.is_file() else socket.gethostname()
+    return f"{boot}:{found.st_dev:x}:{found.st_ino:x}"
 
 
 def _place(digest: str) -> Path:
@@ -99,7 +105,10 @@ _seen: dict[
 
 
 def _remembered_digest(image: Path) -> str:
-    """Return an image's digest, looked at again where one of the three files has changed; "" for none."""
+    """Return an image's digest, looked at again where one of the three files has changed.
+
+    "" where it cannot be read: the path is another machine's, and may be somebody else's on this one.
+    """
     try:
         stamps = [os.stat(path) for path in (image, manifest_path(image), kernel_path(image))]
         key = (

@@ -28,13 +28,14 @@ _CLOSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is told. key, certificate: PEM.
+    """What a worker is told. name: what it is called there. key, certificate: PEM.
 
     Ports of loopback: `scheduler`, where the scheduler is reached here; `port`, the worker's own; `contact`, where the
     scheduler reaches that.
     """
 
     version: str
+    name: str
     scheduler: int
     port: int
     contact: int
@@ -73,13 +74,14 @@ def main() -> int:
     """Take the order, and work."""
     ui.be_quiet()
     try:
-        order = Order(**json.loads(sys.stdin.buffer.readline(1 << 20)))
-        if order.version != __version__:
-            raise UsageError(f"its hostbuild is {__version__}, not {order.version}")
+        table = json.loads(sys.stdin.buffer.readline(1 << 20))
+        if (wanted := table["version"]) != __version__:
+            raise UsageError(f"its hostbuild is {__version__}, not {wanted}")
+        order = Order(**table)
         require_dask()
         with scratch_directory() as scratch:
             asyncio.run(_work(order, scratch))
-    except (HostbuildError, OSError, ValueError, TypeError, RuntimeError) as e:
+    except (HostbuildError, OSError, ValueError, TypeError, KeyError, RuntimeError) as e:
         _say(
             Offer(trouble=str(e.__cause__ or e))
         )  # dask raises RuntimeError for a worker that does not start
@@ -99,6 +101,7 @@ async def _work(order: Order, scratch: Path) -> None:
     dask.config.set({"distributed.worker.http.routes": [], "distributed.comm.timeouts.connect": "60s"})
     worker = await Worker(
         f"tls://127.0.0.1:{order.scheduler}",
+        name=order.name,
         nthreads=guests,
         resources={"guest": guests, "memory": memory},
         host="127.0.0.1",

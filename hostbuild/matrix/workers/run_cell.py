@@ -22,7 +22,7 @@ from hostbuild.qemu.exit_status import complaints
 from hostbuild.qemu.lines import Line
 from hostbuild.qemu.session import Session, prepare
 from hostbuild.qemu.vm import VM
-from hostbuild.run import end_group, spawn, wait_for
+from hostbuild.run import end_group, require_program, spawn, wait_for
 
 _TIME_LIMIT = 124
 _STOP_S = 15.0  # for threads to clear up behind machines that were ended
@@ -35,6 +35,7 @@ def run_cell(job: Job) -> Outcome:
         with _counted(job):
             if job.run in _stopped:
                 return Unable("the run was ended")
+            require_program(job.parcel.arch.facts.qemu)  # before an image is sent, or pytest finds that out
             image = find_parcel(job.parcel)
             if image is None:
                 return Lacking(cache_place())

@@ -20,8 +20,10 @@ def run_job(runner: Runner, job: Job) -> tuple[str, Outcome]:
     return get_worker().address, runner(job)
 
 
-def introduce(*, ours: bool) -> str:
-    """Return which hostbuild this is. From now on it says nothing of its own: what there is to tell is in results.
+def introduce(*, ours: bool) -> tuple[str, str]:
+    """Return which hostbuild and which distributed this is.
+
+    From now on it says nothing of its own: what there is to tell is in results.
 
     ours: the worker is a child of whoever asks. A terminal's Ctrl-C reaches it, too; it is for its parent to end it.
     """
@@ -29,7 +31,14 @@ def introduce(*, ours: bool) -> str:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     ui.be_quiet()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    return __version__
+    return versions()
+
+
+def versions() -> tuple[str, str]:
+    """Return the versions of hostbuild and of distributed."""
+    import distributed
+
+    return __version__, distributed.__version__
 
 
 def take_parcel(parcel: Parcel, content: Content) -> str:

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ status = 3
 test = "lost"
 status = 7
 """
-# LAVA's own check of a job, in Debian's Python, where its package is installed.
+_LAVA = "HOSTBUILD_TEST_LAVA"
+# LAVA's own check of a job.
 _VALIDATE = """
 import sys, yaml
 from lava_common.schemas import validate
@@ -124,19 +126,26 @@ def test_jobs_for_lava(plan_of: Any, folder: Path) -> None:
 
 
 def test_lava_takes_the_jobs(plan_of: Any, folder: Path) -> None:
-    """By LAVA's own schema."""
-    python = "/usr/bin/python3"
-    if (
-        not os.access(python, os.X_OK)
-        or subprocess.run(
-            [python, "-c", "import lava_common.schemas, yaml"], capture_output=True, check=False
-        ).returncode
-    ):
-        pytest.skip("Debian's lava-common is not installed")
+    """By LAVA's own schema: of an installed lava-common, or of one unpacked with python3-voluptuous into _LAVA."""
+    place = os.environ.get(_LAVA)
+    python, env = "/usr/bin/python3", dict(os.environ)
+    if place is not None:
+        env["PYTHONPATH"] = f"{place}/usr/lib/python3/dist-packages"
+        python = sys.executable
+    if not os.access(python, os.X_OK):
+        pytest.skip("Debian's python3 is not installed")
+    asked = [python, "-c", "import lava_common.schemas, yaml"]
+    if subprocess.run(asked, env=env, capture_output=True, check=False).returncode:
+        pytest.skip(f"Debian's lava-common is not installed, and {_LAVA} names no folder with it")
     laid(Lab.LAVA, plan_of, folder)
     files = sorted(map(str, (folder / "out").glob("*.yaml")))
-    done = subprocess.run([python, "-c", _VALIDATE, *files], capture_output=True, text=True, check=False)
+    argv = [python, "-c", _VALIDATE, *files]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    broken = folder / "broken.yaml"
+    broken.write_text(Path(files[0]).read_text().replace("method: qemu", "method: quemu"))
+    argv[-len(files) :] = [str(broken)]
+    assert subprocess.run(argv, env=env, capture_output=True, check=False).returncode
 
 
 @pytest.mark.slow

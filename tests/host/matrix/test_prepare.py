@@ -10,10 +10,10 @@ from hostbuild.image.build import ImageOptions
 from hostbuild.kernels.kernel import KernelError
 from hostbuild.matrix import prepare
 from hostbuild.matrix.asked.axes import MatrixKernel
-from hostbuild.matrix.asked.job import CellResult, Job, Lost, Parcel
+from hostbuild.matrix.asked.job import CellResult, Job, Lost, Parcel, Unable
 from hostbuild.matrix.prepare import Plan
 from hostbuild.matrix.workers import run_cell
-from hostbuild.matrix.workers.parcels import find_parcel, keep_parcel, make_parcel, read_content
+from hostbuild.matrix.workers.parcels import cache_place, find_parcel, keep_parcel, make_parcel, read_content
 from hostbuild.ui import Silent
 from tests.support.fakecells import make_job
 
@@ -97,6 +97,7 @@ def test_an_image_is_known_by_its_content(parcel: Parcel, tmp_path: Path) -> Non
     moved = replace(parcel, path="/nowhere/guest.img")
     assert find_parcel(moved) is None
     assert find_parcel(replace(parcel, digest="0" * 32)) is None
+    assert find_parcel(replace(parcel, path=f"/{'x' * 300}/guest.img")) is None  # the system refuses to look
     content = read_content(Path(parcel.path))
     with pytest.raises(InputError, match="damaged on its way"):
         keep_parcel(moved, (content[0][:-1], *content[1:]))
@@ -106,6 +107,30 @@ def test_an_image_is_known_by_its_content(parcel: Parcel, tmp_path: Path) -> Non
     assert found is not None
     assert found.is_relative_to(tmp_path / "cache")
     assert make_parcel(found).digest == parcel.digest
+
+
+def test_who_shares_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the same directory, by whatever name; not machines of one name, or another user's cache."""
+    shared, other, link = (tmp_path / name for name in ("shared", "other", "link"))
+    for directory in (shared, other):
+        directory.mkdir(mode=0o700)
+    link.symlink_to(shared)
+    places = []
+    for directory in (shared, link, other):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(directory))
+        places.append(cache_place())
+    assert places[0] == places[1] != places[2]
+
+
+@pytest.mark.parametrize("pytest_too", [False, True])
+def test_a_worker_without_qemu(pytest_too: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hands any cell back, before it is sent the image, and before pytest would call that a failure."""
+    monkeypatch.setattr("hostbuild.run.find_program", lambda _name: None)
+    job = replace(make_job("x"), pytest=("t",) if pytest_too else ())
+    outcome = run_cell.run_cell(job)
+    assert isinstance(outcome, Unable)
+    assert outcome.whole
+    assert outcome.cause == "the program qemu-system-x86_64 is not installed"
 
 
 SUITE = """

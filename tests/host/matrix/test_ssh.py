@@ -10,15 +10,21 @@ import pytest
 from hostbuild.errors import UsageError, WorldError
 from hostbuild.main import status_of
 from hostbuild.matrix.workers.remote import Offer, parse_offer
+from modaliasd import __version__
 from tests.support.fakecells import make_job, run_fake
+from tests.support.fakessh import lay_fake_ssh
 from tests.support.places import PROJECT
+from tests.support.programs import require_program
 from tests.support.sshd import private_sshd
 
 pytest.importorskip("distributed", reason="the extra matrix is not installed")
 
 from hostbuild.matrix.asked.job import CellResult
+from hostbuild.matrix.workers import ssh_line
 from hostbuild.matrix.workers.engine import Engine
+from hostbuild.matrix.workers.seats import admitted, name_of
 from hostbuild.matrix.workers.ssh import check_host, ssh_cluster
+from hostbuild.matrix.workers.worker import versions
 
 _MODULE = b"hostbuild.matrix.workers.remote"
 
@@ -77,6 +83,84 @@ def test_cells_run_over_ssh(tmp_path: Path, python: Path, monkeypatch: pytest.Mo
         nowhere = ssh_cluster(["127.0.0.1"], "/nowhere/python3", notes.append)
         with pytest.raises(WorldError, match=r"no worker .* 127\.0\.0\.1: .*/nowhere/python3"), nowhere:
             pass
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of ssh: tests/support/fakessh.py."""
+    require_program("openssl")
+    monkeypatch.setenv("PATH", f"{lay_fake_ssh(tmp_path)}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.slow
+def test_what_keeps_a_host_out(fake_ssh: None, tmp_path: Path, python: Path) -> None:
+    """What ssh or the shell there says is told with what to do about it; a port that is taken is tried three times."""
+    hosts = ["stranger", "locked", "bare", "closed", "mute", "old", "old"]
+    with (
+        pytest.raises(WorldError, match="no worker could be started by ssh") as caught,
+        ssh_cluster(hosts, str(python), print),
+    ):
+        pass
+    told = str(caught.value)
+    for words in (
+        "stranger: No ED25519 host key is known for stranger.; Host key verification failed.; its key is not known",
+        "locked: me@locked: Permission denied (publickey,password).; no password is asked for: it needs a key",
+        "bare: bash: line 1: python3: command not found; --ssh-python",
+        "closed: Error: remote port forwarding failed for listen port 20000; its sshd may forbid",
+        "mute: it says nothing",
+        f"old: its hostbuild is {__version__}, not 0.0.1",
+    ):
+        assert words in told
+    tries = {path.stem: len(path.read_text().splitlines()) for path in tmp_path.glob("*.log")}
+    assert tries == dict.fromkeys(hosts, 1) | {"closed": 3}
+
+
+@pytest.mark.slow
+def test_a_host_that_is_lost_comes_back(
+    fake_ssh: None, tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is killed under a cell: that is told, with ssh's last words, and it takes part again.
+
+    What its shell says before (a greeting) is not taken for the worker's word.
+    """
+    monkeypatch.setattr(ssh_line, "_AGAIN_S", 0.1)
+    notes: list[str] = []
+    jobs = [make_job("victim", "die", str(tmp_path / "died")), make_job("next", "exit", "3")]
+    with ssh_cluster(["far"], str(python), notes.append) as client:
+        found = dict(Engine(client, run_fake, lambda _parcel: (b"", b"", b"")).run(jobs))
+        assert [one.status for one in map(found.get, jobs) if isinstance(one, CellResult)] == [0, 3]
+        assert {worker["name"] for worker in client.scheduler_info()["workers"].values()} == {"far"}
+    assert (tmp_path / "died").exists()
+    assert len((tmp_path / "far.log").read_text().splitlines()) == 2
+    lost, back = notes
+    assert lost == "far is lost (Connection to far closed by remote host.): what ran there is run elsewhere"
+    assert back == "far is back"
+    assert workers_of(tmp_path) == []
+
+
+def test_where_the_interpreter_is() -> None:
+    """The shell there knows what ~ is; all else is a word to it."""
+    assert ssh_line._there("~/venv x/bin/python") == "~/'venv x/bin/python'"
+    assert ssh_line._there("~me/python") == "~me/python"
+    assert ssh_line._there("/opt/a b/python;") == "'/opt/a b/python;'"
+
+
+def test_which_workers_fit() -> None:
+    """hostbuild has to be the same; of another distributed it is told; what is no answer is a reason, too."""
+    ours = versions()
+    assert admitted(ours) == (True, "")
+    assert admitted((ours[0], "1.0")) == (
+        True,
+        f"has distributed 1.0, not {ours[1]}: cells may be lost by that",
+    )
+    assert admitted(("0.0.1", ours[1])) == (False, f"its hostbuild is 0.0.1, not {ours[0]}")
+    assert admitted("0.0.1") == (False, f"its hostbuild is 0.0.1, not {ours[0]}")
+    assert admitted(ModuleNotFoundError("No module named 'hostbuild'")) == (
+        False,
+        "No module named 'hostbuild'",
+    )
+    assert name_of("tls://x:1", {"name": "far"}) == "far"
+    assert name_of("tls://x:1", {"name": 0}) == name_of("tls://x:1", {}) == "tls://x:1"
 
 
 def test_what_is_no_offer() -> None:

@@ -163,13 +163,13 @@ class Apt:
             # it leaves out what lies in the current directory
             return run(argv, timeout=_ASK_TIMEOUT, cwd=self.directory, env=_environment(), check=False)
 
-    def download_source(self, what: str, directory: Path) -> None:
+    def download_source(self, what: str, directory: Path, *, only_dsc: bool = False) -> None:
         """Fetch the files of a source package into a directory, checked by the lists. Raises CommandError.
 
-        what: NAME=VERSION.
+        what: NAME=VERSION. only_dsc: the file alone that names the others.
         """
         with self._held():
-            words = ("-q", "--download-only", "--only-source", "source", what)
+            words = ("-q", *["--dsc-only"] * only_dsc, "--download-only", "--only-source", "source", what)
             run(["apt-get", *self._options(), *words], timeout=600, cwd=directory, env=_environment())
 
     def lists_key(self) -> str:

@@ -121,7 +121,8 @@ HOST = {
     "hostbuild.apt": room(f"{EDGE} {FORMATS}", "*"),
     "hostbuild.debs": room(f"{EDGE} {FORMATS} hostbuild.apt", "*"),
     "hostbuild.pybuild": room(
-        f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "build link loading source toolchain"
+        f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs",
+        "build compiling link loading packages source toolchain training workload",
     ),
     "hostbuild.kernels": room(f"{EDGE} {FORMATS} hostbuild.apt hostbuild.debs", "*"),
     "hostbuild.ledger": room(f"{EDGE} {FORMATS} {CORES}", "file"),

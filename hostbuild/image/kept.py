@@ -30,9 +30,9 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.pybuild.link import paths_c
 from hostbuild.pybuild.source import digest_of as source_digest
 from hostbuild.pybuild.toolchain import fingerprint, loading_fingerprint
+from hostbuild.pybuild.training import texts
 from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
@@ -133,7 +133,7 @@ def _interpreter_key(options: ImageOptions) -> list[str]:
         if own.tarball is None
         else source_digest(own.tarball)
     )
-    return [source, fingerprint(), loading_fingerprint(), paths_c()]
+    return [source, fingerprint(), loading_fingerprint(), *texts()]
 
 
 def _microcode_key(words: Sequence[str]) -> list[str]:

@@ -37,6 +37,8 @@ _CTYPES = (
     "-DPy_BUILD_CORE_BUILTIN",
     *(f"-DHAVE_FFI_{name}" for name in ("PREP_CIF_VAR", "PREP_CLOSURE_LOC", "CLOSURE_ALLOC")),
 )
+# Parts of an interpreter before it is frozen; what make knows them as
+BOOTSTRAP = ("importlib._bootstrap", "importlib._bootstrap_external", "zipimport")
 _PATHS = Path(__file__).with_name("paths.c")
 # CPython's own names for what starts the import system (Python/frozen.c)
 _ALIASES = {
@@ -49,10 +51,11 @@ class Linkage(Enum):
     """How a program is linked; the words for gcc.
 
     STATIC: with libc in it. LOADING: as one that loads libraries while it runs. EXPORTING: and modules in C, which find
-    CPython's functions in it.
+    CPython's functions in it. TRAINING: of objects that count (training.py).
     """
 
     STATIC = ("-static",)
+    TRAINING = ("-static", "-fprofile-generate")
     LOADING = ("-Wl,--as-needed", "-Wl,-z,relro", "-Wl,--hash-style=gnu")
     EXPORTING = (*LOADING, "-Wl,--export-dynamic")
 
@@ -73,8 +76,18 @@ def paths_c() -> str:
 
 def compile_paths(directory: Path, version: str) -> None:
     """Compile that text. version: "3.11"."""
-    words = [*_CORE, f'-DVERSION=L"{version}"', *_includes(directory), f"-ffile-prefix-map={_PATHS.parent}=."]
-    run(["gcc", "-c", *words, "-o", str(directory / "paths.o"), str(_PATHS)], timeout=_TIMEOUT)
+    compile_ours(directory, _PATHS, [f'-DVERSION=L"{version}"'])
+
+
+def compile_ours(directory: Path, source: Path, words: Sequence[str] = ()) -> None:
+    """Compile a source of our own to an object beside the others, of the same name."""
+    names = [*_CORE, *words, *_includes(directory), f"-ffile-prefix-map={source.parent}=."]
+    run(["gcc", "-c", *names, "-o", directory / f"{source.stem}.o", source], timeout=_TIMEOUT)
+
+
+def bootstrap_modules(directory: Path) -> list[Frozen]:
+    """Read what an interpreter that runs here has frozen, the parts without which it imports nothing."""
+    return [Frozen(name, (directory / f"{name}.code").read_bytes(), is_package=False) for name in BOOTSTRAP]
 
 
 def compile_ctypes(directory: Path) -> str:
@@ -103,10 +116,13 @@ def link(
     *,
     guest: bool,
     linkage: Linkage = Linkage.STATIC,
+    main: str = "python.o",
+    words: Sequence[str] = (),
 ) -> bytes:
     """Link an interpreter and give its bytes. directory: link/ of a build. without: modules in C that are left out.
 
-    guest: with fixed paths, where nothing is looked for; else as CPython finds its own.
+    guest: with fixed paths, where nothing is looked for; else as CPython finds its own. main: the object there that
+    has main(). words: more of them for gcc.
     """
     config = setup_lines.without((directory / "config.c").read_text(encoding="utf-8"), without)
     with scratch_directory() as place:
@@ -118,12 +134,12 @@ def link(
         maps = f"-ffile-prefix-map={place}=."
         names = ("config.c", "frozen.c", "code.S")
         run(["gcc", "-c", *_CORE, *includes, maps, *names], timeout=_TIMEOUT, cwd=place)
-        objects = [directory / "python.o", directory / ("paths.o" if guest else "getpath.o")]
+        objects = [directory / main, directory / ("paths.o" if guest else "getpath.o")]
         parts = [*map(str, objects), "frozen.o", "code.o", "config.o"]
         members = [str(directory / name) for name in archives]
         group = ["-Wl,--start-group", *members, "-Wl,--end-group"]
         run(
-            ["gcc", *_LINK, *linkage.value, "-o", "python", *parts, *group, *libraries],
+            ["gcc", *_LINK, *linkage.value, *words, "-o", "python", *parts, *group, *libraries],
             timeout=_TIMEOUT,
             cwd=place,
         )

@@ -18,8 +18,15 @@ from hostbuild.fs import sealed
 from hostbuild.fs.locked import locked
 from hostbuild.fs.scratch import scratch_directory
 from hostbuild.pybuild import setup_lines, toolchain
-from hostbuild.pybuild.build import Built, bootstrap_modules, read_built
-from hostbuild.pybuild.link import CTYPES, Linkage, compile_ctypes, ctypes_question, link
+from hostbuild.pybuild.build import Built, read_built
+from hostbuild.pybuild.link import (
+    CTYPES,
+    Linkage,
+    bootstrap_modules,
+    compile_ctypes,
+    ctypes_question,
+    link,
+)
 from hostbuild.ui import Reporter
 
 _NAME = "_ctypes"
@@ -59,7 +66,7 @@ def _assemble(built: Built, root: Path) -> None:
     )
     about = {name: value for name, value in asdict(made).items() if name != "root"}
     (root / "about.json").write_text(json.dumps(about), encoding="utf-8")
-    frozen = bootstrap_modules(root)
+    frozen = bootstrap_modules(directory)
     program = link(directory, made.archives, made.libraries, frozen, (), guest=False, linkage=Linkage.LOADING)
     made.program.unlink()
     made.program.write_bytes(program)

@@ -1,7 +1,8 @@
 """CPython's modules in C: which of them are built in, and why the others are not. Pure.
 
     @MODULE_ARRAY_TRUE@array arraymodule.c          a line of Modules/Setup.stdlib.in: the name, its sources
-    array arraymodule.c                             the same in Modules/Setup.local, which makesetup reads first
+    array arraymodule.c                             the same in Modules/Setup.local, which makesetup reads first: what
+                                                    is under *static* or *disabled* there stays so
 
 All that need no library beside libc and what the source brings along are compiled. A program that is linked names those
 that its image imports (link.py); the linker leaves the others out.
@@ -46,7 +47,10 @@ def local_setup(stdlib: str) -> str:
     lines = [f"{name} {sources}" for name, sources in _modules(stdlib) if _is_wanted(name)]
     if not lines:
         raise InputError("its Modules/Setup.stdlib.in names no modules: CPython has that file since 3.11")
-    return "\n".join(["*static*", *lines, ""])
+    others = [
+        name for name, _ in _modules(stdlib) if not _is_wanted(name)
+    ]  # or 3.12 takes those that have a library
+    return "\n".join(["*static*", *lines, "*disabled*", *others, ""])
 
 
 def chosen(stdlib: str) -> list[str]:

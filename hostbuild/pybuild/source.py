@@ -10,22 +10,21 @@ kept: what was built is.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostbuild import debs
-from hostbuild.apt import Apt, Lists, Spec, parse_spec
-from hostbuild.errors import CommandError, InputError, WorldError
+from hostbuild.apt import Lists, Spec, parse_spec
+from hostbuild.errors import InputError, WorldError
 from hostbuild.formats.compress import Compressor, detect
 from hostbuild.formats.sniff import Kind, instead, use_of
+from hostbuild.pybuild.packages import SourcePackage, packages_of
 from hostbuild.run import run
-from hostbuild.ui import Reporter, size
+from hostbuild.ui import Reporter
 
 WORD = "build"
 _NAME = re.compile(r"python3(?:\.\d+)?")
-# 'http://.../python3.11_3.11.2.orig.tar.gz' python3.11_3.11.2.orig.tar.gz 26437858 SHA256:2411c7...
-_FILE = re.compile(r"'[^']*' (?P<name>\S+) (?P<size>\d+) (?P<digest>\S+)")
 _VERSION = re.compile(r"#define PY_VERSION\s+\"([^\"]+)\"")
 _OLDEST = (3, 11)  # Modules/Setup.stdlib.in, frozen modules of one's own
 _UNPACK_TIMEOUT = 600.0
@@ -74,6 +73,7 @@ def parse_build(text: str) -> BuildSpec:
         raise InputError(
             f"{spec.name} is not a source package of CPython's interpreter", hint="build:deb:python3.13"
         )
+    _check_version(spec.name)
     return BuildSpec(spec)
 
 
@@ -102,25 +102,44 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def require_source(wanted: BuildSpec, lists: Lists, report: Reporter) -> Source:
-    """Find the source. lists: the release of the image's packages.
+def sources_of(wanted: BuildSpec, lists: Lists, report: Reporter) -> Iterator[Source]:
+    """Find the source; then, for who goes on, those of the versions that may be taken in its place, newest first.
 
-    Raises InputError for what is not there, WorldError where there is no way to it.
+    lists: the release of the image's packages. Raises InputError for what is not there, WorldError where there is no
+    way to it; unpack() raises NotFetchedError where the archive has not got the files.
     """
     if wanted.tarball is not None:
-        path = wanted.tarball
-
-        def unpack(tree: Path, report: Reporter) -> None:
-            with report.step(f"Unpacking {path.name}"):
-                tree.mkdir()
-                run(["tar", "-xf", path, "--strip-components=1", "-C", tree], timeout=_UNPACK_TIMEOUT)
-
-        return Source("cpython", path.name.partition(".tar")[0], digest_of(path), unpack)
+        yield _tarball(wanted.tarball)
+        return
     spec = wanted.package or Spec("python3")
     name = spec.name
+    release = spec.release or lists.release
     if name == "python3":
-        name = _preferred(Lists(lists.release))
-    return _source_package(name, spec.version, lists.release or spec.release, report)
+        name = _preferred(Lists(release))
+        _check_version(name)
+    for package in packages_of(name, spec.version, release, report):
+        yield _of_package(package)
+
+
+def _tarball(path: Path) -> Source:
+    def unpack(tree: Path, report: Reporter) -> None:
+        with report.step(f"Unpacking {path.name}"):
+            tree.mkdir()
+            run(["tar", "-xf", path, "--strip-components=1", "-C", tree], timeout=_UNPACK_TIMEOUT)
+
+    return Source("cpython", path.name.partition(".tar")[0], digest_of(path), unpack)
+
+
+def _of_package(package: SourcePackage) -> Source:
+    def unpack(tree: Path, report: Reporter) -> None:
+        dsc = package.fetch(tree.parent, report)
+        with report.step(f"Unpacking {dsc.name}"):
+            # apt has compared the files with its signed lists already
+            run(["dpkg-source", "--no-check", "-x", dsc, tree], timeout=_UNPACK_TIMEOUT)
+        for name in package.files:
+            (tree.parent / name).unlink()
+
+    return Source(package.name, package.version, package.sha256, unpack)
 
 
 def read_version(tree: Path) -> str:
@@ -133,9 +152,22 @@ def read_version(tree: Path) -> str:
         raise InputError("it is not CPython's source: it has no Include/patchlevel.h and ./configure")
     version = match[1].rstrip("+")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < _OLDEST:
-        raise InputError(f"it is CPython {version}; an interpreter can be built of 3.11 and later")
+    _check_numbers(numbers, version)
     return version
+
+
+def _check_version(name: str) -> None:
+    """Refuse a source package of a Python that is too old: python3.9. Raises InputError."""
+    if numbers := tuple(int(part) for part in re.findall(r"\d+", name.removeprefix("python"))):
+        _check_numbers(numbers, name.removeprefix("python"))
+
+
+def _check_numbers(numbers: tuple[int, ...], version: str) -> None:
+    if (3,) < numbers < _OLDEST:
+        raise InputError(
+            f"it is CPython {version}; an interpreter can be built of 3.11 and later",
+            hint="build:deb:python3.11/bookworm, build:deb:python3.13/trixie; without build it is Debian's own",
+        )
 
 
 def _preferred(lists: Lists) -> str:
@@ -145,57 +177,3 @@ def _preferred(lists: Lists) -> str:
         if match := re.fullmatch(r"(python3\.\d+)-minimal", name):
             return match[1]
     raise WorldError(f"the package {meta} does not say which Python it stands for")
-
-
-def _source_package(name: str, version: str, release: str, report: Reporter) -> Source:
-    lists = Lists(release, sources=True)
-    apt = Apt(lists, debs.cache_directory() / "apt")
-    what = f"{name}={version}" if version else name
-    updated = apt.require_lists(report)
-    files = _files(apt, what)
-    if not files and not updated and apt.require_lists(report, newest=True):
-        files = _files(apt, what)
-    described = [(one, digest) for one, _, digest in files if one.endswith(".dsc")]
-    if not described:
-        raise InputError(f"apt does not know the source package {what}{_others(apt, name)}", hint=apt.advice)
-    [(dsc, digest)] = described
-    found = version or dsc.removeprefix(f"{name}_").removesuffix(".dsc")
-    total = sum(length for _, length, _ in files)
-
-    def unpack(tree: Path, report: Reporter) -> None:
-        place = tree.parent
-        with report.step(f"Getting the source of {name} {found}, {size(total)}"):
-            try:
-                apt.download_source(f"{name}={found}", place)
-            except CommandError as e:
-                raise WorldError(
-                    f"the source package {name} {found} cannot be fetched: {e}",
-                    hint=f"--python build:deb:{name}=VERSION takes another one{_others(apt, name)}; {apt.advice}",
-                ) from e
-        with report.step(f"Unpacking {dsc}"):
-            # apt has compared the files with its signed lists already
-            run(["dpkg-source", "--no-check", "-x", place / dsc, tree], timeout=_UNPACK_TIMEOUT)
-        for one, _, _ in files:
-            (place / one).unlink()
-
-    return Source(name, found, digest.partition(":")[2], unpack)
-
-
-def parse_uris(said: str) -> list[tuple[str, int, str]]:
-    """Parse what `apt-get source --print-uris` says: name, size and digest of each file."""
-    return [(match["name"], int(match["size"]), match["digest"]) for match in _FILE.finditer(said)]
-
-
-def parse_versions(said: str) -> list[str]:
-    """Parse which versions `apt-cache showsrc` knows, without doubles."""
-    return list(dict.fromkeys(re.findall(r"(?m)^Version: (\S+)$", said)))
-
-
-def _files(apt: Apt, what: str) -> Sequence[tuple[str, int, str]]:
-    return parse_uris(apt.ask_source(what).stdout.decode("utf-8", "replace"))
-
-
-def _others(apt: Apt, name: str) -> str:
-    said = apt.ask("apt-cache", "showsrc", "--only-source", name).stdout.decode("utf-8", "replace")
-    versions = parse_versions(said)
-    return f" (there is {', '.join(versions)})" if versions else ""

@@ -149,6 +149,7 @@ def test_what_is_frozen_and_what_is_not(image: BuiltImage) -> None:
     assert not any(path.startswith("usr/lib/modaliasd/modaliasd") for path in files)
     assert not any("libpython" in path or "libz" in path or path.endswith("/libc.so.6") for path in files)
     assert python["built"]["source"]["name"].startswith(("python3.", "cpython"))
+    assert len(python["built"]["profile"]) == 64  # it could be trained
 
 
 def test_what_it_cannot_have_is_refused(built: Built, spec: BuildSpec, tmp_path: Path) -> None:
@@ -254,7 +255,10 @@ def test_only_who_asks_is_linked_dynamically(
 def test_the_same_bytes_elsewhere(
     built: Built, spec: BuildSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Built in another cache, from another directory, with another umask and at the lowest priority: the same files."""
+    """Built in another cache, from another directory, with another umask and at the lowest priority: the same files.
+
+    So are the counters that it was optimized by; their digest is in one of them.
+    """
     here = require_loading(built, Silent())
     archive, program = (here.root / "link/lib_ctypes.a").read_bytes(), here.program.read_bytes()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a longer name than the usual"))

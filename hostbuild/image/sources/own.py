@@ -219,4 +219,10 @@ def told(interpreter: Interpreter, frozen: Sequence[str]) -> dict[str, object]:
     if built is None:
         return {}
     source = {"name": built.source, "version": built.source_version, "sha256": built.source_sha256}
-    return {"version": built.version, "source": source, "compiler": built.compiler, "frozen": list(frozen)}
+    return {
+        "version": built.version,
+        "source": source,
+        "compiler": built.compiler,
+        "profile": built.profile,
+        "frozen": list(frozen),
+    }

@@ -2,7 +2,7 @@
 
 import re
 
-from hostbuild.pybuild.build import _array
+from hostbuild.pybuild.compiling import array
 from hostbuild.pybuild.link import Frozen, Linkage, frozen_c, question
 
 FROZEN = [
@@ -44,6 +44,6 @@ def test_what_a_linked_program_depends_on() -> None:
 def test_an_array_in_c() -> None:
     """The bytes of a header as CPython writes it."""
     assert (
-        _array("/* Auto-generated */\nconst unsigned char _Py_M__x[] = {\n    99,0,255,\n    1,\n};\n")
+        array("/* Auto-generated */\nconst unsigned char _Py_M__x[] = {\n    99,0,255,\n    1,\n};\n")
         == b"c\x00\xff\x01"
     )

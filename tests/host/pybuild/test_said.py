@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hostbuild.errors import CommandError
-from hostbuild.pybuild.build import failure
+from hostbuild.pybuild.compiling import failure
 from hostbuild.pybuild.said import count_compiled, first_error, is_compiled, missing_package, tail
 
 COMPILER = [

@@ -49,7 +49,8 @@ struct _inittab _PyImport_Inittab[] = {
 
 def test_what_needs_no_library_is_built_in() -> None:
     """Modules come with their sources and flags, static; those that need a library, tests and big tables do not."""
-    assert local_setup(STDLIB).splitlines() == [
+    static, _, disabled = local_setup(STDLIB).partition("*disabled*\n")
+    assert static.splitlines() == [
         "*static*",
         "array arraymodule.c",
         "_decimal _decimal/_decimal.c",
@@ -57,6 +58,8 @@ def test_what_needs_no_library_is_built_in() -> None:
         "_md5 md5module.c -I$(srcdir)/Modules/_hacl/include _hacl/Hacl_Hash_MD5.c -D_BSD_SOURCE",
     ]
     assert chosen(STDLIB) == ["array", "_decimal", "_socket", "_md5"]
+    assert {"_bz2", "zlib", "readline", "_codecs_cn", "_ctypes"} <= set(disabled.splitlines())
+    assert not {"array", "_md5"} & set(disabled.splitlines())
 
 
 def test_a_source_without_the_list_is_refused() -> None:

@@ -14,21 +14,16 @@ from hostbuild.pybuild.source import (
     BuildSpec,
     Source,
     parse_build,
-    parse_uris,
-    parse_versions,
     read_version,
-    require_source,
+    sources_of,
     tarballs_of,
 )
 from hostbuild.ui import Silent
 
-URIS = """\
-Reading package lists...
-NOTICE: 'python3.11' packaging is maintained in the 'Git' version control system at:
-'http://deb.example.org/pool/python3.11_3.11.2-6%2bdeb12u8.dsc' python3.11_3.11.2-6+deb12u8.dsc 3805 SHA256:197fa1
-'http://deb.example.org/pool/python3.11_3.11.2.orig.tar.gz' python3.11_3.11.2.orig.tar.gz 26437858 SHA256:2411c7
-"""
-SHOWN = "Package: python3.11\nVersion: 3.11.2-6+deb12u8\n\nPackage: python3.11\nVersion: 3.11.2-6+deb12u9\n"
+
+def next_source(wanted: BuildSpec) -> Source:
+    """The source that is tried first."""
+    return next(sources_of(wanted, Lists(), Silent()))
 
 
 def _tree(directory: Path, version: str) -> Path:
@@ -56,13 +51,12 @@ def test_words_that_name_no_source(word: str) -> None:
     assert caught.value.hint or "Debian package" in str(caught.value)
 
 
-def test_what_apt_says() -> None:
-    """Files with their sizes and digests among apt's remarks; versions, each once."""
-    assert parse_uris(URIS) == [
-        ("python3.11_3.11.2-6+deb12u8.dsc", 3805, "SHA256:197fa1"),
-        ("python3.11_3.11.2.orig.tar.gz", 26437858, "SHA256:2411c7"),
-    ]
-    assert parse_versions(SHOWN + SHOWN) == ["3.11.2-6+deb12u8", "3.11.2-6+deb12u9"]
+@pytest.mark.parametrize("word", ["build:deb:python3.9", "build:deb:python3.10/bullseye"])
+def test_pythons_that_are_too_old(word: str) -> None:
+    """They are refused before anything is fetched, with those that can be built."""
+    with pytest.raises(InputError, match=r"it is CPython 3\.(9|10); .* of 3\.11 and later") as caught:
+        parse_build(word)
+    assert "build:deb:python3.13/trixie" in caught.value.hint
 
 
 def test_source_packages_have_lists_of_their_own(tmp_path: Path) -> None:
@@ -81,7 +75,7 @@ def test_a_tarball(tmp_path: Path) -> None:
     tarball = tmp_path / "Python-3.12.1.tar.xz"
     with tarfile.open(tarball, "w:xz") as archive:
         archive.add(tmp_path / "Python-3.12.1", "Python-3.12.1")
-    source = require_source(BuildSpec(None, tarball), Lists(), Silent())
+    source = next_source(BuildSpec(None, tarball))
     assert (source.name, source.version, len(source.sha256)) == ("cpython", "Python-3.12.1", 64)
     source.unpack(tmp_path / "tree", Silent())
     assert read_version(tmp_path / "tree") == "3.12.1"
@@ -90,14 +84,14 @@ def test_a_tarball(tmp_path: Path) -> None:
 def test_files_that_are_no_tarball(tmp_path: Path) -> None:
     """What is not there, and what is something else, is said before anything is built."""
     with pytest.raises(InputError, match="there is no source of CPython"):
-        require_source(BuildSpec(None, tmp_path / "none.tar.xz"), Lists(), Silent())
+        next_source(BuildSpec(None, tmp_path / "none.tar.xz"))
     (tmp_path / "nonsense").write_bytes(b"\0 no format\n")
     with pytest.raises(InputError, match="is not a tarball"):
-        require_source(BuildSpec(None, tmp_path / "nonsense"), Lists(), Silent())
+        next_source(BuildSpec(None, tmp_path / "nonsense"))
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF" + bytes(60))
     with pytest.raises(InputError, match="of CPython's source"):
-        require_source(BuildSpec(None, program), Lists(), Silent())
+        next_source(BuildSpec(None, program))
 
 
 def test_trees_that_cannot_be_built(tmp_path: Path) -> None:

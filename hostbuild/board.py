@@ -74,10 +74,13 @@ class Board:
 # 40 ms, and panics where the host has kept them back: "IO-APIC + timer doesn't work". Under KVM it leaves that test out
 # itself (arch/x86/kernel/kvm.c).
 _HPET = "clocksource=hpet no_timer_check"
+# `max` says that it copies and clears memory fast by single bytes (ERMS, FSRM: rep movsb, rep stosb), and so kernels do
+# it that way; emulated, each byte is a round of its own. Without the two they take words, and a boot a sixth less time.
+_BY_WORDS = "max,erms=off,fsrm=off"
 _BOARDS = (
-    Board(Arch.AMD64, MachineType.Q35, clock=_HPET, pcie=True, ide=True),
-    Board(Arch.AMD64, MachineType.PC, clock=_HPET, ide=True),
-    Board(Arch.AMD64, MachineType.MICROVM, lines=(), clock=_HPET),
+    Board(Arch.AMD64, MachineType.Q35, cpu=_BY_WORDS, clock=_HPET, pcie=True, ide=True),
+    Board(Arch.AMD64, MachineType.PC, cpu=_BY_WORDS, clock=_HPET, ide=True),
+    Board(Arch.AMD64, MachineType.MICROVM, cpu=_BY_WORDS, lines=(), clock=_HPET),
     Board(
         Arch.ARM64,
         MachineType.VIRT,

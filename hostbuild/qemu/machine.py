@@ -6,7 +6,7 @@ A machine file has these keys, all optional:
     arch = "amd64"              # or arm64, riscv64; the image's where it is not given
     machine = "q35"             # or pc, microvm; virt for arm64 and riscv64; the architecture's first if not given
     cpus = 1
-    cpu = "max"                 # QEMU's CPU model; max has RDRAND, which spares the guest a second of waiting
+    cpu = "max"                 # QEMU's CPU model (-cpu); max has RDRAND, which spares the guest a second of waiting
     memory = "auto"             # or 512M, 2G; auto is reckoned from the image
     max_memory = "4G"           # room for memory to plug in (dimm); none where it is not given
     options = ["cxl=on"]        # further options of QEMU's -machine

@@ -194,7 +194,7 @@ def test_environments_for_labgrid(plan_of: Any, folder: Path) -> None:
     assert Path(extra[extra.index("-initrd") + 1]).is_file()
     assert (folder / "out" / environment["images"][driver["kernel"]]).is_file()
     assert environment["tools"][driver["qemu_bin"]] == "qemu-system-x86_64"
-    assert (driver["machine"], driver["cpu"]) == ("q35", "max")
+    assert (driver["machine"], driver["cpu"]) == ("q35", read_machine("q35").board.cpu)
     assert re.fullmatch(r"\d+M", driver["memory"])
     assert environment["targets"]["main"]["drivers"]["ShellDriver"]["login_timeout"] == 300
     assert driver["boot_args"].startswith("console=ttyS0 panic=-1 ")

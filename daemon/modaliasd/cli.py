@@ -32,8 +32,8 @@ COMMANDS = (
     (
         "asking the daemon",
         (
-            ("settle", "", "modaliasd.commands.ask:settle", "wait until nothing is left to do (1: not in time)"),
-            ("wait", "DEVICE", "modaliasd.commands.ask:wait", "wait for a device, driver or module (1: not in time)"),
+            ("settle", "", "modaliasd.commands.ask:settle", "wait until nothing is left to do (1: too late)"),
+            ("wait", "DEVICE", "modaliasd.commands.ask:wait", "wait for a device, driver or module (1: too late)"),
             ("status", "", "modaliasd.commands.ask:status", "print what the daemon is doing"),
             ("load", "MODULE...", "modaliasd.commands.ask:load", "load modules by name, recorded in the ledger"),
             ("freeze", "", "modaliasd.commands.ask:freeze", "from now on load only what the policy allows"),
@@ -157,7 +157,8 @@ def overview() -> str:
     text = """\
 usage: modaliasd COMMAND [ARGUMENT...]
 
-Loads the kernel modules that this machine's devices ask for, and says which device caused each load.
+Loads the kernel modules that this machine's devices ask for, and says which
+device caused each load.
 """
     for group, commands in COMMANDS:
         rows = [(f"{name} {operands}".rstrip(), summary) for name, operands, _, summary in commands]
@@ -165,7 +166,8 @@ Loads the kernel modules that this machine's devices ask for, and says which dev
     return (
         text
         + """
-`modaliasd COMMAND --help` says more about a command. docs/ledger.md describes the ledger,
-/run/modaliasd/ledger.jsonl; docs/settings.md the words of the kernel's command line.
+`modaliasd COMMAND --help` says more about a command. docs/ledger.md describes
+the ledger, /run/modaliasd/ledger.jsonl; docs/settings.md the words of the
+kernel's command line.
 """
     )

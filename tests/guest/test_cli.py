@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modaliasd import __version__
-from modaliasd.cli import COMMANDS, find_command, main
-from modaliasd.commands.options import UNLIMITED, Option, Syntax, help_text, parse
+from modaliasd.cli import COMMANDS, find_command, main, overview
+from modaliasd.commands.options import UNLIMITED, Option, Syntax, fold, help_text, parse
 from modaliasd.core.errors import UsageError
 from modaliasd.core.near import distance, nearest
 from modaliasd.service import boot
@@ -225,3 +225,25 @@ def test_root_in_an_image_without_it(
     assert "make-image --with root" in said.out
     assert main(["root"]) == 100
     assert "make-image --with root" in capsys.readouterr().err
+
+
+def test_help_fits_a_terminal() -> None:
+    """On 80 columns no line of any command's help is wider, nor of the list of commands; no word of it is lost."""
+    shown = {syntax.command: help_text(syntax) for syntax in SYNTAXES} | {"": overview()}
+    wide = {name: [line for line in text.splitlines() if len(line) > 79] for name, text in shown.items()}
+    assert {name: lines for name, lines in wide.items() if lines} == {}
+    for syntax in SYNTAXES:
+        words = help_text(syntax).split()
+        told = [syntax.description, *(option.meaning for option in syntax.options)]
+        told += [f"modaliasd {line} {does}" for line, does in syntax.examples]
+        for text in told:
+            assert any(words[at : at + len(text.split())] == text.split() for at in range(len(words))), text
+
+
+@given(text=st.text("ab \n", max_size=120), width=st.integers(10, 40))
+def test_folding(text: str, width: int) -> None:
+    """No line is wider unless a word is; all words stay in their order; lines that are set in stay as they are."""
+    folded = fold(text, width)
+    assert folded.split() == text.split()
+    for line in folded.split("\n"):
+        assert len(line) <= width or " " not in line.strip() or line.startswith(" ")

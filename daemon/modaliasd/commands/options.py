@@ -13,6 +13,8 @@ from modaliasd.core.errors import UsageError
 from modaliasd.core.fasttypes import NamedTuple
 
 UNLIMITED = 1 << 30  # operands
+WIDTH = 79  # columns of a help text: a terminal's 80, of which some take the last for a line's end
+_WIDEST_FIRST = 34  # of two columns
 _HELP_NAMES = ("-h", "--help")
 
 
@@ -104,7 +106,7 @@ def usage_line(syntax: Syntax) -> str:
     start = f"usage: modaliasd {syntax.command}"
     lines, line = [], start
     for word in words:
-        if len(line) + 1 + len(word) > 100:
+        if len(line) + 1 + len(word) > WIDTH:
             lines.append(line)
             line = " " * len(start)
         line += f" {word}"
@@ -113,22 +115,40 @@ def usage_line(syntax: Syntax) -> str:
 
 def help_text(syntax: Syntax) -> str:
     """Return all that `--help` prints."""
-    parts = [usage_line(syntax) + "\n", syntax.description]
+    parts = [usage_line(syntax) + "\n", fold(syntax.description)]
     rows = [(option.shown, option.meaning) for option in syntax.options]
     rows.append(("-h, --help", "print this help"))
     parts.append("options:\n" + columns(rows))
     parts.append("examples:\n" + columns([(f"modaliasd {line}", does) for line, does in syntax.examples]))
     if syntax.statuses:
-        parts.append(f"exit status: {syntax.statuses}\n")
+        parts.append(fold(f"exit status: {syntax.statuses}") + "\n")
     return "\n".join(parts)
+
+
+def fold(text: str, width: int = WIDTH) -> str:
+    """Fold each paragraph to the width, but for words that are wider; lines that are set in stay as they are."""
+    lines: list[str] = []
+    is_open = False
+    for line in text.split("\n"):
+        is_plain = line[:1] not in ("", " ")
+        for word in line.split() if is_plain else ():
+            if is_open and len(lines[-1]) + 1 + len(word) <= width:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+            is_open = True
+        if not is_plain:
+            lines.append(line.rstrip())
+            is_open = False
+    return "\n".join(lines)
 
 
 def columns(rows: list[tuple[str, str]]) -> str:
     """Two columns; the second begins in one place, and on a line of its own behind a first that is too wide."""
-    wide = min(36, max((len(left) for left, _ in rows), default=0))
+    wide = min(_WIDEST_FIRST, max((len(left) for left, _ in rows), default=0))
     lines = []
     for left, right in rows:
-        first, *more = right.split("\n")
+        first, *more = fold(right, WIDTH - wide - 4).split("\n")
         if len(left) > wide:
             lines += [f"  {left}", f"  {'':<{wide}}  {first}"]
         else:

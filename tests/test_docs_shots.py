@@ -37,7 +37,7 @@ def test_a_picture_is_of_commands_that_exist(shot: Shot) -> None:
         words = shlex.split(command)
         assert words[0] in OURS
         assert complaint(words, whole=True) is None
-    lines = text_of(shot.path.read_text())
+    lines = text_of(shot.path.read_text(encoding="utf-8"))
     for command in shot.commands:
         assert any(re.fullmatch(rf"(\$|micro:/root#) {re.escape(command)}", line) for line in lines), lines
 
@@ -46,8 +46,8 @@ def test_a_picture_is_of_commands_that_exist(shot: Shot) -> None:
 def test_a_picture_is_shown_and_needs_nothing_else(path: Path) -> None:
     """A page has it; no address is in it but XML's own names, and no path but the guest's."""
     assert path in {shot.path for shot in SHOTS}
-    assert any(f"images/{path.name})" in page.read_text() for page in PAGES)
-    text = html.unescape(path.read_text())
+    assert any(f"images/{path.name})" in page.read_text(encoding="utf-8") for page in PAGES)
+    text = html.unescape(path.read_text(encoding="utf-8"))
     assert set(re.findall(r"\w+://[^\s\"<]+", text)) == {"http://www.w3.org/2000/svg"}
     found = re.findall(
         r"(?<![\w./])/(?:root|home|tmp|work|usr/local|opt)\b", text.replace("micro:/root#", "")

@@ -26,9 +26,8 @@ else:
             """Make the class `name`: a tuple subclass whose annotations are its fields, in order."""
             if not bases:
                 return _make_class(mcs, name, (tuple,), body)
-            if (
-                "_fields" not in body
-            ):  # an image's boot path has both in the text (hostbuild's bootpath/records.py)
+            # an image's boot path has both in its text (hostbuild's bootpath/records.py)
+            if "_fields" not in body:
                 body["_fields"], defaults = _fields_of(name, body)
                 body["__new__"] = _constructor(name, body["_fields"], defaults)
             body["__slots__"] = ()

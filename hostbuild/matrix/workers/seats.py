@@ -37,9 +37,9 @@ def admitted(answer: object) -> tuple[bool, str]:
     ours, distributed = versions()
     if not isinstance(answer, tuple):
         answer = (answer, distributed)
+    if not isinstance(answer[0], str):
+        return False, f"{answer[0]}"
     if answer[0] != ours:
-        return False, f"its hostbuild is {answer[0]}, not {ours}" if isinstance(
-            answer[0], str
-        ) else f"{answer[0]}"
+        return False, f"its hostbuild is {answer[0]}, not {ours}"
     other = answer[1] != distributed
     return True, f"has distributed {answer[1]}, not {distributed}: cells may be lost by that" if other else ""

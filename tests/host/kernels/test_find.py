@@ -3,7 +3,6 @@
 import gzip
 import platform
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -197,29 +196,6 @@ def test_packages_without_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         require_kernel("deb:linux-image-x", None, Silent())
     with pytest.raises(InputError, match="not a valid Debian package name"):
         require_kernel("deb:", None, Silent())
-
-
-def test_a_packages_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What `make bindeb-pkg` writes is no kernel by itself: the message says how it becomes one, and that works."""
-    root = tmp_path / "built"
-    (root / "boot").mkdir(parents=True)
-    write_vmlinuz(tmp_path / "made").rename(root / f"boot/vmlinuz-{VERSION}")
-    modules(root)
-    (root / "DEBIAN").mkdir()
-    (root / "DEBIAN/control").write_text(
-        "Package: linux-image-own\nVersion: 1\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: own\n"
-    )
-    deb = tmp_path / "own.deb"
-    subprocess.run(["dpkg-deb", "--build", root, deb], check=True, capture_output=True)
-    assert status_of(["make-image", "-o", str(tmp_path / "x.img"), "--kernel", str(deb)]) == 100
-    said = capsys.readouterr().err
-    assert "is a Debian package, not a kernel (vmlinuz)" in said
-    command = (
-        said.partition("hint: ")[2].partition(" unpacks it")[0].replace("DIRECTORY", str(tmp_path / "out"))
-    )
-    subprocess.run(command.split(), check=True)
-    kernel = require_kernel(str(tmp_path / "out"), None, Silent())
-    assert (kernel.version, kernel.modules) == (VERSION, tmp_path / "out/lib/modules" / VERSION)
 
 
 def test_no_kernel_package_for_a_strange_machine(monkeypatch: pytest.MonkeyPatch) -> None:

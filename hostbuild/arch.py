@@ -131,11 +131,6 @@ def of_uname(name: str) -> Arch | None:
     return next((arch for arch in Arch if arch.facts.uname == name), None)
 
 
-def of_elf(machine: int) -> Arch | None:
-    """Find an architecture by e_machine of an ELF file's header."""
-    return next((arch for arch in Arch if arch.facts.elf == machine), None)
-
-
 def of_package(name: str) -> Arch | None:
     """Find the architecture that the name of a Debian package ends in, as those of kernels do: linux-image-arm64."""
     return next((arch for arch in Arch if name.endswith((f"-{arch}", f":{arch}"))), None)

@@ -46,9 +46,6 @@ class Found:
         return tree
 
 
-NO_MICROCODE = Found()
-
-
 def check_words(words: Sequence[str], arch: Arch) -> None:
     """Refuse microcode for an architecture whose kernels look for none. Raises UsageError."""
     if words and arch is not Arch.AMD64:

@@ -8,7 +8,7 @@ import pytest
 from hostbuild import arch as architectures
 from hostbuild import debs
 from hostbuild.apt import OWN, Lists
-from hostbuild.arch import Arch, of_elf, of_package, of_uname, parse_arch
+from hostbuild.arch import Arch, of_package, of_uname, parse_arch
 from hostbuild.board import MachineType, default_type, find_board
 from hostbuild.errors import InputError, UsageError, WorldError
 from hostbuild.image.build import ImageOptions
@@ -27,7 +27,7 @@ def test_names_lead_back(arch: Arch) -> None:
     """An architecture is found by each of its names, and no two share one."""
     facts = arch.facts
     assert parse_arch(arch.value) is parse_arch(facts.uname) is of_uname(facts.uname) is arch
-    assert of_elf(facts.elf) is of_package(facts.kernel) is of_package(f"bash:{arch}") is arch
+    assert of_package(facts.kernel) is of_package(f"bash:{arch}") is arch
     board = find_board(arch, default_type(arch))
     assert board is not None
     assert board.arch is arch
@@ -38,7 +38,6 @@ def test_unknown_names() -> None:
     with pytest.raises(UsageError, match="unknown architecture 'arm46'; did you mean arm64"):
         parse_arch("arm46")
     assert of_package("linux-image-6.1-rt") is None
-    assert of_elf(8) is None
 
 
 def test_the_triplets_are_gccs() -> None:

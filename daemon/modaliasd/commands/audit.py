@@ -80,7 +80,7 @@ def enumerate_devices() -> list[Seen]:
         # pyudev asks find_library, which asks ldconfig and gcc; a guest has neither, and one libudev
         finder.find_library = lambda name: f"lib{name}.so.1"
         context = __import__("pyudev").Context()
-    except ImportError as e:
+    except (ImportError, OSError) as e:  # OSError: dlopen(3) does not find libudev
         raise WorldError(
             f"cannot audit: {e}; add pyudev to the image: hostbuild make-image --with audit"
         ) from e

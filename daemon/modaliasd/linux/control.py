@@ -276,4 +276,7 @@ def ask(path: str, words: list[str], timeout: float | None) -> str:
         raise NoDaemonError(
             f"the daemon at {path} closed the connection without an answer (only root may ask)"
         )
-    return b"".join(chunks).decode("ascii").rstrip("\n")
+    said = b"".join(chunks)
+    if not said.endswith(b"\n"):
+        raise NoDaemonError(f"the daemon at {path} broke off its answer: it ended meanwhile")
+    return said.decode("ascii").rstrip("\n")

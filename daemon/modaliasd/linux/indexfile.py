@@ -119,8 +119,11 @@ class AliasIndex:
         except _StaleError as error:
             self._build(IndexReason.STALE, f"{self._path} {error}")
             return
-        except (FormatError, OSError) as error:
-            self._build(IndexReason.DAMAGED, f"{self._path} cannot be used: {error}")
+        except OSError as error:
+            self._build(IndexReason.DAMAGED, f"{self._path} cannot be used: {error.strerror}")
+            return
+        except FormatError as error:
+            self._rebuild_damaged(error)
             return
         self._note(IndexOrigin.READ, IndexReason.NONE, "")
 
@@ -147,7 +150,9 @@ class AliasIndex:
                 texts.append(b"")
             except OSError as error:
                 if not self._tolerant:
-                    raise
+                    raise WorldError(
+                        f"cannot read {self.modules_dir}/{name}: {error.strerror}; create it with depmod"
+                    ) from error
                 message += f"; cannot read {name}: {error.strerror}"
                 texts.append(b"")
         try:
@@ -174,7 +179,7 @@ class _StaleError(FormatError):
 
 
 def open_index(modules_dir: str, *, tolerant: bool = False) -> AliasIndex:
-    """Open the index of the module tree. Raises WorldError where modules.alias cannot be read.
+    """Open the index of the module tree. Raises WorldError where one of SOURCES cannot be read.
 
     tolerant: no error then, but an index without patterns, whose `message` says why; it is opened again when there
     is a modules.alias. A daemon that ended for this would only be started again, for ever.

@@ -1,6 +1,7 @@
 """The audit's comparison of libudev with the ledger: commands/audit.py."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,42 @@ def test_for_programs(
     assert main(["audit", "--json", "--ledger", str(ledger)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["devices"], said["disagreements"]) == (4, [])
+
+
+def test_for_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts, then twenty disagreements and how many more; no control character of a device's path; the status is 1."""
+    ledger = tmp_path / "l.jsonl"
+    ledger.write_text(small_boot().text(), encoding="ascii")
+    more = [Seen(f"/devices/new\x1b{number:02}", "pci:n", "") for number in range(23)]
+    monkeypatch.setattr(audit, "enumerate_devices", lambda: [*seen_of(small_boot().records), *more])
+    assert main(["audit", "--ledger", str(ledger)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["devices", "27"]
+    told = lines[lines.index("23 disagreements:") + 1 :]
+    assert len(told) == 21
+    assert told[-1] == "  and 3 more"
+    assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.parametrize("lacks", ["pyudev", "libudev"])
+def test_what_the_audit_needs_is_named(
+    lacks: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image without pyudev, or without the library: how to add it, and not an unexpected error.
+
+    pyudev's own loader runs; it is given a name that no library has.
+    """
+    finder = pytest.importorskip("ctypes.util")
+    monkeypatch.setattr(finder, "find_library", finder.find_library)  # put back afterwards
+    if lacks == "pyudev":
+        monkeypatch.setitem(sys.modules, "pyudev", None)
+    else:
+        utils = pytest.importorskip("pyudev._ctypeslib.utils")
+        monkeypatch.setattr(utils, "find_library", lambda name: f"lib{name}-of-nobody.so.1")
+    assert main(["audit"]) == 111
+    said = capsys.readouterr().err
+    assert said.startswith("modaliasd: cannot audit: ")
+    assert lacks in said
+    assert "--with audit" in said

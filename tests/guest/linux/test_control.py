@@ -393,13 +393,13 @@ def test_a_daemon_that_does_not_come_is_told(between_lives: Path, monkeypatch: p
 
 @pytest.fixture
 def failing(between_lives: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A daemon that has failed: the mark's path. It is started again after 1.5 s, and given 0.3 s."""
+    """A daemon that has failed: the mark's path. It is started again after 1.5 s, and given 1 s, less than that."""
     from modaliasd import failure, patience
 
     mark = between_lives.with_name("failure")
     monkeypatch.setattr(failure, "FAILURE", str(mark))
     monkeypatch.setattr(failure, "wait_s", lambda _count: 1.5)
-    monkeypatch.setattr(patience, "RESTART_LIMIT", 0.3)
+    monkeypatch.setattr(patience, "RESTART_LIMIT", 1.0)
     _fail(mark, 4)
     return mark
 

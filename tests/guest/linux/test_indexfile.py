@@ -1,6 +1,7 @@
 """Opening the index of a module tree: good, missing, stale, damaged, changed under way."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,32 @@ def test_without_modules_alias_there_is_nothing_to_open(tmp_path: Path) -> None:
     """The error names the file, and what would make it."""
     with pytest.raises(WorldError, match=r"modules\.alias.*depmod"):
         open_index(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["modules.alias", "modules.order", "modules.builtin.modinfo"])
+def test_a_source_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    """One that is there and cannot be read (a directory: root, too, cannot) is named, with what would make it.
+
+    The daemon makes do, and says it.
+    """
+    (tmp_path / "modules.alias").write_bytes(TEXT)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    with pytest.raises(WorldError, match=rf"cannot read \S*/{re.escape(name)}: Is a directory; .*depmod"):
+        open_index(str(tmp_path))
+    index = open_index(str(tmp_path), tolerant=True)
+    assert f"cannot read {name}: Is a directory" in index.message
+    assert bool(index.lookup("usb:v1")) == (name != "modules.alias")
+
+
+def test_an_index_that_cannot_be_read_is_replaced(tree: Path) -> None:
+    """A good modules.alias is enough; the message has the reason in words, without an error's number."""
+    (tree / INDEX_NAME).unlink()
+    (tree / INDEX_NAME).mkdir()
+    index = open_index(str(tree))
+    assert (index.origin, index.reason) == (IndexOrigin.BUILT, IndexReason.DAMAGED)
+    assert index.message == f"{tree / INDEX_NAME} cannot be used: Is a directory"
+    assert index.lookup("usb:v1")
 
 
 @pytest.mark.parametrize("damage", ["missing", "a directory"])

@@ -242,9 +242,16 @@ def machine_argv(
     """
     board = machine.board
     kind = machine_option(machine)
-    cpu = machine.cpu or (board.cpu_kvm if accel == "kvm" else board.cpu)
     accelerator = f"{accel},thread=single" if in_turns else accel
-    argv = [board.arch.facts.qemu, "-machine", kind, "-accel", accelerator, "-cpu", cpu]
+    argv = [
+        board.arch.facts.qemu,
+        "-machine",
+        kind,
+        "-accel",
+        accelerator,
+        "-cpu",
+        cpu_option(machine, accel),
+    ]
     argv += ["-smp", str(machine.cpus), "-m", memory_option(machine, memory)]
     # Nothing but what the machine names: no default NIC (its option ROM would boot), no VGA, no host files.
     argv += ["-nodefaults", "-no-user-config", "-display", "none"]
@@ -253,6 +260,11 @@ def machine_argv(
         argv += ["-icount", "shift=0,sleep=off"]
     argv += hardware_argv(machine)
     return [*argv, "-kernel", kernel, "-initrd", initrd, "-append", append]
+
+
+def cpu_option(machine: Machine, accel: str) -> str:
+    """Return the argument of -cpu. accel: kvm or tcg."""
+    return machine.cpu or (machine.board.cpu_kvm if accel == "kvm" else machine.board.cpu)
 
 
 def hardware_argv(machine: Machine) -> list[str]:

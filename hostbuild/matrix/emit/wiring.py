@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hostbuild.arch import Arch
 from hostbuild.board import MachineType
 from hostbuild.qemu.boot import CONSOLE_WORD, PANIC_APPEND
-from hostbuild.qemu.machine import TPMS, Machine, hardware_argv, machine_option, memory_option
+from hostbuild.qemu.machine import TPMS, Machine, cpu_option, hardware_argv, machine_option, memory_option
 from hostbuild.qemu.session import Session
 
 PROMPT = r"micro:\S*# "  # a regular expression: the shell's prompt (rootfs-overlay/etc/profile)
@@ -53,7 +53,7 @@ def wiring_of(session: Session, *, emulated: bool) -> Wiring:
         arch=board.arch,
         qemu=board.arch.facts.qemu,
         machine=machine_option(machine),
-        cpu=machine.cpu or board.cpu,
+        cpu=cpu_option(machine, session.boot.accel.value),
         cpus=machine.cpus,
         memory=memory_option(machine, session.boot.memory),
         words=" ".join([*words, *session.boot.append.split()]),

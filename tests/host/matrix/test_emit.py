@@ -7,19 +7,26 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostbuild.arch import Arch
 from hostbuild.errors import InputError, UsageError
 from hostbuild.main import status_of
 from hostbuild.matrix.asked.spec import parse_spec
 from hostbuild.matrix.emit.laid import Lab, check_url, lay, require_empty
-from hostbuild.matrix.emit.wiring import PROMPT, quoted
-from hostbuild.qemu.machine import hardware_argv, read_machine
+from hostbuild.matrix.emit.wiring import PROMPT, quoted, wiring_of
+from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.boot import Boot
+from hostbuild.qemu.machine import Machine, cpu_option, hardware_argv, read_machine
+from hostbuild.qemu.session import Session
 from tests.support.programs import require_program
+
+if TYPE_CHECKING:
+    from hostbuild.qemu.memory import MemoryEstimate
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 pytestmark = pytest.mark.net
@@ -194,10 +201,22 @@ def test_environments_for_labgrid(plan_of: Any, folder: Path) -> None:
     assert Path(extra[extra.index("-initrd") + 1]).is_file()
     assert (folder / "out" / environment["images"][driver["kernel"]]).is_file()
     assert environment["tools"][driver["qemu_bin"]] == "qemu-system-x86_64"
-    assert (driver["machine"], driver["cpu"]) == ("q35", read_machine("q35").board.cpu)
+    assert (driver["machine"], driver["cpu"]) == ("q35", cpu_option(read_machine("q35"), "tcg"))
     assert re.fullmatch(r"\d+M", driver["memory"])
     assert environment["targets"]["main"]["drivers"]["ShellDriver"]["login_timeout"] == 300
     assert driver["boot_args"].startswith("console=ttyS0 panic=-1 ")
+
+
+@pytest.mark.parametrize(("arch", "accel", "cpu"), [
+    (Arch.AMD64, Accel.KVM, "max"),
+    (Arch.ARM64, Accel.KVM, "host"),
+    (Arch.ARM64, Accel.TCG, "cortex-a57"),
+])  # fmt: skip
+def test_the_cpu_is_that_of_the_accelerator(arch: Arch, accel: Accel, cpu: str) -> None:
+    """A lab's QEMU gets the one that ours has: KVM runs no cortex-a57."""
+    boot = Boot(Path("vmlinuz"), Path("image"), accel=accel)
+    session = Session(Machine(arch=arch), boot, {}, cast("MemoryEstimate", None))
+    assert wiring_of(session, emulated=accel is Accel.TCG).cpu == cpu
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hostbuild.guest.share import Share, Transport, share_argv
-from hostbuild.qemu.accel import Accel
+from hostbuild.qemu.accel import Accel, why_in_turns
 from hostbuild.qemu.machine import Machine, machine_argv
 from hostbuild.qemu.outside import with_shared_memory
 
@@ -26,7 +26,6 @@ class Boot:
     """What to boot and how.
 
     memory: MiB, unless the machine fixes its own. icount: virtual time by instructions (see machine_argv).
-    in_turns: emulated CPUs share one thread (accel.why_in_turns).
     agent: an agent runs commands, on the third serial line. poweroff: the guest switches itself off once it has
     settled. quiet: the console is made to be filtered (live/quiet.py). shell: the console has one. dtb: a device tree
     in place of the board's own. extra: more of QEMU's arguments. shares: folders of this machine's that the guest can
@@ -40,7 +39,6 @@ class Boot:
     accel: Accel = Accel.TCG
     memory: int = 512
     icount: bool = False
-    in_turns: bool = False
     agent: bool = True
     poweroff: bool = False
     quiet: bool = False
@@ -64,6 +62,11 @@ class Boot:
         words += [] if self.shell else [NO_SHELL_APPEND]
         return " ".join([*words, *self.append.split(), *([POWEROFF_APPEND] if self.poweroff else [])])
 
+    def why_in_turns(self, machine: Machine) -> str:
+        """Say why the machine's CPUs have to share one thread; "" where they need not, or do so anyway (icount)."""
+        alone = self.accel is not Accel.TCG or self.icount
+        return "" if alone else why_in_turns(machine.board.arch, machine.cpus)
+
     def argv(self, machine: Machine, directory: Path) -> list[str]:
         """Return QEMU's command line, all but the serial lines and the monitor.
 
@@ -79,7 +82,7 @@ class Boot:
             initrd=str(self.initrd),
             append=self.command_line(machine),
             icount=self.icount,
-            in_turns=self.in_turns,
+            in_turns=bool(self.why_in_turns(machine)),
         )
         tree = [] if self.dtb is None else ["-dtb", str(self.dtb)]
         return [*argv, *tree, *share_argv(self.shares, directory), *self.extra]

@@ -23,7 +23,7 @@ from hostbuild.kernels.bzimage import read_arch, read_vmlinuz
 from hostbuild.kernels.find import find_kernel
 from hostbuild.kernels.image_kernel import require_vmlinuz
 from hostbuild.kernels.unpacked import unpacked_kernel
-from hostbuild.qemu.accel import Accel, choose, why_in_turns
+from hostbuild.qemu.accel import Accel, choose
 from hostbuild.qemu.boot import TESTED_APPEND, Boot
 from hostbuild.qemu.lines import Line, Listener
 from hostbuild.qemu.machine import Machine, parse_memory
@@ -103,8 +103,6 @@ def prepare(
         vmlinuz, packed = _unpacked(vmlinuz, chosen.accel, machine, extra, words)
     if wanted is not None:
         require_enough(estimate, wanted)
-    emulated = chosen.accel is Accel.TCG
-    turns = why_in_turns(machine.board.arch, machine.cpus) if emulated and not icount else ""
     boot = Boot(
         kernel=vmlinuz,
         initrd=image,
@@ -112,7 +110,6 @@ def prepare(
         accel=chosen.accel,
         memory=estimate.comfortable if wanted is None else wanted,
         icount=icount,
-        in_turns=bool(turns),
         agent=agent,
         poweroff=poweroff,
         quiet=quiet,
@@ -121,9 +118,9 @@ def prepare(
         extra=tuple(extra),
         limit_s=limit_s,
     )
-    notes = [f"no KVM, so QEMU emulates: {chosen.why}"] if emulated and accel == "auto" else []
-    if turns:
-        notes.append(turns)
+    emulated = chosen.accel is Accel.TCG and accel == "auto"
+    notes = [f"no KVM, so QEMU emulates: {chosen.why}"] if emulated else []
+    notes += filter(None, [boot.why_in_turns(machine)])
     if packed:
         notes.append(f"--pvh: the kernel starts packed: {packed}")
     if manifest.get("stripped") and (why := why_signed_only(None, boot.append)):

@@ -28,7 +28,7 @@ from hostbuild.formats import elf
 from hostbuild.fs import answers
 from hostbuild.image.filetree import FileTree
 from hostbuild.image.sources import imports, inside, stdlib
-from hostbuild.image.sources.bootpath import joined, putoff, records
+from hostbuild.image.sources.bootpath import joined, putoff, records, trimmed
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
 from hostbuild.pybuild.build import Built
@@ -117,7 +117,7 @@ class Interpreter:
         modules that are imported before it is, by whomsoever; what these import is left out. called: see join() of
         joined.py.
         """
-        texts = [(module.__name__, _text_of(module)) for module in (putoff, records, joined)]
+        texts = [(module.__name__, _text_of(module)) for module in (putoff, records, trimmed, joined)]
         functions = None if called is None else dict(called)
         question = [texts, list(roots), dict(sources), place, list(after), functions]
         answer = self._answer(inside.JOIN, marshal.dumps(question, 2))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hostbuild.image.sources.bootpath import joined
+from hostbuild.image.sources.bootpath import joined, trimmed
 from hostbuild.image.sources.bootpath.called import CALLED as CALLED_AT_BOOT
 
 DAEMON = Path(__file__).resolve().parents[3] / "daemon"
@@ -96,9 +96,9 @@ def test_the_daemons_modules_are_left_without_imports_and_annotations() -> None:
     } | set(sys.builtin_module_names)
     kept: list[ast.alias] = []
     for path in names:
-        tree = joined.trim(ast.parse(path.read_bytes()))
+        tree = trimmed.trim(ast.parse(path.read_bytes()))
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation]
-        joined.take_imports(tree, there)
+        trimmed.take_imports(tree, there)
         left = [one for one in tree.body if isinstance(one, ast.ImportFrom) and one.module in there]
         kept += [alias for one in left for alias in one.names]
         assert "TYPE_CHECKING" not in ast.unparse(tree)

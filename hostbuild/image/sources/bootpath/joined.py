@@ -1,12 +1,10 @@
 """Makes one file of the modules of the boot path: importing it leaves what importing them one by one would leave.
 
-Of each module that file has what runs at every start, and no more. Left out is what only a type checker reads: the
-annotations (the fields of records keep theirs, without their text), `if TYPE_CHECKING:`, `from __future__`. So are the
-imports at a module's top: what they bind is copied from one namespace into the other before the module runs. As a
-statement each asks a module that is there for `__spec__` and `__path__`, some 10,000 instructions in CPython 3.11, and
-there are 300 of them.
+Of each module that file has what runs at every start, and no more: without what only a type checker reads, and without
+the imports at its top (trimmed.py). As a statement each of these asks a module that is there for `__spec__` and
+`__path__`, some 10,000 instructions in CPython 3.11, and there are 300 of them.
 
-The image's interpreter gets this file as text and runs it (inside.py), so it imports nothing of ours.
+The image's interpreter gets this file as text and runs it (inside.py), with those of its neighbours that it imports.
 """
 
 import __future__
@@ -26,9 +24,9 @@ from hostbuild.image.sources.bootpath.putoff import (
     used_by,
 )
 from hostbuild.image.sources.bootpath.records import write_records
+from hostbuild.image.sources.bootpath.trimmed import Taken, take_imports, trim
 
 Sources = dict[str, tuple[bytes, str, bool]]  # name -> source, file name for tracebacks, is it a package
-Taken = tuple[tuple[str, tuple[str, ...]], ...]  # module -> its names that come along
 # name; the package's directory or ""; modules that are bound by their names; what is taken of others; its code
 Joined = tuple[str, str, tuple[str, ...], Taken, CodeType]
 # name; modules that are bound by their names; what is taken of others; functions whose code is put off; what is put off
@@ -36,7 +34,6 @@ Joined = tuple[str, str, tuple[str, ...], Taken, CodeType]
 Later = tuple[str, tuple[str, ...], Taken, tuple[Swap, ...], CodeType | None]
 
 LATER = "_later"  # ends the name of the file with what is put off
-_CHECKING = "TYPE_CHECKING"
 # Makes the modules, each before those that take something from it.
 _LOADER = """
 for name, directory, whole, taken, code in "JOINED":
@@ -297,63 +294,3 @@ class _Given:
     def _foreign_ones(self) -> set[str]:
         """Modules of the library that can be imported by their names alone, before any of ours."""
         return {name for name in sys.modules if "." not in name and name not in self._sources}
-
-
-def trim(tree: ast.Module) -> ast.Module:
-    """Leave out of a module what only a type checker reads."""
-    body: list[ast.stmt] = []
-    for statement in tree.body:
-        if isinstance(statement, ast.If) and _is_name(statement.test, _CHECKING):
-            body += statement.orelse
-        elif isinstance(statement, ast.AnnAssign):
-            if statement.value is not None:
-                plain = ast.Assign([statement.target], statement.value)
-                body.append(ast.copy_location(plain, statement))
-        elif not _is_for_checkers(statement):
-            body.append(statement)
-    tree.body = body
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.AnnAssign):
-            node.annotation = ast.copy_location(ast.Constant(0), node.annotation)
-    return tree
-
-
-def _is_for_checkers(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.ImportFrom):
-        return statement.module == "__future__"
-    return isinstance(statement, ast.Assign) and any(_is_name(one, _CHECKING) for one in statement.targets)
-
-
-def _is_name(node: ast.expr, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name
-
-
-def take_imports(tree: ast.Module, there: set[str]) -> tuple[tuple[str, ...], Taken]:
-    """Take out of a module the imports at its top that need no more than copying, from modules that are `there`.
-
-    Gives the modules that they bind, and the names of others that they bind.
-    """
-    whole: list[str] = []
-    taken: list[tuple[str, tuple[str, ...]]] = []
-    body: list[ast.stmt] = []
-    for statement in tree.body:
-        if not isinstance(statement, (ast.Import, ast.ImportFrom)) or any(
-            alias.asname is not None or alias.name == "*" for alias in statement.names
-        ):
-            body.append(statement)
-            continue
-        names = tuple(alias.name for alias in statement.names)
-        if isinstance(statement, ast.Import):
-            if all("." not in name and name in there for name in names):
-                whole += names
-                continue
-        elif statement.level == 0 and statement.module in there:
-            taken.append((statement.module, names))
-            continue
-        body.append(statement)
-    tree.body = body
-    return tuple(whole), tuple(taken)

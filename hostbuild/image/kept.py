@@ -30,9 +30,6 @@ from hostbuild.image.build import ImageOptions, build_image
 from hostbuild.image.modules.firmware import SYSTEM_FIRMWARE
 from hostbuild.image.sources import overlay
 from hostbuild.kernels.kernel import Kernel
-from hostbuild.pybuild.source import digest_of as source_digest
-from hostbuild.pybuild.toolchain import fingerprint, loading_fingerprint
-from hostbuild.pybuild.training import texts
 from hostbuild.run import find_program
 from hostbuild.ui import Reporter, Silent
 
@@ -128,6 +125,10 @@ def _interpreter_key(options: ImageOptions) -> list[str]:
     own = options.own
     if own is None:
         return []
+    from hostbuild.pybuild.source import digest_of as source_digest
+    from hostbuild.pybuild.toolchain import fingerprint, loading_fingerprint
+    from hostbuild.pybuild.training import texts  # all of the building: without it, nobody waits for it
+
     source = (
         debs.lists_key(Lists(options.release, sources=True))
         if own.tarball is None

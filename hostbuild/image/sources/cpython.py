@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from hostbuild import debs
 from hostbuild.apt import Lists, Spec, parse_spec
@@ -31,9 +32,11 @@ from hostbuild.image.sources import imports, inside, stdlib
 from hostbuild.image.sources.bootpath import joined, putoff, records, trimmed
 from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.stdlib import Closure, Found, Origin, close, complete, start_up
-from hostbuild.pybuild.build import Built
 from hostbuild.pybuild.link import Linkage
 from hostbuild.run import run
+
+if TYPE_CHECKING:
+    from hostbuild.pybuild.build import Built
 
 GROUP = "python"
 DEFAULT = Spec("python3")
@@ -64,7 +67,7 @@ class Interpreter:
     frozen: frozenset[str]
     libraries: Libraries
     twin: "Interpreter | None" = None
-    own: Built | None = None
+    own: "Built | None" = None
     linkage: Linkage = Linkage.STATIC
     _found: dict[str, Found | None] = field(default_factory=dict, compare=False, repr=False)
 

@@ -8,6 +8,7 @@ them.
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from hostbuild import debs
 from hostbuild.apt import Lists
@@ -22,13 +23,13 @@ from hostbuild.image.sources.libraries import Libraries
 from hostbuild.image.sources.overlay import Overlay
 from hostbuild.image.sources.stdlib import Closure, Origin, imports
 from hostbuild.pybuild import link
-from hostbuild.pybuild.build import Built, require_built
 from hostbuild.pybuild.link import Frozen, Linkage
-from hostbuild.pybuild.loading import require_loading
 from hostbuild.pybuild.setup_lines import reasons
-from hostbuild.pybuild.source import BuildSpec
-from hostbuild.pybuild.toolchain import require_toolchain
 from hostbuild.ui import Reporter
+
+if TYPE_CHECKING:
+    from hostbuild.pybuild.build import Built
+    from hostbuild.pybuild.source import BuildSpec
 
 # Frozen in every interpreter, as CPython's own has them: the import system, and what `python3 -m` and directories need
 _ALWAYS = (
@@ -73,8 +74,13 @@ def _imported(source: bytes) -> list[str]:
         return []  # a script of another Python, or of none
 
 
-def require_own(wanted: BuildSpec, lists: Lists, report: Reporter, linkage: Linkage) -> Interpreter:
+def require_own(wanted: "BuildSpec", lists: Lists, report: Reporter, linkage: Linkage) -> Interpreter:
     """Build an interpreter, or take the one that was built before. Raises as require_built() does."""
+    # all of the building: an image with Debian's interpreter does not wait for it
+    from hostbuild.pybuild.build import require_built
+    from hostbuild.pybuild.loading import require_loading
+    from hostbuild.pybuild.toolchain import require_toolchain
+
     loads = linkage is not Linkage.STATIC
     if loads:  # said before anything is built
         require_toolchain(from_package=wanted.tarball is None, loads=True)
@@ -193,7 +199,7 @@ def _sources(closure: Closure, library: str, without: set[str]) -> dict[str, tup
     }
 
 
-def _linked(built: Built, frozen: Sequence[Frozen], without: Sequence[str], linkage: Linkage) -> bytes:
+def _linked(built: "Built", frozen: Sequence[Frozen], without: Sequence[str], linkage: Linkage) -> bytes:
     place = debs.cache_directory() / "python" / "linked"
     place.parent.mkdir(exist_ok=True)
 
@@ -206,7 +212,7 @@ def _linked(built: Built, frozen: Sequence[Frozen], without: Sequence[str], link
     return remembered(place, link.question(str(built.root), frozen, without, linkage), make)
 
 
-def _packages(built: Built) -> tuple[debs.Package, ...]:
+def _packages(built: "Built") -> tuple[debs.Package, ...]:
     """Return the source package, for the manifest; nothing for a tarball."""
     if built.source == "cpython":
         return ()
